@@ -1,0 +1,106 @@
+# Everything runs from .venv, which `make` builds and keeps up to date by itself.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+ARGS ?=
+
+BIN := .venv/bin
+DEPS := .venv/.deps
+BUILT := .venv/.built
+CONSTRAINTS := .ci/constraints.txt
+# Folders too: their time changes when a file comes or goes.
+RUST := Cargo.toml Cargo.lock core_rs/Cargo.toml $(shell find core_rs/src)
+
+export PIP_CONSTRAINT := $(CURDIR)/$(CONSTRAINTS)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# One interpreter for every build of the bindings; otherwise cargo would build pyo3 again at each change of tool.
+export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-8s\033[0m %s\n", $$1, $$2 }' Makefile
+
+# What the machine itself must have; everything else comes into .venv.
+RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+define CHECK_TOOLS
+fail() { echo "error: $$1" >&2; exit 2; }; \
+command -v $(PYTHON) >/dev/null || fail "$(PYTHON) not found: install Python >= 3.11, or name one: make PYTHON=/path/to/python3"; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+  || fail "Python >= 3.11 is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1): name another one: make PYTHON=/path/to/python3"; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+  || fail "$(PYTHON) cannot make virtual environments: install its venv module (on Debian: python3-venv)"; \
+command -v cargo >/dev/null || fail "cargo not found: install Rust >= $(RUST_VERSION) with rustup, the core is built from source"; \
+have=$$(rustc --version | cut -d' ' -f2); \
+printf '%s\n' $(RUST_VERSION) "$$have" | sort -VC || fail "Rust >= $(RUST_VERSION) is needed, rustc is $$have: rustup update"; \
+command -v $${CC:-cc} >/dev/null || fail "no C compiler ($${CC:-cc}): install gcc or clang, the core links zstd"
+endef
+
+.PHONY: venv
+venv: $(DEPS) ## make .venv with the pinned tools
+$(DEPS): pyproject.toml $(CONSTRAINTS)
+	@$(CHECK_TOOLS)
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+.PHONY: build
+build: $(BUILT) ## build the Rust core and install the package, editable
+$(BUILT): $(DEPS) $(RUST) $(if $(wildcard python/headwater/_core*.so),,missing-extension)
+	$(BIN)/maturin develop --release --locked
+	touch $@
+.PHONY: missing-extension
+missing-extension:
+
+.PHONY: demo
+demo: $(BUILT) ## the demonstration; more with ARGS="--dataset ml-1m --path DIR"
+	$(BIN)/headwater demo $(ARGS)
+
+.PHONY: bench
+bench: $(BUILT) ## measure this machine
+	$(BIN)/headwater bench $(ARGS)
+
+.PHONY: test
+test: $(BUILT) ## Rust and Python tests, without the slow and chaos ones
+	cargo test --locked --quiet -p headwater-core
+	$(BIN)/pytest -m "not chaos and not slow" $(ARGS)
+
+.PHONY: slow chaos
+slow: $(BUILT) ## the tests that take minutes
+	$(BIN)/pytest -m slow $(ARGS)
+chaos: $(BUILT) ## the tests that kill processes
+	$(BIN)/pytest -m chaos $(ARGS)
+
+.PHONY: lint lint-python lint-types lint-rust
+lint: lint-python lint-types lint-rust ## formatting, lints, types, stubs and the direction of imports
+lint-python: $(DEPS)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+lint-types: $(BUILT)
+	$(BIN)/mypy
+	$(BIN)/stubtest headwater._core
+lint-rust: $(DEPS)
+	cargo fmt --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p headwater-core --all-targets --features python -- -D warnings
+
+.PHONY: format
+format: $(DEPS) ## format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	cargo fmt
+
+.PHONY: wheel
+wheel: $(DEPS) ## wheel and sdist into dist/
+	$(BIN)/maturin build --release --locked --out dist
+	$(BIN)/maturin sdist --out dist
+
+.PHONY: clean
+clean: ## remove what was built, .venv included
+	rm -rf .venv dist target python/headwater/_core*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find python events actors tests -name __pycache__ -prune -exec rm -rf {} +

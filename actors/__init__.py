@@ -1,0 +1,9 @@
+"""Actors: who owns which part of the state, and how it comes back after a stop.
+
+* `snapshots`: the `SnapshotStore` protocol and its directory form.
+* `recovery`: newest sound snapshot + the log's tail = the state; loud refusals where that cannot be.
+* `committer`: appends made durable in groups and folded in log order.
+* `runtime`: the embedded runtime: all partitions and shards in the caller's process, on threads.
+
+Nothing here knows what a recommendation is.
+"""

@@ -1,0 +1,129 @@
+"""The embedded runtime: log, state and snapshots of one directory, in the caller's process."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter, deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from headwater.actors.committer import Committer, Refusals
+from headwater.actors.recovery import Progress, recover
+from headwater.actors.snapshots import DirectorySnapshots
+from headwater.config import Config
+from headwater.core import Core, generation_of
+from headwater.errors import StoreClosed, StoreError
+from headwater.events.frame import FrameWriter
+from headwater.events.log import EventLog
+from headwater.events.memory_log import MemoryLog
+from headwater.events.sqlite_log import SqliteLog
+from headwater.events.subjects import Subject
+from headwater.events.types import Event
+
+PRODUCER = "engine"
+
+
+class SubjectEvents(NamedTuple):
+    """Events of one subject, in order."""
+
+    subject: Subject
+    events: list[Event]
+
+
+class EmbeddedRuntime:
+    """Owns everything that one engine holds. Safe to use from many threads."""
+
+    def __init__(
+        self,
+        directory: Path | None,
+        config: Config,
+        *,
+        threads: int,
+        read_only: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Open a directory (`None`: memory) and recover its state. See `recovery.recover` for what is refused."""
+        self.directory = directory
+        self.config = config
+        self.read_only = read_only
+        self._threads = threads
+        self._number_mutex = threading.Lock()
+        self._snapshot_mutex = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self.refusals: deque[tuple[int, int, str]] = deque(maxlen=256)
+        self.log: EventLog
+        epoch = 1
+        if directory is None:
+            self.log = MemoryLog()
+            self.snapshots: DirectorySnapshots | None = None
+        else:
+            self.log = sqlite_log = SqliteLog(directory, generation_of(config.generation), read_only=read_only)
+            epoch = sqlite_log.epoch
+            self.snapshots = DirectorySnapshots(directory / "snapshots")
+        try:
+            recovered = recover(self.log, self.snapshots, config, threads, progress)
+        except BaseException:
+            self.log.close()
+            raise
+        self.core: Core = recovered.core
+        self.recovered_from = recovered.snapshot
+        self.passed_over = recovered.passed_over
+        self._events_at_snapshot = 0
+        self._writer = FrameWriter(PRODUCER, epoch)
+        self.epoch = epoch
+        self._committer = Committer(self.log, self.core, self._note)
+        self._closed = False
+
+    def _note(self, counts: dict[str, int], refusals: Refusals) -> None:
+        self._counts.update(counts)
+        self.refusals.extend(refusals)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Events by outcome since this runtime was opened."""
+        return dict(self._counts)
+
+    def commit(self, groups: Sequence[SubjectEvents], appended: int) -> int:
+        """Make events durable and fold them; the position of the last frame."""
+        self.check_open()
+        with self._number_mutex:
+            frames = [frame for group in groups for frame in self._writer.pack(group.subject, group.events, appended)]
+        return self._committer.commit(frames)
+
+    def append_frames(self, frames: Sequence[bytes]) -> int:
+        """Make encoded frames durable without folding them; the position of the last. For bulk imports."""
+        self.check_open()
+        return self._committer.append(frames) + len(frames) - 1
+
+    def fold(self) -> None:
+        """Fold everything committed so far."""
+        self._committer.fold()
+
+    def snapshot(self) -> tuple[int, str]:
+        """Write a snapshot of the state as it stands: position and place. Raises `StoreError` for a memory engine."""
+        self.check_open()
+        if self.snapshots is None or self.read_only:
+            raise StoreError("an engine in memory or opened read-only writes no snapshots")
+        with self._snapshot_mutex:
+            position, parts = self.core.snapshot()
+            place = self.snapshots.save(position, parts, self.config.engine.snapshots_kept)
+        self._events_at_snapshot = sum(self._counts.values())
+        return position, place
+
+    def snapshot_due(self) -> bool:
+        """Whether enough events were folded since the last snapshot."""
+        every = self.config.engine.snapshot_every_events
+        since = sum(self._counts.values()) - self._events_at_snapshot
+        return bool(every) and self.snapshots is not None and not self.read_only and since >= every
+
+    def check_open(self) -> None:
+        """Raises `StoreClosed` after `close`."""
+        if self._closed:
+            raise StoreClosed("the engine is closed; open it again")
+
+    def close(self) -> None:
+        """Release log and lock. Everything acknowledged is durable already; closing only lets go."""
+        if not self._closed:
+            self._closed = True
+            self.log.close()

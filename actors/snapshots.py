@@ -1,0 +1,96 @@
+"""Snapshots: one file per part, a folder per position, written whole or not at all.
+
+A folder is written under a temporary name, synced and renamed, so a folder with a position's name is complete; its
+files carry checksums of their own, which are checked when it is restored.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from headwater.errors import StoreError, StoreFull
+
+_NAME = re.compile(r"^\d{20}$")
+
+
+class SnapshotStore(Protocol):
+    """Where snapshots are kept."""
+
+    def save(self, position: int, parts: Sequence[tuple[str, bytes]], keep: int) -> str:
+        """Store all parts of one position, then drop all but the `keep` newest. A name for people to read."""
+        ...
+
+    def positions(self) -> list[int]:
+        """Positions of stored snapshots, newest first."""
+        ...
+
+    def load(self, position: int) -> list[tuple[str, bytes]]:
+        """All parts stored for a position."""
+        ...
+
+
+class DirectorySnapshots:
+    """Snapshots as folders `DIR/<position>/<part>.hws`."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def save(self, position: int, parts: Sequence[tuple[str, bytes]], keep: int) -> str:
+        """See `SnapshotStore.save`. Raises `StoreFull` or `StoreError`; nothing half written remains visible."""
+        final = self.path(position)
+        temporary = self._directory / f".writing-{position:020d}-{os.getpid()}"
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            for name, content in parts:
+                _write_synced(temporary / f"{name}.hws", content)
+            _sync(temporary)
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
+            _sync(self._directory)
+        except OSError as err:
+            shutil.rmtree(temporary, ignore_errors=True)
+            kind = StoreFull if err.errno in (28, 122) else StoreError
+            raise kind(f"{final}: the snapshot could not be written: {err}", path=str(final)) from err
+        for old in self.positions()[keep:]:
+            shutil.rmtree(self.path(old), ignore_errors=True)
+        return str(final)
+
+    def path(self, position: int) -> Path:
+        """Folder of a position."""
+        return self._directory / f"{position:020d}"
+
+    def positions(self) -> list[int]:
+        """See `SnapshotStore.positions`."""
+        if not self._directory.is_dir():
+            return []
+        names = (entry.name for entry in self._directory.iterdir() if _NAME.match(entry.name))
+        return sorted((int(name) for name in names), reverse=True)
+
+    def load(self, position: int) -> list[tuple[str, bytes]]:
+        """See `SnapshotStore.load`. Raises `StoreError` if a file cannot be read."""
+        try:
+            return [(file.stem, file.read_bytes()) for file in sorted(self.path(position).glob("*.hws"))]
+        except OSError as err:
+            raise StoreError(f"{self.path(position)}: {err}", path=str(self.path(position))) from err
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

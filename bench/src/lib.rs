@@ -1,0 +1,1 @@
+//! Criterion benchmarks of `headwater-core` live in `benches/`.

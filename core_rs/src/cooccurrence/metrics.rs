@@ -1,0 +1,164 @@
+//! Association measures of a pair i -> j, computed from counts when they are read.
+//!
+//! Two kinds of marginals, never mixed (design, section 4): lift, PMI, phi and LLR look at *pair draws* (how often j was
+//! drawn at all, how often anything was drawn from i), cosine, Jaccard and conditional at *units* (sessions, users or
+//! baskets that contain the item). Every measure is multiplied by the shrinkage c / (c + lambda).
+
+use crate::config::Metric;
+
+/// The counts of one pair, in full-weight events.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PairCounts {
+    /// Draws i -> j.
+    pub pair: f64,
+    /// Draws from i.
+    pub out: f64,
+    /// Draws to j.
+    pub into: f64,
+    /// All draws of the relation.
+    pub total: f64,
+    /// Units that contain i on the "from" side.
+    pub units_from: f64,
+    /// Units that contain j on the "to" side.
+    pub units_to: f64,
+}
+
+impl PairCounts {
+    /// The same counts, forced into a table that can exist: rounding of decayed counts and bounded rows may leave a pair
+    /// a little above its marginals.
+    fn clamped(self) -> Self {
+        let pair = self.pair.max(0.0);
+        let out = self.out.max(pair);
+        let into = self.into.max(pair);
+        Self {
+            pair,
+            out,
+            into,
+            total: self.total.max(out + into - pair),
+            units_from: self.units_from.max(pair),
+            units_to: self.units_to.max(pair),
+        }
+    }
+
+    /// The measure, shrunk; 0 for a pair never drawn. O(1).
+    pub fn score(self, metric: Metric, shrinkage: f64) -> f64 {
+        let c = self.clamped();
+        if c.pair <= 0.0 {
+            return 0.0;
+        }
+        let value = match metric {
+            Metric::Count => return c.pair,
+            Metric::Cosine => c.pair / (c.units_from * c.units_to).sqrt(),
+            Metric::Jaccard => c.pair / (c.units_from + c.units_to - c.pair),
+            Metric::Conditional => c.pair / c.units_from,
+            Metric::Lift => c.pair * c.total / (c.out * c.into),
+            Metric::Pmi => libm::log(c.pair * c.total / (c.out * c.into)),
+            Metric::Phi => phi(&c),
+            Metric::Llr => signed_llr(&c),
+        };
+        value * (c.pair / (c.pair + shrinkage))
+    }
+}
+
+/// Pearson correlation of the two indicator variables over pair draws.
+fn phi(c: &PairCounts) -> f64 {
+    let spread = (c.out * c.into * (c.total - c.out) * (c.total - c.into)).sqrt();
+    if spread <= 0.0 {
+        0.0
+    } else {
+        (c.total * c.pair - c.out * c.into) / spread
+    }
+}
+
+/// Dunning's G2 (1993) with the sign of the association: a pair rarer than chance is negative. Without the sign the top
+/// of the list fills with anti-neighbours.
+fn signed_llr(c: &PairCounts) -> f64 {
+    let (k11, k12, k21) = (c.pair, c.out - c.pair, c.into - c.pair);
+    let k22 = c.total - c.out - c.into + c.pair;
+    let cell = |k: f64, row: f64, column: f64| {
+        if k <= 0.0 {
+            0.0
+        } else {
+            k * libm::log(k * c.total / (row * column))
+        }
+    };
+    let sum = cell(k11, c.out, c.into)
+        + cell(k12, c.out, c.total - c.into)
+        + cell(k21, c.total - c.out, c.into)
+        + cell(k22, c.total - c.out, c.total - c.into);
+    let g2 = (2.0 * sum).max(0.0);
+    if c.pair * c.total >= c.out * c.into {
+        g2
+    } else {
+        -g2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTS: PairCounts = PairCounts {
+        pair: 10.0,
+        out: 40.0,
+        into: 50.0,
+        total: 1000.0,
+        units_from: 20.0,
+        units_to: 30.0,
+    };
+
+    #[test]
+    fn measures_match_hand_computed_values() {
+        let score = |metric| COUNTS.score(metric, 0.0);
+        assert!((score(Metric::Cosine) - 10.0 / 600f64.sqrt()).abs() < 1e-12);
+        assert!((score(Metric::Jaccard) - 0.25).abs() < 1e-12);
+        assert!((score(Metric::Conditional) - 0.5).abs() < 1e-12);
+        assert!((score(Metric::Lift) - 5.0).abs() < 1e-12);
+        assert!((score(Metric::Pmi) - 5f64.ln()).abs() < 1e-12);
+        assert!(
+            (score(Metric::Phi) - 8000.0 / (40.0 * 50.0 * 960.0 * 950.0f64).sqrt()).abs() < 1e-12
+        );
+        assert!((COUNTS.score(Metric::Jaccard, 10.0) - 0.125).abs() < 1e-12);
+    }
+
+    #[test]
+    fn llr_is_negative_for_pairs_rarer_than_chance() {
+        let rare = PairCounts {
+            pair: 1.0,
+            out: 400.0,
+            into: 500.0,
+            total: 1000.0,
+            units_from: 400.0,
+            units_to: 500.0,
+        };
+        assert!(rare.score(Metric::Llr, 0.0) < 0.0);
+        assert!(COUNTS.score(Metric::Llr, 0.0) > 0.0);
+    }
+
+    #[test]
+    fn impossible_tables_are_clamped_and_finite() {
+        let odd = PairCounts {
+            pair: 10.0,
+            out: 1.0,
+            into: 2.0,
+            total: 3.0,
+            units_from: 0.0,
+            units_to: 0.5,
+        };
+        let metrics = [
+            Metric::Cosine,
+            Metric::Jaccard,
+            Metric::Conditional,
+            Metric::Lift,
+        ];
+        for metric in
+            metrics
+                .into_iter()
+                .chain([Metric::Pmi, Metric::Phi, Metric::Llr, Metric::Count])
+        {
+            assert!(odd.score(metric, 5.0).is_finite(), "{metric:?}");
+        }
+        assert_eq!(odd.score(Metric::Cosine, 0.0), 1.0);
+        assert_eq!(PairCounts::default().score(Metric::Llr, 0.0), 0.0);
+    }
+}

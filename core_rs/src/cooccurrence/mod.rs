@@ -1,0 +1,9 @@
+//! Co-occurrence: who was touched together with whom, bounded, decayed, and scored when read.
+//!
+//! * [`rows`]: per seed item a row of neighbours with counts, bounded by SpaceSaving with second-hit admission.
+//! * [`metrics`]: cosine, Jaccard, conditional, lift, PMI, phi and signed LLR of a pair, with shrinkage.
+//!
+//! Which pairs are drawn is decided in `neighbourhood`; this module only counts and scores.
+
+pub mod metrics;
+pub mod rows;

@@ -1,0 +1,175 @@
+//! Forward decay with landmarks (Cormode et al., "Forward decay", ICDE 2009) in fixed point.
+//!
+//! An event of time t weighs 2^((t - L) / H) for half-life H and landmark L. Time is cut into *epochs* of
+//! [`EPOCH_HALF_LIVES`] half-lives; L is the start of the current epoch, and entering the next one divides every stored
+//! count by 2^[`EPOCH_HALF_LIVES`]. Rows do that when they are next touched: floor division by powers of two composes, so
+//! a lazy row holds exactly what an eager one would. Which epoch is current is a function of the log (its running
+//! maximum of event times), never of a clock.
+
+use crate::decay_table::POW2;
+use crate::ids::Millis;
+
+/// Half-lives per epoch, hence the bits that a count is shifted by when an epoch begins.
+pub const EPOCH_HALF_LIVES: i64 = 4;
+
+/// Steps of the table per half-life. Times are below 2^53 ms at the door, so a time in steps fits 64 bits.
+const STEPS: i64 = 256;
+
+/// What one event weighs at the landmark: 8 fractional bits.
+pub const ONE: u32 = 256;
+
+/// One decayed clock: a half-life and the epochs that follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decay {
+    half_life_ms: i64,
+}
+
+impl Decay {
+    /// A clock of this half-life; at least one millisecond.
+    pub fn new(half_life_ms: f64) -> Self {
+        Self {
+            half_life_ms: (half_life_ms as i64).max(1),
+        }
+    }
+
+    /// Half-life in milliseconds.
+    pub fn half_life_ms(&self) -> i64 {
+        self.half_life_ms
+    }
+
+    /// The epoch that the time falls in. Times before 1970 are refused at the door, so epochs are not negative.
+    pub fn epoch(&self, ts: Millis) -> u32 {
+        (ts / (self.half_life_ms * EPOCH_HALF_LIVES)).clamp(0, i64::from(u32::MAX)) as u32
+    }
+
+    /// Weight of an event of time `ts` in units of the epoch (8 fractional bits at its landmark), at most
+    /// `2 * ONE << 4`; an event long before the landmark weighs 0.
+    pub fn weight(&self, ts: Millis, epoch: u32) -> u32 {
+        let landmark = i64::from(epoch) * self.half_life_ms * EPOCH_HALF_LIVES;
+        let steps = ((ts - landmark) * STEPS).div_euclid(self.half_life_ms);
+        let mantissa = POW2[(steps & 255) as usize] >> 8;
+        let shift = steps >> 8;
+        if shift >= 0 {
+            mantissa << shift.min(EPOCH_HALF_LIVES)
+        } else if shift > -16 {
+            mantissa >> -shift
+        } else {
+            0
+        }
+    }
+
+    /// A stored count of epoch `from` in units of the later epoch `to`.
+    pub fn carry(count: u64, from: u32, to: u32) -> u64 {
+        let shift = u64::from(to.saturating_sub(from)) * EPOCH_HALF_LIVES as u64;
+        if shift >= 64 { 0 } else { count >> shift }
+    }
+
+    /// A stored count of `epoch` as a number of full-weight events at `now`: 1.0 is one event at this instant.
+    pub fn read(&self, count: u64, epoch: u32, now: Millis) -> f64 {
+        let landmark = i64::from(epoch) * self.half_life_ms * EPOCH_HALF_LIVES;
+        let steps = ((now - landmark) * STEPS).div_euclid(self.half_life_ms);
+        let fraction = f64::from(POW2[(steps & 255) as usize]) / 65_536.0;
+        let halvings = steps >> 8;
+        count as f64 / f64::from(ONE) / fraction * power_of_two(-halvings)
+    }
+}
+
+/// 2^exponent, exactly, for what a double can hold; 0 or the largest power beyond.
+pub fn power_of_two(exponent: i64) -> f64 {
+    if exponent < -1022 {
+        return 0.0;
+    }
+    f64::from_bits(((exponent.min(1023) + 1023) as u64) << 52)
+}
+
+/// A decayed count together with the epoch that it is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DecayedCount {
+    /// Fixed-point count, 8 fractional bits at the epoch's landmark.
+    pub count: u64,
+    /// Epoch of the count.
+    pub epoch: u32,
+}
+
+impl DecayedCount {
+    /// Adds an event of time `ts` when the log's running time is in `epoch`.
+    pub fn add(&mut self, decay: &Decay, ts: Millis, epoch: u32) {
+        self.add_weight(u64::from(decay.weight(ts, epoch)), epoch);
+    }
+
+    /// Adds a weight already in units of `epoch`.
+    pub fn add_weight(&mut self, weight: u64, epoch: u32) {
+        self.count = self.at(epoch).saturating_add(weight);
+        self.epoch = self.epoch.max(epoch);
+    }
+
+    /// The count in units of `epoch`, which must not be before the stored one.
+    pub fn at(&self, epoch: u32) -> u64 {
+        Decay::carry(self.count, self.epoch, epoch)
+    }
+
+    /// The count as a number of full-weight events at `now`.
+    pub fn read(&self, decay: &Decay, now: Millis) -> f64 {
+        decay.read(self.count, self.epoch, now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400_000;
+
+    #[test]
+    fn table_is_the_binary_exponential() {
+        assert_eq!(POW2[0], 65_536);
+        for i in 1..256usize {
+            assert!(POW2[i] > POW2[i - 1]);
+            let product = u64::from(POW2[i]) * u64::from(POW2[256 - i]);
+            let expected = 2u64 << 32;
+            assert!(
+                product.abs_diff(expected) < 1 << 18,
+                "2^(i/256) * 2^(1-i/256) = 2 at {i}"
+            );
+        }
+    }
+
+    #[test]
+    fn weight_halves_per_half_life_and_grows_with_time() {
+        let decay = Decay::new(30.0 * DAY as f64);
+        let now = 19_000 * DAY;
+        let epoch = decay.epoch(now);
+        let mut last = 0;
+        for day in -400..0 {
+            let weight = decay.weight(now + day * DAY, epoch);
+            assert!(weight >= last);
+            last = weight;
+        }
+        let (full, half) = (
+            decay.weight(now, epoch),
+            decay.weight(now - 30 * DAY, epoch),
+        );
+        assert!(full.abs_diff(half * 2) <= 2);
+    }
+
+    #[test]
+    fn lazy_and_eager_rescaling_agree() {
+        for count in [0u64, 1, 15, 16, 17, 255, 256, 12_345, u64::MAX] {
+            let eager = (0..5).fold(count, |c, _| Decay::carry(c, 7, 8));
+            assert_eq!(Decay::carry(count, 3, 8), eager);
+        }
+    }
+
+    #[test]
+    fn reading_gives_events_at_now() {
+        let decay = Decay::new(DAY as f64);
+        let now = 20_000 * DAY + 12_345;
+        let mut count = DecayedCount::default();
+        for _ in 0..100 {
+            count.add(&decay, now, decay.epoch(now));
+        }
+        assert!((count.read(&decay, now) - 100.0).abs() < 1.0);
+        assert!((count.read(&decay, now + DAY) - 50.0).abs() < 1.0);
+        assert!((count.read(&decay, now + 3 * DAY) - 12.5).abs() < 0.2);
+    }
+}

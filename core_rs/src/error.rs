@@ -1,0 +1,35 @@
+//! Errors of the core. Input never panics: it ends here, or as a counted no-op of the fold.
+
+use thiserror::Error;
+
+/// What can go wrong outside the fold of single events.
+#[derive(Debug, Error)]
+pub enum CoreError {
+    /// The configuration does not decode.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// A frame was offered that does not continue the state.
+    #[error("frame at position {offered} does not follow position {expected}")]
+    Gap {
+        /// First position offered.
+        offered: u64,
+        /// Position expected next.
+        expected: u64,
+    },
+    /// A snapshot part is damaged, foreign or of another version.
+    #[error("snapshot part {part}: {reason}")]
+    Snapshot {
+        /// Name of the part.
+        part: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A query breaks a rule.
+    #[error("{field}: {rule}")]
+    Query {
+        /// Field of the request.
+        field: &'static str,
+        /// What is allowed.
+        rule: String,
+    },
+}

@@ -1,0 +1,21 @@
+//! The fold: frames in log order become state.
+//!
+//! * [`rules`]: what an event's type and value mean under the configuration.
+//! * [`fact`]: an admitted event, with its names already numbered.
+//! * [`state`]: all parts, and the order in which a batch of frames passes through them.
+//! * [`control`]: active configuration, running time, outcomes.
+//! * [`batch`]: decoded frames and their numbering.
+//! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws).
+//! * [`parts`]: snapshot, restore and digest of all parts.
+//! * [`report`]: what happened to the events of a batch.
+//!
+//! A fold reads no clock, draws no random number and performs no I/O.
+
+pub mod batch;
+pub mod control;
+pub mod fact;
+pub mod partition;
+pub mod parts;
+pub mod report;
+pub mod rules;
+pub mod state;

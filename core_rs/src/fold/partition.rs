@@ -1,0 +1,422 @@
+//! What one user partition makes of its frames: admission, sessions, and the effects on everyone else's parts.
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::admission::events::{EventLedger, EventVerdict};
+use crate::admission::frames::{FrameLedger, FrameVerdict};
+use crate::admission::rapid::RapidLedger;
+use crate::catalogue::{Catalogue, Label};
+use crate::config::FoldConfig;
+use crate::cooccurrence::rows::Draw;
+use crate::fold::batch::Numbered;
+use crate::fold::fact::Fact;
+use crate::fold::report::{Report, outcome};
+use crate::fold::rules::{Flags, TypeRules};
+use crate::frame::event::{Decoded, Event, Feedback};
+use crate::frame::header::Frame;
+use crate::frame::item::LabelValue;
+use crate::ids::{EventRef, Position, UserIx, owner, stable_hash};
+use crate::intern::Interner;
+use crate::items::shard::Vote;
+use crate::names::Names;
+use crate::neighbourhood::Relation;
+use crate::neighbourhood::marginals::MarginalDelta;
+use crate::neighbourhood::user::{Effects, HoodUser, SessionTouch};
+use crate::sessions::user::{UserLimits, UserState};
+use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
+
+/// Event types told apart per partition; further ones are remembered as "other".
+const MAX_TYPES: usize = 255;
+
+/// State of one user partition.
+#[derive(Debug)]
+pub struct Partition {
+    number: usize,
+    types: Interner,
+    users: Vec<Option<Box<UserState>>>,
+    frames: FrameLedger,
+    events: EventLedger,
+    rapid: RapidLedger,
+}
+
+/// Everything that a partition reads while it folds.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// Names of items and tags.
+    pub names: &'a Names,
+    /// Owner of each item.
+    pub owners: &'a [(u16, u32)],
+    /// Tags of items.
+    pub catalogue: &'a Catalogue,
+    /// Meaning of types.
+    pub rules: &'a TypeRules,
+    /// Relations.
+    pub relations: &'a [Relation],
+    /// Bounds of users.
+    pub limits: &'a UserLimits,
+    /// Bound of a session in the neighbourhood.
+    pub max_session_items: usize,
+}
+
+/// What a partition's frames ask of the other parts, with the end of each frame's share, so that all partitions' effects
+/// can be applied in log order.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// Draws, by the shard that owns the target.
+    pub draws: Vec<Vec<Draw>>,
+    /// Votes, by the shard that owns the item.
+    pub votes: Vec<Vec<Vote>>,
+    /// Marginals.
+    pub deltas: Vec<MarginalDelta>,
+    /// Changes of the session index.
+    pub touches: Vec<(UserIx, SessionTouch)>,
+    /// Per frame: ends in `draws` by shard, in `votes` by shard, in `deltas`, in `touches`.
+    pub ends: Vec<u32>,
+    /// What happened to the events.
+    pub report: Report,
+    effects: Effects,
+}
+
+impl Outbox {
+    /// Empties the box, keeping its memory.
+    pub fn clear(&mut self, shards: usize) {
+        self.draws.resize_with(shards, Vec::new);
+        self.votes.resize_with(shards, Vec::new);
+        self.draws.iter_mut().for_each(Vec::clear);
+        self.votes.iter_mut().for_each(Vec::clear);
+        self.deltas.clear();
+        self.touches.clear();
+        self.ends.clear();
+    }
+
+    /// Numbers per frame in `ends`.
+    pub fn stride(shards: usize) -> usize {
+        2 * shards + 2
+    }
+
+    fn end_frame(&mut self) {
+        self.ends.extend(self.draws.iter().map(|d| d.len() as u32));
+        self.ends.extend(self.votes.iter().map(|v| v.len() as u32));
+        self.ends
+            .extend([self.deltas.len() as u32, self.touches.len() as u32]);
+    }
+
+    /// The share of the `frame`-th frame in list `list` (shards of draws, shards of votes, deltas, touches).
+    pub fn range(&self, frame: usize, list: usize, shards: usize) -> std::ops::Range<usize> {
+        let stride = Self::stride(shards);
+        let start = if frame == 0 {
+            0
+        } else {
+            self.ends[(frame - 1) * stride + list]
+        };
+        start as usize..self.ends[frame * stride + list] as usize
+    }
+}
+
+const KIND_USER: u8 = 3;
+const KIND_TYPE: u8 = 4;
+
+impl Partition {
+    /// An empty partition.
+    pub fn new(number: usize, config: &FoldConfig) -> Self {
+        Self {
+            number,
+            types: Interner::default(),
+            users: Vec::new(),
+            frames: FrameLedger::default(),
+            events: EventLedger::new(config.dedup_horizon),
+            rapid: RapidLedger::new((config.rapid_repeat_seconds * 1000.0) as i64),
+        }
+    }
+
+    /// State of a user.
+    pub fn user(&self, user: UserIx) -> Option<&UserState> {
+        self.users.get(user.0 as usize)?.as_deref()
+    }
+
+    /// Users with state.
+    pub fn users(&self) -> usize {
+        self.users.iter().flatten().count()
+    }
+
+    /// Name of an event type as touches store it.
+    pub fn type_name(&self, ty: u16) -> &str {
+        self.types.name(u32::from(ty))
+    }
+
+    /// Highest frame number received from a producer in an epoch.
+    pub fn high_water(&self, producer: u64, epoch: u64) -> Option<u64> {
+        self.frames.high_water(producer, epoch)
+    }
+
+    /// Bytes held by users and by admission.
+    pub fn memory(&self) -> (usize, usize) {
+        let users = self.users.capacity() * 8
+            + self
+                .users
+                .iter()
+                .flatten()
+                .map(|u| u.memory())
+                .sum::<usize>();
+        (users, self.events.memory() + self.rapid.memory())
+    }
+
+    /// Folds one frame of this partition.
+    #[allow(clippy::too_many_arguments)]
+    pub fn fold(
+        &mut self,
+        position: Position,
+        frame: &Frame<'_>,
+        events: &[Decoded<'_>],
+        numbers: &[Numbered],
+        users: &mut Interner,
+        hood: &mut Vec<Option<Box<HoodUser>>>,
+        cx: &Context<'_>,
+        out: &mut Outbox,
+    ) {
+        let set_aside = match self
+            .frames
+            .admit(frame.producer, frame.epoch, frame.sequence)
+        {
+            FrameVerdict::Fresh => None,
+            FrameVerdict::Repeat => Some(outcome::REPEAT_FRAME),
+            FrameVerdict::BeyondWindow => Some(outcome::BEYOND_WINDOW),
+        };
+        if let Some(code) = set_aside {
+            out.report.counts.add(code, events.len() as u64);
+            return out.end_frame();
+        }
+        for (index, (event, number)) in events.iter().zip(numbers).enumerate() {
+            let at = EventRef::new(position, index as u16);
+            match event {
+                Ok(Event::Feedback(feedback)) => {
+                    self.feedback(at, feedback, number, users, hood, cx, out)
+                }
+                Ok(Event::UserPut { user, labels, .. }) => {
+                    self.put_user(at, user, labels, users, cx, out)
+                }
+                Ok(Event::UserForget { user, .. }) => self.forget(at, user, users, hood, cx, out),
+                Ok(Event::Impression { .. } | Event::SlateServed { .. }) => {
+                    out.report.counts.add(outcome::RECORDED, 1);
+                }
+                Ok(_) => out.report.refuse(at, outcome::WRONG_SUBJECT),
+                Err(error) => out.report.refuse(at, error.code()),
+            }
+        }
+        out.end_frame();
+    }
+
+    /// The user's number, if this partition owns them.
+    fn own(&self, user: &str, users: &mut Interner, cx: &Context<'_>) -> Option<UserIx> {
+        let hash = stable_hash(user.as_bytes());
+        (owner(hash, cx.names.partitions) == self.number).then(|| UserIx(users.intern(hash, user)))
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn feedback(
+        &mut self,
+        at: EventRef,
+        feedback: &Feedback<'_>,
+        number: &Numbered,
+        users: &mut Interner,
+        hood: &mut Vec<Option<Box<HoodUser>>>,
+        cx: &Context<'_>,
+        out: &mut Outbox,
+    ) {
+        let Some(user) = self.own(feedback.user, users, cx) else {
+            return out.report.refuse(at, outcome::WRONG_SUBJECT);
+        };
+        if let Some(id) = feedback.event_id {
+            match self.events.admit(xxh3_128(id.as_bytes()), feedback.ts) {
+                EventVerdict::Fresh => {}
+                EventVerdict::Repeat => return out.report.counts.add(outcome::REPEAT_EVENT, 1),
+                EventVerdict::BeyondHorizon => {
+                    return out.report.refuse(at, outcome::BEYOND_HORIZON);
+                }
+            }
+        }
+        let (flags, affinity) = cx.rules.classify(feedback.ty, feedback.value);
+        if flags.has(Flags::IMPRESSION) {
+            return out.report.counts.add(outcome::EXPOSURE, 1);
+        }
+        let key =
+            cx.names.item_hash(number.item) ^ stable_hash(feedback.ty.as_bytes()).rotate_left(17);
+        if !self.rapid.admit(user, key, feedback.ts) {
+            return out.report.counts.add(outcome::RAPID_REPEAT, 1);
+        }
+        let fact = Fact {
+            user,
+            item: number.item,
+            ty: self.number_type(feedback.ty),
+            flags,
+            affinity,
+            ts: feedback.ts,
+            clock: number.clock,
+            at,
+            session: feedback.session.map(|s| stable_hash(s.as_bytes())),
+            basket: feedback.basket.map(|b| stable_hash(b.as_bytes())),
+        };
+        spread(
+            &fact,
+            slot(hood, user).get_or_insert_with(|| Box::new(HoodUser::new(cx.relations.len()))),
+            cx,
+            out,
+        );
+        let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
+        state.fold(&fact, cx.catalogue.tags(fact.item), cx.limits, cx.names);
+        out.report.counts.add(outcome::APPLIED, 1);
+    }
+
+    fn number_type(&mut self, ty: &str) -> u16 {
+        match self.types.get(ty) {
+            Some(ix) => ix as u16,
+            None if self.types.len() < MAX_TYPES => self.types.intern_str(ty) as u16,
+            None => self.types.intern_str("other") as u16,
+        }
+    }
+
+    fn put_user(
+        &mut self,
+        at: EventRef,
+        user: &str,
+        labels: &[(&str, LabelValue<'_>)],
+        users: &mut Interner,
+        cx: &Context<'_>,
+        out: &mut Outbox,
+    ) {
+        let Some(user) = self.own(user, users, cx) else {
+            return out.report.refuse(at, outcome::WRONG_SUBJECT);
+        };
+        let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
+        state.labels = labels
+            .iter()
+            .filter_map(|(key, value)| Some(((*key).into(), owned_label(value)?)))
+            .collect();
+        state
+            .labels
+            .sort_by(|a: &(Box<str>, Label), b| a.0.cmp(&b.0));
+        out.report.counts.add(outcome::APPLIED, 1);
+    }
+
+    fn forget(
+        &mut self,
+        at: EventRef,
+        user: &str,
+        users: &mut Interner,
+        hood: &mut Vec<Option<Box<HoodUser>>>,
+        cx: &Context<'_>,
+        out: &mut Outbox,
+    ) {
+        let Some(user) = self.own(user, users, cx) else {
+            return out.report.refuse(at, outcome::WRONG_SUBJECT);
+        };
+        *slot(&mut self.users, user) = None;
+        *slot(hood, user) = None;
+        self.rapid.forget(user);
+        out.touches.push((user, SessionTouch::Forget));
+        out.report.counts.add(outcome::APPLIED, 1);
+    }
+
+    /// Writes the partition.
+    pub fn write(&self, users: &Interner, w: &mut PartWriter<'_>) {
+        self.frames.write(w);
+        self.events.write(w);
+        for ix in 0..self.types.len() as u32 {
+            w.entity(KIND_TYPE, |w| {
+                w.uint(u64::from(ix));
+                w.text(self.types.name(ix));
+            });
+        }
+        for (ix, user) in self.users.iter().enumerate() {
+            let Some(state) = user else { continue };
+            w.entity(KIND_USER, |w| {
+                w.text(users.name(ix as u32));
+                self.rapid.write_user(UserIx(ix as u32), w);
+                state.write(w);
+            });
+        }
+    }
+
+    /// Reads what [`Partition::write`] wrote into this empty partition.
+    pub fn read(&mut self, r: &mut PartReader<'_>, names: &mut Names) -> ReadResult<()> {
+        while let Some(kind) = r.next_entity()? {
+            match kind {
+                KIND_TYPE => {
+                    let (ix, name) = (r.uint32()?, r.text()?);
+                    if self.types.intern_str(name) != ix {
+                        return Err(r.broken("event types out of order"));
+                    }
+                }
+                KIND_USER => {
+                    let name = r.text()?;
+                    if names.partition_of(name) != self.number {
+                        return Err(r.broken("a user of another partition"));
+                    }
+                    let user = UserIx(names.users[self.number].intern_str(name));
+                    self.rapid.read_user(user, r)?;
+                    *slot(&mut self.users, user) = Some(Box::new(UserState::read(r)?));
+                }
+                _ if self.frames.read(kind, r)? || self.events.read(kind, r)? => {}
+                _ => return Err(r.broken(format!("unknown entity {kind}"))),
+            }
+        }
+        let types = self.types.len();
+        let known = |ty: u16| usize::from(ty) < types;
+        let touches = self
+            .users
+            .iter()
+            .flatten()
+            .flat_map(|u| u.recent.iter().chain(&u.consumed));
+        if touches.into_iter().all(|t| known(t.ty)) {
+            Ok(())
+        } else {
+            Err(r.broken("an event type outside its dictionary"))
+        }
+    }
+}
+
+/// Folds a fact into the neighbourhood's user and sorts the effects by who applies them.
+fn spread(fact: &Fact, user: &mut HoodUser, cx: &Context<'_>, out: &mut Outbox) {
+    out.effects.clear();
+    user.fold(
+        fact,
+        cx.relations,
+        cx.limits.gap_ms,
+        cx.max_session_items,
+        &mut out.effects,
+    );
+    for draw in &out.effects.draws {
+        out.draws[usize::from(cx.owners[draw.target.0 as usize].0)].push(*draw);
+    }
+    if out.effects.vote {
+        let shard = usize::from(cx.owners[fact.item.0 as usize].0);
+        out.votes[shard].push(Vote {
+            item: fact.item,
+            ts: fact.ts,
+            clock: fact.clock,
+        });
+    }
+    out.deltas.extend_from_slice(&out.effects.deltas);
+    out.touches
+        .extend(out.effects.touches.iter().map(|touch| (fact.user, *touch)));
+}
+
+fn slot<T>(slots: &mut Vec<Option<T>>, user: UserIx) -> &mut Option<T> {
+    let ix = user.0 as usize;
+    if slots.len() <= ix {
+        slots.resize_with(ix + 1, || None);
+    }
+    &mut slots[ix]
+}
+
+/// A label as state keeps it; nil is no label.
+pub fn owned_label(value: &LabelValue<'_>) -> Option<Label> {
+    Some(match value {
+        LabelValue::Nil => return None,
+        LabelValue::Bool(flag) => Label::Bool(*flag),
+        LabelValue::Int(int) => Label::Int(*int),
+        LabelValue::Float(float) => Label::Float(*float),
+        LabelValue::Str(text) => Label::Text((*text).into()),
+        LabelValue::Tags(tags) => Label::Tags(tags.iter().map(|t| Box::from(*t)).collect()),
+    })
+}

@@ -1,0 +1,450 @@
+//! All parts of the state, and the order in which frames pass through them.
+//!
+//! Frames of user partitions between two catalogue or control frames form *segments*. In a segment:
+//!
+//! 1. items are numbered and the running time is carried on, in log order;
+//! 2. every partition folds its own frames, in parallel: admission, sessions, pair draws;
+//! 3. every shard applies its draws and votes, and the neighbourhood its marginals and session touches, in parallel with
+//!    each other and each in log order.
+//!
+//! So the result does not depend on the number of threads or on where a batch was cut.
+
+use rayon::prelude::*;
+
+use crate::catalogue::{Catalogue, Embedding, ItemChange};
+use crate::config::{FoldConfig, QueryConfig};
+use crate::decay::Decay;
+use crate::error::CoreError;
+use crate::fold::batch::{BatchFrame, Numbered, number};
+use crate::fold::control::Control;
+use crate::fold::partition::{Context, Outbox, Partition, owned_label};
+use crate::fold::report::{Report, outcome};
+use crate::fold::rules::TypeRules;
+use crate::frame::event::{Decoded, Event};
+use crate::frame::header::{Frame, FrameError, Subject};
+use crate::frame::item::ItemFields;
+use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position, TagIx, owner};
+use crate::items::shard::{ItemClocks, Shard, TagChange};
+use crate::names::Names;
+use crate::neighbourhood::{Neighbourhood, Relation};
+use crate::sessions::user::UserLimits;
+
+/// A segment is closed after this many events, so that queries get their turn.
+const SEGMENT_EVENTS: usize = 8192;
+/// Below this many events threads cost more than they save.
+const PARALLEL_EVENTS: usize = 512;
+
+/// Everything that is folded from the log.
+pub struct State {
+    /// Relations, in configuration order.
+    pub relations: Vec<Relation>,
+    /// Bounds of users.
+    pub limits: UserLimits,
+    /// Clocks of item counts.
+    pub clocks: ItemClocks,
+    /// Dictionaries.
+    pub names: Names,
+    /// User partitions.
+    pub partitions: Vec<Partition>,
+    /// Item shards.
+    pub shards: Vec<Shard>,
+    /// Neighbourhood.
+    pub hood: Neighbourhood,
+    /// Catalogue.
+    pub catalogue: Catalogue,
+    /// Control: active configuration, running time, outcomes.
+    pub control: Control,
+    /// The last frame folded.
+    pub position: Position,
+    owners: Vec<(u16, u32)>,
+    rules: TypeRules,
+    max_session_items: usize,
+    outboxes: Vec<Outbox>,
+    numbers: Vec<Vec<Numbered>>,
+}
+
+impl State {
+    /// The state before the first frame.
+    pub fn new(config: &FoldConfig) -> Result<Self, CoreError> {
+        Ok(Self {
+            relations: Relation::all(config),
+            limits: UserLimits {
+                recent: config.recent_items,
+                consumed: config.consumed_items,
+                generation_ms: (config.seen_generation_days * DAY_MS) as i64,
+                gap_ms: (config.session_gap_minutes * 60_000.0) as i64,
+                affinity: Decay::new(config.affinity_half_life_days * DAY_MS),
+            },
+            clocks: ItemClocks::new(config),
+            names: Names::new(config.partitions),
+            partitions: (0..config.partitions)
+                .map(|p| Partition::new(p, config))
+                .collect(),
+            shards: (0..config.shards).map(|_| Shard::new(config)).collect(),
+            hood: Neighbourhood::new(config),
+            catalogue: Catalogue::new(&config.tag_labels, config.auto_insert_items),
+            control: Control::default(),
+            position: Position(0),
+            owners: Vec::new(),
+            rules: TypeRules::new(config)?,
+            max_session_items: config.session_knn.max_session_items,
+            outboxes: (0..config.partitions).map(|_| Outbox::default()).collect(),
+            numbers: Vec::new(),
+        })
+    }
+
+    /// Shard of an item and its number there.
+    pub fn owner(&self, item: ItemIx) -> (usize, u32) {
+        let (shard, local) = self.owners[item.0 as usize];
+        (usize::from(shard), local)
+    }
+
+    /// Owners of all items, for parts that are read back.
+    pub fn owners(&self) -> &[(u16, u32)] {
+        &self.owners
+    }
+
+    /// Gives every numbered item its owner and makes room for it everywhere.
+    pub fn settle_items(&mut self) {
+        let shards = self.shards.len();
+        for ix in self.owners.len()..self.names.items.len() {
+            let item = ItemIx(ix as u32);
+            let shard = owner(self.names.item_hash(item), shards);
+            self.owners
+                .push((shard as u16, self.shards[shard].own(item)));
+        }
+        let len = self.owners.len();
+        self.catalogue.ensure(len);
+        self.hood.ensure(len);
+        for shard in &mut self.shards {
+            shard.rows.iter_mut().for_each(|rows| rows.ensure(len));
+        }
+    }
+
+    /// Folds the next segment or frame of a batch; how many frames were taken. The first frame must follow the state's
+    /// position.
+    pub fn apply_some(
+        &mut self,
+        frames: &[BatchFrame<'_>],
+        pool: Option<&rayon::ThreadPool>,
+        report: &mut Report,
+    ) -> Result<usize, CoreError> {
+        let Some(first) = frames.first() else {
+            return Ok(0);
+        };
+        if first.position.0 != self.position.0 + 1 {
+            return Err(CoreError::Gap {
+                offered: first.position.0,
+                expected: self.position.0 + 1,
+            });
+        }
+        let mut own = Report::default();
+        let taken = match &first.content {
+            Ok((
+                Frame {
+                    subject: Subject::Partition(_),
+                    ..
+                },
+                _,
+            )) => self.fold_segment(frames, pool, &mut own),
+            Ok((
+                Frame {
+                    subject: Subject::Catalogue,
+                    ..
+                },
+                events,
+            )) => {
+                self.fold_catalogue(first.position, events, &mut own);
+                1
+            }
+            Ok((
+                Frame {
+                    subject: Subject::Control,
+                    ..
+                },
+                events,
+            )) => {
+                self.fold_control(first.position, events, &mut own);
+                1
+            }
+            Err(error) => {
+                own.refuse(EventRef::new(first.position, 0), error.code());
+                1
+            }
+        };
+        self.position = Position(self.position.0 + taken as u64);
+        self.control.count(&own.counts);
+        report.absorb(&mut own);
+        Ok(taken)
+    }
+
+    fn fold_segment(
+        &mut self,
+        frames: &[BatchFrame<'_>],
+        pool: Option<&rayon::ThreadPool>,
+        report: &mut Report,
+    ) -> usize {
+        let mut segment: Vec<(usize, usize)> = Vec::new();
+        let mut events = 0;
+        for (i, frame) in frames.iter().enumerate() {
+            let Ok((
+                Frame {
+                    subject: Subject::Partition(p),
+                    ..
+                },
+                content,
+            )) = &frame.content
+            else {
+                break;
+            };
+            if events > 0 && events + content.len() > SEGMENT_EVENTS {
+                break;
+            }
+            if usize::from(*p) >= self.partitions.len() {
+                if segment.is_empty() {
+                    report.refuse(
+                        EventRef::new(frame.position, 0),
+                        FrameError::UnknownSubject.code(),
+                    );
+                    return 1;
+                }
+                break;
+            }
+            if self.numbers.len() <= i {
+                self.numbers.push(Vec::new());
+            }
+            number(
+                content,
+                &mut self.names,
+                &mut self.control.clock,
+                &mut self.numbers[i],
+            );
+            segment.push((i, usize::from(*p)));
+            events += content.len();
+        }
+        self.settle_items();
+        let pool = pool.filter(|_| events >= PARALLEL_EVENTS);
+        self.fold_partitions(frames, &segment, pool);
+        self.apply_effects(&segment, pool);
+        for (_, p) in &segment {
+            report.absorb(&mut self.outboxes[*p].report);
+        }
+        segment.len()
+    }
+
+    fn fold_partitions(
+        &mut self,
+        frames: &[BatchFrame<'_>],
+        segment: &[(usize, usize)],
+        pool: Option<&rayon::ThreadPool>,
+    ) {
+        let mut users = std::mem::take(&mut self.names.users);
+        let cx = Context {
+            names: &self.names,
+            owners: &self.owners,
+            catalogue: &self.catalogue,
+            rules: &self.rules,
+            relations: &self.relations,
+            limits: &self.limits,
+            max_session_items: self.max_session_items,
+        };
+        let shards = self.shards.len();
+        let numbers = &self.numbers;
+        let fold =
+            |p: usize, partition: &mut Partition, users: &mut _, hood: &mut _, out: &mut Outbox| {
+                out.clear(shards);
+                for (i, _) in segment.iter().filter(|(_, owner)| *owner == p) {
+                    if let Ok((frame, events)) = &frames[*i].content {
+                        partition.fold(
+                            frames[*i].position,
+                            frame,
+                            events,
+                            &numbers[*i],
+                            users,
+                            hood,
+                            &cx,
+                            out,
+                        );
+                    }
+                }
+            };
+        match pool {
+            Some(pool) => pool.install(|| {
+                self.partitions
+                    .par_iter_mut()
+                    .zip(users.par_iter_mut())
+                    .zip(self.hood.users.par_iter_mut())
+                    .zip(self.outboxes.par_iter_mut())
+                    .enumerate()
+                    .for_each(|(p, (((partition, users), hood), out))| {
+                        fold(p, partition, users, hood, out)
+                    });
+            }),
+            None => {
+                let parts = self
+                    .partitions
+                    .iter_mut()
+                    .zip(&mut users)
+                    .zip(&mut self.hood.users)
+                    .zip(&mut self.outboxes);
+                for (p, (((partition, users), hood), out)) in parts.enumerate() {
+                    if segment.iter().any(|(_, owner)| *owner == p) {
+                        fold(p, partition, users, hood, out);
+                    }
+                }
+            }
+        }
+        self.names.users = users;
+    }
+
+    /// Applies all partitions' effects in log order.
+    fn apply_effects(&mut self, segment: &[(usize, usize)], pool: Option<&rayon::ThreadPool>) {
+        let shards = self.shards.len();
+        let mut seen = vec![0usize; self.partitions.len()];
+        // (partition, which of its frames), in log order.
+        let order: Vec<(usize, usize)> = segment
+            .iter()
+            .map(|(_, p)| {
+                seen[*p] += 1;
+                (*p, seen[*p] - 1)
+            })
+            .collect();
+        let (outboxes, owners, names) = (&self.outboxes, &self.owners, &self.names);
+        let (catalogue, clocks) = (&self.catalogue, &self.clocks);
+        let apply_shard = |(s, shard): (usize, &mut Shard)| {
+            for (p, frame) in &order {
+                let out = &outboxes[*p];
+                for draw in &out.draws[s][out.range(*frame, s, shards)] {
+                    shard.rows[usize::from(draw.relation)].add(draw, names);
+                }
+                for vote in &out.votes[s][out.range(*frame, shards + s, shards)] {
+                    shard.vote(
+                        owners[vote.item.0 as usize].1,
+                        vote,
+                        clocks,
+                        catalogue,
+                        names,
+                    );
+                }
+            }
+        };
+        let (marginals, sessions) = (&mut self.hood.marginals, &mut self.hood.sessions);
+        let mut apply_hood = || {
+            for (p, frame) in &order {
+                let out = &outboxes[*p];
+                for delta in &out.deltas[out.range(*frame, 2 * shards, shards)] {
+                    marginals[usize::from(delta.relation)].add(delta);
+                }
+                for (user, touch) in &out.touches[out.range(*frame, 2 * shards + 1, shards)] {
+                    sessions.touch(*p, *user, *touch);
+                }
+            }
+        };
+        match pool {
+            Some(pool) => pool.install(|| {
+                rayon::join(apply_hood, || {
+                    self.shards.par_iter_mut().enumerate().for_each(apply_shard)
+                });
+            }),
+            None => {
+                apply_hood();
+                self.shards.iter_mut().enumerate().for_each(apply_shard);
+            }
+        }
+    }
+
+    fn fold_catalogue(&mut self, position: Position, events: &[Decoded<'_>], report: &mut Report) {
+        for (index, event) in events.iter().enumerate() {
+            let at = EventRef::new(position, index as u16);
+            match event {
+                Ok(Event::ItemPut { item, fields, .. }) => self.change_item(item, fields, true),
+                Ok(Event::ItemPatch { item, fields, .. }) => self.change_item(item, fields, false),
+                Ok(Event::ItemDelete { item, .. }) => self.delete_item(item),
+                Ok(_) => {
+                    report.refuse(at, outcome::WRONG_SUBJECT);
+                    continue;
+                }
+                Err(error) => {
+                    report.refuse(at, error.code());
+                    continue;
+                }
+            }
+            report.counts.add(outcome::APPLIED, 1);
+        }
+    }
+
+    fn change_item(&mut self, item: &str, fields: &ItemFields<'_>, replace: bool) {
+        let ix = ItemIx(self.names.items.intern_str(item));
+        self.settle_items();
+        let tag = |names: &mut Names, name: &str| TagIx(names.tags.intern_str(name));
+        let label = |(key, value): &(&str, _)| (Box::from(*key), owned_label(value));
+        let change = ItemChange {
+            categories: fields
+                .categories
+                .as_ref()
+                .map(|list| list.iter().map(|c| tag(&mut self.names, c)).collect()),
+            labels: fields
+                .labels
+                .as_ref()
+                .map(|labels| labels.iter().map(label).collect()),
+            hidden: fields.is_hidden,
+            timestamp: fields.timestamp,
+            group: fields.group_id.map(Box::from),
+            comment: fields.comment.map(Box::from),
+            embeddings: fields.embeddings.as_ref().map(|all| {
+                all.iter()
+                    .map(|(name, raw)| (Box::from(*name), Embedding::quantize(raw)))
+                    .collect()
+            }),
+        };
+        let before = self.catalogue.tags(ix).to_vec();
+        self.catalogue.change(ix, change, replace, &mut self.names);
+        self.retag(ix, &before);
+    }
+
+    fn delete_item(&mut self, item: &str) {
+        let ix = ItemIx(self.names.items.intern_str(item));
+        self.settle_items();
+        let before = self.catalogue.tags(ix).to_vec();
+        self.catalogue.delete(ix);
+        self.retag(ix, &before);
+    }
+
+    fn retag(&mut self, ix: ItemIx, before: &[TagIx]) {
+        let (shard, local) = self.owner(ix);
+        let change = TagChange {
+            old: before,
+            new: self.catalogue.tags(ix),
+            visible: self.catalogue.visible(ix),
+            clock: self.control.clock,
+        };
+        self.shards[shard].retag(local, &change, &self.clocks, &self.names);
+    }
+
+    fn fold_control(&mut self, position: Position, events: &[Decoded<'_>], report: &mut Report) {
+        for (index, event) in events.iter().enumerate() {
+            let at = EventRef::new(position, index as u16);
+            match event {
+                Ok(Event::ConfigActivated { version, body, .. }) => {
+                    match QueryConfig::from_json(body.as_bytes()) {
+                        Ok(query) => {
+                            self.control.activate(version, body, query);
+                            report.counts.add(outcome::APPLIED, 1);
+                        }
+                        Err(_) => report.refuse(at, "bad-config"),
+                    }
+                }
+                Ok(Event::ModelActivated { .. } | Event::UserMerge { .. }) => {
+                    report.counts.add(outcome::RECORDED, 1)
+                }
+                Ok(_) => report.refuse(at, outcome::WRONG_SUBJECT),
+                Err(error) => report.refuse(at, error.code()),
+            }
+        }
+    }
+
+    /// The largest event time folded so far, 0 before the first event.
+    pub fn clock(&self) -> Millis {
+        self.control.clock
+    }
+}

@@ -1,0 +1,437 @@
+//! The events of a frame's body, read without copying, and why a single one is refused.
+//!
+//! A body that cannot be walked to its end refuses the whole frame; an event that can be walked but breaks a rule is a
+//! counted no-op of its own, and its neighbours count.
+
+use thiserror::Error;
+
+use crate::frame::header::{Frame, FrameError};
+use crate::frame::item::{ItemFields, LabelValue, fields, labels};
+use crate::frame::msgpack::{Cursor, Malformed, Read, Value};
+use crate::frame::upcast::arity;
+use crate::ids::Millis;
+
+/// Why one event is a counted no-op.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum EventError {
+    #[error("not an event of this format version")]
+    BadEvent,
+    #[error("an id must have 1 to 512 bytes of UTF-8 without control characters")]
+    BadId,
+    #[error("a type must have 1 to 64 bytes of UTF-8 without control characters")]
+    BadType,
+    #[error("a value must be a finite number")]
+    BadValue,
+    #[error("a time must be a number of milliseconds since 1970")]
+    BadTime,
+    #[error("a time must not be further ahead of the append time than configured")]
+    FutureTime,
+    #[error("a field has the wrong type or breaks its limit")]
+    BadField,
+}
+
+impl EventError {
+    /// Stable short name.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BadEvent => "bad-event",
+            Self::BadId => "bad-id",
+            Self::BadType => "bad-type",
+            Self::BadValue => "bad-value",
+            Self::BadTime => "bad-ts",
+            Self::FutureTime => "future-ts",
+            Self::BadField => "bad-field",
+        }
+    }
+}
+
+/// Feedback of a user on an item. What the fold does not need (context) is walked over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Feedback<'a> {
+    pub ty: &'a str,
+    pub user: &'a str,
+    pub item: &'a str,
+    pub ts: Millis,
+    pub value: Option<f64>,
+    pub event_id: Option<&'a str>,
+    pub session: Option<&'a str>,
+    pub basket: Option<&'a str>,
+    pub slate: Option<&'a str>,
+    pub slot: Option<u32>,
+}
+
+/// An event as the fold sees it.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Event<'a> {
+    Feedback(Feedback<'a>),
+    Impression {
+        user: &'a str,
+        slate: &'a str,
+        ts: Millis,
+    },
+    UserMerge {
+        from: &'a str,
+        into: &'a str,
+        ts: Millis,
+    },
+    ItemPut {
+        item: &'a str,
+        ts: Millis,
+        fields: Box<ItemFields<'a>>,
+    },
+    ItemPatch {
+        item: &'a str,
+        ts: Millis,
+        fields: Box<ItemFields<'a>>,
+    },
+    ItemDelete {
+        item: &'a str,
+        ts: Millis,
+    },
+    UserPut {
+        user: &'a str,
+        ts: Millis,
+        labels: Vec<(&'a str, LabelValue<'a>)>,
+    },
+    UserForget {
+        user: &'a str,
+        ts: Millis,
+    },
+    SlateServed {
+        slate: &'a str,
+        user: &'a str,
+        ts: Millis,
+    },
+    ConfigActivated {
+        ts: Millis,
+        version: &'a str,
+        body: &'a str,
+    },
+    ModelActivated {
+        ts: Millis,
+        kind: &'a str,
+        uri: &'a str,
+        content_hash: &'a str,
+    },
+}
+
+/// One entry of a body.
+pub type Decoded<'a> = Result<Event<'a>, EventError>;
+
+/// Reads all events of a frame in order; entry i is event i. `max_future_ms` is how far an event's time may be ahead of
+/// the frame's append time. Time and memory are linear in the frame's size.
+pub fn decode_events<'a>(
+    frame: &Frame<'a>,
+    max_future_ms: i64,
+) -> Result<Vec<Decoded<'a>>, FrameError> {
+    let mut cursor = Cursor::new(frame.body);
+    let count = cursor.array().map_err(|Malformed| FrameError::BadBody)?;
+    if count != u32::from(frame.count) {
+        return Err(FrameError::BadCount);
+    }
+    let mut events = Vec::with_capacity(usize::from(frame.count));
+    let latest = frame.appended.saturating_add(max_future_ms);
+    for _ in 0..count {
+        let event = decode_event(&mut cursor, frame.version, latest)
+            .map_err(|Malformed| FrameError::BadBody)?;
+        events.push(event);
+    }
+    if cursor.remaining() > 0 {
+        return Err(FrameError::BadBody);
+    }
+    Ok(events)
+}
+
+fn decode_event<'a>(cursor: &mut Cursor<'a>, version: u8, latest: Millis) -> Read<Decoded<'a>> {
+    let start = *cursor;
+    let head = cursor.value()?;
+    let Value::Array(len) = head else {
+        cursor.skip_rest(head)?;
+        return Ok(Err(EventError::BadEvent));
+    };
+    let tag = match cursor.value() {
+        Ok(Value::Int(tag)) if len > 0 => tag,
+        _ => return refuse(cursor, start),
+    };
+    match arity(version, tag) {
+        Some((least, most)) if (least..=most).contains(&len) => {}
+        _ => return refuse(cursor, start),
+    }
+    let mut reader = Fields {
+        cursor,
+        left: len - 1,
+        fault: None,
+        latest,
+    };
+    let event = match tag {
+        1 => reader.feedback()?,
+        10 | 11 => reader.item(tag == 10)?,
+        13 => reader.user_put()?,
+        _ => reader.other(tag)?,
+    };
+    reader.skip_left()?;
+    Ok(match reader.fault {
+        Some(fault) => Err(fault),
+        None => Ok(event),
+    })
+}
+
+/// Walks over the whole event and refuses it.
+fn refuse<'a>(cursor: &mut Cursor<'a>, start: Cursor<'a>) -> Read<Decoded<'a>> {
+    *cursor = start;
+    cursor.skip()?;
+    Ok(Err(EventError::BadEvent))
+}
+
+/// Reads fields in order; the first broken rule is kept, and the rest is still walked.
+struct Fields<'c, 'a> {
+    cursor: &'c mut Cursor<'a>,
+    left: u32,
+    fault: Option<EventError>,
+    latest: Millis,
+}
+
+impl<'a> Fields<'_, 'a> {
+    /// The next field; nil when a shorter, older event has no such field.
+    #[inline]
+    fn next(&mut self) -> Read<Value<'a>> {
+        if self.left == 0 {
+            return Ok(Value::Nil);
+        }
+        self.left -= 1;
+        self.cursor.value()
+    }
+
+    fn skip_left(&mut self) -> Read<()> {
+        for _ in 0..std::mem::take(&mut self.left) {
+            self.cursor.skip()?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn blame(&mut self, fault: EventError) {
+        self.fault = self.fault.or(Some(fault));
+    }
+
+    /// A text with 1 to `limit` bytes and no control characters.
+    #[inline]
+    fn text(&mut self, limit: usize, fault: EventError) -> Read<&'a str> {
+        let value = self.next()?;
+        if let Value::Str(raw) = value {
+            if let Some(text) = clean(raw, limit) {
+                return Ok(text);
+            }
+        } else {
+            self.cursor.skip_rest(value)?;
+        }
+        self.blame(fault);
+        Ok("")
+    }
+
+    #[inline]
+    fn optional_text(&mut self, limit: usize) -> Read<Option<&'a str>> {
+        let value = self.next()?;
+        match value {
+            Value::Nil => return Ok(None),
+            Value::Str(raw) => {
+                if let Some(text) = clean(raw, limit) {
+                    return Ok(Some(text));
+                }
+            }
+            _ => self.cursor.skip_rest(value)?,
+        }
+        self.blame(EventError::BadId);
+        Ok(None)
+    }
+
+    #[inline]
+    fn id(&mut self) -> Read<&'a str> {
+        self.text(512, EventError::BadId)
+    }
+
+    #[inline]
+    fn ts(&mut self) -> Read<Millis> {
+        let value = self.next()?;
+        match value {
+            Value::Int(ts) if (0..1 << 53).contains(&ts) => {
+                if ts > self.latest {
+                    self.blame(EventError::FutureTime);
+                }
+                return Ok(ts);
+            }
+            _ => self.cursor.skip_rest(value)?,
+        }
+        self.blame(EventError::BadTime);
+        Ok(0)
+    }
+
+    fn feedback(&mut self) -> Read<Event<'a>> {
+        let ty = self.text(64, EventError::BadType)?;
+        let (user, item) = (self.id()?, self.id()?);
+        let ts = self.ts()?;
+        let value = self.next()?;
+        let value = match value {
+            Value::Nil => None,
+            Value::Float(float) if float.is_finite() => Some(float),
+            Value::Int(int) => Some(int as f64),
+            other => {
+                self.cursor.skip_rest(other)?;
+                self.blame(EventError::BadValue);
+                None
+            }
+        };
+        let (event_id, session) = (self.optional_text(512)?, self.optional_text(512)?);
+        let (basket, slate) = (self.optional_text(512)?, self.optional_text(512)?);
+        let slot = self.next()?;
+        let slot = match slot {
+            Value::Nil => None,
+            Value::Int(slot) if (0..=i64::from(u32::MAX)).contains(&slot) => Some(slot as u32),
+            other => {
+                self.cursor.skip_rest(other)?;
+                self.blame(EventError::BadField);
+                None
+            }
+        };
+        self.context()?;
+        Ok(Event::Feedback(Feedback {
+            ty,
+            user,
+            item,
+            ts,
+            value,
+            event_id,
+            session,
+            basket,
+            slate,
+            slot,
+        }))
+    }
+
+    fn context(&mut self) -> Read<()> {
+        let before = self.cursor.remaining();
+        let head = self.next()?;
+        self.cursor.skip_rest(head)?;
+        let small = before - self.cursor.remaining() <= 4096;
+        if !matches!(head, Value::Nil | Value::Map(_)) || !small {
+            self.blame(EventError::BadField);
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, put: bool) -> Read<Event<'a>> {
+        let (item, ts) = (self.id()?, self.ts()?);
+        let outcome = fields(self.cursor, std::mem::take(&mut self.left))?;
+        let fields = match outcome {
+            Ok(fields) => Box::new(fields),
+            Err(fault) => {
+                self.blame(fault);
+                Box::default()
+            }
+        };
+        Ok(if put {
+            Event::ItemPut { item, ts, fields }
+        } else {
+            Event::ItemPatch { item, ts, fields }
+        })
+    }
+
+    fn user_put(&mut self) -> Read<Event<'a>> {
+        let (user, ts) = (self.id()?, self.ts()?);
+        let head = self.next()?;
+        let outcome = match head {
+            Value::Nil => Ok(Vec::new()),
+            Value::Map(len) => labels(self.cursor, len)?,
+            _ => {
+                self.cursor.skip_rest(head)?;
+                Err(EventError::BadField)
+            }
+        };
+        let labels = outcome.unwrap_or_else(|fault| {
+            self.blame(fault);
+            Vec::new()
+        });
+        Ok(Event::UserPut { user, ts, labels })
+    }
+
+    fn other(&mut self, tag: i64) -> Read<Event<'a>> {
+        Ok(match tag {
+            2 => {
+                let (user, slate) = (self.id()?, self.id()?);
+                Event::Impression {
+                    user,
+                    slate,
+                    ts: self.ts()?,
+                }
+            }
+            3 => {
+                let (from, into) = (self.id()?, self.id()?);
+                Event::UserMerge {
+                    from,
+                    into,
+                    ts: self.ts()?,
+                }
+            }
+            12 => Event::ItemDelete {
+                item: self.id()?,
+                ts: self.ts()?,
+            },
+            14 => Event::UserForget {
+                user: self.id()?,
+                ts: self.ts()?,
+            },
+            20 => {
+                let (slate, user) = (self.id()?, self.id()?);
+                Event::SlateServed {
+                    slate,
+                    user,
+                    ts: self.ts()?,
+                }
+            }
+            30 => {
+                let ts = self.ts()?;
+                let version = self.id()?;
+                Event::ConfigActivated {
+                    ts,
+                    version,
+                    body: self.body()?,
+                }
+            }
+            _ => {
+                let ts = self.ts()?;
+                let (kind, uri) = (self.id()?, self.id()?);
+                Event::ModelActivated {
+                    ts,
+                    kind,
+                    uri,
+                    content_hash: self.id()?,
+                }
+            }
+        })
+    }
+
+    /// A document of text inside an event: any UTF-8 up to the frame's size.
+    fn body(&mut self) -> Read<&'a str> {
+        let value = self.next()?;
+        if let Value::Str(raw) = value {
+            if let Ok(text) = std::str::from_utf8(raw) {
+                return Ok(text);
+            }
+        } else {
+            self.cursor.skip_rest(value)?;
+        }
+        self.blame(EventError::BadField);
+        Ok("")
+    }
+}
+
+#[inline]
+fn clean(raw: &[u8], limit: usize) -> Option<&str> {
+    if raw.is_empty() || raw.len() > limit || raw.iter().any(|b| *b < 0x20 || *b == 0x7f) {
+        return None;
+    }
+    std::str::from_utf8(raw).ok()
+}

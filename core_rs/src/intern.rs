@@ -1,0 +1,138 @@
+//! Strings to dense numbers: one arena of bytes and one open-addressing table, no allocation per string.
+
+use crate::ids::stable_hash;
+
+const EMPTY: u32 = u32::MAX;
+
+/// Append-only dictionary of strings. Lookup and insertion are O(1); a number never changes.
+#[derive(Debug, Clone)]
+pub struct Interner {
+    bytes: String,
+    ends: Vec<usize>,
+    hashes: Vec<u64>,
+    table: Vec<u32>,
+    mask: usize,
+}
+
+impl Default for Interner {
+    fn default() -> Self {
+        Self {
+            bytes: String::new(),
+            ends: Vec::new(),
+            hashes: Vec::new(),
+            table: vec![EMPTY; 64],
+            mask: 63,
+        }
+    }
+}
+
+impl Interner {
+    /// Number of strings.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether nothing was interned yet.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The number of `text`, given a new one if it has none. `hash` must be `stable_hash(text)`.
+    pub fn intern(&mut self, hash: u64, text: &str) -> u32 {
+        let mut slot = hash as usize & self.mask;
+        loop {
+            let ix = self.table[slot];
+            if ix == EMPTY {
+                break;
+            }
+            if self.hashes[ix as usize] == hash && self.name(ix) == text {
+                return ix;
+            }
+            slot = (slot + 1) & self.mask;
+        }
+        let ix = self.ends.len() as u32;
+        self.bytes.push_str(text);
+        self.ends.push(self.bytes.len());
+        self.hashes.push(hash);
+        self.table[slot] = ix;
+        if self.ends.len() * 2 > self.table.len() {
+            self.grow();
+        }
+        ix
+    }
+
+    /// [`Interner::intern`] with the hash computed here.
+    pub fn intern_str(&mut self, text: &str) -> u32 {
+        self.intern(stable_hash(text.as_bytes()), text)
+    }
+
+    /// The number of `text` if it has one.
+    pub fn get(&self, text: &str) -> Option<u32> {
+        let hash = stable_hash(text.as_bytes());
+        let mut slot = hash as usize & self.mask;
+        loop {
+            let ix = self.table[slot];
+            if ix == EMPTY {
+                return None;
+            }
+            if self.hashes[ix as usize] == hash && self.name(ix) == text {
+                return Some(ix);
+            }
+            slot = (slot + 1) & self.mask;
+        }
+    }
+
+    /// The string of a number that this interner gave.
+    pub fn name(&self, ix: u32) -> &str {
+        let ix = ix as usize;
+        let start = if ix == 0 { 0 } else { self.ends[ix - 1] };
+        &self.bytes[start..self.ends[ix]]
+    }
+
+    /// The stable hash of a number's string.
+    pub fn hash(&self, ix: u32) -> u64 {
+        self.hashes[ix as usize]
+    }
+
+    /// Bytes held, for the memory report.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+            + self.ends.capacity() * 8
+            + self.hashes.capacity() * 8
+            + self.table.capacity() * 4
+    }
+
+    fn grow(&mut self) {
+        let size = self.table.len() * 2;
+        self.mask = size - 1;
+        self.table.clear();
+        self.table.resize(size, EMPTY);
+        for (ix, hash) in self.hashes.iter().enumerate() {
+            let mut slot = *hash as usize & self.mask;
+            while self.table[slot] != EMPTY {
+                slot = (slot + 1) & self.mask;
+            }
+            self.table[slot] = ix as u32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_dense_stable_and_found_again() {
+        let mut interner = Interner::default();
+        for i in 0..10_000 {
+            assert_eq!(interner.intern_str(&format!("item-{i}")), i);
+        }
+        for i in 0..10_000 {
+            assert_eq!(interner.intern_str(&format!("item-{i}")), i);
+            assert_eq!(interner.name(i), format!("item-{i}"));
+        }
+        assert_eq!(interner.get("item-77"), Some(77));
+        assert_eq!(interner.get("absent"), None);
+        assert_eq!(interner.len(), 10_000);
+    }
+}

@@ -1,0 +1,7 @@
+//! Items: what a shard knows of the items that it owns.
+//!
+//! * [`topset`]: bounded sets of the highest-counted items, maintained per vote.
+//! * [`shard`]: popularity, trending and per-tag leaders of the shard's items, and its share of the co-occurrence rows.
+
+pub mod shard;
+pub mod topset;

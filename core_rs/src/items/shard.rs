@@ -1,0 +1,417 @@
+//! One shard: counts, leaders and co-occurrence rows of the items that it owns.
+
+use crate::catalogue::Catalogue;
+use crate::config::FoldConfig;
+use crate::cooccurrence::rows::RowStore;
+use crate::decay::{Decay, DecayedCount};
+use crate::ids::{DAY_MS, ItemIx, Millis, TagIx};
+use crate::items::topset::TopSet;
+use crate::names::Names;
+use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
+
+/// Popular items kept per shard.
+pub const POPULAR: usize = 128;
+/// Trending items kept per shard.
+pub const TRENDING: usize = 64;
+/// Leaders kept per tag and shard.
+pub const TAG_LEADERS: usize = 32;
+/// After this many votes the admission floor of the trending set is computed anew.
+const FLOOR_EVERY: u32 = 256;
+
+/// The clocks of item counts.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemClocks {
+    /// Popularity.
+    pub popularity: Decay,
+    /// Short window of trending.
+    pub short: Decay,
+    /// Long window of trending.
+    pub long: Decay,
+    /// Prior of trending.
+    pub prior: f64,
+}
+
+impl ItemClocks {
+    /// The clocks of a configuration.
+    pub fn new(config: &FoldConfig) -> Self {
+        Self {
+            popularity: Decay::new(config.popularity_half_life_days * DAY_MS),
+            short: Decay::new(config.trending.short_half_life_hours * DAY_MS / 24.0),
+            long: Decay::new(config.trending.long_half_life_days * DAY_MS),
+            prior: config.trending.prior,
+        }
+    }
+
+    /// Trending of these counts at `now`: (short - expected) / sqrt(expected + prior), where the long window says what
+    /// to expect of the short one.
+    pub fn trend(&self, stats: &ItemStats, now: Millis) -> f64 {
+        let short = stats.short.read(&self.short, now);
+        let share = self.short.half_life_ms() as f64 / self.long.half_life_ms() as f64;
+        let expected = stats.long.read(&self.long, now) * share;
+        (short - expected) / (expected + self.prior).sqrt()
+    }
+}
+
+/// Votes on one item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ItemStats {
+    /// Popularity.
+    pub popularity: DecayedCount,
+    /// Short window.
+    pub short: DecayedCount,
+    /// Long window.
+    pub long: DecayedCount,
+    /// Votes ever.
+    pub votes: u64,
+    /// Time of the latest vote.
+    pub last: Millis,
+}
+
+/// One vote on its way to the item's shard.
+#[derive(Clone, Copy, Debug)]
+pub struct Vote {
+    /// On what.
+    pub item: ItemIx,
+    /// When.
+    pub ts: Millis,
+    /// Running time of the log.
+    pub clock: Millis,
+}
+
+/// What a put, patch or delete did to an item's tags.
+#[derive(Clone, Copy, Debug)]
+pub struct TagChange<'a> {
+    /// Tags before.
+    pub old: &'a [TagIx],
+    /// Tags after.
+    pub new: &'a [TagIx],
+    /// Whether the item may be shown after.
+    pub visible: bool,
+    /// Running time of the log.
+    pub clock: Millis,
+}
+
+/// Counts, leaders and rows.
+#[derive(Debug)]
+pub struct Shard {
+    items: Vec<ItemIx>,
+    stats: Vec<ItemStats>,
+    popular: TopSet,
+    trending: Vec<u32>,
+    /// Trending score (16 fractional bits) below which an item is not taken in.
+    trending_floor: i64,
+    votes_until_floor: u32,
+    by_tag: Vec<TopSet>,
+    /// Rows per relation: neighbours that this shard owns, for every seed.
+    pub rows: Vec<RowStore>,
+}
+
+const KIND_STATS: u8 = 1;
+const KIND_LEADERS: u8 = 2;
+
+impl Shard {
+    /// An empty shard of this configuration.
+    pub fn new(config: &FoldConfig) -> Self {
+        let share = |capacity| RowStore::share(capacity, config.shards);
+        Self {
+            items: Vec::new(),
+            stats: Vec::new(),
+            popular: TopSet::default(),
+            trending: Vec::new(),
+            trending_floor: i64::MIN,
+            votes_until_floor: FLOOR_EVERY,
+            by_tag: Vec::new(),
+            rows: config
+                .relations
+                .iter()
+                .map(|r| RowStore::new(share(r.capacity)))
+                .collect(),
+        }
+    }
+
+    /// Takes ownership of a new item; its number inside the shard.
+    pub fn own(&mut self, item: ItemIx) -> u32 {
+        self.items.push(item);
+        self.stats.push(ItemStats::default());
+        self.items.len() as u32 - 1
+    }
+
+    /// Items owned.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether the shard owns nothing.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Counts of an owned item.
+    pub fn stats(&self, local: u32) -> &ItemStats {
+        &self.stats[local as usize]
+    }
+
+    /// Counts one vote. O(1) but for a change of leaders.
+    pub fn vote(
+        &mut self,
+        local: u32,
+        vote: &Vote,
+        clocks: &ItemClocks,
+        catalogue: &Catalogue,
+        names: &Names,
+    ) {
+        let stats = &mut self.stats[local as usize];
+        stats.votes += 1;
+        stats.last = stats.last.max(vote.ts);
+        let epoch = clocks.popularity.epoch(vote.clock);
+        stats.popularity.add(&clocks.popularity, vote.ts, epoch);
+        stats
+            .short
+            .add(&clocks.short, vote.ts, clocks.short.epoch(vote.clock));
+        stats
+            .long
+            .add(&clocks.long, vote.ts, clocks.long.epoch(vote.clock));
+        let value = |i: u32| self.stats[i as usize].popularity.at(epoch);
+        let hash = |i: u32| names.item_hash(self.items[i as usize]);
+        if !catalogue.visible(vote.item) {
+            return;
+        }
+        self.popular.offer(local, epoch, POPULAR, value, hash);
+        for tag in catalogue.tags(vote.item) {
+            grow(&mut self.by_tag, *tag).offer(local, epoch, TAG_LEADERS, value, hash);
+        }
+        self.offer_trending(local, vote.clock, clocks, names);
+    }
+
+    fn offer_trending(&mut self, local: u32, clock: Millis, clocks: &ItemClocks, names: &Names) {
+        self.votes_until_floor -= 1;
+        if self.votes_until_floor == 0 {
+            self.refresh_floor(clock, clocks, names);
+        }
+        let score = fixed(clocks.trend(&self.stats[local as usize], clock));
+        if self.trending.len() >= TRENDING && score <= self.trending_floor
+            || self.trending.contains(&local)
+        {
+            return;
+        }
+        if self.trending.len() < TRENDING {
+            self.trending.push(local);
+            return;
+        }
+        if let Some(at) = self.refresh_floor(clock, clocks, names)
+            && score > self.trending_floor
+        {
+            self.trending[at] = local;
+        }
+    }
+
+    /// Scores all trending members at `clock`; the place of the weakest.
+    fn refresh_floor(
+        &mut self,
+        clock: Millis,
+        clocks: &ItemClocks,
+        names: &Names,
+    ) -> Option<usize> {
+        self.votes_until_floor = FLOOR_EVERY;
+        let key = |local: u32| {
+            (
+                fixed(clocks.trend(&self.stats[local as usize], clock)),
+                names.item_hash(self.items[local as usize]),
+            )
+        };
+        let weakest = (0..self.trending.len())
+            .map(|at| (key(self.trending[at]), at))
+            .min()?;
+        self.trending_floor = weakest.0.0;
+        Some(weakest.1)
+    }
+
+    /// Makes an item's tags known to the leaders: called after a put or patch changed them.
+    pub fn retag(
+        &mut self,
+        local: u32,
+        change: &TagChange<'_>,
+        clocks: &ItemClocks,
+        names: &Names,
+    ) {
+        for tag in change.old {
+            grow(&mut self.by_tag, *tag).remove(local);
+        }
+        if !change.visible {
+            return self.withdraw(local);
+        }
+        let epoch = clocks.popularity.epoch(change.clock);
+        let value = |i: u32| self.stats[i as usize].popularity.at(epoch);
+        let hash = |i: u32| names.item_hash(self.items[i as usize]);
+        for tag in change.new {
+            grow(&mut self.by_tag, *tag).offer(local, epoch, TAG_LEADERS, value, hash);
+        }
+    }
+
+    /// Takes an item out of the leaders: it was hidden or deleted.
+    fn withdraw(&mut self, local: u32) {
+        self.popular.remove(local);
+        self.trending.retain(|m| *m != local);
+    }
+
+    /// Popular items, in no particular order.
+    pub fn popular(&self) -> impl Iterator<Item = (ItemIx, &ItemStats)> {
+        self.popular
+            .members()
+            .iter()
+            .map(|m| (self.items[*m as usize], &self.stats[*m as usize]))
+    }
+
+    /// Trending items, in no particular order.
+    pub fn trending(&self) -> impl Iterator<Item = (ItemIx, &ItemStats)> {
+        self.trending
+            .iter()
+            .map(|m| (self.items[*m as usize], &self.stats[*m as usize]))
+    }
+
+    /// Leaders of a tag, in no particular order.
+    pub fn tag_leaders(&self, tag: TagIx) -> impl Iterator<Item = (ItemIx, &ItemStats)> {
+        let members = self
+            .by_tag
+            .get(tag.0 as usize)
+            .map_or(&[][..], |set| set.members());
+        members
+            .iter()
+            .map(|m| (self.items[*m as usize], &self.stats[*m as usize]))
+    }
+
+    /// All owned items with their counts.
+    pub fn all(&self) -> impl Iterator<Item = (ItemIx, &ItemStats)> {
+        self.items.iter().copied().zip(&self.stats)
+    }
+
+    /// Bytes held by item counts and leaders.
+    pub fn memory(&self) -> usize {
+        let sets: usize = self
+            .by_tag
+            .iter()
+            .map(|s| size_of::<TopSet>() + s.members().len() * 4)
+            .sum();
+        self.items.capacity() * 4 + self.stats.capacity() * size_of::<ItemStats>() + sets
+    }
+
+    /// Writes everything.
+    pub fn write(&self, w: &mut PartWriter<'_>) {
+        for (item, stats) in self.all().filter(|(_, s)| **s != ItemStats::default()) {
+            w.entity(KIND_STATS, |w| {
+                w.item(item);
+                for count in [stats.popularity, stats.short, stats.long] {
+                    w.uint(count.count);
+                    w.uint(u64::from(count.epoch));
+                }
+                w.uint(stats.votes);
+                w.int(stats.last);
+            });
+        }
+        w.entity(KIND_LEADERS, |w| {
+            self.write_set(self.popular.members(), w);
+            self.write_set(&self.trending, w);
+            w.int(self.trending_floor);
+            w.uint(u64::from(self.votes_until_floor));
+        });
+        let names = w.names();
+        let mut tags: Vec<u32> = (0..self.by_tag.len() as u32)
+            .filter(|t| !self.by_tag[*t as usize].members().is_empty())
+            .collect();
+        tags.sort_by_key(|t| names.tags.name(*t));
+        for tag in tags {
+            w.entity(KIND_TAG, |w| {
+                w.tag(TagIx(tag));
+                self.write_set(self.by_tag[tag as usize].members(), w);
+            });
+        }
+        for (relation, rows) in self.rows.iter().enumerate() {
+            rows.write(relation as u8, w);
+        }
+    }
+
+    fn write_set(&self, members: &[u32], w: &mut PartWriter<'_>) {
+        w.uint(members.len() as u64);
+        members.iter().for_each(|m| w.item(self.items[*m as usize]));
+    }
+
+    /// Reads one entity of kind `kind`. `local` gives an item's number inside this shard.
+    pub fn read(
+        &mut self,
+        kind: u8,
+        r: &mut PartReader<'_>,
+        local: &dyn Fn(ItemIx) -> ReadResult<u32>,
+    ) -> ReadResult<()> {
+        match kind {
+            KIND_STATS => {
+                let item = r.item()?;
+                let at = local(item)? as usize;
+                let mut count = || {
+                    ReadResult::Ok(DecayedCount {
+                        count: r.uint()?,
+                        epoch: r.uint32()?,
+                    })
+                };
+                let (popularity, short, long) = (count()?, count()?, count()?);
+                self.stats[at] = ItemStats {
+                    popularity,
+                    short,
+                    long,
+                    votes: r.uint()?,
+                    last: r.int()?,
+                };
+            }
+            KIND_LEADERS => {
+                let members = self.read_set(r, local)?;
+                self.popular = TopSet::from_members(members);
+                self.trending = self.read_set(r, local)?;
+                self.trending_floor = r.int()?;
+                self.votes_until_floor = r.uint32()?.clamp(1, FLOOR_EVERY);
+            }
+            KIND_TAG => {
+                let tag = r.tag()?;
+                let members = self.read_set(r, local)?;
+                *grow(&mut self.by_tag, tag) = TopSet::from_members(members);
+            }
+            _ => {
+                let relation = usize::from(r.byte()?);
+                let Some(rows) = self.rows.get_mut(relation) else {
+                    return Err(r.broken("a relation outside the configuration"));
+                };
+                if !rows.read(kind, r)? {
+                    return Err(r.broken(format!("unknown entity {kind}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_set(
+        &mut self,
+        r: &mut PartReader<'_>,
+        local: &dyn Fn(ItemIx) -> ReadResult<u32>,
+    ) -> ReadResult<Vec<u32>> {
+        let count = r.len(1)?;
+        let mut members = Vec::with_capacity(count);
+        for _ in 0..count {
+            let item = r.item()?;
+            members.push(local(item)?);
+        }
+        Ok(members)
+    }
+}
+
+const KIND_TAG: u8 = 5;
+
+fn grow(sets: &mut Vec<TopSet>, tag: TagIx) -> &mut TopSet {
+    let at = tag.0 as usize;
+    if sets.len() <= at {
+        sets.resize_with(at + 1, TopSet::default);
+    }
+    &mut sets[at]
+}
+
+/// A score with 16 fractional bits, rounded towards minus infinity: what state may hold.
+fn fixed(score: f64) -> i64 {
+    (score * 65_536.0).floor() as i64
+}

@@ -1,0 +1,40 @@
+//! Folds, kernels and queries of the Headwater recommendation engine.
+//!
+//! # Map
+//!
+//! From the bytes of the log to an answer:
+//!
+//! * [`frame`]: one log message, read without copying.
+//! * [`admission`]: which frames and events count; [`bloom`] makes "certainly new" cheap.
+//! * [`fold`]: frames in log order become state; [`fold::state`] is the place to start reading.
+//! * Parts of the state: [`sessions`] (user partitions), [`items`] (item shards) with [`cooccurrence`] rows,
+//!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
+//! * [`query`]: read-only answers over the state.
+//! * [`snapshot`]: parts on disk, and digests.
+//! * [`ids`], [`intern`], [`names`], [`decay`], [`config`], [`error`]: what all of them use.
+//! * `py`: the Python bindings, only with the feature `python`.
+//!
+//! Nothing in this crate reads a clock, draws a random number, opens a file or talks to a network. State holds integers
+//! and fixed-point numbers only; everything that orders, orders by id.
+
+pub mod admission;
+pub mod bloom;
+pub mod catalogue;
+pub mod config;
+pub mod cooccurrence;
+pub mod decay;
+mod decay_table;
+pub mod error;
+pub mod fold;
+pub mod frame;
+pub mod ids;
+pub mod intern;
+pub mod items;
+pub mod names;
+pub mod neighbourhood;
+pub mod query;
+pub mod sessions;
+pub mod snapshot;
+
+#[cfg(feature = "python")]
+mod py;

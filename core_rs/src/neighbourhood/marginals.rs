@@ -1,0 +1,153 @@
+//! Marginals of a relation: draws from and to each item, units that contain it, and the sum of all draws.
+
+use crate::decay::Decay;
+use crate::ids::ItemIx;
+use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
+
+/// Decayed counts of one item in one relation, all in units of the same epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ItemMarginals {
+    /// Epoch of the counts.
+    pub epoch: u32,
+    /// Draws item -> anything.
+    pub out: u64,
+    /// Draws anything -> item.
+    pub into: u64,
+    /// Units with the item on the "from" side.
+    pub units_from: u64,
+    /// Units with the item on the "to" side.
+    pub units_to: u64,
+}
+
+impl ItemMarginals {
+    fn carry(&mut self, epoch: u32) {
+        if epoch > self.epoch {
+            for count in [
+                &mut self.out,
+                &mut self.into,
+                &mut self.units_from,
+                &mut self.units_to,
+            ] {
+                *count = Decay::carry(*count, self.epoch, epoch);
+            }
+            self.epoch = epoch;
+        }
+    }
+}
+
+/// What one event adds to one item of one relation.
+#[derive(Clone, Copy, Debug)]
+pub struct MarginalDelta {
+    /// The item.
+    pub item: ItemIx,
+    /// Which relation.
+    pub relation: u8,
+    /// Epoch of the weights.
+    pub epoch: u32,
+    /// To add, in units of `epoch`.
+    pub out: u32,
+    /// To add.
+    pub into: u32,
+    /// To add.
+    pub units_from: u32,
+    /// To add.
+    pub units_to: u32,
+}
+
+/// All items of one relation. 40 bytes an item.
+#[derive(Debug, Default)]
+pub struct Marginals {
+    items: Vec<ItemMarginals>,
+    total: u64,
+    total_epoch: u32,
+}
+
+const KIND_ITEM: u8 = 2;
+const KIND_TOTAL: u8 = 3;
+
+impl Marginals {
+    /// Makes room for items numbered below `len`.
+    pub fn ensure(&mut self, len: usize) {
+        if self.items.len() < len {
+            self.items.resize(len, ItemMarginals::default());
+        }
+    }
+
+    /// Counts one delta. Every draw is in exactly one `into`, so the total counts those.
+    pub fn add(&mut self, delta: &MarginalDelta) {
+        let item = &mut self.items[delta.item.0 as usize];
+        item.carry(delta.epoch);
+        item.out = item.out.saturating_add(u64::from(delta.out));
+        item.into = item.into.saturating_add(u64::from(delta.into));
+        item.units_from = item.units_from.saturating_add(u64::from(delta.units_from));
+        item.units_to = item.units_to.saturating_add(u64::from(delta.units_to));
+        self.total = Decay::carry(self.total, self.total_epoch, delta.epoch)
+            .saturating_add(u64::from(delta.into));
+        self.total_epoch = self.total_epoch.max(delta.epoch);
+    }
+
+    /// Counts of an item; zeros for one never drawn.
+    pub fn item(&self, item: ItemIx) -> ItemMarginals {
+        self.items.get(item.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// Sum of all draws and the epoch it is written in.
+    pub fn total(&self) -> (u64, u32) {
+        (self.total, self.total_epoch)
+    }
+
+    /// Bytes held.
+    pub fn memory(&self) -> usize {
+        self.items.capacity() * size_of::<ItemMarginals>()
+    }
+
+    /// Writes every item with a count.
+    pub fn write(&self, relation: u8, w: &mut PartWriter<'_>) {
+        w.entity(KIND_TOTAL, |w| {
+            w.byte(relation);
+            w.uint(self.total);
+            w.uint(u64::from(self.total_epoch));
+        });
+        for (ix, item) in self
+            .items
+            .iter()
+            .enumerate()
+            .filter(|(_, m)| **m != ItemMarginals::default())
+        {
+            w.entity(KIND_ITEM, |w| {
+                w.byte(relation);
+                w.item(ItemIx(ix as u32));
+                w.uint(u64::from(item.epoch));
+                for count in [item.out, item.into, item.units_from, item.units_to] {
+                    w.uint(count);
+                }
+            });
+        }
+    }
+
+    /// Reads one entity of kind `kind` into its relation; `false` if the kind is not ours.
+    pub fn read(kind: u8, r: &mut PartReader<'_>, all: &mut [Self]) -> ReadResult<bool> {
+        if kind != KIND_ITEM && kind != KIND_TOTAL {
+            return Ok(false);
+        }
+        let relation = usize::from(r.byte()?);
+        let marginals = all
+            .get_mut(relation)
+            .ok_or_else(|| r.broken("a relation outside the configuration"))?;
+        if kind == KIND_TOTAL {
+            marginals.total = r.uint()?;
+            marginals.total_epoch = r.uint32()?;
+            return Ok(true);
+        }
+        let item = r.item()?;
+        marginals.ensure(item.0 as usize + 1);
+        marginals.items[item.0 as usize] = ItemMarginals {
+            epoch: r.uint32()?,
+            out: r.uint()?,
+            into: r.uint()?,
+            units_from: r.uint()?,
+            units_to: r.uint()?,
+        };
+        Ok(true)
+    }
+}

@@ -1,0 +1,360 @@
+//! The recent-session index behind session kNN (VMIS-kNN: Kersbergen et al., "Serenade", SIGMOD 2022), kept per event.
+//!
+//! A session enters an item's posting when it touches the item, from its second distinct item on; postings are in log
+//! order of the touch and nothing waits for a session to close. Sessions are numbered as they enter; the oldest number is
+//! overwritten when the ring is full, and postings of overwritten sessions are skipped when read.
+
+use crate::config::SessionKnnConfig;
+use crate::ids::{ItemIx, UserIx};
+use crate::names::Names;
+use crate::neighbourhood::user::SessionTouch;
+use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
+
+/// Number of an indexed session; later sessions have larger numbers.
+pub type SessionNo = u64;
+
+#[derive(Clone, Debug, Default)]
+struct Posting {
+    /// Session numbers modulo 2^32, oldest at `head` once full.
+    sessions: Vec<u32>,
+    head: u32,
+}
+
+impl Posting {
+    fn push(&mut self, number: u32, cap: usize) {
+        if self.sessions.len() < cap {
+            self.sessions.push(number);
+        } else {
+            self.sessions[self.head as usize] = number;
+            self.head = (self.head + 1) % cap as u32;
+        }
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = u32> + '_ {
+        let (newer, older) = self.sessions.split_at(self.head as usize);
+        newer.iter().rev().chain(older.iter().rev()).copied()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Session {
+    partition: u16,
+    user: UserIx,
+    items: Vec<u32>,
+}
+
+/// Items -> recent sessions -> items.
+#[derive(Debug)]
+pub struct SessionIndex {
+    postings: Vec<Posting>,
+    ring: Vec<Session>,
+    next: SessionNo,
+    /// By partition and user: number + 1 of the session in progress, 0 for none.
+    open: Vec<Vec<u64>>,
+    max_postings: usize,
+    max_sessions: usize,
+}
+
+const KIND_POSTING: u8 = 4;
+const KIND_SESSION: u8 = 5;
+const KIND_NEXT: u8 = 6;
+
+impl SessionIndex {
+    /// An empty index with the configured bounds.
+    pub fn new(config: &SessionKnnConfig, partitions: usize) -> Self {
+        Self {
+            postings: Vec::new(),
+            ring: Vec::new(),
+            next: 0,
+            open: (0..partitions).map(|_| Vec::new()).collect(),
+            max_postings: config.postings,
+            max_sessions: config.max_sessions,
+        }
+    }
+
+    /// Makes room for items numbered below `len`.
+    pub fn ensure(&mut self, len: usize) {
+        if self.postings.len() < len {
+            self.postings.resize_with(len, Posting::default);
+        }
+    }
+
+    /// Sessions ever indexed, and those still held.
+    pub fn len(&self) -> (u64, usize) {
+        (self.next, self.ring.len())
+    }
+
+    /// Whether no session is held.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// Applies one change of one user's session.
+    pub fn touch(&mut self, partition: usize, user: UserIx, touch: SessionTouch) {
+        match touch {
+            SessionTouch::Close => self.set_open(partition, user, 0),
+            SessionTouch::Forget => self.forget(partition, user),
+            SessionTouch::Start(first, second) => {
+                let number = self.next;
+                self.next += 1;
+                let session = Session {
+                    partition: partition as u16,
+                    user,
+                    items: vec![first.0, second.0],
+                };
+                let slot = (number % self.max_sessions as u64) as usize;
+                if slot < self.ring.len() {
+                    self.ring[slot] = session;
+                } else {
+                    self.ring.push(session);
+                }
+                for item in [first, second] {
+                    self.postings[item.0 as usize].push(number as u32, self.max_postings);
+                }
+                self.set_open(partition, user, number + 1);
+            }
+            SessionTouch::Append(item) => {
+                let Some(number) = self.open_session(partition, user) else {
+                    return;
+                };
+                let slot = (number % self.max_sessions as u64) as usize;
+                self.ring[slot].items.push(item.0);
+                self.postings[item.0 as usize].push(number as u32, self.max_postings);
+            }
+        }
+    }
+
+    /// Forgets whose sessions these were: their items leave the index.
+    pub fn forget(&mut self, partition: usize, user: UserIx) {
+        for session in &mut self.ring {
+            if session.partition == partition as u16 && session.user == user {
+                session.items = Vec::new();
+            }
+        }
+        self.set_open(partition, user, 0);
+    }
+
+    /// The session that the user is in, if it is indexed and still held.
+    pub fn open_session(&self, partition: usize, user: UserIx) -> Option<SessionNo> {
+        let open = self.open[partition]
+            .get(user.0 as usize)
+            .copied()
+            .unwrap_or(0);
+        let number = open.checked_sub(1)?;
+        (self.next - number <= self.max_sessions as u64).then_some(number)
+    }
+
+    /// Sessions that touched the item, latest touch first, with at most the configured number of postings.
+    pub fn sessions_of(&self, item: ItemIx) -> impl Iterator<Item = SessionNo> + '_ {
+        let recent = self
+            .postings
+            .get(item.0 as usize)
+            .into_iter()
+            .flat_map(Posting::newest_first);
+        let held = self.next.min(self.max_sessions as u64);
+        recent.filter_map(move |low| {
+            // The full number is the only one with these low bits among the sessions still held.
+            let age = u64::from((self.next as u32).wrapping_sub(low));
+            (age >= 1 && age <= held).then(|| self.next - age)
+        })
+    }
+
+    /// Number of postings of an item, at most the bound: how common it is among recent sessions.
+    pub fn frequency(&self, item: ItemIx) -> usize {
+        self.postings
+            .get(item.0 as usize)
+            .map_or(0, |p| p.sessions.len())
+    }
+
+    /// Distinct items of a held session, in order of first touch.
+    pub fn items_of(&self, number: SessionNo) -> &[u32] {
+        &self.ring[(number % self.max_sessions as u64) as usize].items
+    }
+
+    fn set_open(&mut self, partition: usize, user: UserIx, value: u64) {
+        let open = &mut self.open[partition];
+        let ix = user.0 as usize;
+        if open.len() <= ix {
+            if value == 0 {
+                return;
+            }
+            open.resize(ix + 1, 0);
+        }
+        open[ix] = value;
+    }
+
+    /// Bytes held.
+    pub fn memory(&self) -> usize {
+        self.postings
+            .iter()
+            .map(|p| size_of::<Posting>() + p.sessions.capacity() * 4)
+            .sum::<usize>()
+            + self
+                .ring
+                .iter()
+                .map(|s| size_of::<Session>() + s.items.capacity() * 4)
+                .sum::<usize>()
+            + self.open.iter().map(|o| o.capacity() * 8).sum::<usize>()
+    }
+
+    /// Writes postings and sessions.
+    pub fn write(&self, w: &mut PartWriter<'_>) {
+        w.entity(KIND_NEXT, |w| w.uint(self.next));
+        for (ix, posting) in self
+            .postings
+            .iter()
+            .enumerate()
+            .filter(|(_, p)| !p.sessions.is_empty())
+        {
+            w.entity(KIND_POSTING, |w| {
+                w.item(ItemIx(ix as u32));
+                w.uint(u64::from(posting.head));
+                w.uint(posting.sessions.len() as u64);
+                posting.sessions.iter().for_each(|s| w.uint(u64::from(*s)));
+            });
+        }
+        let names = w.names();
+        for number in self.next - self.ring.len() as u64..self.next {
+            let session = &self.ring[(number % self.max_sessions as u64) as usize];
+            let open =
+                self.open_session(usize::from(session.partition), session.user) == Some(number);
+            w.entity(KIND_SESSION, |w| {
+                w.uint(number);
+                w.uint(u64::from(session.partition));
+                w.text(names.users[usize::from(session.partition)].name(session.user.0));
+                w.byte(u8::from(open));
+                w.uint(session.items.len() as u64);
+                session.items.iter().for_each(|item| w.item(ItemIx(*item)));
+            });
+        }
+    }
+
+    /// Reads one entity of kind `kind`; `false` if the kind is not ours.
+    pub fn read(
+        &mut self,
+        kind: u8,
+        r: &mut PartReader<'_>,
+        names: &mut Names,
+    ) -> ReadResult<bool> {
+        match kind {
+            KIND_NEXT => self.next = r.uint()?,
+            KIND_POSTING => {
+                let item = r.item()?;
+                let head = r.uint32()?;
+                let mut posting = Posting {
+                    sessions: Vec::new(),
+                    head,
+                };
+                for _ in 0..r.len(1)? {
+                    posting.sessions.push(r.uint32()?);
+                }
+                if posting.sessions.len() > self.max_postings
+                    || head as usize > posting.sessions.len()
+                {
+                    return Err(r.broken("a posting longer than its bound"));
+                }
+                self.ensure(item.0 as usize + 1);
+                self.postings[item.0 as usize] = posting;
+            }
+            KIND_SESSION => self.read_session(r, names)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn read_session(&mut self, r: &mut PartReader<'_>, names: &mut Names) -> ReadResult<()> {
+        let number = r.uint()?;
+        let partition = r.uint()? as usize;
+        if partition >= names.users.len() || number >= self.next {
+            return Err(r.broken("a session outside its bounds"));
+        }
+        let user = UserIx(names.users[partition].intern_str(r.text()?));
+        let open = r.byte()? == 1;
+        let mut items = Vec::new();
+        for _ in 0..r.len(1)? {
+            items.push(r.item()?.0);
+        }
+        let slot = (number % self.max_sessions as u64) as usize;
+        if slot > self.ring.len() && self.ring.len() < self.max_sessions && self.ring.is_empty() {
+            // The ring is full and begins elsewhere: lay out all slots before the first is filled.
+            let empty = Session {
+                partition: 0,
+                user: UserIx(0),
+                items: Vec::new(),
+            };
+            self.ring.resize(self.max_sessions, empty);
+        }
+        let session = Session {
+            partition: partition as u16,
+            user,
+            items,
+        };
+        if slot < self.ring.len() {
+            self.ring[slot] = session;
+        } else if slot == self.ring.len() {
+            self.ring.push(session);
+        } else {
+            return Err(r.broken("sessions out of order"));
+        }
+        if open {
+            self.set_open(partition, user, number + 1);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(postings: usize, sessions: usize) -> SessionIndex {
+        let config = SessionKnnConfig {
+            postings,
+            max_sessions: sessions,
+            max_session_items: 50,
+        };
+        let mut index = SessionIndex::new(&config, 1);
+        index.ensure(10);
+        index
+    }
+
+    fn start(index: &mut SessionIndex, user: u32, a: u32, b: u32) {
+        index.touch(0, UserIx(user), SessionTouch::Start(ItemIx(a), ItemIx(b)));
+    }
+
+    #[test]
+    fn postings_are_newest_first_and_bounded() {
+        let mut index = index(3, 100);
+        for user in 0..5 {
+            start(&mut index, user, 1, 2);
+        }
+        assert_eq!(index.sessions_of(ItemIx(1)).collect::<Vec<_>>(), [4, 3, 2]);
+        index.touch(0, UserIx(0), SessionTouch::Append(ItemIx(3)));
+        assert_eq!(index.sessions_of(ItemIx(3)).collect::<Vec<_>>(), [0]);
+        assert_eq!(index.items_of(0), [1, 2, 3]);
+    }
+
+    #[test]
+    fn overwritten_sessions_are_skipped() {
+        let mut index = index(10, 2);
+        for user in 0..5 {
+            start(&mut index, user, 1, 2);
+        }
+        assert_eq!(index.sessions_of(ItemIx(1)).collect::<Vec<_>>(), [4, 3]);
+        assert_eq!(index.open_session(0, UserIx(0)), None);
+        assert_eq!(index.open_session(0, UserIx(4)), Some(4));
+        index.touch(0, UserIx(0), SessionTouch::Append(ItemIx(3)));
+        assert_eq!(index.sessions_of(ItemIx(3)).count(), 0);
+    }
+
+    #[test]
+    fn forgetting_empties_the_users_sessions() {
+        let mut index = index(10, 10);
+        start(&mut index, 0, 1, 2);
+        start(&mut index, 1, 1, 3);
+        index.forget(0, UserIx(0));
+        assert!(index.items_of(0).is_empty());
+        assert_eq!(index.items_of(1), [1, 3]);
+        assert_eq!(index.open_session(0, UserIx(0)), None);
+    }
+}

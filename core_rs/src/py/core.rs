@@ -1,0 +1,316 @@
+//! The class `Core`: one engine's state, folded and asked from any number of threads.
+
+use parking_lot::RwLock;
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::config::{FoldConfig, QueryConfig, generation_id};
+use crate::error::CoreError;
+use crate::fold::batch::decode_frames;
+use crate::fold::parts;
+use crate::fold::report::Report;
+use crate::fold::state::State;
+use crate::ids::Position;
+use crate::py::error::protocol;
+use crate::query::{recommend, session_view, similar, trending};
+
+/// Position, index inside the frame, code.
+type Refused = (u64, u16, &'static str);
+
+/// Name and file of a part.
+type NamedPart<'py> = (String, Bound<'py, PyBytes>);
+
+/// One engine's state. All methods are safe to call from any thread; those that fold exclude each other and queries
+/// only for the time of a segment.
+#[pyclass(frozen, module = "headwater._core")]
+pub struct Core {
+    config: FoldConfig,
+    generation: String,
+    generation_bits: u128,
+    query: QueryConfig,
+    pool: Option<rayon::ThreadPool>,
+    state: RwLock<State>,
+}
+
+impl Core {
+    fn with_state(
+        fold_json: &[u8],
+        query_json: &[u8],
+        threads: usize,
+        state: State,
+    ) -> PyResult<Self> {
+        let config = FoldConfig::from_json(fold_json)?;
+        let generation = generation_id(fold_json);
+        let generation_bits = u128::from_str_radix(&generation, 16).map_err(protocol)?;
+        let pool = match threads {
+            0 | 1 => None,
+            n => Some(
+                rayon::ThreadPoolBuilder::new()
+                    .num_threads(n)
+                    .thread_name(|i| format!("fold-{i}"))
+                    .build()
+                    .map_err(protocol)?,
+            ),
+        };
+        let query = QueryConfig::from_json(query_json)?;
+        Ok(Self {
+            config,
+            generation,
+            generation_bits,
+            query,
+            pool,
+            state: RwLock::new(state),
+        })
+    }
+
+    fn max_future_ms(&self) -> i64 {
+        (self.config.max_future_hours * 3_600_000.0) as i64
+    }
+
+    /// Decodes a request, answers it under the read lock without the GIL, encodes the answer.
+    fn ask<'py, Q: DeserializeOwned + Send + Sync, A: Serialize + Send>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+        verb: impl Fn(&State, &QueryConfig, &Q) -> Result<A, CoreError> + Sync + Send,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let request: Q = rmp_serde::from_slice(request).map_err(protocol)?;
+        let answer = py.detach(|| {
+            let state = self.state.read();
+            let query = state
+                .control
+                .active()
+                .map_or(&self.query, |(_, query)| query);
+            let answer = verb(&state, query, &request)?;
+            drop(state);
+            Ok::<_, CoreError>(rmp_serde::to_vec(&answer))
+        })?;
+        Ok(PyBytes::new(py, &answer.map_err(protocol)?))
+    }
+}
+
+#[pymethods]
+impl Core {
+    #[new]
+    fn new(fold_json: &[u8], query_json: &[u8], threads: usize) -> PyResult<Self> {
+        let state = State::new(&FoldConfig::from_json(fold_json)?)?;
+        Self::with_state(fold_json, query_json, threads, state)
+    }
+
+    /// The state of a snapshot's parts.
+    #[staticmethod]
+    fn restore(
+        py: Python<'_>,
+        fold_json: &[u8],
+        query_json: &[u8],
+        threads: usize,
+        parts: Vec<(String, PyBackedBytes)>,
+    ) -> PyResult<Self> {
+        let config = FoldConfig::from_json(fold_json)?;
+        let generation = u128::from_str_radix(&generation_id(fold_json), 16).map_err(protocol)?;
+        let state = py.detach(|| {
+            let files: Vec<(String, &[u8])> = parts
+                .iter()
+                .map(|(name, file)| (name.clone(), &**file))
+                .collect();
+            parts::restore(&config, generation, &files)
+        })?;
+        Self::with_state(fold_json, query_json, threads, state)
+    }
+
+    /// Folds frames that stand at consecutive positions from `first`. Returns counts by outcome and the latest refusals
+    /// as (position, index, code).
+    fn apply<'py>(
+        &self,
+        py: Python<'py>,
+        first: u64,
+        frames: Vec<PyBackedBytes>,
+    ) -> PyResult<(Bound<'py, PyDict>, Vec<Refused>)> {
+        let mut report = Report::default();
+        py.detach(|| {
+            let bytes: Vec<&[u8]> = frames.iter().map(|f| &**f).collect();
+            let batch = decode_frames(
+                Position(first),
+                &bytes,
+                self.max_future_ms(),
+                self.pool.as_ref(),
+            );
+            let mut rest = batch.as_slice();
+            while !rest.is_empty() {
+                let taken = self
+                    .state
+                    .write()
+                    .apply_some(rest, self.pool.as_ref(), &mut report)?;
+                rest = &rest[taken..];
+            }
+            Ok::<_, CoreError>(())
+        })?;
+        let counts = PyDict::new(py);
+        for (outcome, times) in report.counts.iter() {
+            counts.set_item(outcome, times)?;
+        }
+        let refusals = report
+            .refusals
+            .iter()
+            .map(|r| (r.at.position().0, r.at.index(), r.code))
+            .collect();
+        Ok((counts, refusals))
+    }
+
+    /// Position of the last frame folded.
+    #[getter]
+    fn position(&self) -> u64 {
+        self.state.read().position.0
+    }
+
+    /// Largest event time folded, 0 before the first event.
+    #[getter]
+    fn clock(&self) -> i64 {
+        self.state.read().clock()
+    }
+
+    /// Identity of the generation.
+    #[getter]
+    fn generation(&self) -> &str {
+        &self.generation
+    }
+
+    /// Version and JSON of the active query configuration's version, if one was activated in the log.
+    fn active_config(&self) -> Option<String> {
+        self.state
+            .read()
+            .control
+            .active()
+            .map(|(version, _)| version.to_string())
+    }
+
+    /// Digest of every part, and `whole`, as 32 hex digits.
+    fn digest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let digests = py.detach(|| parts::digests(&self.state.read(), self.pool.as_ref()));
+        let out = PyDict::new(py);
+        let whole = digests
+            .iter()
+            .fold(0u128, |sum, (_, digest)| sum.wrapping_add(*digest));
+        out.set_item("whole", format!("{whole:032x}"))?;
+        for (part, digest) in digests {
+            out.set_item(part, format!("{digest:032x}"))?;
+        }
+        Ok(out)
+    }
+
+    /// Position and files of all parts at that position.
+    fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<(u64, Vec<NamedPart<'py>>)> {
+        let (position, files) = py.detach(|| {
+            let state = self.state.read();
+            Ok::<_, CoreError>((
+                state.position.0,
+                parts::snapshot(&state, self.generation_bits, self.pool.as_ref())?,
+            ))
+        })?;
+        Ok((
+            position,
+            files
+                .into_iter()
+                .map(|(name, file)| (name, PyBytes::new(py, &file)))
+                .collect(),
+        ))
+    }
+
+    /// `recommend` and `session`: a `RecommendRequest` in, an `Answer` out, both MessagePack.
+    fn recommend<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        self.ask(py, request, recommend::recommend)
+    }
+
+    /// `similar`: a `SimilarRequest` in, an `Answer` out.
+    fn similar<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        self.ask(py, request, similar::similar)
+    }
+
+    /// `trending`: a `TrendingRequest` in, an `Answer` out.
+    fn trending<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        self.ask(py, request, |state, _, request| {
+            trending::trending(state, request)
+        })
+    }
+
+    /// What is known of a user as MessagePack; `None` for one without state.
+    fn session_view<'py>(
+        &self,
+        py: Python<'py>,
+        user: &str,
+        now: i64,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let Some(view) = session_view::session_view(&self.state.read(), user, now) else {
+            return Ok(None);
+        };
+        Ok(Some(PyBytes::new(
+            py,
+            &rmp_serde::to_vec(&view).map_err(protocol)?,
+        )))
+    }
+
+    /// Whether any event or put ever named the item.
+    fn knows_item(&self, item: &str) -> bool {
+        self.state.read().names.find_item(item).is_some()
+    }
+
+    /// Highest frame number received from a producer in a partition, for resuming an import.
+    fn high_water(&self, partition: usize, producer: u64, epoch: u64) -> Option<u64> {
+        self.state
+            .read()
+            .partitions
+            .get(partition)?
+            .high_water(producer, epoch)
+    }
+
+    /// Counts of things held and bytes held by each kind of part, and counts by outcome since the first frame.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let state = self.state.read();
+        let out = PyDict::new(py);
+        let (mut user_bytes, mut admission_bytes, mut users) = (0, 0, 0);
+        for partition in &state.partitions {
+            let (of_users, of_admission) = partition.memory();
+            user_bytes += of_users;
+            admission_bytes += of_admission;
+            users += partition.users();
+        }
+        let (hood_users, marginals, sessions) = state.hood.memory();
+        let (mut rows, mut pairs, mut row_bytes) = (0, 0, 0);
+        for store in state.shards.iter().flat_map(|s| &s.rows) {
+            let (r, p, b) = store.size();
+            rows += r;
+            pairs += p;
+            row_bytes += b;
+        }
+        let names: usize = state.names.users.iter().map(|u| u.memory()).sum();
+        let item_bytes: usize = state.shards.iter().map(|s| s.memory()).sum();
+        for (key, value) in [
+            ("users", users),
+            ("items", state.names.items.len()),
+            ("items_put", state.catalogue.put_items()),
+            ("tags", state.names.tags.len()),
+            ("sessions", state.hood.sessions.len().1),
+            ("rows", rows),
+            ("pairs", pairs),
+            ("bytes_users", user_bytes + hood_users + names),
+            ("bytes_admission", admission_bytes),
+            (
+                "bytes_items",
+                item_bytes + marginals + state.catalogue.memory() + state.names.items.memory(),
+            ),
+            ("bytes_pairs", row_bytes),
+            ("bytes_sessions", sessions),
+        ] {
+            out.set_item(key, value)?;
+        }
+        let outcomes = PyDict::new(py);
+        for (outcome, times) in state.control.outcomes() {
+            outcomes.set_item(outcome, times)?;
+        }
+        out.set_item("outcomes", outcomes)?;
+        Ok(out)
+    }
+}

@@ -1,0 +1,48 @@
+//! Errors of the core as exceptions of `headwater.errors`: the one place where that mapping is made.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::error::CoreError;
+
+impl From<CoreError> for PyErr {
+    fn from(err: CoreError) -> Self {
+        Python::attach(|py| raise(py, &err).unwrap_or_else(|import| import))
+    }
+}
+
+fn raise(py: Python<'_>, err: &CoreError) -> PyResult<PyErr> {
+    let details = PyDict::new(py);
+    let class = match err {
+        CoreError::Config(reason) => {
+            details.set_item("rule", reason)?;
+            "ConfigError"
+        }
+        CoreError::Gap { offered, expected } => {
+            details.set_item("offered", offered)?;
+            details.set_item("expected", expected)?;
+            "LogCorrupt"
+        }
+        CoreError::Snapshot { part, reason } => {
+            details.set_item("part", part)?;
+            details.set_item("reason", reason)?;
+            "SnapshotInvalid"
+        }
+        CoreError::Query { field, rule } => {
+            details.set_item("field", field)?;
+            details.set_item("rule", rule)?;
+            "InvalidQuery"
+        }
+    };
+    let exception = py
+        .import("headwater.errors")?
+        .getattr(class)?
+        .call((err.to_string(),), Some(&details))?;
+    Ok(PyErr::from_value(exception))
+}
+
+/// An error of the binding itself: bytes that the Python side should never have sent.
+pub fn protocol(what: impl std::fmt::Display) -> PyErr {
+    PyRuntimeError::new_err(format!("headwater.core: {what}"))
+}

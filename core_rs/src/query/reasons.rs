@@ -1,0 +1,170 @@
+//! Why an item is in an answer: the visitor's own events that led there, source by source.
+
+use crate::config::{Metric, QueryConfig};
+use crate::fold::state::State;
+use crate::ids::{ItemIx, Millis};
+use crate::query::answer::{EventName, Reason};
+use crate::query::leaders::TAGS;
+use crate::query::relation::RelationView;
+use crate::query::seeds::{Asker, Seed};
+use crate::query::session_knn::{NeighbourSession, idf};
+
+/// What is needed to say why.
+pub struct Reasoner<'a> {
+    /// The state that was asked.
+    pub state: &'a State,
+    /// Who asked.
+    pub asker: &'a Asker<'a>,
+    /// Metric and shrinkage in force.
+    pub query: &'a QueryConfig,
+    /// The sessions that voted.
+    pub neighbours: &'a [NeighbourSession],
+    /// When.
+    pub now: Millis,
+    /// Every contributing event, or only the strongest per source.
+    pub all: bool,
+}
+
+impl Reasoner<'_> {
+    /// Reasons of one source for one item, strongest first.
+    pub fn reasons(&self, source: &str, item: ItemIx) -> Vec<Reason> {
+        let mut reasons = match source {
+            "session-knn" => self.sessions(item),
+            "tag-affinity" => self.tags(item),
+            "trending" | "popular" => self.votes(source, item),
+            name => match self.state.relations.iter().position(|r| r.name == name) {
+                Some(relation) => self.relation(relation, item),
+                None => Vec::new(),
+            },
+        };
+        if !self.all {
+            reasons.truncate(1);
+        }
+        reasons
+    }
+
+    fn relation(&self, relation: usize, item: ItemIx) -> Vec<Reason> {
+        let view = RelationView::new(self.state, relation, self.now);
+        let (metric, shrinkage) = (self.query.metric, self.query.shrinkage);
+        let mut found: Vec<(f64, &Seed, f64, f64)> = self
+            .asker
+            .seeds
+            .iter()
+            .filter_map(|seed| {
+                let (score, count, error) = view.pair(seed.item, item, metric, shrinkage)?;
+                Some((seed.weight * score, seed, count, error))
+            })
+            .collect();
+        found.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let name = &self.state.relations[relation].name;
+        let detail = metric_name(metric);
+        found
+            .into_iter()
+            .map(|(_, seed, count, error)| self.reason(name, Some(seed), count, error, detail))
+            .collect()
+    }
+
+    fn sessions(&self, item: ItemIx) -> Vec<Reason> {
+        let mut by_seed: Vec<(f64, f64)> = vec![(0.0, 0.0); self.asker.seeds.len()];
+        for neighbour in self.neighbours {
+            if self
+                .state
+                .hood
+                .sessions
+                .items_of(neighbour.number)
+                .contains(&item.0)
+            {
+                by_seed[neighbour.newest].0 += neighbour.similarity;
+                by_seed[neighbour.newest].1 += 1.0;
+            }
+        }
+        let mut places: Vec<usize> = (0..by_seed.len()).filter(|p| by_seed[*p].1 > 0.0).collect();
+        places.sort_by(|a, b| by_seed[*b].0.total_cmp(&by_seed[*a].0));
+        let detail = format!("idf {:.2}", idf(self.state, item));
+        places
+            .into_iter()
+            .map(|p| {
+                self.reason(
+                    "session-knn",
+                    Some(&self.asker.seeds[p]),
+                    by_seed[p].1,
+                    0.0,
+                    &detail,
+                )
+            })
+            .collect()
+    }
+
+    fn tags(&self, item: ItemIx) -> Vec<Reason> {
+        let own = self.state.catalogue.tags(item);
+        let shared = self
+            .asker
+            .tags
+            .iter()
+            .take(TAGS)
+            .filter(|(tag, weight)| own.contains(tag) && *weight > 0.0);
+        shared
+            .map(|(tag, weight)| {
+                let seed = self
+                    .asker
+                    .seeds
+                    .iter()
+                    .find(|s| self.state.catalogue.tags(s.item).contains(tag));
+                self.reason(
+                    "tag-affinity",
+                    seed,
+                    *weight,
+                    0.0,
+                    self.state.names.tag(*tag),
+                )
+            })
+            .collect()
+    }
+
+    fn votes(&self, source: &str, item: ItemIx) -> Vec<Reason> {
+        let (shard, local) = self.state.owner(item);
+        let stats = self.state.shards[shard].stats(local);
+        let clocks = &self.state.clocks;
+        let votes = if source == "trending" {
+            stats.short.read(&clocks.short, self.now)
+        } else {
+            stats.popularity.read(&clocks.popularity, self.now)
+        };
+        vec![self.reason(source, None, votes, 0.0, "votes")]
+    }
+
+    fn reason(
+        &self,
+        source: &str,
+        seed: Option<&Seed>,
+        count: f64,
+        error: f64,
+        detail: &str,
+    ) -> Reason {
+        let item = seed.map(|s| self.state.names.item(s.item).to_string());
+        let event = seed
+            .and_then(|s| s.event.as_ref())
+            .map(|(at, ty, ts)| EventName::new(*at, ty, *ts));
+        Reason(
+            source.to_string(),
+            item,
+            event,
+            count,
+            error,
+            Some(detail.to_string()),
+        )
+    }
+}
+
+fn metric_name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cosine => "cosine",
+        Metric::Jaccard => "jaccard",
+        Metric::Conditional => "conditional",
+        Metric::Lift => "lift",
+        Metric::Pmi => "pmi",
+        Metric::Phi => "phi",
+        Metric::Llr => "llr",
+        Metric::Count => "count",
+    }
+}

@@ -1,0 +1,105 @@
+//! Co-occurrence relations as a candidate source.
+
+use crate::config::Metric;
+use crate::cooccurrence::metrics::PairCounts;
+use crate::decay::{Decay, EPOCH_HALF_LIVES, power_of_two};
+use crate::fold::state::State;
+use crate::ids::{ItemIx, Millis};
+use crate::neighbourhood::marginals::ItemMarginals;
+use crate::query::accumulator::Accumulator;
+use crate::query::seeds::Seed;
+
+/// One relation read at one moment: turns stored counts into full-weight events.
+pub struct RelationView<'a> {
+    state: &'a State,
+    relation: usize,
+    epoch: u32,
+    unit: f64,
+    total: f64,
+}
+
+impl<'a> RelationView<'a> {
+    /// The relation as it stands at `now`.
+    pub fn new(state: &'a State, relation: usize, now: Millis) -> Self {
+        let (total, epoch) = state.hood.marginals[relation].total();
+        let decay: &Decay = &state.relations[relation].decay;
+        let unit = decay.read(1, epoch, now);
+        Self {
+            state,
+            relation,
+            epoch,
+            unit,
+            total: total as f64 * unit,
+        }
+    }
+
+    /// What one stored unit of `epoch` is worth.
+    fn scale(&self, epoch: u32) -> f64 {
+        self.unit * power_of_two(-i64::from(self.epoch.saturating_sub(epoch)) * EPOCH_HALF_LIVES)
+    }
+
+    /// Counts of the pair i -> j, whose guaranteed count (count - error) is `pair` in units of `pair_epoch`.
+    fn counts(
+        &self,
+        i: &ItemMarginals,
+        j: &ItemMarginals,
+        pair: u32,
+        pair_epoch: u32,
+    ) -> PairCounts {
+        let (from, to) = (self.scale(i.epoch), self.scale(j.epoch));
+        PairCounts {
+            pair: f64::from(pair) * self.scale(pair_epoch),
+            out: i.out as f64 * from,
+            into: j.into as f64 * to,
+            total: self.total,
+            units_from: i.units_from as f64 * from,
+            units_to: j.units_to as f64 * to,
+        }
+    }
+
+    /// Adds weight x metric of every neighbour of every seed. O(sum of row lengths).
+    pub fn score(&self, seeds: &[Seed], metric: Metric, shrinkage: f64, scores: &mut Accumulator) {
+        let marginals = &self.state.hood.marginals[self.relation];
+        for seed in seeds {
+            let from = marginals.item(seed.item);
+            if from.out == 0 {
+                continue;
+            }
+            for shard in &self.state.shards {
+                let (epoch, row) = shard.rows[self.relation].row(seed.item);
+                for neighbour in row {
+                    let to = marginals.item(neighbour.item);
+                    let counts = self.counts(&from, &to, neighbour.count - neighbour.error, epoch);
+                    let value = counts.score(metric, shrinkage);
+                    if value != 0.0 {
+                        scores.add(neighbour.item.0, seed.weight * value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What one seed says of one item: score, count and error bound in full-weight events.
+    pub fn pair(
+        &self,
+        seed: ItemIx,
+        item: ItemIx,
+        metric: Metric,
+        shrinkage: f64,
+    ) -> Option<(f64, f64, f64)> {
+        let (shard, _) = self.state.owner(item);
+        let (epoch, neighbour) = self.state.shards[shard].rows[self.relation].pair(seed, item)?;
+        let marginals = &self.state.hood.marginals[self.relation];
+        let (from, to) = (marginals.item(seed), marginals.item(item));
+        let counts = self.counts(&from, &to, neighbour.count - neighbour.error, epoch);
+        let scale = self.scale(epoch);
+        let score = counts.score(metric, shrinkage);
+        (score != 0.0).then(|| {
+            (
+                score,
+                f64::from(neighbour.count) * scale,
+                f64::from(neighbour.error) * scale,
+            )
+        })
+    }
+}

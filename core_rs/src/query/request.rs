@@ -1,0 +1,64 @@
+//! What is asked. Decoded from MessagePack maps; unknown fields are refused.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use crate::config::Metric;
+use crate::error::CoreError;
+use crate::ids::Millis;
+
+/// The most items that one answer may hold.
+pub const MAX_N: usize = 1000;
+
+/// `recommend(user)` and `session(items)`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct RecommendRequest {
+    /// A known, unknown or absent visitor.
+    pub user: Option<String>,
+    /// Items of an anonymous visitor, latest last; used instead of a user's history when not empty.
+    pub items: Vec<String>,
+    pub n: usize,
+    pub exclude: Vec<String>,
+    pub now: Millis,
+    /// Overrides of source weights, by name.
+    pub sources: BTreeMap<String, f64>,
+    /// Whether to name every contributing event instead of the strongest.
+    pub all_reasons: bool,
+}
+
+/// `similar(item)`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct SimilarRequest {
+    pub item: String,
+    pub n: usize,
+    /// One relation; all of them, fused, when absent.
+    pub relation: Option<String>,
+    pub metric: Option<Metric>,
+    pub exclude: Vec<String>,
+    pub now: Millis,
+}
+
+/// `trending(category)`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct TrendingRequest {
+    pub category: Option<String>,
+    pub n: usize,
+    pub now: Millis,
+}
+
+/// Refuses an `n` that no answer can have.
+pub fn check_n(n: usize) -> Result<(), CoreError> {
+    if (1..=MAX_N).contains(&n) {
+        return Ok(());
+    }
+    Err(CoreError::Query {
+        field: "n",
+        rule: format!("{n} is outside 1 to {MAX_N}"),
+    })
+}

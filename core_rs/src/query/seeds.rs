@@ -1,0 +1,100 @@
+//! Seeds: the visitor's own items that candidates are looked up from.
+
+use crate::fold::state::State;
+use crate::ids::{EventRef, ItemIx, Millis, TagIx};
+use crate::sessions::user::UserState;
+
+/// One of the visitor's items.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seed {
+    /// The item.
+    pub item: ItemIx,
+    /// Weight in (0, 1]: newer is heavier.
+    pub weight: f64,
+    /// The visitor's latest event on it, absent for items handed in by the caller.
+    pub event: Option<(EventRef, String, Millis)>,
+}
+
+/// Seeds, tags and marks of whoever asks.
+#[derive(Clone, Debug, Default)]
+pub struct Asker<'a> {
+    /// State of a known user.
+    pub user: Option<&'a UserState>,
+    /// The session of a known user that must not be their own neighbour.
+    pub own_session: Option<u64>,
+    /// Newest first.
+    pub seeds: Vec<Seed>,
+    /// Tags that the visitor cares for, strongest first.
+    pub tags: Vec<(TagIx, f64)>,
+}
+
+/// Newest weighs 1, every older one three quarters of the one after it.
+const STEP: f64 = 0.75;
+
+/// What is known of a user. An unknown user has no seeds.
+pub fn of_user<'a>(state: &'a State, user: &str, limit: usize, now: Millis) -> Asker<'a> {
+    let Some((partition, ix)) = state.names.find_user(user) else {
+        return Asker::default();
+    };
+    let own_session = state.hood.sessions.open_session(partition, ix);
+    let Some(known) = state.partitions[partition].user(ix) else {
+        return Asker::default();
+    };
+    let mut seeds = Vec::with_capacity(limit);
+    let mut weight = 1.0;
+    for touch in known
+        .recent
+        .iter()
+        .rev()
+        .filter(|t| !t.negative)
+        .take(limit)
+    {
+        let ty = state.partitions[partition].type_name(touch.ty).to_string();
+        seeds.push(Seed {
+            item: touch.item,
+            weight,
+            event: Some((touch.at, ty, touch.ts)),
+        });
+        weight *= STEP;
+    }
+    let tags = known
+        .affinities
+        .strongest(&state.limits.affinity, now, &state.names);
+    Asker {
+        user: Some(known),
+        own_session,
+        seeds,
+        tags,
+    }
+}
+
+/// An anonymous visitor who touched these items, latest last. Unknown items are passed over.
+pub fn of_items<'a>(state: &State, items: &[String], limit: usize) -> Asker<'a> {
+    let mut asker = Asker::default();
+    let mut weight = 1.0;
+    for item in items.iter().rev() {
+        let Some(item) = state.names.find_item(item) else {
+            continue;
+        };
+        if asker.seeds.len() == limit || asker.seeds.iter().any(|s| s.item == item) {
+            continue;
+        }
+        asker.seeds.push(Seed {
+            item,
+            weight,
+            event: None,
+        });
+        for tag in state.catalogue.tags(item) {
+            match asker.tags.iter_mut().find(|(t, _)| t == tag) {
+                Some((_, sum)) => *sum += weight,
+                None => asker.tags.push((*tag, weight)),
+            }
+        }
+        weight *= STEP;
+    }
+    let name = |tag: TagIx| state.names.tag(tag);
+    asker
+        .tags
+        .sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| name(a.0).cmp(name(b.0))));
+    asker
+}

@@ -1,0 +1,306 @@
+//! One user: recent and consumed items, the current session, activity, affinities, labels.
+
+use crate::catalogue::{Label, read_label, write_label};
+use crate::decay::Decay;
+use crate::fold::fact::{Boundary, Fact, Run};
+use crate::fold::rules::Flags;
+use crate::ids::{EventRef, ItemIx, Millis, TagIx};
+use crate::names::Names;
+use crate::neighbourhood::user::{read_run, write_run};
+use crate::sessions::affinity::Affinities;
+use crate::sessions::seen::SeenFilter;
+use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
+
+/// Five-minute windows kept per user: the last hour.
+pub const WINDOWS: usize = 12;
+const WINDOW_MS: i64 = 300_000;
+
+/// The bounds of a user's state, from the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct UserLimits {
+    /// Distinct items remembered exactly.
+    pub recent: usize,
+    /// Consumed items remembered exactly.
+    pub consumed: usize,
+    /// Event time covered by one Bloom generation.
+    pub generation_ms: i64,
+    /// Longest gap inside a session.
+    pub gap_ms: i64,
+    /// Decay of affinities.
+    pub affinity: Decay,
+}
+
+/// An item with the user's latest event on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The item.
+    pub item: ItemIx,
+    /// Type of the latest event, in the partition's dictionary.
+    pub ty: u16,
+    /// Whether the latest event rejects the item.
+    pub negative: bool,
+    /// Affinity weight of the latest event.
+    pub weight: u32,
+    /// Time of the latest event.
+    pub ts: Millis,
+    /// Where the latest event stands in the log.
+    pub at: EventRef,
+}
+
+/// The session in progress.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionState {
+    /// Bounds of the session.
+    pub run: Run,
+    /// Sessions of this user so far, this one included.
+    pub number: u32,
+    /// Time of the first event.
+    pub started: Millis,
+    /// Events so far.
+    pub events: u32,
+    /// Items put into a cart.
+    pub carts: u32,
+    /// Items consumed.
+    pub purchases: u32,
+    /// Sum of the gaps between consecutive events: time spent looking.
+    pub dwell_ms: i64,
+}
+
+/// Everything known of one user.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct UserState {
+    /// Distinct items, latest touch last.
+    pub recent: Vec<Touch>,
+    /// Consumed items, latest last.
+    pub consumed: Vec<Touch>,
+    /// Touched items beyond `recent`.
+    pub seen: SeenFilter,
+    /// Consumed items beyond `consumed`.
+    pub consumed_seen: SeenFilter,
+    /// The current session.
+    pub session: SessionState,
+    /// Tag affinities.
+    pub affinities: Affinities,
+    /// Labels of the last `UserPut`.
+    pub labels: Vec<(Box<str>, Label)>,
+    /// Events per five-minute window, the newest window last.
+    pub windows: [u16; WINDOWS],
+    /// Number of the newest window.
+    pub window: i64,
+    /// Latest event time: the user's own clock.
+    pub clock: Millis,
+    /// Events counted so far.
+    pub events: u64,
+}
+
+impl UserState {
+    /// Takes in one event.
+    pub fn fold(&mut self, fact: &Fact, tags: &[TagIx], limits: &UserLimits, names: &Names) {
+        self.events += 1;
+        self.clock = self.clock.max(fact.ts);
+        let touch = Touch {
+            item: fact.item,
+            ty: fact.ty,
+            negative: fact.flags.has(Flags::NEGATIVE),
+            weight: fact.affinity,
+            ts: fact.ts,
+            at: fact.at,
+        };
+        remember(
+            &mut self.recent,
+            touch,
+            limits.recent,
+            &mut self.seen,
+            limits.generation_ms,
+            names,
+        );
+        if fact.flags.has(Flags::CONSUME) {
+            let seen = &mut self.consumed_seen;
+            remember(
+                &mut self.consumed,
+                touch,
+                limits.consumed,
+                seen,
+                limits.generation_ms,
+                names,
+            );
+        }
+        self.count_session(fact, limits.gap_ms);
+        self.count_window(fact.ts);
+        self.affinities.add(
+            tags,
+            fact.affinity,
+            fact.ts,
+            self.clock,
+            &limits.affinity,
+            names,
+        );
+    }
+
+    fn count_session(&mut self, fact: &Fact, gap_ms: i64) {
+        let before = self.session.run.last;
+        let session = &mut self.session;
+        match session.run.step(fact.session, fact.ts, gap_ms) {
+            Boundary::Late => return,
+            Boundary::New => {
+                let (run, number) = (session.run, session.number.saturating_add(1));
+                *session = SessionState {
+                    run,
+                    number,
+                    started: fact.ts,
+                    ..SessionState::default()
+                };
+            }
+            Boundary::Same => {
+                session.dwell_ms += before.map_or(0, |last| (fact.ts - last).max(0));
+                session.started = session.started.min(fact.ts);
+            }
+        }
+        session.events += 1;
+        session.carts += u32::from(fact.flags.has(Flags::CART));
+        session.purchases += u32::from(fact.flags.has(Flags::CONSUME));
+    }
+
+    fn count_window(&mut self, ts: Millis) {
+        let window = ts / WINDOW_MS;
+        if self.events == 1 {
+            self.window = window;
+        }
+        let ahead = window - self.window;
+        if ahead > 0 {
+            let shift = ahead.min(WINDOWS as i64) as usize;
+            self.windows.rotate_left(shift);
+            self.windows[WINDOWS - shift..].fill(0);
+            self.window = window;
+        }
+        // A late event counts in its own window, or nowhere once that has passed.
+        let back = (self.window - window).max(0);
+        if back < WINDOWS as i64 {
+            let slot = &mut self.windows[WINDOWS - 1 - back as usize];
+            *slot = slot.saturating_add(1);
+        }
+    }
+
+    /// Whether the user touched the item: exactly, or by the filter beyond.
+    pub fn touched(&self, item: ItemIx, names: &Names) -> bool {
+        self.recent.iter().any(|t| t.item == item) || self.seen.contains(names.item_hash(item))
+    }
+
+    /// Bytes held.
+    pub fn memory(&self) -> usize {
+        size_of::<Self>()
+            + (self.recent.capacity() + self.consumed.capacity()) * size_of::<Touch>()
+            + self.seen.memory()
+            + self.consumed_seen.memory()
+            + self.affinities.memory()
+            + self
+                .labels
+                .iter()
+                .map(|(k, _)| k.len() + size_of::<Label>() + 16)
+                .sum::<usize>()
+    }
+
+    /// Writes the user.
+    pub fn write(&self, w: &mut PartWriter<'_>) {
+        for touches in [&self.recent, &self.consumed] {
+            w.uint(touches.len() as u64);
+            for touch in touches {
+                w.item(touch.item);
+                w.uint(u64::from(touch.ty));
+                w.byte(u8::from(touch.negative));
+                w.uint(u64::from(touch.weight));
+                w.int(touch.ts);
+                w.uint(touch.at.0);
+            }
+        }
+        self.seen.write(w);
+        self.consumed_seen.write(w);
+        let s = &self.session;
+        write_run(&s.run, w);
+        w.int(s.started);
+        w.int(s.dwell_ms);
+        for count in [s.number, s.events, s.carts, s.purchases] {
+            w.uint(u64::from(count));
+        }
+        self.affinities.write(w);
+        w.uint(self.labels.len() as u64);
+        for (key, label) in &self.labels {
+            w.text(key);
+            write_label(label, w);
+        }
+        self.windows
+            .iter()
+            .for_each(|count| w.uint(u64::from(*count)));
+        w.int(self.window);
+        w.int(self.clock);
+        w.uint(self.events);
+    }
+
+    /// Reads a user.
+    pub fn read(r: &mut PartReader<'_>) -> ReadResult<Self> {
+        let mut user = Self {
+            recent: read_touches(r)?,
+            consumed: read_touches(r)?,
+            ..Self::default()
+        };
+        user.seen = SeenFilter::read(r)?;
+        user.consumed_seen = SeenFilter::read(r)?;
+        user.session = SessionState {
+            run: read_run(r)?,
+            started: r.int()?,
+            dwell_ms: r.int()?,
+            number: r.uint32()?,
+            events: r.uint32()?,
+            carts: r.uint32()?,
+            purchases: r.uint32()?,
+        };
+        user.affinities = Affinities::read(r)?;
+        for _ in 0..r.len(2)? {
+            let key = r.text()?.into();
+            user.labels.push((key, read_label(r)?));
+        }
+        for count in &mut user.windows {
+            *count = u16::try_from(r.uint()?)
+                .map_err(|_| r.broken("a window count of more than 16 bits"))?;
+        }
+        user.window = r.int()?;
+        user.clock = r.int()?;
+        user.events = r.uint()?;
+        Ok(user)
+    }
+}
+
+fn read_touches(r: &mut PartReader<'_>) -> ReadResult<Vec<Touch>> {
+    let count = r.len(6)?;
+    let mut touches = Vec::with_capacity(count);
+    for _ in 0..count {
+        touches.push(Touch {
+            item: r.item()?,
+            ty: u16::try_from(r.uint()?)
+                .map_err(|_| r.broken("a type number of more than 16 bits"))?,
+            negative: r.byte()? == 1,
+            weight: r.uint32()?,
+            ts: r.int()?,
+            at: EventRef(r.uint()?),
+        });
+    }
+    Ok(touches)
+}
+
+/// Puts the touch last in the ring; what falls out goes to the filter.
+fn remember(
+    ring: &mut Vec<Touch>,
+    touch: Touch,
+    cap: usize,
+    seen: &mut SeenFilter,
+    generation_ms: i64,
+    names: &Names,
+) {
+    if let Some(at) = ring.iter().position(|t| t.item == touch.item) {
+        ring.remove(at);
+    } else if ring.len() >= cap {
+        let oldest = ring.remove(0);
+        seen.insert(names.item_hash(oldest.item), oldest.ts, generation_ms);
+    }
+    ring.push(touch);
+}

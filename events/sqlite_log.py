@@ -1,0 +1,329 @@
+"""The embedded log: one SQLite file in WAL mode, synced at each commit, with a head record beside it.
+
+SQLite gives atomic commits and concurrent readers; what it does not give is checked here: frames carry their own
+checksums (its integrity check misses most flips in data pages), positions must be contiguous, and the head record
+tells a lost tail (see `head`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from headwater.errors import GenerationMismatch, LogCorrupt, LogTailLost, StoreClosed, StoreError, StoreFull
+from headwater.events.head import EMPTY_HEAD, Head, HeadFile, chain_frames
+from headwater.events.lock import WriterLock
+from headwater.events.log import READ_BATCH_BYTES, LogBatch, check_frames, subject_number
+from headwater.events.subjects import Subject
+
+FORMAT = "1"
+_PAGE_SIZE = 16_384
+_READ_ROWS = 256
+
+_SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE frames(position INTEGER PRIMARY KEY, subject INTEGER NOT NULL, frame BLOB NOT NULL);
+"""
+
+
+class SqliteLog:
+    """An `EventLog` in `DIR/log.sqlite3`. One process writes (`WriterLock`), any number of processes read."""
+
+    def __init__(
+        self, directory: Path, generation: str, *, read_only: bool = False, max_pages: int | None = None
+    ) -> None:
+        """Open or, when writing, create. `generation` must be the one that the log was created for.
+
+        `max_pages` bounds the database (SQLite's own limit), for quotas and for tests of a full disk. Raises
+        `StoreLocked`, `StoreError`, `LogCorrupt`, `LogTailLost`, `GenerationMismatch`.
+        """
+        self._directory = directory
+        self._path = directory / "log.sqlite3"
+        self._read_only = read_only
+        self._mutex = threading.Lock()
+        self._failed: str | None = None
+        self._lock = None if read_only else WriterLock(directory)
+        self._head_file: HeadFile | None = None
+        self._connection: sqlite3.Connection | None = None
+        try:
+            self._open(generation, max_pages)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, generation: str, max_pages: int | None) -> None:
+        new = not self._path.exists()
+        if new and self._read_only:
+            raise StoreError(f"{self._directory} holds no log; nothing to read", path=str(self._directory))
+        if new and (self._directory / "head").exists():
+            raise LogTailLost(
+                f"{self._path} is missing but a head record is there: the log was lost; restore it from a backup",
+                last=0,
+                expected=None,
+            )
+        with self._typed_errors():
+            self._connection = self._connect()
+            if new:
+                self._create(generation)
+            elif not self._read_only:
+                self._connection.execute("PRAGMA synchronous=FULL")
+            if max_pages is not None:
+                self._connection.execute(f"PRAGMA max_page_count={int(max_pages)}")
+            self._check_meta(generation)
+            self._last = self._position("max")
+        self._head_file = HeadFile(self._directory / "head", read_only=self._read_only)
+        self._head = self._check_head()
+        self.epoch = 0 if self._read_only else self._next_epoch()
+
+    def _connect(self) -> sqlite3.Connection:
+        mode = "ro" if self._read_only else "rwc"
+        uri = f"{self._path.resolve().as_uri()}?mode={mode}"
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+
+    def _create(self, generation: str) -> None:
+        assert self._connection is not None
+        self._connection.execute(f"PRAGMA page_size={_PAGE_SIZE}")
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        # One transaction, so that a process killed here leaves either no log or a whole one.
+        meta = f"INSERT INTO meta VALUES ('format', '{FORMAT}'), ('generation', '{generation}'), ('epoch', '0');"
+        self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {meta} COMMIT;")
+        _sync_directory(self._directory)
+
+    def _check_meta(self, generation: str) -> None:
+        assert self._connection is not None
+        tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not tables and not self._read_only:
+            # The writer was killed between creating the file and its first commit: nothing was ever acknowledged.
+            self._create(generation)
+        elif not {"meta", "frames"} <= tables:
+            raise LogCorrupt(f"{self._path} is a database, but not a Headwater log", reason="schema")
+        meta = dict(self._connection.execute("SELECT key, value FROM meta"))
+        if meta.get("format") != FORMAT:
+            raise LogCorrupt(
+                f"{self._path}: log format {meta.get('format')!r}; this code reads {FORMAT!r}", reason="format"
+            )
+        if meta.get("generation") != generation:
+            raise GenerationMismatch(
+                f"{self._path} is of generation {meta.get('generation')}, the configuration makes {generation}: "
+                "restore the old [generation] table, or build the next generation with `headwater replay --to NEW_DIR`",
+                found=meta.get("generation"),
+                expected=generation,
+            )
+
+    def _check_head(self) -> Head:
+        """Compare log and head; when writing, take frames beyond the head into it."""
+        assert self._head_file is not None
+        head = self._head_file.read()
+        if self._last < head.last:
+            raise LogTailLost(
+                f"{self._path} ends at position {self._last}, but frames up to {head.last} were acknowledged: "
+                "the log lost its tail; restore it from a backup",
+                last=self._last,
+                expected=head.last,
+            )
+        first = self._position("min")
+        if head == EMPTY_HEAD and first > 1:
+            raise LogCorrupt(f"{self._path} begins at position {first} without a head record", reason="head")
+        if self._read_only or self._last == head.last:
+            return head
+        for batch in self.read(head.last + 1):
+            head = Head(head.counter, batch.positions[-1], chain_frames(head.chain, batch.frames))
+        head = head._replace(counter=head.counter + 1)
+        self._write_head(head)
+        return head
+
+    def _next_epoch(self) -> int:
+        assert self._connection is not None
+        with self._typed_errors():
+            self._connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch'")
+            ((epoch,),) = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
+        return int(epoch)
+
+    def append(self, frames: Sequence[bytes]) -> int:
+        """See `EventLog.append`: one transaction, then the head record, each synced."""
+        check_frames(frames)
+        with self._mutex:
+            self._check_writable()
+            first = self._last + 1
+            self._commit(first, frames)
+            last = self._last + len(frames)
+            head = Head(self._head.counter + 1, last, chain_frames(self._head.chain, list(frames)))
+            self._write_head(head)
+            self._last, self._head = last, head
+            return first
+
+    def _commit(self, first: int, frames: Sequence[bytes]) -> None:
+        assert self._connection is not None
+        rows = [(first + i, subject_number(frame), frame) for i, frame in enumerate(frames)]
+        with self._typed_errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._connection.executemany("INSERT INTO frames VALUES (?, ?, ?)", rows)
+                self._connection.execute("COMMIT")
+            except BaseException as err:
+                # A full disk rolls back by itself; anything unclear, such as a failed sync, must not be built upon.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                elif not _is_full(err):
+                    self._failed = f"a commit failed: {err}"
+                raise
+
+    def _write_head(self, head: Head) -> None:
+        assert self._head_file is not None
+        try:
+            self._head_file.write(head)
+        except OSError as err:
+            # The frames are committed but must not be acknowledged. Whether they stay is decided when the log is opened
+            # again, so nothing may be appended behind them until then.
+            self._failed = f"the head record could not be written: {err}"
+            raise StoreFull(
+                f"{self._directory}: {self._failed}; nothing was acknowledged; free space and open the engine again",
+                path=str(self._directory),
+            ) from err
+
+    def read(
+        self,
+        start: int = 1,
+        *,
+        stop: int | None = None,
+        subjects: Collection[Subject] | None = None,
+        batch_bytes: int = READ_BATCH_BYTES,
+    ) -> Iterator[LogBatch]:
+        """See `EventLog.read`. Each call reads through its own connection, so readers never wait for the writer."""
+        self._check_open()
+        with self._typed_errors(), closing(self._connect()) as connection:
+            ((last,),) = connection.execute("SELECT coalesce(max(position), 0) FROM frames").fetchall()
+            end = last + 1 if stop is None else min(stop, last + 1)
+            where, values = "", [start, end]
+            if subjects is not None:
+                where = f" AND subject IN ({','.join('?' * len(subjects))})"
+                values += [subject.number for subject in subjects]
+            query = f"SELECT position, frame FROM frames WHERE position >= ? AND position < ?{where} ORDER BY position"
+            cursor = connection.execute(query, values)
+            expected: int | None = max(start, 1) if subjects is None else None
+            batch, size = LogBatch([], []), 0
+            while rows := cursor.fetchmany(_READ_ROWS):
+                for position, frame in rows:
+                    if expected is not None:
+                        self._check_contiguous(position, expected, start)
+                        expected = position + 1
+                    batch.positions.append(position)
+                    batch.frames.append(frame)
+                    size += len(frame)
+                    if size >= batch_bytes:
+                        yield batch
+                        batch, size = LogBatch([], []), 0
+            if expected is not None and expected < end:
+                raise LogCorrupt(
+                    f"{self._path}: frames {expected} to {end - 1} are missing", position=expected, reason="gap"
+                )
+            if batch.frames:
+                yield batch
+
+    def _check_contiguous(self, position: int, expected: int, start: int) -> None:
+        if position != expected:
+            what = "log begins after the position asked for" if expected == start else "frames are missing"
+            raise LogCorrupt(
+                f"{self._path}: frame {position} where {expected} should be ({what})", position=expected, reason="gap"
+            )
+
+    def check_chain(self) -> int:
+        """Read the whole log, comparing each frame's place in the chain with the head. The number of frames.
+
+        Raises `LogCorrupt` when the frames up to the head are not those that were acknowledged.
+        """
+        assert self._head_file is not None
+        head = self._head_file.read()
+        chain = count = 0
+        for batch in self.read(1, stop=head.last + 1):
+            chain = chain_frames(chain, batch.frames)
+            count += len(batch.frames)
+        if chain != head.chain:
+            raise LogCorrupt(
+                f"{self._path}: the frames up to {head.last} are not those that were acknowledged (checksum chain)",
+                position=head.last,
+                reason="chain",
+            )
+        return count
+
+    def first(self) -> int:
+        """See `EventLog.first`."""
+        self._check_open()
+        return self._position("min")
+
+    def last(self) -> int:
+        """See `EventLog.last`."""
+        self._check_open()
+        return self._position("max") if self._read_only else self._last
+
+    def size_bytes(self) -> int:
+        """See `EventLog.size_bytes`: the database and its write-ahead log."""
+        self._check_open()
+        files = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def close(self) -> None:
+        """See `EventLog.close`."""
+        with self._mutex:
+            self._failed = self._failed or "the log is closed"
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            if self._head_file is not None:
+                self._head_file.close()
+                self._head_file = None
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+    def _position(self, which: str) -> int:
+        assert self._connection is not None
+        with self._typed_errors():
+            ((position,),) = self._connection.execute(f"SELECT coalesce({which}(position), 0) FROM frames").fetchall()
+        return int(position)
+
+    def _check_open(self) -> None:
+        if self._connection is None:
+            raise StoreClosed(f"{self._directory}: the log is closed", path=str(self._directory))
+
+    def _check_writable(self) -> None:
+        if self._read_only:
+            raise StoreClosed(f"{self._directory} was opened read-only", path=str(self._directory))
+        if self._failed is not None or self._connection is None:
+            raise StoreClosed(
+                f"{self._directory}: {self._failed or 'the log is closed'}; open the engine again",
+                path=str(self._directory),
+            )
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        """No raw sqlite3 exception leaves this class."""
+        try:
+            yield
+        except sqlite3.Error as err:
+            if _is_full(err):
+                raise StoreFull(
+                    f"{self._directory}: the disk is full; nothing of this write was kept; free space and retry",
+                    path=str(self._directory),
+                ) from err
+            if isinstance(err, sqlite3.DatabaseError) and not isinstance(err, sqlite3.OperationalError):
+                raise LogCorrupt(f"{self._path}: {err}; restore it from a backup", reason="database") from err
+            raise StoreError(f"{self._path}: {err}", path=str(self._path)) from err
+
+
+def _is_full(err: BaseException) -> bool:
+    return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make new directory entries durable."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

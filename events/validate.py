@@ -1,0 +1,134 @@
+"""The rules that an event must keep before it is written. The fold checks them again: other producers exist."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from typing import Any
+
+import msgspec
+
+from headwater.errors import InvalidEvent
+from headwater.events.types import Event, Feedback, Impression, ItemPatch, ItemPut, UserMerge, UserPut
+
+MAX_ID = 512
+MAX_TYPE = 64
+MAX_CONTEXT = 4096
+MAX_LIST = 64
+MAX_EMBEDDINGS = 8
+MAX_DIMENSIONS = 4096
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ID_FIELDS = ("user", "item", "from_user", "into_user", "event_id", "session", "basket", "slate", "group_id")
+_OPTIONAL = frozenset(("event_id", "session", "basket", "group_id"))
+
+
+def check_event(event: Event, appended: int, max_future_ms: int) -> None:
+    """Raise `InvalidEvent` naming field, value and rule if the event breaks one. `appended` is the append time."""
+    for field in _ID_FIELDS:
+        value = getattr(event, field, None)
+        if value is not None or (hasattr(event, field) and field not in _OPTIONAL and not isinstance(event, Feedback)):
+            check_text(field, value, MAX_ID)
+    check_time("ts", event.ts, appended + max_future_ms)
+    if isinstance(event, Feedback):
+        _check_feedback(event)
+    elif isinstance(event, Impression):
+        if len(event.slots) > 1024 or any(slot < 0 for slot in event.slots):
+            _refuse("slots", event.slots, "at most 1024 numbers >= 0")
+    elif isinstance(event, ItemPut | ItemPatch):
+        _check_item(event)
+    elif isinstance(event, UserPut):
+        _check_labels(event.labels)
+    elif isinstance(event, UserMerge) and event.from_user == event.into_user:
+        _refuse("into_user", event.into_user, "another user than from_user")
+
+
+def check_text(field: str, value: Any, limit: int) -> None:
+    """An id or type: 1 to `limit` bytes of UTF-8 without control characters."""
+    if not is_text(value, limit):
+        _refuse(field, value, text_rule(limit))
+
+
+def is_text(value: Any, limit: int) -> bool:
+    """Whether a value keeps `text_rule`."""
+    if not isinstance(value, str) or not value or len(value) > limit:
+        return False
+    try:
+        return len(value.encode()) <= limit and not _CONTROL.search(value)
+    except UnicodeEncodeError:
+        return False
+
+
+def text_rule(limit: int) -> str:
+    """What an id or type may be."""
+    return f"1 to {limit} bytes of UTF-8 without control characters"
+
+
+def check_time(field: str, value: Any, latest: int) -> None:
+    """Milliseconds since 1970, not beyond `latest`."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 53:
+        _refuse(field, value, "UTC milliseconds, 0 to 2^53 - 1")
+    if value > latest:
+        _refuse(field, value, f"not after {latest} (the append time and the configured lead)")
+
+
+def _check_feedback(event: Feedback) -> None:
+    for field in ("user", "item"):
+        check_text(field, getattr(event, field), MAX_ID)
+    check_text("type", event.type, MAX_TYPE)
+    if event.value is not None and not math.isfinite(event.value):
+        _refuse("value", event.value, "a finite number")
+    if event.slot is not None and not 0 <= event.slot < 1 << 32:
+        _refuse("slot", event.slot, "a number from 0")
+    if event.context is not None and len(msgspec.msgpack.encode(event.context)) > MAX_CONTEXT:
+        _refuse("context", event.context, f"at most {MAX_CONTEXT} bytes")
+
+
+def _check_item(event: ItemPut | ItemPatch) -> None:
+    if event.categories is not None:
+        _check_list("categories", event.categories)
+    if event.labels is not None:
+        _check_labels(event.labels)
+    if event.timestamp is not None:
+        check_time("timestamp", event.timestamp, 1 << 62)
+    if event.comment is not None and (len(event.comment.encode()) > 4096 or "\0" in event.comment):
+        _refuse("comment", event.comment, "at most 4096 bytes without NUL")
+    embeddings = event.embeddings or {}
+    if len(embeddings) > MAX_EMBEDDINGS:
+        _refuse("embeddings", list(embeddings), f"at most {MAX_EMBEDDINGS} embeddings")
+    for name, raw in embeddings.items():
+        check_text("embeddings", name, 128)
+        count, rest = divmod(len(raw), 4)
+        if rest or not 1 <= count <= MAX_DIMENSIONS or not all(map(math.isfinite, struct.unpack(f"<{count}f", raw))):
+            _refuse(f"embeddings[{name}]", f"{len(raw)} bytes", f"1 to {MAX_DIMENSIONS} finite float32")
+
+
+def _check_list(field: str, values: list[str]) -> None:
+    if len(values) > MAX_LIST:
+        _refuse(field, values, f"at most {MAX_LIST} entries")
+    for value in values:
+        check_text(field, value, 256)
+
+
+def _check_labels(labels: dict[str, Any]) -> None:
+    if len(labels) > MAX_LIST:
+        _refuse("labels", list(labels), f"at most {MAX_LIST} labels")
+    for key, value in labels.items():
+        check_text("labels", key, 128)
+        field = f"labels[{key}]"
+        if isinstance(value, list):
+            _check_list(field, value)
+        elif isinstance(value, str):
+            if len(value.encode()) > 1024 or "\0" in value:
+                _refuse(field, value, "at most 1024 bytes without NUL")
+        elif isinstance(value, float) and not math.isfinite(value):
+            _refuse(field, value, "a finite number")
+        elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            _refuse(field, value, "a 64-bit integer")
+
+
+def _refuse(field: str, value: object, rule: str) -> Any:
+    shown = repr(value)
+    shown = shown if len(shown) <= 80 else shown[:77] + "..."
+    raise InvalidEvent(f"{field} = {shown}; allowed: {rule}", field=field, value=shown, rule=rule)

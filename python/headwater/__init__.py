@@ -1,0 +1,39 @@
+"""Headwater: an open real-time recommendation engine.
+
+Start with `Engine`:
+
+    import headwater as hw
+
+    eng = hw.Engine.open("shop/")
+    eng.track("view", user="bob", item="sku1")
+    eng.recommend("bob", n=10)
+
+The map, from the outside in:
+
+* `engine`: `Engine`, the embedded engine. `cli`: the command `headwater`. `demo`, `bench`: what they run.
+* `importer`, `ingest`, `datasets`, `simulate`: events and items in bulk, from files, public datasets or a simulator.
+* `arguments`, `slate`, `slate_record`, `explanation`, `verify`, `store`: questions, answers, their
+  record, why, whether, and where.
+* `actors`: who owns the state and how it comes back. `events`: what happened, and the log.
+* `core`: the door to the Rust folds and queries. `config`, `errors`, `progress`: used by all.
+"""
+
+from headwater.config import Config, default_config, load_config
+from headwater.engine import Engine
+from headwater.errors import HeadwaterError
+from headwater.events.types import Feedback, ItemPut
+from headwater.slate import Explanation, SessionView, Slate, SlateItem
+
+__all__ = [
+    "Config",
+    "Engine",
+    "Explanation",
+    "Feedback",
+    "HeadwaterError",
+    "ItemPut",
+    "SessionView",
+    "Slate",
+    "SlateItem",
+    "default_config",
+    "load_config",
+]

@@ -1,0 +1,58 @@
+"""The command `headwater`.
+
+* `output`: JSON or tables, one way for all commands.
+* `errors`: exceptions to one line and an exit code: 2 for a value that must be corrected, 1 for a failure.
+* `store_commands`: init, status, snapshot, verify, replay, forget.
+* `data_commands`: import, validate, export.
+* `query_commands`: track, recommend, similar, session, trending, explain.
+* `measure_commands`: demo, bench.
+
+Commands only read arguments, call the library and show what it returns.
+"""
+
+from __future__ import annotations
+
+import click
+
+from headwater.cli.data_commands import export, import_, validate
+from headwater.cli.errors import ErrorReportingGroup
+from headwater.cli.measure_commands import bench, demo
+from headwater.cli.query_commands import explain, recommend, session, similar, track, trending
+from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
+
+
+@click.group(cls=ErrorReportingGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="headwater")
+def main() -> None:
+    """Real-time recommendations from one event log.
+
+    \b
+    headwater init shop                                  make a directory with a commented headwater.toml
+    headwater import shop events.csv                     bulk import, resumable
+    headwater recommend shop bob -n 10                   ten items for bob, with reasons
+    headwater demo                                       all of it on a simulated shop
+
+    Every command takes --json and explains itself with --help.
+    """
+
+
+for command in (
+    init,
+    demo,
+    import_,
+    export,
+    validate,
+    track,
+    recommend,
+    similar,
+    session,
+    trending,
+    explain,
+    status,
+    snapshot,
+    verify,
+    replay,
+    forget,
+    bench,
+):
+    main.add_command(command)

@@ -1,0 +1,184 @@
+"""Commands that track or ask: track, recommend, similar, session, trending, explain.
+
+Questions open the directory read-only, so they work beside a running writer; `recommend --record` writes the slate's
+record.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from headwater.cli.output import json_option, options, show
+from headwater.cli.store_commands import directory, profile_option
+from headwater.config import Metric, Profile
+from headwater.engine import Engine
+from headwater.slate import Slate
+
+_METRICS = Metric.__args__  # type: ignore[attr-defined]
+
+_query_options = options(
+    click.option("-n", "n", type=int, default=10, show_default=True, help="How many items."),
+    click.option("--now", type=int, help="Time of the question, UTC ms. Default: the last event's time."),
+    click.option("--exclude", multiple=True, metavar="ITEM", help="Never show this item. Repeatable."),
+)
+
+
+def _open(directory: Path, record: bool = False) -> Engine:
+    return Engine.open(directory, read_only=not record, clock="log")
+
+
+def _show_slate(as_json: bool, slate: Slate) -> None:
+    show(as_json, slate.to_dict(), slate)
+
+
+@click.command()
+@directory
+@click.argument("type")
+@click.option("--user", required=True)
+@click.option("--item", required=True)
+@click.option("--ts", type=int, help="Event time, UTC ms. Default: now.")
+@click.option("--value", type=float)
+@click.option("--event-id", help="A retry with the same id has no second effect.")
+@click.option("--session")
+@click.option("--basket")
+@click.option("--slate", help="The slate that this answers.")
+@click.option("--slot", type=int)
+@profile_option
+@json_option
+def track(
+    directory: Path,
+    type: str,
+    user: str,
+    item: str,
+    ts: int | None,
+    value: float | None,
+    event_id: str | None,
+    session: str | None,
+    basket: str | None,
+    slate: str | None,
+    slot: int | None,
+    profile: Profile | None,
+    as_json: bool,
+) -> None:
+    """Record one event of TYPE (view, cart, purchase, like, rating ...) in DIR; prints its position once it is durable.
+
+    Example: headwater track shop view --user bob --item sku1
+    """
+    with Engine.open(directory, profile=profile) as engine:
+        position = engine.track(
+            type,
+            user=user,
+            item=item,
+            ts=ts,
+            value=value,
+            event_id=event_id,
+            session=session,
+            basket=basket,
+            slate=slate,
+            slot=slot,
+        )
+    show(as_json, {"position": position}, f"position {position}")
+
+
+@click.command()
+@directory
+@click.argument("user")
+@_query_options
+@click.option("--record", is_flag=True, help="Write the slate to the log, so that it can be explained later.")
+@json_option
+def recommend(
+    directory: Path, user: str, n: int, now: int | None, exclude: tuple[str, ...], record: bool, as_json: bool
+) -> None:
+    """The best items for USER, with reasons.
+
+    Example: headwater recommend shop bob -n 5 --exclude sku9
+    """
+    with _open(directory, record) as engine:
+        slate = engine.recommend(user, n, now=now, exclude=exclude, record=record)
+    _show_slate(as_json, slate)
+
+
+@click.command()
+@directory
+@click.argument("item")
+@_query_options
+@click.option("--relation", help="One relation, e.g. also_bought. Default: all, fused.")
+@click.option("--metric", type=click.Choice(_METRICS))
+@json_option
+def similar(
+    directory: Path,
+    item: str,
+    n: int,
+    now: int | None,
+    exclude: tuple[str, ...],
+    relation: str | None,
+    metric: Metric | None,
+    as_json: bool,
+) -> None:
+    """The items most associated with ITEM.
+
+    Example: headwater similar shop sku1 --relation also_bought --metric llr
+    """
+    with _open(directory) as engine:
+        _show_slate(as_json, engine.similar(item, n, relation=relation, metric=metric, exclude=exclude, now=now))
+
+
+@click.command()
+@directory
+@click.argument("items", nargs=-1)
+@_query_options
+@click.option("--user", help="Show what is known of this user's session instead of asking for items.")
+@json_option
+def session(
+    directory: Path,
+    items: tuple[str, ...],
+    n: int,
+    now: int | None,
+    exclude: tuple[str, ...],
+    user: str | None,
+    as_json: bool,
+) -> None:
+    """The best items for an anonymous visitor who touched ITEMS, latest last; or, with --user, that user's session.
+
+    Example: headwater session shop sku1 sku4
+    """
+    if (user is None) == (not items):
+        raise click.UsageError("give ITEMS or --user, one of the two")
+    with _open(directory) as engine:
+        if user is not None:
+            view = engine.session_of(user, now=now)
+            show(as_json, view.to_dict(), view)
+        else:
+            _show_slate(as_json, engine.session(items, n, exclude=exclude, now=now))
+
+
+@click.command()
+@directory
+@click.argument("category", required=False)
+@click.option("-n", "n", type=int, default=10, show_default=True, help="How many items.")
+@click.option("--now", type=int, help="Time of the question, UTC ms. Default: the last event's time.")
+@json_option
+def trending(directory: Path, category: str | None, n: int, now: int | None, as_json: bool) -> None:
+    """Items whose recent votes exceed what their past lets expect, overall or in CATEGORY.
+
+    Example: headwater trending shop shoes
+    """
+    with _open(directory) as engine:
+        _show_slate(as_json, engine.trending(category, n, now=now))
+
+
+@click.command()
+@directory
+@click.argument("slate")
+@click.argument("item")
+@json_option
+def explain(directory: Path, slate: str, item: str, as_json: bool) -> None:
+    """Why ITEM stands in SLATE (an id that `recommend --record` or the application got), with the visitor's own events.
+
+    Example: headwater explain shop 3-17 sku7
+    """
+    with _open(directory) as engine:
+        explanation = engine.explain(slate, item)
+    show(as_json, explanation.to_dict(), explanation.text)

@@ -1,0 +1,134 @@
+"""Commands about a directory: init, status, snapshot, verify, replay, forget."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from headwater.cli.output import facts, json_option, show
+
+directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+profile_option = click.option("--profile", type=click.Choice(["shop", "media"]), help="Defaults for a new directory.")
+
+
+@click.command()
+@directory
+@click.option("--profile", type=click.Choice(["shop", "media"]), default="shop", show_default=True)
+@json_option
+def init(directory: Path, profile: str, as_json: bool) -> None:
+    """Make DIR with a commented headwater.toml. Nothing that is there already is changed.
+
+    Example: headwater init shop --profile shop
+    """
+    from headwater.cli.template import write_template
+
+    path, created = write_template(directory, profile)
+    plain = {"path": str(path), "created": created}
+    show(as_json, plain, f"{'wrote' if created else 'kept'} {path}; defaults work as they are")
+
+
+@click.command()
+@directory
+@json_option
+def status(directory: Path, as_json: bool) -> None:
+    """Position, counts, bytes and refusals of the engine in DIR, also while another process writes to it.
+
+    Example: headwater status shop --json
+    """
+    from headwater.engine import Engine
+
+    with Engine.open(directory, read_only=True) as engine:
+        plain = engine.status()
+    show(as_json, plain, facts(f"{directory}", plain))
+
+
+@click.command()
+@directory
+@json_option
+def snapshot(directory: Path, as_json: bool) -> None:
+    """Write a snapshot, so that the next start folds only what came after it.
+
+    Example: headwater snapshot shop
+    """
+    from headwater.engine import Engine
+
+    with Engine.open(directory) as engine:
+        started = time.perf_counter()
+        path = engine.snapshot()
+        plain = {"path": path, "position": engine.position, "seconds": time.perf_counter() - started}
+    show(as_json, plain, f"{path} in {plain['seconds']:.2f} s")
+
+
+@click.command()
+@directory
+@click.option("--threads", type=click.IntRange(1, 256), help="Fold threads; the digests do not depend on it.")
+@json_option
+def verify(directory: Path, threads: int | None, as_json: bool) -> None:
+    """Check every frame and snapshot in DIR, and that replay and snapshot + tail give the same state. Exits 1 if not.
+
+    Example: headwater verify shop --json
+    """
+    from headwater.store import directory_config
+    from headwater.verify import verify_directory
+
+    config = directory_config(directory)
+    report = verify_directory(directory, config, threads or config.engine.threads)
+    lines = [f"[red]{p.where}[/red]: {p.what}" for p in report.problems] or ["all equal"]
+    rows = {"frames": report.frames, "position": report.position, **report.digest, "result": "\n".join(lines)}
+    show(as_json, report.to_dict(), facts(f"verify {directory}", rows))
+    if not report.equal:
+        sys.exit(1)
+
+
+@click.command()
+@directory
+@click.option("--until", type=click.IntRange(min=0), help="Stop after this position.")
+@click.option("--threads", type=click.IntRange(1, 256), help="Fold threads.")
+@click.option(
+    "--to", "target", type=click.Path(path_type=Path, file_okay=False), help="Build the next generation here."
+)
+@click.option(
+    "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Its headwater.toml (with --to)."
+)
+@json_option
+def replay(
+    directory: Path,
+    until: int | None,
+    threads: int | None,
+    target: Path | None,
+    config_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Fold the log of DIR from its first frame and print rate and digest; with --to, into a new generation.
+
+    Example: headwater replay shop --to shop-2 --config new.toml
+    """
+    from headwater.regenerate import regenerate, replay_directory
+
+    if target is not None:
+        plain = regenerate(directory, target, config_file, progress=not as_json)
+        show(as_json, plain, facts(f"{directory} -> {target}", plain))
+        return
+    if config_file is not None:
+        raise click.UsageError("--config needs --to: running state keeps its generation")
+    plain = replay_directory(directory, until, threads)
+    show(as_json, plain, facts(f"replay {directory}", {k: v for k, v in plain.items() if k != "parts"}))
+
+
+@click.command()
+@directory
+@click.argument("user")
+@json_option
+def forget(directory: Path, user: str, as_json: bool) -> None:
+    """Drop USER's state at once. Their events leave the log's history with the next generation.
+
+    Example: headwater forget shop bob
+    """
+    from headwater.engine import Engine
+
+    with Engine.open(directory) as engine:
+        plain = {"user": user, "position": engine.forget(user)}
+    show(as_json, plain, f"forgot {user} at position {plain['position']}")

@@ -1,0 +1,407 @@
+"""`headwater.toml`: what a generation folds, how queries are answered, how the process runs.
+
+Three tables, by when they may change:
+
+* `[generation]` (`FoldConfig`): what the log is folded into. Part of the generation's identity: another value means
+  another generation (design, section 1), never a silent change of running state.
+* `[query]` (`QueryConfig`): how a question is answered. Free to change; each activation is an event in the log.
+* `[engine]` (`EngineConfig`): this process only (threads, snapshot rhythm). Never visible in state or digest.
+
+Event-type specs appear in several lists: `"view"` is every event of the type, `"rating>=4"` and `"rating<=2"` only
+those whose value passes. This module only decodes and validates; it reads no clock and starts nothing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from headwater.errors import ConfigError
+
+Profile = Literal["shop", "media"]
+Unit = Literal["session", "user", "basket"]
+Metric = Literal["cosine", "jaccard", "conditional", "lift", "pmi", "phi", "llr", "count"]
+
+PROFILES: tuple[str, ...] = ("shop", "media")
+SOURCES: tuple[str, ...] = ("session-knn", "tag-affinity", "trending", "popular")
+"""Candidate sources beside the relations, which are sources under their own names."""
+
+MAX_RELATIONS = 8
+TYPE_SPEC = re.compile(r"^(?P<type>[^<>=\s]{1,64})(?:(?P<op>>=|<=)(?P<value>-?\d+(?:\.\d+)?))?$")
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Relation(_Strict, frozen=True, kw_only=True):
+    """One kind of co-occurrence: which events pair up, within what unit, remembered how long (design, section 4).
+
+    `from_types` and `to_types` are type specs. `unit` bounds what counts as together: a session, a user's run of
+    events whose gaps are at most `within_days`, or a basket (events of one user with the same `basket`). `window` is
+    how many of the unit's latest distinct items a new item is paired with; `unit_cap` distinct items close the unit.
+    """
+
+    name: str
+    from_types: tuple[str, ...]
+    to_types: tuple[str, ...]
+    unit: Unit = "session"
+    window: int = 12
+    unit_cap: int = 256
+    within_days: float = 30.0
+    half_life_days: float = 60.0
+    capacity: int = 256
+    """Neighbours kept of one item, over all shards."""
+
+
+class Trending(_Strict, frozen=True, kw_only=True):
+    """Trending = (short - expected) / sqrt(expected + prior), expected from the long window (design, section 4)."""
+
+    short_half_life_hours: float = 24.0
+    long_half_life_days: float = 14.0
+    prior: float = 10.0
+
+
+class SessionKnn(_Strict, frozen=True, kw_only=True):
+    """Bounds of the recent-session index."""
+
+    postings: int = 500
+    """Most recent sessions kept of one item (m)."""
+    max_sessions: int = 1_000_000
+    max_session_items: int = 50
+
+
+class FoldConfig(_Strict, frozen=True, kw_only=True):
+    """`[generation]`: everything that the state depends on beside the log itself."""
+
+    profile: Profile = "shop"
+    partitions: int = 16
+    shards: int = 8
+    session_gap_minutes: float = 30.0
+    recent_items: int = 50
+    """Distinct items remembered exactly per user; older ones go to a Bloom filter."""
+    consumed_items: int = 128
+    """Consumed items remembered exactly per user; older ones go to a Bloom filter."""
+    seen_generation_days: float = 180.0
+    """A per-user Bloom generation is rotated after this much event time."""
+    rapid_repeat_seconds: float = 5.0
+    dedup_horizon: int = 10_000_000
+    """Events with an `event_id` per user partition within which a repeat is recognised."""
+    max_future_hours: float = 24.0
+    popularity_half_life_days: float = 30.0
+    votes: tuple[str, ...] = ()
+    """Types that count for popularity and trending, one vote per user, item and day."""
+    consumption: tuple[str, ...] = ()
+    negative: tuple[str, ...] = ()
+    impression: tuple[str, ...] = ()
+    """Types that are mere exposure: logged, but they touch no session and no count."""
+    affinity_weights: dict[str, float] = {}
+    affinity_half_life_days: float = 14.0
+    tag_labels: tuple[str, ...] = ("brand", "genres", "tags", "artist", "author")
+    """Labels whose string or list values are tags, beside the categories. Titles are none: one tag an item."""
+    auto_insert_items: bool = True
+    relations: tuple[Relation, ...] = ()
+    trending: Trending = Trending()
+    session_knn: SessionKnn = SessionKnn()
+
+
+class QueryConfig(_Strict, frozen=True, kw_only=True):
+    """`[query]`: which sources answer, how they are fused, what is left out."""
+
+    sources: dict[str, float] = {}
+    """Source name -> weight in the reciprocal-rank fusion; 0 switches it off."""
+    rrf_k: float = 60.0
+    pool: int = 200
+    """Candidates taken of each source."""
+    seeds: int = 10
+    """Latest items of the visitor that candidates are looked up from."""
+    metric: Metric = "cosine"
+    shrinkage: float = 5.0
+    knn_neighbours: int = 100
+    knn_last_items: int = 6
+    exclude_consumed: bool = True
+    consumed_expiry_days: float | None = 30.0
+    """Consumed items come back after this long; None: never."""
+    touched_factor: float = 0.5
+    """Scores of items the visitor already touched are multiplied by this; 0 leaves them out."""
+
+
+class EngineConfig(_Strict, frozen=True, kw_only=True):
+    """`[engine]`: this process only."""
+
+    threads: int = 2
+    clock: Literal["wall", "log"] = "wall"
+    """What `now` defaults to in queries: the wall clock, or the last event's time (replays of old logs)."""
+    snapshot_every_events: int = 5_000_000
+    snapshots_kept: int = 2
+    record_slates: bool = True
+
+
+class Config(_Strict, frozen=True, kw_only=True):
+    """The whole of `headwater.toml`."""
+
+    generation: FoldConfig
+    query: QueryConfig
+    engine: EngineConfig = EngineConfig()
+
+
+_BROWSE = ("view", "click", "cart", "purchase", "buy")
+_BOUGHT = ("purchase", "buy")
+_LIKED = ("like", "rating>=4", "purchase")
+_PLAYED = ("play", "read", "watch", "click", "view", "rating", "purchase")
+
+
+def fold_profile(profile: Profile) -> FoldConfig:
+    """The shipped `[generation]` of a profile: `shop` (browse and buy) or `media` (play, read, rate)."""
+    if profile == "shop":
+        return FoldConfig(
+            profile="shop",
+            votes=_BROWSE,
+            consumption=_BOUGHT,
+            negative=("dislike", "hide", "return"),
+            impression=("impression",),
+            affinity_weights={"view": 1.0, "click": 1.0, "cart": 3.0, "purchase": 5.0, "buy": 5.0, "like": 3.0},
+            relations=(
+                Relation(name="also_viewed", from_types=_BROWSE, to_types=_BROWSE, unit="session", window=10),
+                Relation(
+                    name="also_bought",
+                    from_types=_BOUGHT,
+                    to_types=_BOUGHT,
+                    unit="user",
+                    window=12,
+                    within_days=30.0,
+                    half_life_days=180.0,
+                ),
+                Relation(
+                    name="bought_together",
+                    from_types=_BOUGHT,
+                    to_types=_BOUGHT,
+                    unit="basket",
+                    window=64,
+                    half_life_days=180.0,
+                ),
+                Relation(
+                    name="bought_after_view",
+                    from_types=("view", "click"),
+                    to_types=_BOUGHT,
+                    unit="user",
+                    window=12,
+                    within_days=7.0,
+                    half_life_days=90.0,
+                ),
+            ),
+        )
+    if profile == "media":
+        return FoldConfig(
+            profile="media",
+            votes=_PLAYED,
+            consumption=("play", "read", "watch", "rating", "purchase"),
+            negative=("dislike", "hide", "rating<=2"),
+            impression=("impression",),
+            affinity_weights={
+                "view": 0.5,
+                "click": 0.5,
+                "play": 2.0,
+                "read": 2.0,
+                "watch": 2.0,
+                "like": 3.0,
+                "rating>=4": 3.0,
+            },
+            relations=(
+                Relation(
+                    name="also_liked",
+                    from_types=_LIKED,
+                    to_types=_LIKED,
+                    unit="user",
+                    window=12,
+                    unit_cap=512,
+                    within_days=90.0,
+                    half_life_days=365.0,
+                ),
+                Relation(
+                    name="also_played",
+                    from_types=_PLAYED,
+                    to_types=_PLAYED,
+                    unit="session",
+                    window=6,
+                    half_life_days=180.0,
+                ),
+            ),
+        )
+    raise ConfigError(f"profile {profile!r} is unknown; allowed: {', '.join(PROFILES)}", key="profile", value=profile)
+
+
+def query_profile(profile: Profile) -> QueryConfig:
+    """The shipped `[query]` of a profile."""
+    if profile == "media":
+        return QueryConfig(
+            sources={
+                "also_liked": 1.0,
+                "also_played": 0.7,
+                "session-knn": 1.0,
+                "tag-affinity": 0.3,
+                "trending": 0.2,
+                "popular": 0.1,
+            },
+            consumed_expiry_days=None,
+        )
+    return QueryConfig(
+        sources={
+            "also_viewed": 1.0,
+            "also_bought": 0.7,
+            "bought_together": 0.5,
+            "bought_after_view": 0.8,
+            "session-knn": 1.0,
+            "tag-affinity": 0.3,
+            "trending": 0.2,
+            "popular": 0.1,
+        }
+    )
+
+
+def default_config(profile: Profile = "shop") -> Config:
+    """The shipped configuration of a profile. Raises `ConfigError` for an unknown one."""
+    return Config(generation=fold_profile(profile), query=query_profile(profile))
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate `headwater.toml`; keys that it leaves out keep the profile's defaults.
+
+    Raises `ConfigError` naming key, value and what is allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as err:
+        raise ConfigError(f"{path}: not UTF-8 at byte {err.start}", key=str(path), rule="UTF-8") from err
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as err:
+        raise ConfigError(f"{path}: not valid TOML: {err}", key=str(path), rule="TOML 1.0") from err
+    return config_from_table(table, where=str(path))
+
+
+def config_from_table(table: dict[str, Any], where: str = "configuration") -> Config:
+    """Decode a nested mapping (as `tomllib` gives it) over the defaults of its profile, and validate."""
+    generation = table.get("generation", {})
+    profile: Any = generation.get("profile", "shop") if isinstance(generation, dict) else "shop"
+    if profile not in ("shop", "media"):
+        raise ConfigError(
+            f"{where}: generation.profile = {profile!r}; allowed: {', '.join(PROFILES)}",
+            key="generation.profile",
+            value=profile,
+        )
+    defaults: dict[str, Any] = msgspec.to_builtins(default_config(profile))
+    try:
+        config = msgspec.convert(_overlay(defaults, table), Config)
+    except msgspec.ValidationError as err:
+        raise ConfigError(f"{where}: {err}", key=str(err).rpartition("`")[0].rpartition("`")[2], rule=str(err)) from err
+    validate_config(config, where)
+    return config
+
+
+def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on `base`, table by table; maps of names (weights, sources) and lists are replaced whole."""
+    out = dict(base)
+    for key, value in over.items():
+        whole = key in ("sources", "affinity_weights", "relations")
+        if isinstance(value, dict) and isinstance(base.get(key), dict) and not whole:
+            out[key] = _overlay(base[key], value)
+        else:
+            out[key] = value
+    return out
+
+
+def validate_config(config: Config, where: str = "configuration") -> None:
+    """Check ranges and references between keys. Raises `ConfigError` for the first broken rule."""
+    gen, query, engine = config.generation, config.query, config.engine
+    _in_range(where, "generation.partitions", gen.partitions, 1, 1024)
+    _in_range(where, "generation.shards", gen.shards, 1, 256)
+    _in_range(where, "generation.session_gap_minutes", gen.session_gap_minutes, 0.1, 7 * 24 * 60)
+    _in_range(where, "generation.recent_items", gen.recent_items, 4, 1000)
+    _in_range(where, "generation.consumed_items", gen.consumed_items, 4, 4000)
+    _in_range(where, "generation.seen_generation_days", gen.seen_generation_days, 1, 36_500)
+    _in_range(where, "generation.rapid_repeat_seconds", gen.rapid_repeat_seconds, 0, 3600)
+    _in_range(where, "generation.dedup_horizon", gen.dedup_horizon, 1, 1_000_000_000)
+    _in_range(where, "generation.max_future_hours", gen.max_future_hours, 0, 24 * 366)
+    _in_range(where, "generation.popularity_half_life_days", gen.popularity_half_life_days, 0.01, 36_500)
+    _in_range(where, "generation.affinity_half_life_days", gen.affinity_half_life_days, 0.01, 36_500)
+    _in_range(where, "generation.trending.short_half_life_hours", gen.trending.short_half_life_hours, 0.1, 24 * 366)
+    _in_range(where, "generation.trending.long_half_life_days", gen.trending.long_half_life_days, 0.1, 36_500)
+    _in_range(where, "generation.trending.prior", gen.trending.prior, 0.1, 1e6)
+    if gen.trending.long_half_life_days * 24 <= gen.trending.short_half_life_hours:
+        _refuse(
+            where,
+            "generation.trending.long_half_life_days",
+            gen.trending.long_half_life_days,
+            "longer than the short half-life",
+        )
+    _in_range(where, "generation.session_knn.postings", gen.session_knn.postings, 1, 65_535)
+    _in_range(where, "generation.session_knn.max_sessions", gen.session_knn.max_sessions, 1, 1 << 30)
+    _in_range(where, "generation.session_knn.max_session_items", gen.session_knn.max_session_items, 2, 1000)
+    for key in ("votes", "consumption", "negative", "impression"):
+        for spec in getattr(gen, key):
+            _type_spec(where, f"generation.{key}", spec)
+    for spec, weight in gen.affinity_weights.items():
+        _type_spec(where, "generation.affinity_weights", spec)
+        _in_range(where, f"generation.affinity_weights.{spec}", weight, 0, 1000)
+    _validate_relations(where, gen.relations)
+    _validate_query(where, query, {r.name for r in gen.relations})
+    _in_range(where, "engine.threads", engine.threads, 1, 256)
+    _in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
+    _in_range(where, "engine.snapshots_kept", engine.snapshots_kept, 1, 100)
+
+
+def _validate_relations(where: str, relations: tuple[Relation, ...]) -> None:
+    if len(relations) > MAX_RELATIONS:
+        _refuse(where, "generation.relations", len(relations), f"at most {MAX_RELATIONS} relations")
+    names: set[str] = set()
+    for rel in relations:
+        key = f"generation.relations[{rel.name}]"
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", rel.name) or rel.name in names:
+            _refuse(where, key, rel.name, "unique names of lower-case letters, digits and _")
+        names.add(rel.name)
+        for spec in (*rel.from_types, *rel.to_types):
+            _type_spec(where, f"{key}.types", spec)
+        if not rel.from_types or not rel.to_types:
+            _refuse(where, f"{key}.from_types", rel.from_types, "at least one type on each side")
+        _in_range(where, f"{key}.window", rel.window, 1, 500)
+        _in_range(where, f"{key}.unit_cap", rel.unit_cap, max(2, rel.window), 4096)
+        _in_range(where, f"{key}.within_days", rel.within_days, 0.001, 36_500)
+        _in_range(where, f"{key}.half_life_days", rel.half_life_days, 0.01, 36_500)
+        _in_range(where, f"{key}.capacity", rel.capacity, 8, 4096)
+
+
+def _validate_query(where: str, query: QueryConfig, relations: set[str]) -> None:
+    for name, weight in query.sources.items():
+        if name not in relations and name not in SOURCES:
+            allowed = ", ".join((*sorted(relations), *SOURCES))
+            _refuse(where, f"query.sources.{name}", weight, f"one of the sources {allowed}")
+        _in_range(where, f"query.sources.{name}", weight, 0, 1e6)
+    _in_range(where, "query.rrf_k", query.rrf_k, 0.001, 1e6)
+    _in_range(where, "query.pool", query.pool, 1, 10_000)
+    _in_range(where, "query.seeds", query.seeds, 1, 100)
+    _in_range(where, "query.shrinkage", query.shrinkage, 0, 1e9)
+    _in_range(where, "query.knn_neighbours", query.knn_neighbours, 1, 10_000)
+    _in_range(where, "query.knn_last_items", query.knn_last_items, 1, 100)
+    _in_range(where, "query.touched_factor", query.touched_factor, 0, 1)
+    if query.consumed_expiry_days is not None:
+        _in_range(where, "query.consumed_expiry_days", query.consumed_expiry_days, 0, 36_500)
+
+
+def _in_range(where: str, key: str, value: float, low: float, high: float) -> None:
+    if not math.isfinite(value) or not low <= value <= high:
+        _refuse(where, key, value, f"{low:g} to {high:g}")
+
+
+def _type_spec(where: str, key: str, spec: str) -> None:
+    if not TYPE_SPEC.match(spec):
+        _refuse(where, key, spec, 'an event type, optionally with a bound: "view", "rating>=4", "rating<=2"')
+
+
+def _refuse(where: str, key: str, value: object, allowed: str) -> None:
+    raise ConfigError(f"{where}: {key} = {value!r}; allowed: {allowed}", key=key, value=value, rule=allowed)

@@ -1,0 +1,585 @@
+"""`Engine`: the embedded recommendation engine. One directory, one process that writes, any number of threads.
+
+    eng = Engine.open("shop/")
+    pos = eng.track("view", user="bob", item="sku1")       # durable and folded when it returns
+    slate = eng.recommend("bob", n=10, after=pos)
+
+Writes return the log position of their last frame; queries take `after=` a position and `now=` a time (UTC ms; by
+default the wall clock, or the last event's time with `clock="log"`). Errors are those of `headwater.errors`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import msgspec
+import xxhash
+
+from headwater import explanation, importer, store, verify
+from headwater.actors.recovery import Progress, fold_log
+from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
+from headwater.arguments import Id, count_of, id_text, query_id, time_of, vectors_of
+from headwater.config import Config, Metric, Profile, default_config, validate_config
+from headwater.core import query_json
+from headwater.errors import InvalidEvent, InvalidQuery, NotReady
+from headwater.events.log import EventLog
+from headwater.events.subjects import Subject, subject_of
+from headwater.events.types import (
+    ConfigActivated,
+    Event,
+    Feedback,
+    ItemDelete,
+    ItemPatch,
+    ItemPut,
+    SlateServed,
+    UserForget,
+    UserPut,
+)
+from headwater.events.validate import check_event
+from headwater.slate import Explanation, SessionState, SessionView, Slate, SlateItem
+from headwater.slate_record import SlateRecorder, slate_record
+
+if TYPE_CHECKING:
+    from headwater.ingest.source import TableSource
+
+SCORER_VERSION = "rrf-1"
+_SLATES_REMEMBERED = 1000
+
+
+class _Answer(msgspec.Struct, array_like=True, frozen=True):
+    items: list[SlateItem]
+    fallback: str | None
+    about: list[str]
+    position: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_answers = msgspec.msgpack.Decoder(_Answer)
+_sessions = msgspec.msgpack.Decoder(SessionState)
+
+
+def wall_clock() -> int:
+    """UTC milliseconds: the one place where the engine looks at a clock."""
+    return time.time_ns() // 1_000_000
+
+
+class Engine:
+    """The embedded engine. Open it with `Engine.open`; close it, or use it as a context manager."""
+
+    def __init__(self, runtime: EmbeddedRuntime, clock: Literal["wall", "log"]) -> None:
+        self._runtime = runtime
+        self._config = runtime.config
+        self._clock = clock
+        self._max_future_ms = int(self._config.generation.max_future_hours * 3_600_000)
+        self._partitions = self._config.generation.partitions
+        self._slate_numbers = itertools.count(1)
+        self._slates: OrderedDict[str, Slate] = OrderedDict()
+        self._slates_mutex = threading.Lock()
+        self._refresh_mutex = threading.Lock()
+        self._recorder = SlateRecorder(self._commit_slates)
+        self._query_version = xxhash.xxh3_64_hexdigest(query_json(self._config.query))
+        if not runtime.read_only and runtime.core.active_config() != self._query_version:
+            body = query_json(self._config.query).decode()
+            self._commit([ConfigActivated(ts=wall_clock(), version=self._query_version, body=body)])
+
+    @classmethod
+    def open(
+        cls,
+        path: str | PathLike[str],
+        *,
+        profile: Profile | None = None,
+        config: Config | None = None,
+        threads: int | None = None,
+        clock: Literal["wall", "log"] | None = None,
+        read_only: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Open a directory (made if absent) or `":memory:"`, and rebuild the state from its newest snapshot and the
+        log's tail.
+
+        The configuration is `config`, else the directory's `headwater.toml`, else what the directory was begun with,
+        else the `profile`'s (`shop` or `media`, default `shop`). With `read_only` the directory may be in use by a
+        writer; the state is the one of now and follows the log with `refresh`. Raises `ConfigError`,
+        `GenerationMismatch`, `StoreLocked`, `LogTailLost`, `LogCorrupt`, `StoreError`.
+        """
+        directory = None if str(path) == ":memory:" else Path(path)
+        if config is not None:
+            validate_config(config)
+            if directory is not None:
+                store.check_generation(directory, config.generation)
+        elif directory is not None:
+            config = store.directory_config(directory, profile)
+        else:
+            config = default_config(profile or "shop")
+        if directory is not None and not read_only:
+            store.begin(directory, config)
+        runtime = EmbeddedRuntime(
+            directory, config, threads=threads or config.engine.threads, read_only=read_only, progress=progress
+        )
+        return cls(runtime, clock or config.engine.clock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write queued slate records and let go of the directory. Acknowledged events are durable without it."""
+        if not self._runtime.read_only:
+            self._recorder.close()
+        self._runtime.close()
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def track(
+        self,
+        type: str,
+        *,
+        user: Id,
+        item: Id,
+        ts: int | None = None,
+        value: float | None = None,
+        event_id: str | None = None,
+        session: Id | None = None,
+        basket: Id | None = None,
+        slate: str | None = None,
+        slot: int | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> int:
+        """Record that a user did something to an item; the position at which every query sees it.
+
+        Durable (synced) and folded when it returns. A retry with the same `event_id` has no second effect. Raises
+        `InvalidEvent`, `StoreFull`, `StoreClosed`.
+        """
+        event = Feedback(
+            type=type,
+            user=id_text("user", user),
+            item=id_text("item", item),
+            ts=self.now() if ts is None else ts,
+            value=value,
+            event_id=event_id,
+            session=None if session is None else id_text("session", session),
+            basket=None if basket is None else id_text("basket", basket),
+            slate=slate,
+            slot=slot,
+            context=context,
+        )
+        return self._commit([event])
+
+    def track_many(self, events: Sequence[Feedback]) -> int:
+        """Record many events at once, all or none; the position of the last. For files use `ingest`."""
+        if not events:
+            raise InvalidEvent("no events; allowed: one or more", field="events", value=0, rule="one or more")
+        return self._commit(events)
+
+    def put_item(
+        self,
+        item: Id,
+        *,
+        categories: Sequence[str] = (),
+        labels: Mapping[str, Any] | None = None,
+        is_hidden: bool = False,
+        timestamp: int | None = None,
+        group_id: str | None = None,
+        embeddings: Mapping[str, Sequence[float]] | None = None,
+        comment: str | None = None,
+    ) -> int:
+        """Say all that is known of an item; replaces what was known. The position."""
+        put = ItemPut(
+            item=id_text("item", item),
+            ts=self._write_time(),
+            categories=list(categories),
+            labels=dict(labels or {}),
+            is_hidden=is_hidden,
+            timestamp=timestamp,
+            group_id=group_id,
+            embeddings=vectors_of(embeddings),
+            comment=comment,
+        )
+        return self._commit([put])
+
+    def put_items(self, items: Iterable[Mapping[str, Any]] | TableSource) -> int:
+        """Put many items: mappings with the arguments of `put_item`, or a table. The position of the last."""
+        if isinstance(items, str | PathLike) or type(items).__module__.startswith("polars"):
+            return self.ingest(items, kind="items", progress=False).position  # type: ignore[arg-type]
+        puts = []
+        for entry in items:  # type: ignore[union-attr]
+            row = dict(entry)
+            unknown = row.keys() - set(ItemPut.__struct_fields__)
+            if unknown or "item" not in row:
+                raise InvalidEvent(
+                    f"item row {row!r:.80}: unknown or missing fields; allowed: {', '.join(ItemPut.__struct_fields__)}",
+                    field=", ".join(sorted(unknown)) or "item",
+                    value=repr(row)[:80],
+                    rule="the fields of put_item",
+                )
+            row["item"], row["ts"] = id_text("item", row["item"]), self._write_time()
+            row["embeddings"] = vectors_of(row.get("embeddings"))
+            row["categories"] = list(row.get("categories") or ())
+            put = ItemPut(**row)
+            self._check(put)
+            puts.append(put)
+        if puts:
+            importer.put_items(self._runtime, puts, wall_clock, lambda _: None)
+        return self._runtime.core.position
+
+    def patch_item(self, item: Id, **changes: Any) -> int:
+        """Change some fields of an item (arguments of `put_item`; a label of `None` is removed). The position."""
+        unknown = changes.keys() - set(ItemPatch.__struct_fields__[2:])
+        if unknown:
+            raise InvalidEvent(
+                f"patch_item: unknown {', '.join(sorted(unknown))}; "
+                f"allowed: {', '.join(ItemPatch.__struct_fields__[2:])}",
+                field=", ".join(sorted(unknown)),
+                value=None,
+                rule="the arguments of put_item",
+            )
+        if "embeddings" in changes:
+            changes["embeddings"] = vectors_of(changes["embeddings"])
+        return self._commit([ItemPatch(item=id_text("item", item), ts=self._write_time(), **changes)])
+
+    def delete_item(self, item: Id) -> int:
+        """Never show an item again, until it is put anew. The position."""
+        return self._commit([ItemDelete(item=id_text("item", item), ts=self._write_time())])
+
+    def put_user(self, user: Id, *, labels: Mapping[str, Any] | None = None, comment: str | None = None) -> int:
+        """Say what is known of a user beside their events. The position."""
+        put = UserPut(user=id_text("user", user), ts=self._write_time(), labels=dict(labels or {}), comment=comment)
+        return self._commit([put])
+
+    def forget(self, user: Id) -> int:
+        """Drop a user's state at once. Their events stay in the log until the next generation. The position."""
+        name = id_text("user", user)
+        position = self._commit([UserForget(user=name, ts=self._write_time())])
+        with self._slates_mutex:
+            for slate in [key for key, slate in self._slates.items() if slate.user == name]:
+                del self._slates[slate]
+        return position
+
+    def ingest(
+        self,
+        source: TableSource,
+        *,
+        columns: Mapping[str, str] | None = None,
+        kind: Literal["events", "items"] = "events",
+        format: str | None = None,
+        progress: bool | importer.ProgressCall | None = None,
+        chunk_rows: int = 65_536,
+    ) -> importer.ImportReport:
+        """Import a polars frame, CSV, Parquet or JSONL file in bulk: durable, folded, resumable.
+
+        `columns` maps fields to columns (`{"user": "visitor"}`) or to constants (`{"type": "=view"}`); usual names
+        are found without it. Refused rows go to dead letters with row number and reason. Interrupted, the same call
+        continues; repeated, it changes nothing. `progress`: a callable (rows done, rows in all), `True` for a bar,
+        default a bar on a terminal. Raises `InvalidInput` for an unusable table, `StoreError`s.
+        """
+        from headwater.ingest.event_table import EventTable
+        from headwater.ingest.item_table import ItemTable
+        from headwater.progress import progress_call
+
+        self._runtime.check_open()
+        show = progress_call(progress if progress is not None else sys.stderr.isatty(), "import")
+        with show as call:
+            if kind == "items":
+                return importer.import_items(
+                    self._runtime, ItemTable(source, format=format, ts=self._write_time()), call, wall_clock
+                )
+            latest = wall_clock() + self._max_future_ms
+            table = EventTable(source, columns=columns, format=format, chunk_rows=chunk_rows, latest=latest)
+            report = importer.import_events(self._runtime, table, call, wall_clock, chunk_rows)
+        self._snapshot_if_due()
+        return report
+
+    # --- asking --------------------------------------------------------------------------------------------------
+
+    def recommend(
+        self,
+        user: Id,
+        n: int = 10,
+        *,
+        exclude: Sequence[Id] = (),
+        now: int | None = None,
+        after: int | None = None,
+        sources: Mapping[str, float] | None = None,
+        record: bool | None = None,
+    ) -> Slate:
+        """The `n` (1 to 1000) best items for a user, with reasons. An unknown user gets trending and popular items,
+        and the slate says so (`fallback`).
+
+        `sources` overrides source weights for this request; `record=False` writes no slate record. Raises
+        `InvalidQuery`, `NotReady`.
+        """
+        request = self._request(query_id("user", user), [], n, exclude, now, sources)
+        return self._slate("recommend", request, after, record)
+
+    def session(
+        self,
+        items: Sequence[Id],
+        n: int = 10,
+        *,
+        exclude: Sequence[Id] = (),
+        now: int | None = None,
+        after: int | None = None,
+        sources: Mapping[str, float] | None = None,
+    ) -> Slate:
+        """The `n` best items for an anonymous visitor who touched `items`, latest last. Never recorded."""
+        if isinstance(items, str):
+            raise InvalidQuery(
+                "items must be a sequence of ids, not one text", field="items", value=items, rule="sequence"
+            )
+        names = [query_id("items", item) for item in items]
+        return self._slate("session", self._request(None, names, n, exclude, now, sources), after, False)
+
+    def similar(
+        self,
+        item: Id,
+        n: int = 10,
+        *,
+        relation: str | None = None,
+        metric: Metric | None = None,
+        exclude: Sequence[Id] = (),
+        now: int | None = None,
+        after: int | None = None,
+    ) -> Slate:
+        """The `n` items most associated with an item: by one `relation` and `metric`, or by all relations fused.
+
+        Raises `InvalidQuery` for an item that nothing ever named, an unknown relation or metric.
+        """
+        self._reach(after)
+        if metric is not None and metric not in Metric.__args__:  # type: ignore[attr-defined]
+            allowed = ", ".join(Metric.__args__)  # type: ignore[attr-defined]
+            raise InvalidQuery(f"metric = {metric!r}; allowed: {allowed}", field="metric", value=metric, rule=allowed)
+        request = {
+            "item": query_id("item", item),
+            "n": count_of(n),
+            "relation": relation,
+            "metric": metric,
+            "exclude": [query_id("exclude", i) for i in exclude],
+            "now": self._now(now),
+        }
+        answer = _answers.decode(self._runtime.core.similar(_encoder.encode(request)))
+        return self._anonymous("similar", answer, request)
+
+    def trending(
+        self, category: str | None = None, n: int = 10, *, now: int | None = None, after: int | None = None
+    ) -> Slate:
+        """The `n` items whose recent votes most exceed what their past lets expect, overall or in a category."""
+        self._reach(after)
+        request = {"category": category, "n": count_of(n), "now": self._now(now)}
+        answer = _answers.decode(self._runtime.core.trending(_encoder.encode(request)))
+        return self._anonymous("trending", answer, request)
+
+    def session_of(self, user: Id, *, now: int | None = None, after: int | None = None) -> SessionView:
+        """What is known of a user: session, recent items, tastes. Raises `InvalidQuery` for a user without state."""
+        self._reach(after)
+        name = query_id("user", user)
+        view = self._runtime.core.session_view(name, self._now(now))
+        if view is None:
+            raise InvalidQuery(
+                f"user {name!r} has no state: no event, or forgotten", field="user", value=name, rule="a known user"
+            )
+        return SessionView(user=name, state=_sessions.decode(view), position=self._runtime.core.position)
+
+    def explain(self, slate: Slate | str, item: Id) -> Explanation:
+        """Why an item stands in a slate, or why not, with the visitor's own events as the log holds them.
+
+        A slate that is no longer remembered is looked up in the log and made again from it (O(log)). Raises
+        `InvalidQuery` for a slate that was neither.
+        """
+        self._runtime.check_open()
+        if isinstance(slate, str):
+            known = self._slates.get(slate)
+            slate = known or explanation.remake(slate, self._runtime, self._answer)
+        return explanation.explain(slate, query_id("item", item), self._runtime)
+
+    # --- looking after it ----------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """Position of the last frame folded."""
+        return self._runtime.core.position
+
+    @property
+    def log(self) -> EventLog:
+        """The log, for reading."""
+        return self._runtime.log
+
+    def __contains__(self, item: object) -> bool:
+        """Whether any event or put ever named the item."""
+        return isinstance(item, str) and self._runtime.core.knows_item(item)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    def now(self) -> int:
+        """What `now` defaults to: the wall clock, or the last event's time."""
+        return self._runtime.core.clock if self._clock == "log" else wall_clock()
+
+    def refresh(self) -> int:
+        """Fold what another process appended since (read-only engines); the position reached."""
+        if self._runtime.read_only:
+            with self._refresh_mutex:
+                fold_log(self._runtime.core, self._runtime.log)
+        return self._runtime.core.position
+
+    def flush(self) -> int:
+        """Wait until queued slate records are in the log; the position reached."""
+        self._recorder.flush()
+        return self._runtime.core.position
+
+    def digest(self) -> dict[str, str]:
+        """Digest of every part and of the `whole`, as 32 hex digits: equal state, equal digest."""
+        return self._runtime.core.digest()
+
+    def snapshot(self) -> str:
+        """Write a snapshot of the state as it stands; where. Raises `StoreFull`, `StoreError`."""
+        return self._runtime.snapshot()[1]
+
+    def verify(self) -> verify.VerifyReport:
+        """Compare live state, replay from the first frame, and snapshots plus tail. O(log)."""
+        self._runtime.check_open()
+        runtime = self._runtime
+        return verify.verify(runtime.log, runtime.snapshots, self._config, self._config.engine.threads, runtime.core)
+
+    def status(self) -> dict[str, Any]:
+        """Position, counts, bytes, outcomes and the latest refusals: plain data, ready for JSON."""
+        runtime = self._runtime
+        runtime.check_open()
+        core = runtime.core
+        return {
+            "path": None if runtime.directory is None else str(runtime.directory),
+            "profile": self._config.generation.profile,
+            "generation": core.generation,
+            "config_version": core.active_config(),
+            "position": core.position,
+            "last_event_ts": core.clock,
+            "read_only": runtime.read_only,
+            "log_bytes": runtime.log.size_bytes(),
+            "snapshots": [] if runtime.snapshots is None else runtime.snapshots.positions(),
+            "recovered_from_snapshot": runtime.recovered_from,
+            "snapshots_passed_over": runtime.passed_over,
+            "slates_not_recorded": self._recorder.dropped,
+            "refusals": [{"position": p, "index": i, "reason": code} for p, i, code in list(runtime.refusals)[-20:]],
+            **core.stats(),
+        }
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _write_time(self) -> int:
+        return wall_clock()
+
+    def _check(self, event: Event) -> None:
+        check_event(event, wall_clock(), self._max_future_ms)
+
+    def _commit(self, events: Sequence[Event]) -> int:
+        appended = wall_clock()
+        groups: dict[Subject, list[Event]] = {}
+        for event in events:
+            check_event(event, appended, self._max_future_ms)
+            groups.setdefault(subject_of(event, self._partitions), []).append(event)
+        position = self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)
+        self._snapshot_if_due()
+        return position
+
+    def _commit_slates(self, served: list[SlateServed]) -> None:
+        self._commit(served)
+
+    def _snapshot_if_due(self) -> None:
+        if self._runtime.snapshot_due():
+            self._runtime.snapshot()
+
+    def _now(self, now: int | None) -> int:
+        return self.now() if now is None else time_of("now", now)
+
+    def _reach(self, after: int | None) -> None:
+        self._runtime.check_open()
+        if after is None or after <= self._runtime.core.position:
+            return
+        if self._runtime.read_only:
+            self.refresh()
+        else:
+            self._runtime.fold()
+        position = self._runtime.core.position
+        if after > position:
+            raise NotReady(
+                f"after = {after}, but the log ends at {position}; ask again, or check where the position comes from",
+                position=position,
+                after=after,
+            )
+
+    def _request(
+        self,
+        user: str | None,
+        items: list[str],
+        n: int,
+        exclude: Sequence[Id],
+        now: int | None,
+        sources: Mapping[str, float] | None,
+    ) -> dict[str, Any]:
+        return {
+            "user": user,
+            "items": items,
+            "n": count_of(n),
+            "exclude": [query_id("exclude", item) for item in exclude],
+            "now": self._now(now),
+            "sources": {name: float(weight) for name, weight in (sources or {}).items()},
+            "all_reasons": False,
+        }
+
+    def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Any = None) -> Slate:
+        """Ask the core and dress the answer as a slate."""
+        answer = _answers.decode((core or self._runtime.core).recommend(_encoder.encode(request)))
+        return Slate(
+            kind=kind,
+            id=slate,
+            user=request["user"],
+            about=request["items"] or answer.about,
+            n=request["n"],
+            items=answer.items,
+            positions=[answer.position],
+            now=request["now"],
+            fallback=answer.fallback,
+            config=self._query_version,
+        )
+
+    def _slate(self, kind: str, request: dict[str, Any], after: int | None, record: bool | None) -> Slate:
+        self._reach(after)
+        slate = self._answer(kind, request, f"{self._runtime.epoch}-{next(self._slate_numbers)}")
+        wanted = self._config.engine.record_slates if record is None else record
+        recordable = wanted and kind == "recommend" and not self._runtime.read_only
+        if recordable and not self._recorder.record(slate_record(slate, request, SCORER_VERSION)):
+            slate.degraded.append("slate not recorded: the record queue is full or the log refuses")
+        with self._slates_mutex:
+            self._slates[slate.id] = slate
+            if len(self._slates) > _SLATES_REMEMBERED:
+                self._slates.popitem(last=False)
+        return slate
+
+    def _anonymous(self, kind: str, answer: _Answer, request: dict[str, Any]) -> Slate:
+        about = answer.about or ([request["category"]] if request.get("category") else [])
+        return Slate(
+            kind=kind,
+            id=f"{self._runtime.epoch}-{next(self._slate_numbers)}",
+            user=None,
+            about=about,
+            n=request["n"],
+            items=answer.items,
+            positions=[answer.position],
+            now=request["now"],
+            fallback=answer.fallback,
+            config=self._query_version,
+        )

@@ -1,0 +1,119 @@
+"""The one exception tree of Headwater.
+
+Every error says what was wrong (key, value, what is allowed), where, and what to do about it, and carries those facts
+as attributes so that a program need not parse the message. The tree, by what the caller should do:
+
+* `InvalidInput`: the caller's value breaks a rule. Nothing was changed. Correct the value.
+    * `InvalidEvent`, `InvalidQuery`, `ConfigError`, `UnknownDataset`
+* `StoreError`: the directory, log or snapshot cannot be used as it is.
+    * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
+    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
+* `NotReady`: the state has not reached the asked position in time. Ask again.
+
+This module does not format for a terminal: the command line decides how an error is shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class HeadwaterError(Exception):
+    """Root of every error that Headwater raises on purpose.
+
+    `code` is a stable, short, kebab-case name for programs; `details` holds the facts of the message.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details: dict[str, Any] = details
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class InvalidInput(HeadwaterError, ValueError):
+    """A value breaks a stated rule; nothing was changed."""
+
+    code = "invalid-input"
+
+
+class InvalidEvent(InvalidInput):
+    """An event breaks a rule of the event format. Details: `field`, `value`, `rule`."""
+
+    code = "invalid-event"
+
+
+class InvalidQuery(InvalidInput):
+    """A query parameter breaks a rule. Details: `field`, `value`, `rule`."""
+
+    code = "invalid-query"
+
+
+class ConfigError(InvalidInput):
+    """A configuration key is unknown or its value not allowed. Details: `key`, `value`, `rule`."""
+
+    code = "invalid-config"
+
+
+class UnknownDataset(InvalidInput):
+    """No dataset of that name, or its files are not where they should be."""
+
+    code = "unknown-dataset"
+
+
+class StoreError(HeadwaterError):
+    """The engine's directory, log or snapshots cannot be used as they are."""
+
+    code = "store-error"
+
+
+class StoreLocked(StoreError):
+    """Another process writes to this directory. Details: `path`, `pid`."""
+
+    code = "store-locked"
+
+
+class StoreClosed(StoreError):
+    """The engine or log was closed, or failed and must be opened again."""
+
+    code = "store-closed"
+
+
+class StoreFull(StoreError):
+    """The disk is full. Nothing of the refused write was kept; retry after freeing space."""
+
+    code = "store-full"
+
+
+class LogCorrupt(StoreError):
+    """The log's bytes do not match their checksums. Details: `position`, `reason`."""
+
+    code = "log-corrupt"
+
+
+class LogTailLost(StoreError):
+    """The log is shorter than what was acknowledged or folded. Details: `last`, `expected`."""
+
+    code = "log-tail-lost"
+
+
+class GenerationMismatch(StoreError):
+    """Log, snapshot and configuration belong to different generations. Details: `found`, `expected`."""
+
+    code = "generation-mismatch"
+
+
+class SnapshotInvalid(StoreError):
+    """A snapshot file is damaged, foreign or incomplete. Details: `path`, `reason`."""
+
+    code = "snapshot-invalid"
+
+
+class NotReady(HeadwaterError):
+    """The state did not reach the asked position in time. Details: `position`, `after`."""
+
+    code = "not-ready"

@@ -1,0 +1,64 @@
+"""Export: the events of a log in files that other tools read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headwater.core import generation_of
+from headwater.errors import InvalidInput
+from headwater.events.frame import decode_frame
+from headwater.events.sqlite_log import SqliteLog
+from headwater.events.types import Event, Feedback
+from headwater.store import directory_config
+
+_COLUMNS = ("type", "user", "item", "ts", "value", "event_id", "session", "basket", "slate", "slot")
+
+
+def export_events(directory: Path, file: Path) -> dict[str, Any]:
+    """Write a directory's events to `.jsonl` (all kinds) or `.parquet`/`.csv` (feedback). Counts of what was written.
+
+    Raises `InvalidInput` for another suffix, `LogCorrupt` at a frame that does not decode.
+    """
+    if file.suffix not in (".jsonl", ".parquet", ".csv"):
+        raise InvalidInput(f"{file}: allowed: names ending in .jsonl, .parquet or .csv", field="file", value=str(file))
+    log = SqliteLog(directory, generation_of(directory_config(directory).generation), read_only=True)
+    try:
+        written = _write_lines(log, file) if file.suffix == ".jsonl" else _write_table(log, file)
+    finally:
+        log.close()
+    return {"file": str(file), "events": written}
+
+
+def _events(log: SqliteLog) -> Iterator[tuple[str, Event]]:
+    for batch in log.read():
+        for position, frame in zip(batch.positions, batch.frames, strict=True):
+            for index, event in enumerate(decode_frame(frame)[1]):
+                yield f"{position}:{index}", event
+
+
+def _write_lines(log: SqliteLog, file: Path) -> int:
+    encoder = msgspec.json.Encoder()
+    count = 0
+    with open(file, "wb") as out:
+        for id, event in _events(log):
+            fields = {f: v for f in event.__struct_fields__ if (v := getattr(event, f)) is not None}
+            out.write(encoder.encode({"id": id, "kind": type(event).__name__, **fields}) + b"\n")
+            count += 1
+    return count
+
+
+def _write_table(log: SqliteLog, file: Path) -> int:
+    import polars as pl
+
+    schema = dict.fromkeys(_COLUMNS, pl.String) | {"ts": pl.Int64, "value": pl.Float64, "slot": pl.Int64}
+    rows = [tuple(getattr(event, c) for c in _COLUMNS) for _, event in _events(log) if isinstance(event, Feedback)]
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    if file.suffix == ".csv":
+        frame.write_csv(file)
+    else:
+        frame.write_parquet(file)
+    return len(frame)

@@ -1,0 +1,294 @@
+"""Answers: slates and what explains them. Plain data that reads well in a terminal and in a notebook.
+
+The array layouts are those of `core_rs/src/query/answer.rs`. Rendering needs `rich`, tables need `polars`; both are
+imported when asked for, not before.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    import polars
+    from rich.table import Table
+
+
+class EventRef(msgspec.Struct, array_like=True, frozen=True):
+    """Names one event of the log: the frame's position and the index inside it, with type and time."""
+
+    position: int
+    index: int
+    type: str
+    ts: int
+
+    @property
+    def id(self) -> str:
+        """`position:index`."""
+        return f"{self.position}:{self.index}"
+
+
+class Part(msgspec.Struct, array_like=True, frozen=True):
+    """What one source said of an item: its rank there (from 1), the raw score, its share of the fused score."""
+
+    source: str
+    rank: int
+    raw: float
+    share: float
+
+
+class Reason(msgspec.Struct, array_like=True, frozen=True):
+    """Why an item is here: the source, the visitor's own item and event that led to it, the count behind it.
+
+    `count` is in full-weight events, at most `error` of it may belong to neighbours that were evicted; `detail` says
+    what links the two (a metric, a tag).
+    """
+
+    source: str
+    seed: str | None
+    event: EventRef | None
+    count: float
+    error: float
+    detail: str | None = None
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        because = f" {self.seed}" if self.seed is not None else ""
+        if self.event is not None:
+            because += f" (your {self.event.type}, event {self.event.id})"
+        if self.source == "session-knn":
+            return f"visitors with a session like yours went on from{because} ({self.count:.0f} sessions)"
+        if self.source == "tag-affinity":
+            return f"you like {self.detail}" + (f", as in{because}" if because else "")
+        if self.source == "trending":
+            return f"trending: {self.count:.1f} recent votes"
+        if self.source == "popular":
+            return f"popular: {self.count:.1f} votes"
+        return f"{self.source.replace('_', ' ')}{because}, {self.count:.2f} times"
+
+
+class SlateItem(msgspec.Struct, array_like=True, frozen=True):
+    """One slot of a slate."""
+
+    item: str
+    score: float
+    source: str
+    parts: list[Part]
+    reasons: list[Reason]
+    propensity: float = 1.0
+    propensity_cascade: float = 1.0
+    pinned: bool = False
+
+    @property
+    def reason(self) -> str:
+        """The strongest reason as a sentence."""
+        return self.reasons[0].text if self.reasons else self.source
+
+
+class Slate(msgspec.Struct, frozen=True, kw_only=True):
+    """A ranked answer. Iterates over its items; `fallback` says why it is not personal or shorter than asked."""
+
+    kind: str
+    id: str
+    user: str | None
+    about: list[str]
+    n: int
+    items: list[SlateItem]
+    positions: list[int]
+    now: int
+    fallback: str | None = None
+    degraded: list[str] = []
+    config: str = ""
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[SlateItem]:
+        return iter(self.items)
+
+    def __getitem__(self, slot: int) -> SlateItem:
+        return self.items[slot]
+
+    @property
+    def item_ids(self) -> list[str]:
+        """The items' ids in order."""
+        return [item.item for item in self.items]
+
+    def to_polars(self) -> polars.DataFrame:
+        """One row per slot: item, score, source, reason, propensity, propensity_cascade."""
+        import polars as pl
+
+        rows = [(r.item, r.score, r.source, r.reason, r.propensity, r.propensity_cascade) for r in self.items]
+        columns = {"item": pl.String, "score": pl.Float64, "source": pl.String, "reason": pl.String}
+        columns |= {"propensity": pl.Float64, "propensity_cascade": pl.Float64}
+        return pl.DataFrame(rows, schema=columns, orient="row")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON; every array is an object with names."""
+        items = [
+            {
+                "item": r.item,
+                "score": r.score,
+                "source": r.source,
+                "reason": r.reason,
+                "propensity": r.propensity,
+                "propensity_cascade": r.propensity_cascade,
+                "pinned": r.pinned,
+                "parts": [_named(part) for part in r.parts],
+                "reasons": [reason_dict(reason) for reason in r.reasons],
+            }
+            for r in self.items
+        ]
+        return {
+            "kind": self.kind,
+            "slate": self.id,
+            "user": self.user,
+            "about": self.about,
+            "n": self.n,
+            "items": items,
+            "positions": self.positions,
+            "now": self.now,
+            "fallback": self.fallback,
+            "degraded": self.degraded,
+            "config": self.config,
+        }
+
+    def _title(self) -> str:
+        who = self.user or ", ".join(self.about[:3]) or "everyone"
+        return f"{self.kind} for {who}" if self.kind in ("recommend", "session") else f"{self.kind}: {who}"
+
+    def __rich__(self) -> Table:
+        from rich.table import Table
+
+        table = Table(title=self._title(), caption=self.fallback)
+        for name in ("slot", "item", "score", "source", "why"):
+            table.add_column(name, justify="right" if name in ("slot", "score") else "left")
+        for slot, r in enumerate(self.items):
+            table.add_row(str(slot), r.item, f"{r.score:.4f}", r.source, r.reason)
+        return table
+
+    def _repr_html_(self) -> str:
+        cells = "".join(
+            f"<tr><td>{slot}</td><td>{html.escape(r.item)}</td><td>{r.score:.4f}</td>"
+            f"<td>{html.escape(r.source)}</td><td>{html.escape(r.reason)}</td></tr>"
+            for slot, r in enumerate(self.items)
+        )
+        note = f"<caption>{html.escape(self._title())}</caption>"
+        foot = f"<tfoot><tr><td colspan=5>{html.escape(self.fallback)}</td></tr></tfoot>" if self.fallback else ""
+        head = "<tr><th>slot</th><th>item</th><th>score</th><th>source</th><th>why</th></tr>"
+        return f"<table>{note}<thead>{head}</thead><tbody>{cells}</tbody>{foot}</table>"
+
+
+class SessionItem(msgspec.Struct, array_like=True, frozen=True):
+    """An item that the user touched: whether in the current session, and the latest event on it."""
+
+    item: str
+    in_session: bool
+    event: EventRef
+
+
+class SessionState(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of a user, as the core says it (`core_rs/src/query/session_view.rs`). Times in ms."""
+
+    session: int
+    started: int
+    last: int
+    session_events: int
+    carts: int
+    purchases: int
+    dwell_ms: int
+    items: list[SessionItem]
+    affinities: list[tuple[str, float]]
+    windows: list[int]
+    events: int
+    consumed: list[str]
+
+
+class SessionView(msgspec.Struct, frozen=True):
+    """A user's current session, recent items and tastes."""
+
+    user: str
+    state: SessionState
+    position: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        view = _named(self.state)
+        view["items"] = [
+            {"item": t.item, "in_session": t.in_session, "event": t.event.id, "type": t.event.type, "ts": t.event.ts}
+            for t in self.state.items
+        ]
+        view["affinities"] = [{"tag": tag, "weight": weight} for tag, weight in self.state.affinities]
+        return {"user": self.user, "position": self.position, **view}
+
+    def __rich__(self) -> Table:
+        from rich.table import Table
+
+        s = self.state
+        tastes = ", ".join(f"{tag} {weight:.1f}" for tag, weight in s.affinities[:6])
+        title = f"{self.user}: session {s.session}, {s.session_events} events, {s.carts} carts, {s.purchases} purchases"
+        table = Table("item", "last event", "time", "event", title=title, caption=tastes or None)
+        for t in s.items[:20]:
+            mark = "" if t.in_session else " (earlier)"
+            table.add_row(t.item, t.event.type + mark, format_time(t.event.ts), t.event.id)
+        return table
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why an item stands in a slate, with the visitor's own events as the log holds them."""
+
+    slate: str
+    user: str | None
+    item: str
+    slot: int | None
+    score: float
+    parts: list[Part]
+    reasons: list[Reason]
+    events: list[dict[str, Any]]
+    rules: list[str]
+
+    @property
+    def text(self) -> str:
+        """A paragraph."""
+        if self.slot is None:
+            return f"{self.item} is not in slate {self.slate}. " + " ".join(self.rules)
+        lines = [f"{self.item} stands in slot {self.slot} of slate {self.slate} with score {self.score:.4f}:"]
+        lines += [f"  rank {p.rank} of {p.source} (raw {p.raw:.4g}), {p.share:.4f} of the score" for p in self.parts]
+        lines += [f"  because: {reason.text}" for reason in self.reasons]
+        lines += [f"  rule: {rule}" for rule in self.rules]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {
+            "slate": self.slate,
+            "user": self.user,
+            "item": self.item,
+            "slot": self.slot,
+            "score": self.score,
+            "parts": [_named(part) for part in self.parts],
+            "reasons": [reason_dict(reason) for reason in self.reasons],
+            "events": self.events,
+            "rules": self.rules,
+        }
+
+
+def reason_dict(reason: Reason) -> dict[str, Any]:
+    """A reason as an object with names."""
+    named = _named(reason)
+    named["event"] = None if reason.event is None else {"id": reason.event.id, **_named(reason.event)}
+    return {"text": reason.text, **named}
+
+
+def format_time(ts: int) -> str:
+    """UTC, ISO 8601 to the second."""
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _named(struct: msgspec.Struct) -> dict[str, Any]:
+    return {field: getattr(struct, field) for field in struct.__struct_fields__}

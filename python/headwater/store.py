@@ -1,0 +1,95 @@
+"""The engine's directory: which configuration it was made with, and which one it is opened with.
+
+DIR/headwater.toml     what the owner asks for (optional)
+DIR/generation.json    the [generation] that the log was begun with
+DIR/log.sqlite3, head  the log      DIR/lock  one writer      DIR/snapshots/  parts      DIR/deadletters/  refused rows
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from headwater.config import (
+    Config,
+    FoldConfig,
+    Profile,
+    QueryConfig,
+    default_config,
+    load_config,
+    query_profile,
+    validate_config,
+)
+from headwater.errors import ConfigError, GenerationMismatch, StoreError
+
+CONFIG_FILE = "headwater.toml"
+GENERATION_FILE = "generation.json"
+
+
+def directory_config(directory: Path, profile: Profile | None = None) -> Config:
+    """The configuration that a directory is opened with: its `headwater.toml`, else what it was begun with, else a
+    profile's.
+
+    Raises `ConfigError`, or `GenerationMismatch` naming the `[generation]` keys that differ from the log's.
+    """
+    begun = _begun_with(directory)
+    toml = directory / CONFIG_FILE
+    if toml.exists():
+        config = load_config(toml)
+    elif begun is not None:
+        config = Config(generation=begun, query=query_profile("media" if begun.profile == "media" else "shop"))
+    else:
+        config = default_config(profile or "shop")
+    if profile is not None and config.generation.profile != profile:
+        raise ConfigError(
+            f"{directory} is of profile {config.generation.profile!r}, asked for {profile!r}: leave the profile "
+            "out, or use another directory",
+            key="profile",
+            value=profile,
+        )
+    check_generation(directory, config.generation)
+    return config
+
+
+def check_generation(directory: Path, wanted: FoldConfig) -> None:
+    """Raise `GenerationMismatch` if the directory was begun with another `[generation]`."""
+    begun = _begun_with(directory)
+    if begun is None or begun == wanted:
+        return
+    differing = [f for f in wanted.__struct_fields__ if getattr(begun, f) != getattr(wanted, f)]
+    shown = "; ".join(f"{f}: log {getattr(begun, f)!r:.120}, asked {getattr(wanted, f)!r:.120}" for f in differing)
+    raise GenerationMismatch(
+        f"{directory}: [generation] differs from the log's in {shown}. State is not changed under a running log: "
+        "restore the value, or build the next generation with `headwater replay DIR --to NEW_DIR --config NEW.toml`",
+        found=differing,
+        expected=[],
+    )
+
+
+def begin(directory: Path, config: Config) -> None:
+    """Make the directory and note the generation, if that was not done yet."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / GENERATION_FILE
+        if not path.exists():
+            temporary = path.with_name(f".{GENERATION_FILE}.{os.getpid()}")
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config.generation)))
+            temporary.replace(path)
+    except OSError as err:
+        raise StoreError(f"{directory}: cannot be used: {err.strerror or err}", path=str(directory)) from err
+
+
+def _begun_with(directory: Path) -> FoldConfig | None:
+    path = directory / GENERATION_FILE
+    if not path.exists():
+        return None
+    try:
+        config = msgspec.json.decode(path.read_bytes(), type=FoldConfig)
+        validate_config(Config(generation=config, query=QueryConfig()), str(path))
+    except (msgspec.DecodeError, UnicodeDecodeError, ConfigError) as err:
+        raise GenerationMismatch(
+            f"{path}: does not decode: {err}; restore it from a backup", found=str(path), expected="JSON"
+        ) from err
+    return config

@@ -1,0 +1,134 @@
+"""Verification: is the state what the log says, and are log and snapshots what was written?
+
+1. Every frame up to the head record is the one that was acknowledged (checksum chain), and each frame's own checksum
+   holds.
+2. The state folded from the first frame, and the state of each stored snapshot plus the log's tail, have equal
+   digests; so
+   has the live state, when an engine is asked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from headwater.actors.recovery import fold_log
+from headwater.actors.snapshots import DirectorySnapshots
+from headwater.config import Config
+from headwater.core import Core, frame_fault, generation_of, new_core, restore_core
+from headwater.errors import HeadwaterError, LogCorrupt, SnapshotInvalid, StoreError
+from headwater.events.log import EventLog
+from headwater.events.sqlite_log import SqliteLog
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """One thing that is broken: where, and what."""
+
+    where: str
+    what: str
+
+
+class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`equal` is true when nothing is broken and all digests that could be made agree."""
+
+    equal: bool
+    position: int
+    frames: int
+    digest: dict[str, str]
+    parts: dict[str, str]
+    problems: list[Problem]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
+
+
+def verify_directory(directory: Path, config: Config, threads: int) -> VerifyReport:
+    """Verify what lies in a directory, without writing. A log that cannot even be opened is a problem of the report."""
+    try:
+        log = SqliteLog(directory, generation_of(config.generation), read_only=True)
+    except StoreError as err:
+        problem = Problem("log", err.message)
+        return VerifyReport(equal=False, position=0, frames=0, digest={}, parts={}, problems=[problem])
+    try:
+        return verify(log, DirectorySnapshots(directory / "snapshots"), config, threads)
+    finally:
+        log.close()
+
+
+def verify(
+    log: EventLog, snapshots: DirectorySnapshots | None, config: Config, threads: int, live: Core | None = None
+) -> VerifyReport:
+    """Compare everything that should be equal. O(log). Appends that go on meanwhile are not waited for."""
+    problems: list[Problem] = []
+    stop = (live.position if live is not None else log.last()) + 1
+    live_digest = None if live is None else live.digest()
+    frames = _check_frames(log, stop, problems)
+    replay = new_core(config, threads)
+    digests: dict[str, str] = {} if live_digest is None else {"live": live_digest["whole"]}
+    parts: dict[str, str] = {}
+    try:
+        fold_log(replay, log, stop=stop)
+        parts = replay.digest()
+        digests["replay"] = parts["whole"]
+    except HeadwaterError as err:
+        problems.append(Problem("log", err.message))
+    for position in [] if snapshots is None else snapshots.positions():
+        digest = _snapshot_and_tail(log, snapshots, position, config, threads, stop, problems)
+        if digest is not None:
+            digests.setdefault("snapshot_tail", digest)
+            if digest != digests.get("replay", digest):
+                problems.append(
+                    Problem(f"snapshot {position}", f"snapshot and tail give {digest}, the replay another digest")
+                )
+    if live_digest is not None and parts and live_digest["whole"] != parts["whole"]:
+        differing = [part for part, digest in parts.items() if live_digest.get(part) != digest and part != "whole"]
+        problems.append(Problem("live state", f"differs from the replay in {', '.join(differing)}"))
+    return VerifyReport(
+        equal=not problems, position=stop - 1, frames=frames, digest=digests, parts=parts, problems=problems
+    )
+
+
+def _check_frames(log: EventLog, stop: int, problems: list[Problem]) -> int:
+    """Checksums of all frames and their chain; how many frames were read."""
+    count = 0
+    try:
+        for batch in log.read(1, stop=stop):
+            count += len(batch.frames)
+            for position, frame in zip(batch.positions, batch.frames, strict=True):
+                fault = frame_fault(frame)
+                if fault is not None:
+                    problems.append(Problem(f"frame {position}", f"refused by every reader: {fault}"))
+        if isinstance(log, SqliteLog):
+            log.check_chain()
+    except LogCorrupt as err:
+        where = f"frame {err.details['position']}" if "position" in err.details else "log"
+        problems.append(Problem(where, err.message))
+    return count
+
+
+def _snapshot_and_tail(
+    log: EventLog,
+    snapshots: DirectorySnapshots | None,
+    position: int,
+    config: Config,
+    threads: int,
+    stop: int,
+    problems: list[Problem],
+) -> str | None:
+    assert snapshots is not None
+    where = f"snapshot {position}"
+    if position >= stop:
+        problems.append(
+            Problem(where, f"stands at position {position}, but the log ends at {stop - 1}: it lost its tail")
+        )
+        return None
+    try:
+        core = restore_core(config, threads, snapshots.load(position))
+        fold_log(core, log, stop=stop)
+    except (SnapshotInvalid, StoreError) as err:
+        problems.append(Problem(where, err.message))
+        return None
+    return core.digest()["whole"]

@@ -1,0 +1,1 @@
+"""Slow, obvious references that the Rust folds are compared with."""
