@@ -77,7 +77,8 @@ chaos: $(BUILT) ## the tests that kill processes
 
 .PHONY: lint lint-python lint-types lint-rust
 lint: lint-python lint-types lint-rust ## formatting, lints, types, stubs and the direction of imports
-lint-python: $(DEPS)
+# import-linter reads the installed package, hence the build.
+lint-python: $(BUILT)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
