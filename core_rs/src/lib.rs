@@ -11,7 +11,7 @@
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
 //! * [`query`]: read-only answers over the state.
 //! * [`snapshot`]: parts on disk, and digests.
-//! * [`ids`], [`intern`], [`names`], [`decay`], [`config`], [`error`]: what all of them use.
+//! * [`ids`], [`intern`], [`names`], [`decay`], [`search`], [`config`], [`error`]: what all of them use.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
 //! Nothing in this crate reads a clock, draws a random number, opens a file or talks to a network. State holds integers
@@ -33,6 +33,7 @@ pub mod items;
 pub mod names;
 pub mod neighbourhood;
 pub mod query;
+pub mod search;
 pub mod sessions;
 pub mod snapshot;
 

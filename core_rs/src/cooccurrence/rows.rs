@@ -8,12 +8,15 @@
 use crate::decay::EPOCH_HALF_LIVES;
 use crate::ids::ItemIx;
 use crate::names::Names;
+use crate::search::{find, prefetch, smallest};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 const NO_ROW: u32 = u32::MAX;
 const HEADER: usize = 3;
 const FIRST_CLASS: usize = 4;
 const DOORKEEPER_BITS: u32 = 13;
+/// Cache lines of a row that are asked for ahead: a full row of the default capacity has eight.
+const PREFETCHED_LINES: usize = 6;
 
 /// One draw i -> j on its way to the shard that owns j.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +105,23 @@ impl RowStore {
         let bytes =
             (self.directory.capacity() + self.arena.capacity() + self.doorkeeper.capacity()) * 4;
         (self.rows, self.pairs, bytes)
+    }
+
+    /// Asks for the directory entry of a seed whose draw comes soon.
+    #[inline]
+    pub fn prefetch_directory(&self, seed: ItemIx) {
+        prefetch(&self.directory, seed.0 as usize);
+    }
+
+    /// Asks for a seed's row: header and items, and the counts behind them.
+    #[inline]
+    pub fn prefetch_row(&self, seed: ItemIx) {
+        let at = self.directory[seed.0 as usize];
+        if at != NO_ROW {
+            for line in 0..PREFETCHED_LINES {
+                prefetch(&self.arena, at as usize + line * 16);
+            }
+        }
     }
 
     /// Counts one draw. O(row), one scan.
@@ -207,10 +227,7 @@ impl RowStore {
 
     fn replace_smallest(&mut self, at: usize, cap: usize, draw: &Draw, names: &Names) {
         let (items, counts) = (at + HEADER, at + HEADER + cap);
-        let smallest = self.arena[counts..counts + cap]
-            .iter()
-            .copied()
-            .fold(u32::MAX, u32::min);
+        let smallest = smallest(&self.arena[counts..counts + cap]);
         let tied = (0..cap).filter(|slot| self.arena[counts + slot] == smallest);
         let hash = |slot: &usize| names.item_hash(ItemIx(self.arena[items + slot]));
         let Some(slot) = tied.min_by_key(hash) else {
@@ -324,29 +341,6 @@ impl RowStore {
         self.pairs += len;
         Ok(())
     }
-}
-
-/// Place of `wanted` in a row. Whole blocks are compared at once, which the compiler turns into vector code; rows hold an
-/// item at most once.
-#[inline]
-fn find(row: &[u32], wanted: u32) -> Option<usize> {
-    const BLOCK: usize = 8;
-    let (blocks, rest) = row.as_chunks::<BLOCK>();
-    for (b, block) in blocks.iter().enumerate() {
-        let hit = block
-            .iter()
-            .fold(false, |hit, item| hit | (*item == wanted));
-        if hit {
-            return block
-                .iter()
-                .position(|item| *item == wanted)
-                .map(|at| b * BLOCK + at);
-        }
-    }
-    let start = blocks.len() * BLOCK;
-    rest.iter()
-        .position(|item| *item == wanted)
-        .map(|at| start + at)
 }
 
 #[cfg(test)]

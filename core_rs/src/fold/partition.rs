@@ -366,7 +366,7 @@ impl Partition {
             .users
             .iter()
             .flatten()
-            .flat_map(|u| u.recent.iter().chain(&u.consumed));
+            .flat_map(|u| u.recent.iter().chain(u.consumed.iter()));
         if touches.into_iter().all(|t| known(t.ty)) {
             Ok(())
         } else {

@@ -314,9 +314,7 @@ impl State {
         let apply_shard = |(s, shard): (usize, &mut Shard)| {
             for (p, frame) in &order {
                 let out = &outboxes[*p];
-                for draw in &out.draws[s][out.range(*frame, s, shards)] {
-                    shard.rows[usize::from(draw.relation)].add(draw, names);
-                }
+                shard.draw(&out.draws[s][out.range(*frame, s, shards)], names);
                 for vote in &out.votes[s][out.range(*frame, shards + s, shards)] {
                     shard.vote(
                         owners[vote.item.0 as usize].1,

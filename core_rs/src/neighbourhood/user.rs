@@ -19,6 +19,7 @@ use crate::fold::rules::Flags;
 use crate::ids::{ItemIx, Millis};
 use crate::neighbourhood::Relation;
 use crate::neighbourhood::marginals::MarginalDelta;
+use crate::search::find;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Distinct voted items remembered per user.
@@ -152,7 +153,7 @@ impl HoodUser {
     }
 
     fn touch_session(&mut self, item: ItemIx, max_items: usize, effects: &mut Effects) {
-        if self.session_items.len() >= max_items || self.session_items.contains(&item.0) {
+        if self.session_items.len() >= max_items || find(&self.session_items, item.0).is_some() {
             return;
         }
         self.session_items.push(item.0);
@@ -260,7 +261,7 @@ impl UnitState {
     /// Brings an item in on the sides that the event is on, drawing pairs with the window.
     fn enter(&mut self, r: usize, relation: &Relation, fact: &Fact, effects: &mut Effects) {
         let seconds = (fact.ts / 1000).clamp(0, i64::from(NEVER) - 1) as u32;
-        let known = self.items.iter().position(|item| *item == fact.item.0);
+        let known = find(&self.items, fact.item.0);
         if known.is_none() && self.items.len() >= relation.unit_cap {
             self.items.clear();
             self.stamps.clear();

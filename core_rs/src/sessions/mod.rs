@@ -1,9 +1,11 @@
 //! Sessions: what a user partition knows of each of its users.
 //!
 //! * [`user`]: the user's recent and consumed items, current session, activity windows, tag affinities, labels.
+//! * [`touches`]: distinct items with their latest event, a bounded list.
 //! * [`seen`]: which items were touched beyond the exact ring: Bloom blocks in two generations.
 //! * [`affinity`]: decayed weights of the tags that the user cares for.
 
 pub mod affinity;
 pub mod seen;
+pub mod touches;
 pub mod user;

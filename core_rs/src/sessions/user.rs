@@ -4,11 +4,12 @@ use crate::catalogue::{Label, read_label, write_label};
 use crate::decay::Decay;
 use crate::fold::fact::{Boundary, Fact, Run};
 use crate::fold::rules::Flags;
-use crate::ids::{EventRef, ItemIx, Millis, TagIx};
+use crate::ids::{ItemIx, Millis, TagIx};
 use crate::names::Names;
 use crate::neighbourhood::user::{read_run, write_run};
 use crate::sessions::affinity::Affinities;
 use crate::sessions::seen::SeenFilter;
+use crate::sessions::touches::{Touch, Touches};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Five-minute windows kept per user: the last hour.
@@ -28,23 +29,6 @@ pub struct UserLimits {
     pub gap_ms: i64,
     /// Decay of affinities.
     pub affinity: Decay,
-}
-
-/// An item with the user's latest event on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Touch {
-    /// The item.
-    pub item: ItemIx,
-    /// Type of the latest event, in the partition's dictionary.
-    pub ty: u16,
-    /// Whether the latest event rejects the item.
-    pub negative: bool,
-    /// Affinity weight of the latest event.
-    pub weight: u32,
-    /// Time of the latest event.
-    pub ts: Millis,
-    /// Where the latest event stands in the log.
-    pub at: EventRef,
 }
 
 /// The session in progress.
@@ -70,9 +54,9 @@ pub struct SessionState {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UserState {
     /// Distinct items, latest touch last.
-    pub recent: Vec<Touch>,
+    pub recent: Touches,
     /// Consumed items, latest last.
-    pub consumed: Vec<Touch>,
+    pub consumed: Touches,
     /// Touched items beyond `recent`.
     pub seen: SeenFilter,
     /// Consumed items beyond `consumed`.
@@ -106,24 +90,15 @@ impl UserState {
             ts: fact.ts,
             at: fact.at,
         };
-        remember(
-            &mut self.recent,
-            touch,
-            limits.recent,
-            &mut self.seen,
-            limits.generation_ms,
-            names,
-        );
-        if fact.flags.has(Flags::CONSUME) {
-            let seen = &mut self.consumed_seen;
-            remember(
-                &mut self.consumed,
-                touch,
-                limits.consumed,
-                seen,
-                limits.generation_ms,
-                names,
-            );
+        if let Some(gone) = self.recent.remember(touch, limits.recent) {
+            self.seen
+                .insert(names.item_hash(gone.item), gone.ts, limits.generation_ms);
+        }
+        if fact.flags.has(Flags::CONSUME)
+            && let Some(gone) = self.consumed.remember(touch, limits.consumed)
+        {
+            self.consumed_seen
+                .insert(names.item_hash(gone.item), gone.ts, limits.generation_ms);
         }
         self.count_session(fact, limits.gap_ms);
         self.count_window(fact.ts);
@@ -183,13 +158,14 @@ impl UserState {
 
     /// Whether the user touched the item: exactly, or by the filter beyond.
     pub fn touched(&self, item: ItemIx, names: &Names) -> bool {
-        self.recent.iter().any(|t| t.item == item) || self.seen.contains(names.item_hash(item))
+        self.recent.contains(item) || self.seen.contains(names.item_hash(item))
     }
 
     /// Bytes held.
     pub fn memory(&self) -> usize {
         size_of::<Self>()
-            + (self.recent.capacity() + self.consumed.capacity()) * size_of::<Touch>()
+            + self.recent.memory()
+            + self.consumed.memory()
             + self.seen.memory()
             + self.consumed_seen.memory()
             + self.affinities.memory()
@@ -202,17 +178,8 @@ impl UserState {
 
     /// Writes the user.
     pub fn write(&self, w: &mut PartWriter<'_>) {
-        for touches in [&self.recent, &self.consumed] {
-            w.uint(touches.len() as u64);
-            for touch in touches {
-                w.item(touch.item);
-                w.uint(u64::from(touch.ty));
-                w.byte(u8::from(touch.negative));
-                w.uint(u64::from(touch.weight));
-                w.int(touch.ts);
-                w.uint(touch.at.0);
-            }
-        }
+        self.recent.write(w);
+        self.consumed.write(w);
         self.seen.write(w);
         self.consumed_seen.write(w);
         let s = &self.session;
@@ -239,8 +206,8 @@ impl UserState {
     /// Reads a user.
     pub fn read(r: &mut PartReader<'_>) -> ReadResult<Self> {
         let mut user = Self {
-            recent: read_touches(r)?,
-            consumed: read_touches(r)?,
+            recent: Touches::read(r)?,
+            consumed: Touches::read(r)?,
             ..Self::default()
         };
         user.seen = SeenFilter::read(r)?;
@@ -268,39 +235,4 @@ impl UserState {
         user.events = r.uint()?;
         Ok(user)
     }
-}
-
-fn read_touches(r: &mut PartReader<'_>) -> ReadResult<Vec<Touch>> {
-    let count = r.len(6)?;
-    let mut touches = Vec::with_capacity(count);
-    for _ in 0..count {
-        touches.push(Touch {
-            item: r.item()?,
-            ty: u16::try_from(r.uint()?)
-                .map_err(|_| r.broken("a type number of more than 16 bits"))?,
-            negative: r.byte()? == 1,
-            weight: r.uint32()?,
-            ts: r.int()?,
-            at: EventRef(r.uint()?),
-        });
-    }
-    Ok(touches)
-}
-
-/// Puts the touch last in the ring; what falls out goes to the filter.
-fn remember(
-    ring: &mut Vec<Touch>,
-    touch: Touch,
-    cap: usize,
-    seen: &mut SeenFilter,
-    generation_ms: i64,
-    names: &Names,
-) {
-    if let Some(at) = ring.iter().position(|t| t.item == touch.item) {
-        ring.remove(at);
-    } else if ring.len() >= cap {
-        let oldest = ring.remove(0);
-        seen.insert(names.item_hash(oldest.item), oldest.ts, generation_ms);
-    }
-    ring.push(touch);
 }

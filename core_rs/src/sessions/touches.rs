@@ -1,0 +1,139 @@
+//! Distinct items of a user with their latest event each: a bounded list, oldest first.
+
+use std::collections::VecDeque;
+
+use crate::ids::{EventRef, ItemIx, Millis};
+use crate::search::find;
+use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
+
+/// An item with the user's latest event on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Touch {
+    /// The item.
+    pub item: ItemIx,
+    /// Type of the latest event, in the partition's dictionary.
+    pub ty: u16,
+    /// Whether the latest event rejects the item.
+    pub negative: bool,
+    /// Affinity weight of the latest event.
+    pub weight: u32,
+    /// Time of the latest event.
+    pub ts: Millis,
+    /// Where the latest event stands in the log.
+    pub at: EventRef,
+}
+
+/// Touches in the order of their latest event.
+///
+/// The items stand a second time in an array of their own: every event looks for its item, and 4 bytes an entry are
+/// compared at once where 32 would be walked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Touches {
+    items: VecDeque<u32>,
+    touches: VecDeque<Touch>,
+}
+
+impl Touches {
+    /// Puts the touch last; what falls out of a list of `cap` is returned. O(cap) in 4-byte steps.
+    pub fn remember(&mut self, touch: Touch, cap: usize) -> Option<Touch> {
+        let mut fallen = None;
+        if let Some(at) = self.place(touch.item) {
+            self.items.remove(at);
+            self.touches.remove(at);
+        } else if self.touches.len() >= cap.max(1) {
+            self.items.pop_front();
+            fallen = self.touches.pop_front();
+        }
+        self.items.push_back(touch.item.0);
+        self.touches.push_back(touch);
+        fallen
+    }
+
+    fn place(&self, item: ItemIx) -> Option<usize> {
+        let (front, back) = self.items.as_slices();
+        find(front, item.0).or_else(|| find(back, item.0).map(|at| front.len() + at))
+    }
+
+    /// Whether the item is in the list.
+    pub fn contains(&self, item: ItemIx) -> bool {
+        self.place(item).is_some()
+    }
+
+    /// Oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Touch> {
+        self.touches.iter()
+    }
+
+    /// Bytes held beyond the struct itself.
+    pub fn memory(&self) -> usize {
+        self.items.capacity() * 4 + self.touches.capacity() * size_of::<Touch>()
+    }
+
+    /// Writes all touches, oldest first.
+    pub fn write(&self, w: &mut PartWriter<'_>) {
+        w.uint(self.touches.len() as u64);
+        for touch in &self.touches {
+            w.item(touch.item);
+            w.uint(u64::from(touch.ty));
+            w.byte(u8::from(touch.negative));
+            w.uint(u64::from(touch.weight));
+            w.int(touch.ts);
+            w.uint(touch.at.0);
+        }
+    }
+
+    /// Reads all touches.
+    pub fn read(r: &mut PartReader<'_>) -> ReadResult<Self> {
+        let mut all = Self::default();
+        for _ in 0..r.len(6)? {
+            let touch = Touch {
+                item: r.item()?,
+                ty: u16::try_from(r.uint()?)
+                    .map_err(|_| r.broken("a type number of more than 16 bits"))?,
+                negative: r.byte()? == 1,
+                weight: r.uint32()?,
+                ts: r.int()?,
+                at: EventRef(r.uint()?),
+            };
+            all.items.push_back(touch.item.0);
+            all.touches.push_back(touch);
+        }
+        Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn touch(item: u32) -> Touch {
+        Touch {
+            item: ItemIx(item),
+            ty: 0,
+            negative: false,
+            weight: 0,
+            ts: 0,
+            at: EventRef(0),
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_plain_list() {
+        let (mut touches, mut plain) = (Touches::default(), Vec::new());
+        let mut state = 1u32;
+        for _ in 0..2000 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let item = state >> 27;
+            let mut fallen = None;
+            if let Some(at) = plain.iter().position(|i| *i == item) {
+                plain.remove(at);
+            } else if plain.len() == 20 {
+                fallen = Some(plain.remove(0));
+            }
+            plain.push(item);
+            assert_eq!(touches.remember(touch(item), 20).map(|t| t.item.0), fallen);
+            assert!(touches.iter().map(|t| t.item.0).eq(plain.iter().copied()));
+            assert_eq!(touches.contains(ItemIx(3)), plain.contains(&3));
+        }
+    }
+}
