@@ -25,12 +25,6 @@ pub fn find(haystack: &[u32], wanted: u32) -> Option<usize> {
         .map(|at| start + at)
 }
 
-/// The smallest entry, `u32::MAX` of nothing.
-#[inline]
-pub fn smallest(entries: &[u32]) -> u32 {
-    entries.iter().copied().fold(u32::MAX, u32::min)
-}
-
 /// Asks for the cache line that holds `slice[at]`. Nothing happens for a place outside the slice.
 #[inline(always)]
 pub fn prefetch<T>(slice: &[T], at: usize) {
@@ -56,10 +50,6 @@ mod tests {
                 let expected = entries.iter().position(|e| *e == wanted);
                 assert_eq!(find(&entries, wanted), expected, "{wanted} of {len}");
             }
-            assert_eq!(
-                smallest(&entries),
-                entries.iter().copied().min().unwrap_or(u32::MAX)
-            );
             prefetch(&entries, len + 1000);
         }
     }

@@ -8,15 +8,89 @@
 use crate::decay::EPOCH_HALF_LIVES;
 use crate::ids::ItemIx;
 use crate::names::Names;
-use crate::search::{find, prefetch, smallest};
+use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 const NO_ROW: u32 = u32::MAX;
-const HEADER: usize = 3;
 const FIRST_CLASS: usize = 4;
 const DOORKEEPER_BITS: u32 = 13;
-/// Cache lines of a row that are asked for ahead: a full row of the default capacity has eight.
-const PREFETCHED_LINES: usize = 6;
+/// Words of a cache line.
+const LINE: usize = 16;
+/// Largest share of a row; slots are counted in 16 bits.
+const MAX_CAPACITY: usize = 65_535;
+/// Where a block's tags begin: behind its epoch and its length and class.
+const TAGS: usize = 2;
+
+/// Places of a block's parts, in words: `[epoch, len | class << 16, tags.., (item, count).., errors..]`.
+///
+/// A tag is one byte of an item's hash. A row's tags share a line with its header, so most draws touch two lines: that
+/// one, and the one of their pair.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    cap: usize,
+    pairs: usize,
+    errors: usize,
+    words: usize,
+}
+
+impl Layout {
+    fn new(cap: usize) -> Self {
+        let pairs = TAGS + cap.div_ceil(16) * 4;
+        let errors = pairs + 2 * cap;
+        Self {
+            cap,
+            pairs,
+            errors,
+            words: (errors + cap).next_multiple_of(LINE),
+        }
+    }
+}
+
+#[inline]
+fn tag(item: u32) -> u8 {
+    (item.wrapping_mul(0x9e37_79b1) >> 24) as u8
+}
+
+/// Which of 64 slots have the tag, as a bit set: at most 16 words of four tags, a multiple of four words.
+#[inline]
+fn matching(tags: &[u32], tag: u8) -> u64 {
+    let (groups, _) = tags.as_chunks::<4>();
+    groups.iter().enumerate().fold(0, |mask, (g, group)| {
+        mask | u64::from(equal_bytes(group, tag)) << (16 * g)
+    })
+}
+
+/// Which of 16 bytes are equal to `byte`, as a bit set.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn equal_bytes(group: &[u32; 4], byte: u8) -> u16 {
+    use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+    // SAFETY: every x86-64 CPU has SSE2, and the load reads the 16 bytes of the array.
+    unsafe {
+        let group = _mm_loadu_si128(group.as_ptr().cast());
+        _mm_movemask_epi8(_mm_cmpeq_epi8(group, _mm_set1_epi8(byte as i8))) as u16
+    }
+}
+
+/// The same for other CPUs, and for the test that holds both together.
+#[cfg(any(not(target_arch = "x86_64"), test))]
+fn equal_bytes_portable(group: &[u32; 4], byte: u8) -> u16 {
+    let bytes = group.iter().flat_map(|word| word.to_le_bytes());
+    bytes
+        .enumerate()
+        .fold(0, |mask, (at, found)| mask | u16::from(found == byte) << at)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+use equal_bytes_portable as equal_bytes;
+
+/// Place and fingerprint of a pair at the door.
+#[inline]
+fn door(draw: &Draw, names: &Names) -> (usize, u32) {
+    let mixed = (names.item_hash(draw.seed) ^ names.item_hash(draw.target).rotate_left(32))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed >> (64 - DOORKEEPER_BITS)) as usize, mixed as u32 | 1)
+}
 
 /// One draw i -> j on its way to the shard that owns j.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +100,7 @@ pub struct Draw {
     /// j.
     pub target: ItemIx,
     /// Decayed weight in units of `epoch`.
-    pub weight: u32,
+    pub weight: u16,
     /// Epoch of the relation when the draw was made.
     pub epoch: u32,
     /// Which relation.
@@ -46,15 +120,16 @@ pub struct Neighbour {
 
 /// The rows of one relation in one shard.
 ///
-/// Memory: 4 bytes per item for the directory, and per row 12 bytes + 12 per slot.
+/// Memory: 4 bytes per item for the directory, and per row a [`Layout`] of 12 bytes a slot, 1 byte a slot of tags, 8
+/// bytes of header, in whole cache lines.
 #[derive(Debug)]
 pub struct RowStore {
-    /// Item -> offset of its block in `arena`. A block is `[epoch, len, class, items.., counts.., errors..]`.
+    /// Item -> offset of its block in `arena`.
     directory: Vec<u32>,
     arena: Vec<u32>,
     /// Offsets of freed blocks, by size class.
     free: Vec<Vec<u32>>,
-    classes: Vec<usize>,
+    classes: Vec<Layout>,
     doorkeeper: Vec<u32>,
     rows: usize,
     pairs: usize,
@@ -69,13 +144,14 @@ impl RowStore {
         let mut classes = Vec::new();
         let mut size = FIRST_CLASS;
         while size < capacity {
-            classes.push(size);
+            classes.push(Layout::new(size));
             size *= 2;
         }
-        classes.push(capacity.max(1));
+        classes.push(Layout::new(capacity.clamp(1, MAX_CAPACITY)));
         Self {
             directory: Vec::new(),
-            arena: Vec::new(),
+            // Large allocations of common allocators begin 16 bytes into a page: blocks begin where a line does.
+            arena: vec![0; LINE - 4],
             free: vec![Vec::new(); classes.len()],
             classes,
             doorkeeper: vec![0; 1 << DOORKEEPER_BITS],
@@ -107,71 +183,136 @@ impl RowStore {
         (self.rows, self.pairs, bytes)
     }
 
-    /// Asks for the directory entry of a seed whose draw comes soon.
+    /// Asks for the directory entry of a draw that comes soon.
     #[inline]
-    pub fn prefetch_directory(&self, seed: ItemIx) {
-        prefetch(&self.directory, seed.0 as usize);
+    pub fn prefetch_directory(&self, draw: &Draw) {
+        prefetch(&self.directory, draw.seed.0 as usize);
     }
 
-    /// Asks for a seed's row: header and items, and the counts behind them.
+    /// Asks for the header and tags of the draw's row, once its directory entry is near.
     #[inline]
-    pub fn prefetch_row(&self, seed: ItemIx) {
-        let at = self.directory[seed.0 as usize];
-        if at != NO_ROW {
-            for line in 0..PREFETCHED_LINES {
-                prefetch(&self.arena, at as usize + line * 16);
-            }
+    pub fn prefetch_row(&self, draw: &Draw) {
+        // Without a row this asks for a place outside the arena, which is no harm.
+        prefetch(&self.arena, self.directory[draw.seed.0 as usize] as usize);
+    }
+
+    /// Asks for the pair that the draw's tag leads to, or for its place at the door, once its row is near.
+    #[inline]
+    pub fn prefetch_slot(&self, draw: &Draw, names: &Names) {
+        let at = self.directory[draw.seed.0 as usize];
+        if at == NO_ROW {
+            return;
+        }
+        let at = at as usize;
+        let (len, layout) = self.head(at);
+        let tags = &self.arena[at + TAGS..at + layout.pairs.min(TAGS + LINE)];
+        let slot = matching(tags, tag(draw.target.0)).trailing_zeros() as usize;
+        if slot < len {
+            prefetch(&self.arena, at + layout.pairs + 2 * slot);
+        } else if len == layout.cap {
+            prefetch(&self.doorkeeper, door(draw, names).0);
         }
     }
 
-    /// Counts one draw. O(row), one scan.
+    #[inline]
+    fn head(&self, at: usize) -> (usize, Layout) {
+        let word = self.arena[at + 1];
+        (
+            (word & 0xffff) as usize,
+            self.classes[(word >> 16) as usize],
+        )
+    }
+
+    #[inline]
+    fn find(&self, at: usize, len: usize, layout: Layout, item: u32) -> Option<usize> {
+        let (tags, pairs) = self.arena[at + TAGS..at + layout.errors].split_at(layout.pairs - TAGS);
+        for (chunk, tags) in tags.chunks(LINE).enumerate() {
+            let mut matches = matching(tags, tag(item));
+            while matches != 0 {
+                let slot = chunk * 4 * LINE + matches.trailing_zeros() as usize;
+                if slot < len && pairs[2 * slot] == item {
+                    return Some(slot);
+                }
+                matches &= matches - 1;
+            }
+        }
+        None
+    }
+
+    /// Counts one draw. O(row), one scan of its tags.
+    #[inline]
     pub fn add(&mut self, draw: &Draw, names: &Names) {
         let at = match self.directory[draw.seed.0 as usize] {
             NO_ROW if draw.weight == 0 => return,
             NO_ROW => self.new_row(draw.seed, draw.epoch),
             at => at as usize,
         };
-        self.rescale(at, draw.epoch);
-        let (len, class) = (self.arena[at + 1] as usize, self.arena[at + 2] as usize);
-        let cap = self.classes[class];
-        let items = at + HEADER;
-        let found = find(&self.arena[items..items + len], draw.target.0);
-        if let Some(slot) = found {
-            let count = &mut self.arena[items + cap + slot];
-            *count = count.saturating_add(draw.weight);
-        } else if draw.weight == 0 {
+        if draw.epoch > self.arena[at] {
+            self.rescale(at, draw.epoch);
+        }
+        let (len, layout) = self.head(at);
+        let weight = u32::from(draw.weight);
+        if let Some(slot) = self.find(at, len, layout, draw.target.0) {
+            let count = &mut self.arena[at + layout.pairs + 2 * slot + 1];
+            *count = count.saturating_add(weight);
+        } else if weight == 0 {
             // A draw too old to count leaves no trace, so that it cannot evict either.
-        } else if len < cap {
-            self.push(at, cap, len, draw);
-        } else if class + 1 < self.classes.len() {
-            let at = self.promote(draw.seed, at, class);
-            self.push(at, self.classes[class + 1], len, draw);
-        } else if self.second_hit(draw, names) {
-            self.replace_smallest(at, cap, draw, names);
+        } else if len < layout.cap {
+            self.put(at, layout, len, draw.target, weight, 0);
+            self.arena[at + 1] += 1;
+            self.pairs += 1;
+        } else {
+            self.add_to_full(at, layout, draw, names);
         }
     }
 
-    fn push(&mut self, at: usize, cap: usize, len: usize, draw: &Draw) {
-        let items = at + HEADER;
-        self.arena[items + len] = draw.target.0;
-        self.arena[items + cap + len] = draw.weight;
-        self.arena[items + 2 * cap + len] = 0;
-        self.arena[at + 1] = len as u32 + 1;
-        self.pairs += 1;
+    fn add_to_full(&mut self, at: usize, layout: Layout, draw: &Draw, names: &Names) {
+        let class = (self.arena[at + 1] >> 16) as usize;
+        if let Some(wider) = self.classes.get(class + 1).copied() {
+            let to = self.promote(draw.seed, at, class);
+            self.put(
+                to,
+                wider,
+                layout.cap,
+                draw.target,
+                u32::from(draw.weight),
+                0,
+            );
+            self.arena[to + 1] += 1;
+            self.pairs += 1;
+        } else if self.second_hit(draw, names) {
+            self.replace_smallest(at, layout, draw, names);
+        }
+    }
+
+    #[inline]
+    fn put(
+        &mut self,
+        at: usize,
+        layout: Layout,
+        slot: usize,
+        item: ItemIx,
+        count: u32,
+        error: u32,
+    ) {
+        let shift = slot % 4 * 8;
+        let tags = &mut self.arena[at + TAGS + slot / 4];
+        *tags = *tags & !(0xff << shift) | u32::from(tag(item.0)) << shift;
+        self.arena[at + layout.pairs + 2 * slot] = item.0;
+        self.arena[at + layout.pairs + 2 * slot + 1] = count;
+        self.arena[at + layout.errors + slot] = error;
     }
 
     fn rescale(&mut self, at: usize, epoch: u32) {
-        let age = epoch.saturating_sub(self.arena[at]);
-        if age == 0 {
-            return;
-        }
+        let age = epoch - self.arena[at];
         self.arena[at] = epoch;
         let shift = (u64::from(age) * EPOCH_HALF_LIVES as u64).min(32) as u32;
-        let cap = self.classes[self.arena[at + 2] as usize];
-        let counts = at + HEADER + cap;
-        for value in &mut self.arena[counts..counts + 2 * cap] {
-            *value = value.checked_shr(shift).unwrap_or(0);
-        }
+        let halve = |value: &mut u32| *value = value.checked_shr(shift).unwrap_or(0);
+        let (len, layout) = self.head(at);
+        let pairs = &mut self.arena[at + layout.pairs..at + layout.pairs + 2 * len];
+        pairs.iter_mut().skip(1).step_by(2).for_each(halve);
+        let errors = &mut self.arena[at + layout.errors..at + layout.errors + len];
+        errors.iter_mut().for_each(halve);
     }
 
     fn allocate(&mut self, class: usize) -> usize {
@@ -179,7 +320,7 @@ impl RowStore {
             return at as usize;
         }
         let at = self.arena.len();
-        self.arena.resize(at + HEADER + 3 * self.classes[class], 0);
+        self.arena.resize(at + self.classes[class].words, 0);
         at
     }
 
@@ -187,7 +328,6 @@ impl RowStore {
         let at = self.allocate(0);
         self.arena[at] = epoch;
         self.arena[at + 1] = 0;
-        self.arena[at + 2] = 0;
         self.directory[seed.0 as usize] = at as u32;
         self.rows += 1;
         at
@@ -198,13 +338,14 @@ impl RowStore {
         let to = self.allocate(class + 1);
         let (old, new) = (self.classes[class], self.classes[class + 1]);
         self.arena[to] = self.arena[from];
-        self.arena[to + 1] = old as u32;
-        self.arena[to + 2] = class as u32 + 1;
-        for lane in 0..3 {
-            let source = from + HEADER + lane * old;
-            let target = to + HEADER + lane * new;
-            self.arena.copy_within(source..source + old, target);
-            self.arena[target + old..target + new].fill(0);
+        self.arena[to + 1] = old.cap as u32 | (class as u32 + 1) << 16;
+        for (source, target, words) in [
+            (TAGS, TAGS, old.pairs - TAGS),
+            (old.pairs, new.pairs, 2 * old.cap),
+            (old.errors, new.errors, old.cap),
+        ] {
+            self.arena
+                .copy_within(from + source..from + source + words, to + target);
         }
         self.free[class].push(from as u32);
         self.directory[seed.0 as usize] = to as u32;
@@ -213,66 +354,66 @@ impl RowStore {
 
     /// Whether this newcomer has been here before; if not, it leaves its fingerprint.
     fn second_hit(&mut self, draw: &Draw, names: &Names) -> bool {
-        let mixed = (names.item_hash(draw.seed) ^ names.item_hash(draw.target).rotate_left(32))
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let slot = (mixed >> (64 - DOORKEEPER_BITS)) as usize;
-        let fingerprint = (mixed as u32) | 1;
-        if self.doorkeeper[slot] == fingerprint {
-            self.doorkeeper[slot] = 0;
-            return true;
-        }
-        self.doorkeeper[slot] = fingerprint;
-        false
+        let (slot, fingerprint) = door(draw, names);
+        let known = self.doorkeeper[slot] == fingerprint;
+        self.doorkeeper[slot] = if known { 0 } else { fingerprint };
+        known
     }
 
-    fn replace_smallest(&mut self, at: usize, cap: usize, draw: &Draw, names: &Names) {
-        let (items, counts) = (at + HEADER, at + HEADER + cap);
-        let smallest = smallest(&self.arena[counts..counts + cap]);
-        let tied = (0..cap).filter(|slot| self.arena[counts + slot] == smallest);
-        let hash = |slot: &usize| names.item_hash(ItemIx(self.arena[items + slot]));
+    fn replace_smallest(&mut self, at: usize, layout: Layout, draw: &Draw, names: &Names) {
+        let pairs = &self.arena[at + layout.pairs..at + layout.errors];
+        let (pairs, _) = pairs.as_chunks::<2>();
+        let smallest = pairs
+            .iter()
+            .fold(u32::MAX, |least, pair| least.min(pair[1]));
+        let tied = (0..layout.cap).filter(|slot| pairs[*slot][1] == smallest);
+        let hash = |slot: &usize| names.item_hash(ItemIx(pairs[*slot][0]));
         let Some(slot) = tied.min_by_key(hash) else {
             return;
         };
-        self.arena[items + slot] = draw.target.0;
-        self.arena[counts + slot] = smallest.saturating_add(draw.weight);
-        self.arena[counts + cap + slot] = smallest;
+        let count = smallest.saturating_add(u32::from(draw.weight));
+        self.put(at, layout, slot, draw.target, count, smallest);
     }
 
     /// The row of a seed: its epoch and its neighbours in slot order. Empty for a seed without one.
     pub fn row(&self, seed: ItemIx) -> (u32, impl Iterator<Item = Neighbour> + '_) {
-        let at = self
-            .directory
-            .get(seed.0 as usize)
-            .copied()
-            .unwrap_or(NO_ROW);
-        let (epoch, len, cap, items) = if at == NO_ROW {
-            (0, 0, 0, 0)
-        } else {
-            let at = at as usize;
-            (
-                self.arena[at],
-                self.arena[at + 1] as usize,
-                self.classes[self.arena[at + 2] as usize],
-                at + HEADER,
-            )
+        let at = self.directory.get(seed.0 as usize).copied();
+        let (epoch, pairs, errors): (u32, &[u32], &[u32]) = match at {
+            None | Some(NO_ROW) => (0, &[], &[]),
+            Some(at) => {
+                let at = at as usize;
+                let (len, layout) = self.head(at);
+                let (pairs, errors) = (at + layout.pairs, at + layout.errors);
+                (
+                    self.arena[at],
+                    &self.arena[pairs..pairs + 2 * len],
+                    &self.arena[errors..errors + len],
+                )
+            }
         };
-        let lane = move |k: usize| &self.arena[items + k * cap..items + k * cap + len];
-        let neighbours = lane(0)
-            .iter()
-            .zip(lane(1))
-            .zip(lane(2))
-            .map(|((item, count), error)| Neighbour {
-                item: ItemIx(*item),
-                count: *count,
-                error: *error,
-            });
+        let (pairs, _) = pairs.as_chunks::<2>();
+        let neighbours = pairs.iter().zip(errors).map(|(pair, error)| Neighbour {
+            item: ItemIx(pair[0]),
+            count: pair[1],
+            error: *error,
+        });
         (epoch, neighbours)
     }
 
     /// The neighbour `target` in the row of `seed`, with the row's epoch.
     pub fn pair(&self, seed: ItemIx, target: ItemIx) -> Option<(u32, Neighbour)> {
-        let (epoch, mut row) = self.row(seed);
-        row.find(|n| n.item == target).map(|n| (epoch, n))
+        let at = *self
+            .directory
+            .get(seed.0 as usize)
+            .filter(|at| **at != NO_ROW)? as usize;
+        let (len, layout) = self.head(at);
+        let slot = self.find(at, len, layout, target.0)?;
+        let neighbour = Neighbour {
+            item: target,
+            count: self.arena[at + layout.pairs + 2 * slot + 1],
+            error: self.arena[at + layout.errors + slot],
+        };
+        Some((self.arena[at], neighbour))
     }
 
     /// Writes all rows of relation `relation` and its fingerprints.
@@ -286,7 +427,9 @@ impl RowStore {
                 w.byte(relation);
                 w.item(ItemIx(seed as u32));
                 w.uint(u64::from(epoch));
-                w.uint(u64::from(self.arena[self.directory[seed] as usize + 1]));
+                w.uint(u64::from(
+                    self.arena[self.directory[seed] as usize + 1] & 0xffff,
+                ));
                 for neighbour in row {
                     w.item(neighbour.item);
                     w.uint(u64::from(neighbour.count));
@@ -324,17 +467,17 @@ impl RowStore {
         let seed = r.item()?;
         let epoch = r.uint32()?;
         let len = r.len(3)?;
-        let Some(class) = self.classes.iter().position(|cap| *cap >= len) else {
+        let Some(class) = self.classes.iter().position(|layout| layout.cap >= len) else {
             return Err(r.broken("a row longer than its capacity"));
         };
         self.ensure(seed.0 as usize + 1);
         let at = self.allocate(class);
-        let cap = self.classes[class];
-        self.arena[at..at + HEADER].copy_from_slice(&[epoch, len as u32, class as u32]);
+        let layout = self.classes[class];
+        self.arena[at] = epoch;
+        self.arena[at + 1] = len as u32 | (class as u32) << 16;
         for slot in 0..len {
-            self.arena[at + HEADER + slot] = r.item()?.0;
-            self.arena[at + HEADER + cap + slot] = r.uint32()?;
-            self.arena[at + HEADER + 2 * cap + slot] = r.uint32()?;
+            let (item, count, error) = (r.item()?, r.uint32()?, r.uint32()?);
+            self.put(at, layout, slot, item, count, error);
         }
         self.directory[seed.0 as usize] = at as u32;
         self.rows += 1;
@@ -357,7 +500,7 @@ mod tests {
         (names, rows)
     }
 
-    fn draw(seed: u32, target: u32, weight: u32, epoch: u32) -> Draw {
+    fn draw(seed: u32, target: u32, weight: u16, epoch: u32) -> Draw {
         Draw {
             seed: ItemIx(seed),
             target: ItemIx(target),
@@ -368,11 +511,47 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_compared_alike_everywhere() {
+        let mut state = 7u32;
+        for _ in 0..1000 {
+            let group = [0u32; 4].map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                state >> 8 & 0x0303_0303
+            });
+            for byte in 0..4 {
+                assert_eq!(
+                    equal_bytes(&group, byte),
+                    equal_bytes_portable(&group, byte)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn wide_rows_keep_counts_and_evict() {
+        let (names, mut rows) = setup(400, 200);
+        for round in 1..=2u32 {
+            for target in 1..=200 {
+                rows.add(&draw(0, target, target as u16, 0), &names);
+            }
+            let (_, row) = rows.row(ItemIx(0));
+            assert!(row.into_iter().all(|n| n.count == n.item.0 * round));
+        }
+        for _ in 0..2 {
+            rows.add(&draw(0, 399, 5, 0), &names);
+        }
+        assert!(rows.pair(ItemIx(0), ItemIx(1)).is_none());
+        let (_, newcomer) = rows.pair(ItemIx(0), ItemIx(399)).unwrap();
+        assert_eq!((newcomer.count, newcomer.error), (7, 2));
+        assert_eq!(rows.row(ItemIx(0)).1.count(), 200);
+    }
+
+    #[test]
     fn rows_grow_through_their_classes_and_keep_counts() {
         let (names, mut rows) = setup(100, 40);
         for round in 1..=3u32 {
             for target in 1..=40 {
-                rows.add(&draw(0, target, target, 0), &names);
+                rows.add(&draw(0, target, target as u16, 0), &names);
             }
             let (_, row) = rows.row(ItemIx(0));
             let row: Vec<Neighbour> = row.collect();
@@ -389,7 +568,7 @@ mod tests {
     fn a_full_row_admits_on_the_second_hit_only() {
         let (names, mut rows) = setup(100, 4);
         for target in 1..=4 {
-            rows.add(&draw(0, target, 100 * target, 0), &names);
+            rows.add(&draw(0, target, 100 * target as u16, 0), &names);
         }
         rows.add(&draw(0, 9, 50, 0), &names);
         assert!(rows.pair(ItemIx(0), ItemIx(9)).is_none());

@@ -17,9 +17,11 @@ pub const TRENDING: usize = 64;
 pub const TAG_LEADERS: usize = 32;
 /// After this many votes the admission floor of the trending set is computed anew.
 const FLOOR_EVERY: u32 = 256;
-/// How many draws ahead a row's place and its lines are asked for: measured, flat around these.
-const DIRECTORY_AHEAD: usize = 8;
-const ROWS_AHEAD: usize = 4;
+/// How many draws ahead each line of a row is asked for: each stage needs the line before it. Measured, flat around
+/// these.
+const DIRECTORY_AHEAD: usize = 24;
+const ROW_AHEAD: usize = 16;
+const SLOT_AHEAD: usize = 8;
 
 /// The clocks of item counts.
 #[derive(Clone, Copy, Debug)]
@@ -154,14 +156,17 @@ impl Shard {
         &self.stats[local as usize]
     }
 
-    /// Counts draws in order. Rows lie far apart in memory, so they are asked for a few draws ahead.
+    /// Counts draws in order, asking for the memory of those that follow.
     pub fn draw(&mut self, draws: &[Draw], names: &Names) {
         for (i, draw) in draws.iter().enumerate() {
             if let Some(next) = draws.get(i + DIRECTORY_AHEAD) {
-                self.rows[usize::from(next.relation)].prefetch_directory(next.seed);
+                self.rows[usize::from(next.relation)].prefetch_directory(next);
             }
-            if let Some(next) = draws.get(i + ROWS_AHEAD) {
-                self.rows[usize::from(next.relation)].prefetch_row(next.seed);
+            if let Some(next) = draws.get(i + ROW_AHEAD) {
+                self.rows[usize::from(next.relation)].prefetch_row(next);
+            }
+            if let Some(next) = draws.get(i + SLOT_AHEAD) {
+                self.rows[usize::from(next.relation)].prefetch_slot(next, names);
             }
             self.rows[usize::from(draw.relation)].add(draw, names);
         }

@@ -315,7 +315,7 @@ impl UnitState {
                 effects.draws.push(Draw {
                     seed: other,
                     target: fact.item,
-                    weight: into,
+                    weight: into as u16,
                     epoch,
                     relation: r as u8,
                 });
@@ -324,7 +324,7 @@ impl UnitState {
                 effects.draws.push(Draw {
                     seed: fact.item,
                     target: other,
-                    weight: out,
+                    weight: out as u16,
                     epoch,
                     relation: r as u8,
                 });
