@@ -61,8 +61,6 @@ pub struct ItemMeta {
     pub group: Option<Box<str>>,
     pub comment: Option<Box<str>>,
     pub embeddings: Vec<(Box<str>, Embedding)>,
-    /// Categories and tag labels, sorted by name and free of repeats: what affinities and content similarity see.
-    pub tags: Vec<TagIx>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,13 +68,45 @@ enum Presence {
     /// Only ever named by events.
     Unput,
     Put,
+    Hidden,
     Deleted,
 }
 
+impl Presence {
+    fn is_put(self) -> bool {
+        matches!(self, Self::Put | Self::Hidden)
+    }
+}
+
+/// What every event on an item asks for stands here, the rest behind one more step.
 #[derive(Debug)]
 struct Entry {
     presence: Presence,
+    /// Categories and tag labels, sorted by name and free of repeats: what affinities and content similarity see.
+    tags: Box<[TagIx]>,
     meta: Option<Box<ItemMeta>>,
+}
+
+impl Entry {
+    fn absent(presence: Presence) -> Self {
+        Self {
+            presence,
+            tags: Box::default(),
+            meta: None,
+        }
+    }
+
+    fn put(meta: Box<ItemMeta>, tags: Vec<TagIx>) -> Self {
+        Self {
+            presence: if meta.hidden {
+                Presence::Hidden
+            } else {
+                Presence::Put
+            },
+            tags: tags.into(),
+            meta: Some(meta),
+        }
+    }
 }
 
 /// A decoded change of one item, owned, with tags numbered.
@@ -119,10 +149,8 @@ impl Catalogue {
     /// Makes room for items numbered below `len`.
     pub fn ensure(&mut self, len: usize) {
         if self.entries.len() < len {
-            self.entries.resize_with(len, || Entry {
-                presence: Presence::Unput,
-                meta: None,
-            });
+            self.entries
+                .resize_with(len, || Entry::absent(Presence::Unput));
         }
     }
 
@@ -137,8 +165,8 @@ impl Catalogue {
             None => false,
             Some(entry) => match entry.presence {
                 Presence::Unput => self.auto_insert,
-                Presence::Deleted => false,
-                Presence::Put => !entry.meta.as_ref().is_some_and(|m| m.hidden),
+                Presence::Deleted | Presence::Hidden => false,
+                Presence::Put => true,
             },
         }
     }
@@ -150,7 +178,9 @@ impl Catalogue {
 
     /// Tags of an item; empty for one without metadata.
     pub fn tags(&self, ix: ItemIx) -> &[TagIx] {
-        self.meta(ix).map_or(&[], |m| &m.tags)
+        self.entries
+            .get(ix.0 as usize)
+            .map_or(&[], |entry| &entry.tags)
     }
 
     /// Applies a put (`replace`) or a patch. A patch of an item that was never put puts it.
@@ -180,25 +210,17 @@ impl Catalogue {
             meta.embeddings.push((name, embedding));
         }
         meta.embeddings.sort_by(|a, b| a.0.cmp(&b.0));
-        meta.tags = tags_of(&meta, &self.tag_labels, names);
-        entry.meta = Some(meta);
-        if entry.presence != Presence::Put {
-            self.put += 1;
-        }
-        entry.presence = Presence::Put;
+        let tags = tags_of(&meta, &self.tag_labels, names);
+        self.put += usize::from(!entry.presence.is_put());
+        *entry = Entry::put(meta, tags);
     }
 
     /// Forgets an item's metadata and never shows it again, until it is put anew.
     pub fn delete(&mut self, ix: ItemIx) {
         self.ensure(ix.0 as usize + 1);
         let entry = &mut self.entries[ix.0 as usize];
-        if entry.presence == Presence::Put {
-            self.put -= 1;
-        }
-        *entry = Entry {
-            presence: Presence::Deleted,
-            meta: None,
-        };
+        self.put -= usize::from(entry.presence.is_put());
+        *entry = Entry::absent(Presence::Deleted);
     }
 
     /// Writes every item that a catalogue event named.
@@ -209,7 +231,7 @@ impl Catalogue {
             }
             w.entity(KIND_ITEM, |w| {
                 w.item(ItemIx(i as u32));
-                w.byte(u8::from(entry.presence == Presence::Put));
+                w.byte(u8::from(entry.presence.is_put()));
                 if let Some(meta) = &entry.meta {
                     write_meta(meta, w);
                 }
@@ -228,13 +250,10 @@ impl Catalogue {
                 self.delete(ix);
                 continue;
             }
-            let mut meta = read_meta(r)?;
-            meta.tags = tags_of(&meta, &self.tag_labels, names);
+            let meta = read_meta(r)?;
+            let tags = tags_of(&meta, &self.tag_labels, names);
             self.ensure(ix.0 as usize + 1);
-            self.entries[ix.0 as usize] = Entry {
-                presence: Presence::Put,
-                meta: Some(Box::new(meta)),
-            };
+            self.entries[ix.0 as usize] = Entry::put(Box::new(meta), tags);
             self.put += 1;
         }
         Ok(())
@@ -248,7 +267,8 @@ impl Catalogue {
             .filter_map(|e| e.meta.as_ref())
             .map(|m| meta_bytes(m))
             .sum();
-        self.entries.capacity() * size_of::<Entry>() + metas
+        let tags: usize = self.entries.iter().map(|e| e.tags.len() * 4).sum();
+        self.entries.capacity() * size_of::<Entry>() + metas + tags
     }
 }
 
@@ -287,7 +307,7 @@ fn meta_bytes(meta: &ItemMeta) -> usize {
         .iter()
         .map(|(k, e)| k.len() + e.codes.len() + 40)
         .sum();
-    size_of::<ItemMeta>() + (meta.categories.len() + meta.tags.len()) * 4 + labels + vectors
+    size_of::<ItemMeta>() + meta.categories.len() * 4 + labels + vectors
 }
 
 fn write_optional_text(value: Option<&str>, w: &mut PartWriter<'_>) {

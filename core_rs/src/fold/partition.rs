@@ -74,7 +74,6 @@ pub struct Outbox {
     pub ends: Vec<u32>,
     /// What happened to the events.
     pub report: Report,
-    effects: Effects,
 }
 
 impl Outbox {
@@ -375,20 +374,22 @@ impl Partition {
     }
 }
 
-/// Folds a fact into the neighbourhood's user and sorts the effects by who applies them.
+/// Folds a fact into the neighbourhood's user; the effects go to who applies them.
 fn spread(fact: &Fact, user: &mut HoodUser, cx: &Context<'_>, out: &mut Outbox) {
-    out.effects.clear();
-    user.fold(
+    let mut effects = Effects {
+        owners: cx.owners,
+        draws: &mut out.draws,
+        deltas: &mut out.deltas,
+        touches: &mut out.touches,
+    };
+    let votes = user.fold(
         fact,
         cx.relations,
         cx.limits.gap_ms,
         cx.max_session_items,
-        &mut out.effects,
+        &mut effects,
     );
-    for draw in &out.effects.draws {
-        out.draws[usize::from(cx.owners[draw.target.0 as usize].0)].push(*draw);
-    }
-    if out.effects.vote {
+    if votes {
         let shard = usize::from(cx.owners[fact.item.0 as usize].0);
         out.votes[shard].push(Vote {
             item: fact.item,
@@ -396,9 +397,6 @@ fn spread(fact: &Fact, user: &mut HoodUser, cx: &Context<'_>, out: &mut Outbox) 
             clock: fact.clock,
         });
     }
-    out.deltas.extend_from_slice(&out.effects.deltas);
-    out.touches
-        .extend(out.effects.touches.iter().map(|touch| (fact.user, *touch)));
 }
 
 fn slot<T>(slots: &mut Vec<Option<T>>, user: UserIx) -> &mut Option<T> {

@@ -31,6 +31,8 @@ use crate::sessions::user::UserLimits;
 
 /// A segment is closed after this many events, so that queries get their turn.
 const SEGMENT_EVENTS: usize = 8192;
+/// How many deltas ahead the counts of an item are asked for.
+const DELTAS_AHEAD: usize = 12;
 /// Below this many events threads cost more than they save.
 const PARALLEL_EVENTS: usize = 512;
 
@@ -330,7 +332,11 @@ impl State {
         let mut apply_hood = || {
             for (p, frame) in &order {
                 let out = &outboxes[*p];
-                for delta in &out.deltas[out.range(*frame, 2 * shards, shards)] {
+                let deltas = &out.deltas[out.range(*frame, 2 * shards, shards)];
+                for (i, delta) in deltas.iter().enumerate() {
+                    if let Some(next) = deltas.get(i + DELTAS_AHEAD) {
+                        marginals[usize::from(next.relation)].prefetch(next.item);
+                    }
                     marginals[usize::from(delta.relation)].add(delta);
                 }
                 for (user, touch) in &out.touches[out.range(*frame, 2 * shards + 1, shards)] {

@@ -2,6 +2,7 @@
 
 use crate::decay::Decay;
 use crate::ids::ItemIx;
+use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Decayed counts of one item in one relation, all in units of the same epoch.
@@ -71,6 +72,12 @@ impl Marginals {
         if self.items.len() < len {
             self.items.resize(len, ItemMarginals::default());
         }
+    }
+
+    /// Asks for the counts of an item that come up soon.
+    #[inline]
+    pub fn prefetch(&self, item: ItemIx) {
+        prefetch(&self.items, item.0 as usize);
     }
 
     /// Counts one delta. Every draw is in exactly one `into`, so the total counts those.

@@ -16,7 +16,7 @@ use crate::config::Unit;
 use crate::cooccurrence::rows::Draw;
 use crate::fold::fact::{Boundary, Fact, Run};
 use crate::fold::rules::Flags;
-use crate::ids::{ItemIx, Millis};
+use crate::ids::{ItemIx, Millis, UserIx};
 use crate::neighbourhood::Relation;
 use crate::neighbourhood::marginals::MarginalDelta;
 use crate::search::find;
@@ -65,26 +65,23 @@ pub enum SessionTouch {
     Forget,
 }
 
-/// What one event asks of the other parts.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// Pair draws.
-    pub draws: Vec<Draw>,
+/// Where one event's effects on other parts go: pushed once, straight to who applies them.
+pub struct Effects<'a> {
+    /// Owner of each item: shard and number there.
+    pub owners: &'a [(u16, u32)],
+    /// Pair draws, by the shard that owns the target.
+    pub draws: &'a mut [Vec<Draw>],
     /// Changes of marginals.
-    pub deltas: Vec<MarginalDelta>,
-    /// Whether the event votes.
-    pub vote: bool,
+    pub deltas: &'a mut Vec<MarginalDelta>,
     /// Changes of the session index.
-    pub touches: Vec<SessionTouch>,
+    pub touches: &'a mut Vec<(UserIx, SessionTouch)>,
 }
 
-impl Effects {
-    /// Empties the lists, keeping their memory.
-    pub fn clear(&mut self) {
-        self.draws.clear();
-        self.deltas.clear();
-        self.touches.clear();
-        self.vote = false;
+impl Effects<'_> {
+    #[inline]
+    fn draw(&mut self, draw: Draw) {
+        let shard = usize::from(self.owners[draw.target.0 as usize].0);
+        self.draws[shard].push(draw);
     }
 }
 
@@ -105,29 +102,29 @@ impl HoodUser {
         self.session_items.iter().map(|item| ItemIx(*item))
     }
 
-    /// Takes in one event and says what follows from it.
+    /// Takes in one event and says what follows from it; whether the event votes.
     pub fn fold(
         &mut self,
         fact: &Fact,
         relations: &[Relation],
         gap_ms: i64,
         max_items: usize,
-        effects: &mut Effects,
-    ) {
-        effects.vote = fact.flags.has(Flags::VOTE) && self.votes_anew(fact);
+        effects: &mut Effects<'_>,
+    ) -> bool {
+        let votes = fact.flags.has(Flags::VOTE) && self.votes_anew(fact);
         let boundary = self.session.step(fact.session, fact.ts, gap_ms);
         if boundary == Boundary::New {
             if self.session_items.len() > 1 {
-                effects.touches.push(SessionTouch::Close);
+                effects.touches.push((fact.user, SessionTouch::Close));
             }
             self.session_items.clear();
             self.session_number = self.session_number.wrapping_add(1);
         }
         if boundary != Boundary::Late && !fact.flags.has(Flags::NEGATIVE) {
-            self.touch_session(fact.item, max_items, effects);
+            self.touch_session(fact, max_items, effects);
         }
         if !fact.flags.pairs() {
-            return;
+            return votes;
         }
         for (r, relation) in relations.iter().enumerate() {
             let (is_from, is_to) = (fact.flags.is_from(r), fact.flags.is_to(r));
@@ -135,6 +132,7 @@ impl HoodUser {
                 self.fold_relation(r, relation, fact, boundary, effects);
             }
         }
+        votes
     }
 
     fn votes_anew(&mut self, fact: &Fact) -> bool {
@@ -152,18 +150,18 @@ impl HoodUser {
         true
     }
 
-    fn touch_session(&mut self, item: ItemIx, max_items: usize, effects: &mut Effects) {
-        if self.session_items.len() >= max_items || find(&self.session_items, item.0).is_some() {
+    fn touch_session(&mut self, fact: &Fact, max_items: usize, effects: &mut Effects<'_>) {
+        let item = fact.item.0;
+        if self.session_items.len() >= max_items || find(&self.session_items, item).is_some() {
             return;
         }
-        self.session_items.push(item.0);
-        match self.session_items.as_slice() {
-            [_] => {}
-            [first, second] => effects
-                .touches
-                .push(SessionTouch::Start(ItemIx(*first), ItemIx(*second))),
-            _ => effects.touches.push(SessionTouch::Append(item)),
-        }
+        self.session_items.push(item);
+        let touch = match self.session_items.as_slice() {
+            [_] => return,
+            [first, second] => SessionTouch::Start(ItemIx(*first), ItemIx(*second)),
+            _ => SessionTouch::Append(fact.item),
+        };
+        effects.touches.push((fact.user, touch));
     }
 
     fn fold_relation(
@@ -172,7 +170,7 @@ impl HoodUser {
         relation: &Relation,
         fact: &Fact,
         session: Boundary,
-        effects: &mut Effects,
+        effects: &mut Effects<'_>,
     ) {
         let session_number = u64::from(self.session_number);
         let key = match (relation.unit, fact.basket) {
@@ -259,7 +257,7 @@ impl HoodUser {
 
 impl UnitState {
     /// Brings an item in on the sides that the event is on, drawing pairs with the window.
-    fn enter(&mut self, r: usize, relation: &Relation, fact: &Fact, effects: &mut Effects) {
+    fn enter(&mut self, r: usize, relation: &Relation, fact: &Fact, effects: &mut Effects<'_>) {
         let seconds = (fact.ts / 1000).clamp(0, i64::from(NEVER) - 1) as u32;
         let known = find(&self.items, fact.item.0);
         if known.is_none() && self.items.len() >= relation.unit_cap {
@@ -312,7 +310,7 @@ impl UnitState {
                 0
             };
             if into > 0 {
-                effects.draws.push(Draw {
+                effects.draw(Draw {
                     seed: other,
                     target: fact.item,
                     weight: into as u16,
@@ -321,7 +319,7 @@ impl UnitState {
                 });
             }
             if out > 0 {
-                effects.draws.push(Draw {
+                effects.draw(Draw {
                     seed: fact.item,
                     target: other,
                     weight: out as u16,
