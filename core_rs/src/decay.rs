@@ -19,16 +19,20 @@ const STEPS: i64 = 256;
 pub const ONE: u32 = 256;
 
 /// One decayed clock: a half-life and the epochs that follow from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decay {
     half_life_ms: i64,
+    /// 1 / half-life: an estimate that [`Decay::steps`] makes exact.
+    inverse: f64,
 }
 
 impl Decay {
     /// A clock of this half-life; at least one millisecond.
     pub fn new(half_life_ms: f64) -> Self {
+        let half_life_ms = (half_life_ms as i64).max(1);
         Self {
-            half_life_ms: (half_life_ms as i64).max(1),
+            half_life_ms,
+            inverse: 1.0 / half_life_ms as f64,
         }
     }
 
@@ -42,11 +46,30 @@ impl Decay {
         (ts / (self.half_life_ms * EPOCH_HALF_LIVES)).clamp(0, i64::from(u32::MAX)) as u32
     }
 
+    /// Start of an epoch.
+    fn landmark(&self, epoch: u32) -> Millis {
+        i64::from(epoch) * self.half_life_ms * EPOCH_HALF_LIVES
+    }
+
+    /// Table steps from an epoch's landmark to `ts`, rounded towards minus infinity. Every draw and vote asks for it, so
+    /// the division is a multiplication whose rounding is put right in integers.
+    #[inline]
+    fn steps(&self, ts: Millis, epoch: u32) -> i64 {
+        let scaled = (ts - self.landmark(epoch)) * STEPS;
+        let estimate = (scaled as f64 * self.inverse) as i64;
+        let quotient = estimate - i64::from(scaled < 0);
+        let rest = scaled.wrapping_sub(quotient.wrapping_mul(self.half_life_ms));
+        if (0..self.half_life_ms).contains(&rest) {
+            quotient
+        } else {
+            scaled.div_euclid(self.half_life_ms)
+        }
+    }
+
     /// Weight of an event of time `ts` in units of the epoch (8 fractional bits at its landmark), at most
     /// `2 * ONE << 4`; an event long before the landmark weighs 0.
     pub fn weight(&self, ts: Millis, epoch: u32) -> u32 {
-        let landmark = i64::from(epoch) * self.half_life_ms * EPOCH_HALF_LIVES;
-        let steps = ((ts - landmark) * STEPS).div_euclid(self.half_life_ms);
+        let steps = self.steps(ts, epoch);
         let mantissa = POW2[(steps & 255) as usize] >> 8;
         let shift = steps >> 8;
         if shift >= 0 {
@@ -66,8 +89,7 @@ impl Decay {
 
     /// A stored count of `epoch` as a number of full-weight events at `now`: 1.0 is one event at this instant.
     pub fn read(&self, count: u64, epoch: u32, now: Millis) -> f64 {
-        let landmark = i64::from(epoch) * self.half_life_ms * EPOCH_HALF_LIVES;
-        let steps = ((now - landmark) * STEPS).div_euclid(self.half_life_ms);
+        let steps = self.steps(now, epoch);
         let fraction = f64::from(POW2[(steps & 255) as usize]) / 65_536.0;
         let halvings = steps >> 8;
         count as f64 / f64::from(ONE) / fraction * power_of_two(-halvings)
@@ -131,6 +153,23 @@ mod tests {
                 product.abs_diff(expected) < 1 << 18,
                 "2^(i/256) * 2^(1-i/256) = 2 at {i}"
             );
+        }
+    }
+
+    #[test]
+    fn steps_are_the_exact_quotient() {
+        let mut state = 1u64;
+        for half_life in [1.0, 7.0, 3_600_000.0, 86_400_000.0, 30.0 * DAY as f64] {
+            let decay = Decay::new(half_life);
+            for _ in 0..10_000 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let ts = (state >> 24) as i64 % (1 << 45);
+                let epoch = decay.epoch(ts).saturating_add((state & 3) as u32);
+                let exact = ((ts - decay.landmark(epoch)) * STEPS).div_euclid(decay.half_life_ms);
+                assert_eq!(decay.steps(ts, epoch), exact, "{half_life} {ts}");
+            }
         }
     }
 

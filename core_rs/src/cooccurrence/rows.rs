@@ -14,6 +14,8 @@ use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 const NO_ROW: u32 = u32::MAX;
 const FIRST_CLASS: usize = 4;
 const DOORKEEPER_BITS: u32 = 13;
+/// Draws that are walked together: enough that a line has come by when it is needed.
+const BLOCK: usize = 16;
 /// Words of a cache line.
 const LINE: usize = 16;
 /// Largest share of a row; slots are counted in 16 bits.
@@ -103,8 +105,6 @@ pub struct Draw {
     pub weight: u16,
     /// Epoch of the relation when the draw was made.
     pub epoch: u32,
-    /// Which relation.
-    pub relation: u8,
 }
 
 /// One neighbour as read from a row.
@@ -183,25 +183,36 @@ impl RowStore {
         (self.rows, self.pairs, bytes)
     }
 
-    /// Asks for the directory entry of a draw that comes soon.
-    #[inline]
-    pub fn prefetch_directory(&self, draw: &Draw) {
-        prefetch(&self.directory, draw.seed.0 as usize);
+    /// Counts draws in order, each as [`RowStore::add`] does.
+    ///
+    /// Rows lie far apart in memory, so a block of draws is walked three times: where are the rows, which slot of each
+    /// does the tag lead to, count. Each walk asks for the lines that the next one needs.
+    pub fn add_all(&mut self, draws: &[Draw], names: &Names) {
+        let mut slots = [0; BLOCK];
+        for start in (0..draws.len()).step_by(BLOCK) {
+            let block = &draws[start..draws.len().min(start + BLOCK)];
+            for draw in &draws[start + block.len()..draws.len().min(start + 2 * BLOCK)] {
+                prefetch(&self.directory, draw.seed.0 as usize);
+            }
+            for draw in block {
+                // Without a row this asks for a place outside the arena, which is no harm.
+                prefetch(&self.arena, self.directory[draw.seed.0 as usize] as usize);
+            }
+            for (draw, slot) in block.iter().zip(&mut slots) {
+                *slot = self.approach(draw, names);
+            }
+            for (draw, slot) in block.iter().zip(&slots) {
+                self.add_near(draw, *slot, names);
+            }
+        }
     }
 
-    /// Asks for the header and tags of the draw's row, once its directory entry is near.
+    /// Asks for the pair that the draw's tag leads to, or for its place at the door; a guess of the slot.
     #[inline]
-    pub fn prefetch_row(&self, draw: &Draw) {
-        // Without a row this asks for a place outside the arena, which is no harm.
-        prefetch(&self.arena, self.directory[draw.seed.0 as usize] as usize);
-    }
-
-    /// Asks for the pair that the draw's tag leads to, or for its place at the door, once its row is near.
-    #[inline]
-    pub fn prefetch_slot(&self, draw: &Draw, names: &Names) {
+    fn approach(&self, draw: &Draw, names: &Names) -> u32 {
         let at = self.directory[draw.seed.0 as usize];
         if at == NO_ROW {
-            return;
+            return 0;
         }
         let at = at as usize;
         let (len, layout) = self.head(at);
@@ -209,9 +220,29 @@ impl RowStore {
         let slot = matching(tags, tag(draw.target.0)).trailing_zeros() as usize;
         if slot < len {
             prefetch(&self.arena, at + layout.pairs + 2 * slot);
-        } else if len == layout.cap {
+            return slot as u32;
+        }
+        if len == layout.cap {
             prefetch(&self.doorkeeper, door(draw, names).0);
         }
+        0
+    }
+
+    /// [`RowStore::add`] with a guess of the slot, which another draw of the block may have made wrong.
+    #[inline]
+    fn add_near(&mut self, draw: &Draw, slot: u32, names: &Names) {
+        let at = self.directory[draw.seed.0 as usize];
+        if at == NO_ROW {
+            return self.add(draw, names);
+        }
+        let at = at as usize;
+        let (len, layout) = self.head(at);
+        let pair = at + layout.pairs + 2 * slot as usize;
+        if slot as usize >= len || draw.epoch > self.arena[at] || self.arena[pair] != draw.target.0
+        {
+            return self.add(draw, names);
+        }
+        self.arena[pair + 1] = self.arena[pair + 1].saturating_add(u32::from(draw.weight));
     }
 
     #[inline]
@@ -506,7 +537,6 @@ mod tests {
             target: ItemIx(target),
             weight,
             epoch,
-            relation: 0,
         }
     }
 

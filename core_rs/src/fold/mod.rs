@@ -14,6 +14,7 @@
 pub mod batch;
 pub mod control;
 pub mod fact;
+pub mod outbox;
 pub mod partition;
 pub mod parts;
 pub mod report;

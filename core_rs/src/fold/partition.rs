@@ -7,21 +7,19 @@ use crate::admission::frames::{FrameLedger, FrameVerdict};
 use crate::admission::rapid::RapidLedger;
 use crate::catalogue::{Catalogue, Label};
 use crate::config::FoldConfig;
-use crate::cooccurrence::rows::Draw;
 use crate::fold::batch::Numbered;
 use crate::fold::fact::Fact;
-use crate::fold::report::{Report, outcome};
+use crate::fold::outbox::Outbox;
+use crate::fold::report::outcome;
 use crate::fold::rules::{Flags, TypeRules};
 use crate::frame::event::{Decoded, Event, Feedback};
 use crate::frame::header::Frame;
 use crate::frame::item::LabelValue;
 use crate::ids::{EventRef, Position, UserIx, owner, stable_hash};
 use crate::intern::Interner;
-use crate::items::shard::Vote;
 use crate::names::Names;
 use crate::neighbourhood::Relation;
-use crate::neighbourhood::marginals::MarginalDelta;
-use crate::neighbourhood::user::{Effects, HoodUser, SessionTouch};
+use crate::neighbourhood::user::HoodUser;
 use crate::sessions::user::{UserLimits, UserState};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -56,60 +54,6 @@ pub struct Context<'a> {
     pub limits: &'a UserLimits,
     /// Bound of a session in the neighbourhood.
     pub max_session_items: usize,
-}
-
-/// What a partition's frames ask of the other parts, with the end of each frame's share, so that all partitions' effects
-/// can be applied in log order.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    /// Draws, by the shard that owns the target.
-    pub draws: Vec<Vec<Draw>>,
-    /// Votes, by the shard that owns the item.
-    pub votes: Vec<Vec<Vote>>,
-    /// Marginals.
-    pub deltas: Vec<MarginalDelta>,
-    /// Changes of the session index.
-    pub touches: Vec<(UserIx, SessionTouch)>,
-    /// Per frame: ends in `draws` by shard, in `votes` by shard, in `deltas`, in `touches`.
-    pub ends: Vec<u32>,
-    /// What happened to the events.
-    pub report: Report,
-}
-
-impl Outbox {
-    /// Empties the box, keeping its memory.
-    pub fn clear(&mut self, shards: usize) {
-        self.draws.resize_with(shards, Vec::new);
-        self.votes.resize_with(shards, Vec::new);
-        self.draws.iter_mut().for_each(Vec::clear);
-        self.votes.iter_mut().for_each(Vec::clear);
-        self.deltas.clear();
-        self.touches.clear();
-        self.ends.clear();
-    }
-
-    /// Numbers per frame in `ends`.
-    pub fn stride(shards: usize) -> usize {
-        2 * shards + 2
-    }
-
-    fn end_frame(&mut self) {
-        self.ends.extend(self.draws.iter().map(|d| d.len() as u32));
-        self.ends.extend(self.votes.iter().map(|v| v.len() as u32));
-        self.ends
-            .extend([self.deltas.len() as u32, self.touches.len() as u32]);
-    }
-
-    /// The share of the `frame`-th frame in list `list` (shards of draws, shards of votes, deltas, touches).
-    pub fn range(&self, frame: usize, list: usize, shards: usize) -> std::ops::Range<usize> {
-        let stride = Self::stride(shards);
-        let start = if frame == 0 {
-            0
-        } else {
-            self.ends[(frame - 1) * stride + list]
-        };
-        start as usize..self.ends[frame * stride + list] as usize
-    }
 }
 
 const KIND_USER: u8 = 3;
@@ -255,12 +199,10 @@ impl Partition {
             session: feedback.session.map(|s| stable_hash(s.as_bytes())),
             basket: feedback.basket.map(|b| stable_hash(b.as_bytes())),
         };
-        spread(
-            &fact,
-            slot(hood, user).get_or_insert_with(|| Box::new(HoodUser::new(cx.relations.len()))),
-            cx,
-            out,
-        );
+        let neighbour =
+            slot(hood, user).get_or_insert_with(|| Box::new(HoodUser::new(cx.relations.len())));
+        let (gap, most) = (cx.limits.gap_ms, cx.max_session_items);
+        neighbour.fold(&fact, cx.relations, gap, most, &mut out.effects(cx.owners));
         let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
         state.fold(&fact, cx.catalogue.tags(fact.item), cx.limits, cx.names);
         out.report.counts.add(outcome::APPLIED, 1);
@@ -312,7 +254,7 @@ impl Partition {
         *slot(&mut self.users, user) = None;
         *slot(hood, user) = None;
         self.rapid.forget(user);
-        out.touches.push((user, SessionTouch::Forget));
+        out.forget(user);
         out.report.counts.add(outcome::APPLIED, 1);
     }
 
@@ -371,31 +313,6 @@ impl Partition {
         } else {
             Err(r.broken("an event type outside its dictionary"))
         }
-    }
-}
-
-/// Folds a fact into the neighbourhood's user; the effects go to who applies them.
-fn spread(fact: &Fact, user: &mut HoodUser, cx: &Context<'_>, out: &mut Outbox) {
-    let mut effects = Effects {
-        owners: cx.owners,
-        draws: &mut out.draws,
-        deltas: &mut out.deltas,
-        touches: &mut out.touches,
-    };
-    let votes = user.fold(
-        fact,
-        cx.relations,
-        cx.limits.gap_ms,
-        cx.max_session_items,
-        &mut effects,
-    );
-    if votes {
-        let shard = usize::from(cx.owners[fact.item.0 as usize].0);
-        out.votes[shard].push(Vote {
-            item: fact.item,
-            ts: fact.ts,
-            clock: fact.clock,
-        });
     }
 }
 

@@ -17,7 +17,8 @@ use crate::decay::Decay;
 use crate::error::CoreError;
 use crate::fold::batch::{BatchFrame, Numbered, number};
 use crate::fold::control::Control;
-use crate::fold::partition::{Context, Outbox, Partition, owned_label};
+use crate::fold::outbox::Outbox;
+use crate::fold::partition::{Context, Partition, owned_label};
 use crate::fold::report::{Report, outcome};
 use crate::fold::rules::TypeRules;
 use crate::frame::event::{Decoded, Event};
@@ -250,11 +251,11 @@ impl State {
             limits: &self.limits,
             max_session_items: self.max_session_items,
         };
-        let shards = self.shards.len();
+        let (shards, relations) = (self.shards.len(), self.relations.len());
         let numbers = &self.numbers;
         let fold =
             |p: usize, partition: &mut Partition, users: &mut _, hood: &mut _, out: &mut Outbox| {
-                out.clear(shards);
+                out.clear(shards, relations);
                 for (i, _) in segment.iter().filter(|(_, owner)| *owner == p) {
                     if let Ok((frame, events)) = &frames[*i].content {
                         partition.fold(
@@ -301,7 +302,6 @@ impl State {
 
     /// Applies all partitions' effects in log order.
     fn apply_effects(&mut self, segment: &[(usize, usize)], pool: Option<&rayon::ThreadPool>) {
-        let shards = self.shards.len();
         let mut seen = vec![0usize; self.partitions.len()];
         // (partition, which of its frames), in log order.
         let order: Vec<(usize, usize)> = segment
@@ -316,8 +316,10 @@ impl State {
         let apply_shard = |(s, shard): (usize, &mut Shard)| {
             for (p, frame) in &order {
                 let out = &outboxes[*p];
-                shard.draw(&out.draws[s][out.range(*frame, s, shards)], names);
-                for vote in &out.votes[s][out.range(*frame, shards + s, shards)] {
+                for (relation, rows) in shard.rows.iter_mut().enumerate() {
+                    rows.add_all(out.draws_of(*frame, s, relation), names);
+                }
+                for vote in out.votes_of(*frame, s) {
                     shard.vote(
                         owners[vote.item.0 as usize].1,
                         vote,
@@ -332,14 +334,14 @@ impl State {
         let mut apply_hood = || {
             for (p, frame) in &order {
                 let out = &outboxes[*p];
-                let deltas = &out.deltas[out.range(*frame, 2 * shards, shards)];
+                let deltas = out.deltas_of(*frame);
                 for (i, delta) in deltas.iter().enumerate() {
                     if let Some(next) = deltas.get(i + DELTAS_AHEAD) {
                         marginals[usize::from(next.relation)].prefetch(next.item);
                     }
                     marginals[usize::from(delta.relation)].add(delta);
                 }
-                for (user, touch) in &out.touches[out.range(*frame, 2 * shards + 1, shards)] {
+                for (user, touch) in out.touches_of(*frame) {
                     sessions.touch(*p, *user, *touch);
                 }
             }

@@ -2,7 +2,7 @@
 
 use crate::catalogue::Catalogue;
 use crate::config::FoldConfig;
-use crate::cooccurrence::rows::{Draw, RowStore};
+use crate::cooccurrence::rows::RowStore;
 use crate::decay::{Decay, DecayedCount};
 use crate::ids::{DAY_MS, ItemIx, Millis, TagIx};
 use crate::items::topset::TopSet;
@@ -17,12 +17,6 @@ pub const TRENDING: usize = 64;
 pub const TAG_LEADERS: usize = 32;
 /// After this many votes the admission floor of the trending set is computed anew.
 const FLOOR_EVERY: u32 = 256;
-/// How many draws ahead each line of a row is asked for: each stage needs the line before it. Measured, flat around
-/// these.
-const DIRECTORY_AHEAD: usize = 24;
-const ROW_AHEAD: usize = 16;
-const SLOT_AHEAD: usize = 8;
-
 /// The clocks of item counts.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemClocks {
@@ -154,22 +148,6 @@ impl Shard {
     /// Counts of an owned item.
     pub fn stats(&self, local: u32) -> &ItemStats {
         &self.stats[local as usize]
-    }
-
-    /// Counts draws in order, asking for the memory of those that follow.
-    pub fn draw(&mut self, draws: &[Draw], names: &Names) {
-        for (i, draw) in draws.iter().enumerate() {
-            if let Some(next) = draws.get(i + DIRECTORY_AHEAD) {
-                self.rows[usize::from(next.relation)].prefetch_directory(next);
-            }
-            if let Some(next) = draws.get(i + ROW_AHEAD) {
-                self.rows[usize::from(next.relation)].prefetch_row(next);
-            }
-            if let Some(next) = draws.get(i + SLOT_AHEAD) {
-                self.rows[usize::from(next.relation)].prefetch_slot(next, names);
-            }
-            self.rows[usize::from(draw.relation)].add(draw, names);
-        }
     }
 
     /// Counts one vote. O(1) but for a change of leaders.

@@ -15,8 +15,10 @@
 use crate::config::Unit;
 use crate::cooccurrence::rows::Draw;
 use crate::fold::fact::{Boundary, Fact, Run};
+use crate::fold::outbox::Effects;
 use crate::fold::rules::Flags;
-use crate::ids::{ItemIx, Millis, UserIx};
+use crate::ids::{ItemIx, Millis};
+use crate::items::shard::Vote;
 use crate::neighbourhood::Relation;
 use crate::neighbourhood::marginals::MarginalDelta;
 use crate::search::find;
@@ -65,26 +67,6 @@ pub enum SessionTouch {
     Forget,
 }
 
-/// Where one event's effects on other parts go: pushed once, straight to who applies them.
-pub struct Effects<'a> {
-    /// Owner of each item: shard and number there.
-    pub owners: &'a [(u16, u32)],
-    /// Pair draws, by the shard that owns the target.
-    pub draws: &'a mut [Vec<Draw>],
-    /// Changes of marginals.
-    pub deltas: &'a mut Vec<MarginalDelta>,
-    /// Changes of the session index.
-    pub touches: &'a mut Vec<(UserIx, SessionTouch)>,
-}
-
-impl Effects<'_> {
-    #[inline]
-    fn draw(&mut self, draw: Draw) {
-        let shard = usize::from(self.owners[draw.target.0 as usize].0);
-        self.draws[shard].push(draw);
-    }
-}
-
 impl HoodUser {
     /// A user never seen before.
     pub fn new(relations: usize) -> Self {
@@ -102,7 +84,7 @@ impl HoodUser {
         self.session_items.iter().map(|item| ItemIx(*item))
     }
 
-    /// Takes in one event and says what follows from it; whether the event votes.
+    /// Takes in one event and says what follows from it.
     pub fn fold(
         &mut self,
         fact: &Fact,
@@ -110,12 +92,18 @@ impl HoodUser {
         gap_ms: i64,
         max_items: usize,
         effects: &mut Effects<'_>,
-    ) -> bool {
-        let votes = fact.flags.has(Flags::VOTE) && self.votes_anew(fact);
+    ) {
+        if fact.flags.has(Flags::VOTE) && self.votes_anew(fact) {
+            effects.vote(Vote {
+                item: fact.item,
+                ts: fact.ts,
+                clock: fact.clock,
+            });
+        }
         let boundary = self.session.step(fact.session, fact.ts, gap_ms);
         if boundary == Boundary::New {
             if self.session_items.len() > 1 {
-                effects.touches.push((fact.user, SessionTouch::Close));
+                effects.touch(fact.user, SessionTouch::Close);
             }
             self.session_items.clear();
             self.session_number = self.session_number.wrapping_add(1);
@@ -124,7 +112,7 @@ impl HoodUser {
             self.touch_session(fact, max_items, effects);
         }
         if !fact.flags.pairs() {
-            return votes;
+            return;
         }
         for (r, relation) in relations.iter().enumerate() {
             let (is_from, is_to) = (fact.flags.is_from(r), fact.flags.is_to(r));
@@ -132,7 +120,6 @@ impl HoodUser {
                 self.fold_relation(r, relation, fact, boundary, effects);
             }
         }
-        votes
     }
 
     fn votes_anew(&mut self, fact: &Fact) -> bool {
@@ -161,7 +148,7 @@ impl HoodUser {
             [first, second] => SessionTouch::Start(ItemIx(*first), ItemIx(*second)),
             _ => SessionTouch::Append(fact.item),
         };
-        effects.touches.push((fact.user, touch));
+        effects.touch(fact.user, touch);
     }
 
     fn fold_relation(
@@ -305,32 +292,36 @@ impl UnitState {
                 0
             };
             let out = if new_from && stamps.to != NEVER {
-                weight(stamps.to.min(seconds))
+                if new_to && stamps.to == stamps.from {
+                    into
+                } else {
+                    weight(stamps.to.min(seconds))
+                }
             } else {
                 0
             };
             if into > 0 {
-                effects.draw(Draw {
+                let draw = Draw {
                     seed: other,
                     target: fact.item,
                     weight: into as u16,
                     epoch,
-                    relation: r as u8,
-                });
+                };
+                effects.draw(r, draw);
             }
             if out > 0 {
-                effects.draw(Draw {
+                let draw = Draw {
                     seed: fact.item,
                     target: other,
                     weight: out as u16,
                     epoch,
-                    relation: r as u8,
-                });
+                };
+                effects.draw(r, draw);
             }
             if into > 0 || out > 0 {
                 delta.into += into;
                 delta.out += out;
-                effects.deltas.push(MarginalDelta {
+                effects.delta(MarginalDelta {
                     item: other,
                     out: into,
                     into: out,
@@ -340,7 +331,7 @@ impl UnitState {
                 });
             }
         }
-        effects.deltas.push(delta);
+        effects.delta(delta);
         if known.is_none() {
             self.items.push(fact.item.0);
             self.stamps.push(before);
