@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from headwater.actors.committer import Committer, Refusals
-from headwater.actors.recovery import Progress, recover
+from headwater.actors.committer import Committer
+from headwater.actors.recovery import Progress, Refusals, recover
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.config import Config
-from headwater.core import Core, generation_of
+from headwater.core import Core, generation_of, stable_hash
 from headwater.errors import StoreClosed, StoreError
 from headwater.events.frame import FrameWriter
 from headwater.events.log import EventLog
@@ -20,6 +21,8 @@ from headwater.events.memory_log import MemoryLog
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject
 from headwater.events.types import Event
+
+logger = logging.getLogger(__name__)
 
 PRODUCER = "engine"
 
@@ -69,11 +72,23 @@ class EmbeddedRuntime:
         self.core: Core = recovered.core
         self.recovered_from = recovered.snapshot
         self.passed_over = recovered.passed_over
+        self.refusals.extend(recovered.damaged)
         self._events_at_snapshot = 0
-        self._writer = FrameWriter(PRODUCER, epoch)
-        self.epoch = epoch
+        self.epoch = self._unused_epoch(epoch)
+        self._writer = FrameWriter(PRODUCER, self.epoch)
         self._committer = Committer(self.log, self.core, self._note)
         self._closed = False
+
+    def _unused_epoch(self, epoch: int) -> int:
+        """The log's next epoch. If frames already carry it, its counter was damaged: new frames would be taken for
+        repeats of theirs, so the next free one is used."""
+        producer, partitions = stable_hash(PRODUCER), range(self.config.generation.partitions)
+        free = epoch
+        while any(self.core.high_water(p, producer, free) is not None for p in partitions):
+            free += 1
+        if free != epoch:
+            logger.warning("the log counts epoch %d, but its frames go on to %d: its counter was damaged", epoch, free)
+        return free
 
     def _note(self, counts: dict[str, int], refusals: Refusals) -> None:
         self._counts.update(counts)

@@ -1,11 +1,12 @@
 """Snapshots: one file per part, a folder per position, written whole or not at all.
 
-A folder is written under a temporary name, synced and renamed, so a folder with a position's name is complete; its
-files carry checksums of their own, which are checked when it is restored.
+A folder is written under a temporary name, synced and renamed, and renamed again before it is deleted, so a folder with
+a position's name is complete; its files carry checksums of their own, which are checked when it is restored.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from typing import Protocol
 from headwater.errors import StoreError, StoreFull
 
 _NAME = re.compile(r"^\d{20}$")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class SnapshotStore(Protocol):
@@ -46,21 +48,31 @@ class DirectorySnapshots:
         temporary = self._directory / f".writing-{position:020d}-{os.getpid()}"
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(temporary, ignore_errors=True)
+            # There is one writer, so whatever is being written here was left by a process that died of it.
+            for left in self._directory.glob(".*-*"):
+                shutil.rmtree(left, ignore_errors=True)
             temporary.mkdir()
             for name, content in parts:
                 _write_synced(temporary / f"{name}.hws", content)
             _sync(temporary)
-            shutil.rmtree(final, ignore_errors=True)
+            self._drop(position)
             temporary.rename(final)
             _sync(self._directory)
+            for old in self.positions()[keep:]:
+                self._drop(old)
         except OSError as err:
             shutil.rmtree(temporary, ignore_errors=True)
-            kind = StoreFull if err.errno in (28, 122) else StoreError
+            kind = StoreFull if err.errno in _FULL else StoreError
             raise kind(f"{final}: the snapshot could not be written: {err}", path=str(final)) from err
-        for old in self.positions()[keep:]:
-            shutil.rmtree(self.path(old), ignore_errors=True)
         return str(final)
+
+    def _drop(self, position: int) -> None:
+        """Delete a position's folder, if there is one: first its name, so that nobody takes the rest for a snapshot."""
+        path = self.path(position)
+        if path.exists():
+            nameless = path.with_name(f".dropped-{path.name}")
+            path.rename(nameless)
+            shutil.rmtree(nameless, ignore_errors=True)
 
     def path(self, position: int) -> Path:
         """Folder of a position."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from headwater.errors import InvalidInput
 from headwater.events.frame import HEADER_LEN, MAX_EVENTS, MAX_FRAME
 
 FEEDBACK_TAG = 1
@@ -36,8 +37,12 @@ def encode_feedback(columns: FeedbackColumns, max_events: int = 4096) -> Iterato
     """(count, body) of each frame that the rows need, in order. About 1 us an event on one core.
 
     A frame holds at most `max_events` rows and never more bytes than a frame may have. Which rows share a frame
-    depends on the rows alone, so that a repeated import repeats its frames.
+    depends on the rows alone, so that a repeated import repeats its frames. Raises `InvalidInput` for columns of
+    different lengths.
     """
+    lengths = {name: len(column) for name, column in columns._asdict().items() if column is not None}
+    if len(set(lengths.values())) > 1:
+        raise InvalidInput(f"columns of different lengths: {lengths}", field="columns", value=lengths)
     present = list(columns)
     while present and present[-1] is None:
         present.pop()

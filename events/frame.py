@@ -65,7 +65,8 @@ def encode_frame(
 
 
 def decode_header(frame: bytes) -> FrameHeader:
-    """Header of a frame after checking magic, version, length and checksum. Raises `LogCorrupt` saying which failed."""
+    """Header of a frame, after the checks that the fold makes of it, in its order. Raises `LogCorrupt` with the fold's
+    code of the first that failed as `reason`."""
     if len(frame) < HEADER_LEN:
         raise LogCorrupt(f"frame of {len(frame)} bytes is shorter than its header", reason="short-header")
     magic, version, kind, flags, partition, producer, epoch, sequence, appended, count, length = _HEADER.unpack_from(
@@ -73,6 +74,8 @@ def decode_header(frame: bytes) -> FrameHeader:
     )
     if magic != MAGIC:
         raise LogCorrupt(f"frame begins with {magic!r}, expected {MAGIC!r}", reason="bad-magic")
+    if len(frame) > MAX_FRAME:
+        raise LogCorrupt(f"frame of {len(frame)} bytes; at most {MAX_FRAME} are allowed", reason="too-large")
     if version != FORMAT_VERSION:
         raise LogCorrupt(
             f"frame of format version {version}; this code reads {FORMAT_VERSION}", reason="unknown-version"
@@ -88,6 +91,8 @@ def decode_header(frame: bytes) -> FrameHeader:
     (crc,) = _CRC.unpack_from(frame, HEADER_LEN - 4)
     if crc != google_crc32c.extend(google_crc32c.value(frame[: HEADER_LEN - 4]), frame[HEADER_LEN:]):
         raise LogCorrupt("frame checksum does not match", reason="bad-crc")
+    if not 1 <= count <= MAX_EVENTS:
+        raise LogCorrupt(f"frame of {count} events; allowed: 1 to {MAX_EVENTS}", reason="bad-count")
     return FrameHeader(version, Subject(kind, partition), producer, epoch, sequence, appended, count)
 
 
@@ -97,13 +102,23 @@ def decode_frame(frame: bytes) -> tuple[FrameHeader, list[Event]]:
     Stricter than the fold: an event that the fold would refuse on its own refuses the whole frame here.
     """
     header = decode_header(frame)
+    held = _array_length(frame[HEADER_LEN : HEADER_LEN + 5])
+    if held is not None and held != header.events:
+        raise LogCorrupt(f"frame holds {held} events, header says {header.events}", reason="bad-count")
     try:
         events = _decoder.decode(frame[HEADER_LEN:])
     except (msgspec.DecodeError, UnicodeDecodeError) as err:
         raise LogCorrupt(f"frame body does not decode: {err}", reason="bad-body") from err
-    if len(events) != header.events:
-        raise LogCorrupt(f"frame holds {len(events)} events, header says {header.events}", reason="bad-count")
     return header, events
+
+
+def _array_length(head: bytes) -> int | None:
+    """Length that the head of a MessagePack array promises; `None` if it is not the head of one."""
+    if head[:1] == b"\xdc" and len(head) >= 3:
+        return int.from_bytes(head[1:3], "big")
+    if head[:1] == b"\xdd" and len(head) >= 5:
+        return int.from_bytes(head[1:5], "big")
+    return head[0] & 0x0F if head and head[0] >> 4 == 0x9 else None
 
 
 class FrameWriter:

@@ -6,15 +6,24 @@ import fcntl
 import os
 from pathlib import Path
 
-from headwater.errors import StoreLocked
+from headwater.errors import StoreError, StoreLocked
 
 
 class WriterLock:
-    """Holds `DIR/lock`; the file names the holder's process id for people to read."""
+    """Holds `DIR/lock`; the file names the holder's process id for people to read.
+
+    Raises `StoreLocked` if another holds it, `StoreError` if the directory cannot be written.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / "lock"
-        self._fd: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            self._fd: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as err:
+            raise StoreError(
+                f"{directory}: cannot be written: {err.strerror}; name an existing directory that may be written",
+                path=str(directory),
+            ) from err
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:

@@ -41,9 +41,9 @@ class EventLog(Protocol):
         subjects: Collection[Subject] | None = None,
         batch_bytes: int = READ_BATCH_BYTES,
     ) -> Iterator[LogBatch]:
-        """Frames from `start` up to, not including, `stop` (default: what is there now), in batches of about
-        `batch_bytes`.
+        """Frames from `start` up to, not including, `stop`, in batches of about `batch_bytes`.
 
+        Never beyond what is there at the time of the call. A reader that was begun stays good when the log is closed.
         Raises `LogCorrupt` at a gap. A frame's checksum is not checked here: the fold does that.
         """
         ...

@@ -40,6 +40,9 @@ class MemoryLog:
         """See `EventLog.read`."""
         self._check_open()
         end = len(self._frames) + 1 if stop is None else min(stop, len(self._frames) + 1)
+        return self._read(start, end, subjects, batch_bytes)
+
+    def _read(self, start: int, end: int, subjects: Collection[Subject] | None, batch_bytes: int) -> Iterator[LogBatch]:
         wanted = None if subjects is None else {subject.number for subject in subjects}
         batch, size = LogBatch([], []), 0
         for position in range(max(start, 1), end):

@@ -7,6 +7,7 @@ tells a lost tail (see `head`).
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
@@ -23,6 +24,10 @@ from headwater.events.subjects import Subject
 FORMAT = "1"
 _PAGE_SIZE = 16_384
 _READ_ROWS = 256
+# A failed write, a full disk among them: the transaction is rolled back and what was written of it is never read.
+_REFUSED_WRITES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+
+logger = logging.getLogger(__name__)
 
 _SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -46,6 +51,7 @@ class SqliteLog:
         self._read_only = read_only
         self._mutex = threading.Lock()
         self._failed: str | None = None
+        self._unsettled = False
         self._lock = None if read_only else WriterLock(directory)
         self._head_file: HeadFile | None = None
         self._connection: sqlite3.Connection | None = None
@@ -70,13 +76,16 @@ class SqliteLog:
             if new:
                 self._create(generation)
             elif not self._read_only:
+                self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=FULL")
             if max_pages is not None:
                 self._connection.execute(f"PRAGMA max_page_count={int(max_pages)}")
             self._check_meta(generation)
-            self._last = self._position("max")
-        self._head_file = HeadFile(self._directory / "head", read_only=self._read_only)
+        self._head_file = self._open_head()
         self._head = self._check_head()
+        if self._head_file is not None and self._head_file.made:
+            # The head's name must outlive a power failure before anything is acknowledged on its word.
+            _sync_directory(self._directory)
         self.epoch = 0 if self._read_only else self._next_epoch()
 
     def _connect(self) -> sqlite3.Connection:
@@ -100,6 +109,8 @@ class SqliteLog:
         if not tables and not self._read_only:
             # The writer was killed between creating the file and its first commit: nothing was ever acknowledged.
             self._create(generation)
+        elif not tables:
+            raise StoreError(f"{self._directory} holds no log yet; nothing to read", path=str(self._directory))
         elif not {"meta", "frames"} <= tables:
             raise LogCorrupt(f"{self._path} is a database, but not a Headwater log", reason="schema")
         meta = dict(self._connection.execute("SELECT key, value FROM meta"))
@@ -115,10 +126,22 @@ class SqliteLog:
                 expected=generation,
             )
 
+    def _open_head(self) -> HeadFile | None:
+        """The head record; `None` for a reader where there is none (yet)."""
+        try:
+            return HeadFile(self._directory / "head", read_only=self._read_only)
+        except FileNotFoundError:
+            return None
+        except OSError as err:
+            raise StoreError(
+                f"{self._directory}: the head record cannot be opened: {err.strerror}", path=str(self._directory)
+            ) from err
+
     def _check_head(self) -> Head:
         """Compare log and head; when writing, take frames beyond the head into it."""
-        assert self._head_file is not None
-        head = self._head_file.read()
+        # The head first: a writer that goes on meanwhile only makes the log longer than the head that was read.
+        head = EMPTY_HEAD if self._head_file is None else self._head_file.read()
+        self._last = self._position("max")
         if self._last < head.last:
             raise LogTailLost(
                 f"{self._path} ends at position {self._last}, but frames up to {head.last} were acknowledged: "
@@ -127,6 +150,18 @@ class SqliteLog:
                 expected=head.last,
             )
         first = self._position("min")
+        if self._last and self._head_file is not None and not self._read_only and self._head_file.made:
+            logger.warning("%s: there was no head record, so a lost tail could not be told", self._directory)
+        if self._head_file is not None and self._head_file.is_blank():
+            if self._last:
+                raise LogCorrupt(
+                    f"{self._directory / 'head'} is empty, so a lost tail of the log cannot be told; restore the "
+                    "directory from a backup, or delete the file `head` to accept the log as it is",
+                    path=str(self._directory / "head"),
+                    reason="head",
+                )
+            if not self._read_only:
+                self._head_file.begin()
         if head == EMPTY_HEAD and first > 1:
             raise LogCorrupt(f"{self._path} begins at position {first} without a head record", reason="head")
         if self._read_only or self._last == head.last:
@@ -141,36 +176,56 @@ class SqliteLog:
         assert self._connection is not None
         with self._typed_errors():
             self._connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch'")
-            ((epoch,),) = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
-        return int(epoch)
+            rows = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
+        if len(rows) != 1:
+            raise LogCorrupt(f"{self._path} does not say its epoch; restore it from a backup", reason="epoch")
+        return int(rows[0][0])
 
     def append(self, frames: Sequence[bytes]) -> int:
         """See `EventLog.append`: one transaction, then the head record, each synced."""
         check_frames(frames)
         with self._mutex:
             self._check_writable()
+            if self._unsettled:
+                self._settle()
+            self._unsettled = True
             first = self._last + 1
             self._commit(first, frames)
             last = self._last + len(frames)
             head = Head(self._head.counter + 1, last, chain_frames(self._head.chain, list(frames)))
             self._write_head(head)
             self._last, self._head = last, head
+            self._unsettled = False
             return first
+
+    def _settle(self) -> None:
+        """After an append that did not come to its end (refused, or interrupted between commit and head record): look
+        at what the database holds, and go on from there."""
+        assert self._connection is not None
+        with self._typed_errors():
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self._head = self._check_head()
 
     def _commit(self, first: int, frames: Sequence[bytes]) -> None:
         assert self._connection is not None
         rows = [(first + i, subject_number(frame), frame) for i, frame in enumerate(frames)]
         with self._typed_errors():
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 self._connection.executemany("INSERT INTO frames VALUES (?, ?, ?)", rows)
-                self._connection.execute("COMMIT")
-            except BaseException as err:
-                # A full disk rolls back by itself; anything unclear, such as a failed sync, must not be built upon.
+            except BaseException:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                elif not _is_full(err):
+                raise
+            try:
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as err:
+                if not _is_full(err):
+                    # Whether a failed sync kept the bytes is unknown to everyone: it must not be built upon.
                     self._failed = f"a commit failed: {err}"
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
 
     def _write_head(self, head: Head) -> None:
@@ -195,10 +250,11 @@ class SqliteLog:
         batch_bytes: int = READ_BATCH_BYTES,
     ) -> Iterator[LogBatch]:
         """See `EventLog.read`. Each call reads through its own connection, so readers never wait for the writer."""
-        self._check_open()
+        end = self.last() + 1 if stop is None else min(stop, self.last() + 1)
+        return self._read(start, end, subjects, batch_bytes)
+
+    def _read(self, start: int, end: int, subjects: Collection[Subject] | None, batch_bytes: int) -> Iterator[LogBatch]:
         with self._typed_errors(), closing(self._connect()) as connection:
-            ((last,),) = connection.execute("SELECT coalesce(max(position), 0) FROM frames").fetchall()
-            end = last + 1 if stop is None else min(stop, last + 1)
             where, values = "", [start, end]
             if subjects is not None:
                 where = f" AND subject IN ({','.join('?' * len(subjects))})"
@@ -209,6 +265,10 @@ class SqliteLog:
             batch, size = LogBatch([], []), 0
             while rows := cursor.fetchmany(_READ_ROWS):
                 for position, frame in rows:
+                    if type(frame) is not bytes:
+                        raise LogCorrupt(
+                            f"{self._path}: frame {position} is not bytes", position=position, reason="row"
+                        )
                     if expected is not None:
                         self._check_contiguous(position, expected, start)
                         expected = position + 1
@@ -235,10 +295,11 @@ class SqliteLog:
     def check_chain(self) -> int:
         """Read the whole log, comparing each frame's place in the chain with the head. The number of frames.
 
-        Raises `LogCorrupt` when the frames up to the head are not those that were acknowledged.
+        Raises `LogCorrupt` when the frames up to the head are not those that were acknowledged, or when the column that
+        readers filter by names another subject than the frame itself.
         """
-        assert self._head_file is not None
-        head = self._head_file.read()
+        with self._mutex:  # an append moves head and end together
+            head = EMPTY_HEAD if self._head_file is None else self._head_file.read()
         chain = count = 0
         for batch in self.read(1, stop=head.last + 1):
             chain = chain_frames(chain, batch.frames)
@@ -249,12 +310,32 @@ class SqliteLog:
                 position=head.last,
                 reason="chain",
             )
+        self._check_subjects()
         return count
+
+    def _check_subjects(self) -> None:
+        query = "SELECT position, subject, substr(frame, 1, 8) FROM frames ORDER BY position"
+        with self._typed_errors(), closing(self._connect()) as connection:
+            for position, subject, header in connection.execute(query):
+                if subject != subject_number(header):
+                    raise LogCorrupt(
+                        f"{self._path}: frame {position} is filed under subject {subject}, its header says "
+                        f"{subject_number(header)}",
+                        position=position,
+                        reason="subject",
+                    )
+
+    def head_damage(self) -> list[str]:
+        """What is wrong with the head record, though it may still be read."""
+        if self._head_file is None or self._head_file.is_blank():
+            return [] if not self.last() else ["there is none: a lost tail of the log cannot be told"]
+        return self._head_file.damage()
 
     def first(self) -> int:
         """See `EventLog.first`."""
-        self._check_open()
-        return self._position("min")
+        with self._mutex:  # the writer's connection sees its own uncommitted rows
+            self._check_open()
+            return self._position("min")
 
     def last(self) -> int:
         """See `EventLog.last`."""
@@ -308,7 +389,8 @@ class SqliteLog:
         except sqlite3.Error as err:
             if _is_full(err):
                 raise StoreFull(
-                    f"{self._directory}: the disk is full; nothing of this write was kept; free space and retry",
+                    f"{self._directory}: the disk takes no more ({err}); nothing of this write was kept; free space "
+                    "and retry",
                     path=str(self._directory),
                 ) from err
             if isinstance(err, sqlite3.DatabaseError) and not isinstance(err, sqlite3.OperationalError):
@@ -317,7 +399,7 @@ class SqliteLog:
 
 
 def _is_full(err: BaseException) -> bool:
-    return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return getattr(err, "sqlite_errorcode", None) in _REFUSED_WRITES
 
 
 def _sync_directory(directory: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from headwater.errors import InvalidEvent
-from headwater.events.types import Event, Feedback, Impression, ItemPatch, ItemPut, UserMerge, UserPut
+from headwater.events.types import Event, Feedback, Impression, ItemPatch, ItemPut, SlateServed, UserMerge, UserPut
 
 MAX_ID = 512
 MAX_TYPE = 64
@@ -18,10 +18,19 @@ MAX_CONTEXT = 4096
 MAX_LIST = 64
 MAX_EMBEDDINGS = 8
 MAX_DIMENSIONS = 4096
+MAX_COMMENT = 4096
+MAX_NESTING = 15
+"""Containers inside each other that every reader of frames walks into; deeper ones cost the whole frame."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_ID_FIELDS = ("user", "item", "from_user", "into_user", "event_id", "session", "basket", "slate", "group_id")
+_ID_FIELDS = (
+    *("user", "item", "from_user", "into_user", "event_id", "session", "basket", "slate", "group_id"),
+    *("version", "kind", "uri", "content_hash"),
+)
 _OPTIONAL = frozenset(("event_id", "session", "basket", "group_id"))
+_PLACE = re.compile(r"\$\[(\d+)\]")
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Event)
 
 
 def check_event(event: Event, appended: int, max_future_ms: int) -> None:
@@ -31,6 +40,7 @@ def check_event(event: Event, appended: int, max_future_ms: int) -> None:
         if value is not None or (hasattr(event, field) and field not in _OPTIONAL and not isinstance(event, Feedback)):
             check_text(field, value, MAX_ID)
     check_time("ts", event.ts, appended + max_future_ms)
+    _check_types(event)
     if isinstance(event, Feedback):
         _check_feedback(event)
     elif isinstance(event, Impression):
@@ -40,8 +50,33 @@ def check_event(event: Event, appended: int, max_future_ms: int) -> None:
         _check_item(event)
     elif isinstance(event, UserPut):
         _check_labels(event.labels)
+        _check_comment(event.comment)
+    elif isinstance(event, SlateServed):
+        _check_nesting("request", event.request)
     elif isinstance(event, UserMerge) and event.from_user == event.into_user:
         _refuse("into_user", event.into_user, "another user than from_user")
+
+
+def _check_types(event: Event) -> None:
+    """Every field holds what its type says, all the way down: a struct does not look at what it is made of."""
+    try:
+        _decoder.decode(_encoder.encode(event))
+    except msgspec.ValidationError as err:
+        what, _, path = str(err).partition(" - at `")
+        place = _PLACE.search(path)
+        field = event.__struct_fields__[int(place[1]) - 1] if place else "event"
+        _refuse(field, getattr(event, field, event), what)
+    except (TypeError, ValueError, OverflowError, RecursionError) as err:
+        field = next(field for field in event.__struct_fields__ if not _encodes(getattr(event, field)))
+        _refuse(field, getattr(event, field), f"what MessagePack can hold ({err})")
+
+
+def _encodes(value: object) -> bool:
+    try:
+        _encoder.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return False
+    return True
 
 
 def check_text(field: str, value: Any, limit: int) -> None:
@@ -77,8 +112,8 @@ def _check_feedback(event: Feedback) -> None:
     for field in ("user", "item"):
         check_text(field, getattr(event, field), MAX_ID)
     check_text("type", event.type, MAX_TYPE)
-    if event.value is not None and not math.isfinite(event.value):
-        _refuse("value", event.value, "a finite number")
+    if event.value is not None and not (math.isfinite(event.value) and _fits(event.value)):
+        _refuse("value", event.value, "a finite number, an integer of 64 bits")
     if event.slot is not None and not 0 <= event.slot < 1 << 32:
         _refuse("slot", event.slot, "a number from 0")
     if event.context is not None and len(msgspec.msgpack.encode(event.context)) > MAX_CONTEXT:
@@ -92,8 +127,7 @@ def _check_item(event: ItemPut | ItemPatch) -> None:
         _check_labels(event.labels)
     if event.timestamp is not None:
         check_time("timestamp", event.timestamp, 1 << 62)
-    if event.comment is not None and (len(event.comment.encode()) > 4096 or "\0" in event.comment):
-        _refuse("comment", event.comment, "at most 4096 bytes without NUL")
+    _check_comment(event.comment)
     embeddings = event.embeddings or {}
     if len(embeddings) > MAX_EMBEDDINGS:
         _refuse("embeddings", list(embeddings), f"at most {MAX_EMBEDDINGS} embeddings")
@@ -102,6 +136,24 @@ def _check_item(event: ItemPut | ItemPatch) -> None:
         count, rest = divmod(len(raw), 4)
         if rest or not 1 <= count <= MAX_DIMENSIONS or not all(map(math.isfinite, struct.unpack(f"<{count}f", raw))):
             _refuse(f"embeddings[{name}]", f"{len(raw)} bytes", f"1 to {MAX_DIMENSIONS} finite float32")
+
+
+def _check_comment(comment: str | None) -> None:
+    if comment is not None and (len(comment.encode()) > MAX_COMMENT or "\0" in comment):
+        _refuse("comment", comment, f"at most {MAX_COMMENT} bytes without NUL")
+
+
+def _check_nesting(field: str, value: Any) -> None:
+    layer, depth = [value], 0
+    while layer := [v for v in layer if isinstance(v, dict | list | tuple)]:
+        depth += 1
+        if depth > MAX_NESTING:
+            _refuse(field, value, f"at most {MAX_NESTING} containers inside each other")
+        layer = [inner for v in layer for inner in ((*v, *v.values()) if isinstance(v, dict) else v)]
+
+
+def _fits(value: float) -> bool:
+    return not isinstance(value, int) or -(1 << 63) <= value < 1 << 63
 
 
 def _check_list(field: str, values: list[str]) -> None:
@@ -124,7 +176,7 @@ def _check_labels(labels: dict[str, Any]) -> None:
                 _refuse(field, value, "at most 1024 bytes without NUL")
         elif isinstance(value, float) and not math.isfinite(value):
             _refuse(field, value, "a finite number")
-        elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        elif isinstance(value, int) and not _fits(value):
             _refuse(field, value, "a 64-bit integer")
 
 

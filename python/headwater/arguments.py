@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from headwater.errors import InvalidEvent, InvalidQuery
 from headwater.events.validate import MAX_ID, is_text, text_rule
@@ -47,10 +49,72 @@ def time_of(field: str, value: int) -> int:
     return value
 
 
+def position_of(field: str, value: int) -> int:
+    """A log position that a question names. Raises `InvalidQuery`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        rule = "a position that a write returned"
+        raise InvalidQuery(f"{field} = {value!r:.80}; allowed: {rule}", field=field, value=repr(value)[:80], rule=rule)
+    return value
+
+
+def ids_of(field: str, values: Sequence[Id]) -> list[str]:
+    """Ids that a question lists. Raises `InvalidQuery`, also for one text, whose letters would pass for ids."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        rule = "a sequence of ids"
+        shown = repr(values)[:80]
+        raise InvalidQuery(f"{field} = {shown}; allowed: {rule}", field=field, value=shown, rule=rule)
+    return [query_id(field, value) for value in values]
+
+
+def name_of(field: str, value: str | None) -> str | None:
+    """A name that a question may give: of a category, relation or metric. Raises `InvalidQuery`."""
+    if value is not None and not isinstance(value, str):
+        raise InvalidQuery(f"{field} = {value!r:.80}; allowed: text", field=field, value=repr(value)[:80], rule="text")
+    return value
+
+
+def weights_of(sources: Mapping[str, float] | None) -> dict[str, float]:
+    """Source weights of one question. Raises `InvalidQuery` for what is not a number."""
+    rule = "a mapping of source names to finite numbers >= 0"
+    if sources is not None and not isinstance(sources, Mapping):
+        shown = repr(sources)[:80]
+        raise InvalidQuery(f"sources = {shown}; allowed: {rule}", field="sources", value=shown, rule=rule)
+    out = {}
+    for name, weight in (sources or {}).items():
+        sound = isinstance(name, str) and isinstance(weight, int | float) and not isinstance(weight, bool)
+        if not sound or not math.isfinite(weight) or weight < 0:
+            shown = f"{name!r:.80}: {weight!r:.80}"
+            raise InvalidQuery(f"sources = {{{shown}}}; allowed: {rule}", field="sources", value=shown, rule=rule)
+        out[name] = float(weight)
+    return out
+
+
+def categories_of(values: Sequence[str]) -> list[str]:
+    """Categories as a list. Raises `InvalidEvent` for one text, whose letters would pass for categories."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        rule = "a list of texts"
+        shown = repr(values)[:80]
+        raise InvalidEvent(f"categories = {shown}; allowed: {rule}", field="categories", value=shown, rule=rule)
+    return list(values)
+
+
+def labels_of(labels: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Labels as a dictionary. Raises `InvalidEvent`."""
+    if labels is not None and not isinstance(labels, Mapping):
+        rule = "a mapping of names to values"
+        shown = repr(labels)[:80]
+        raise InvalidEvent(f"labels = {shown}; allowed: {rule}", field="labels", value=shown, rule=rule)
+    return dict(labels or {})
+
+
 def vectors_of(embeddings: Mapping[str, Sequence[float] | bytes] | None) -> dict[str, bytes] | None:
     """Embeddings as little-endian float32 bytes. Raises `InvalidEvent` for what is not a number."""
     if embeddings is None:
         return None
+    if not isinstance(embeddings, Mapping):
+        rule = "a mapping of names to vectors"
+        shown = repr(embeddings)[:80]
+        raise InvalidEvent(f"embeddings = {shown}; allowed: {rule}", field="embeddings", value=shown, rule=rule)
     out = {}
     for name, vector in embeddings.items():
         if isinstance(vector, bytes):

@@ -17,7 +17,7 @@ import math
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import msgspec
 
@@ -32,6 +32,9 @@ SOURCES: tuple[str, ...] = ("session-knn", "tag-affinity", "trending", "popular"
 """Candidate sources beside the relations, which are sources under their own names."""
 
 MAX_RELATIONS = 8
+NEVER = "never"
+"""What `consumed_expiry_days` is in a `headwater.toml` that has no other word for nothing."""
+
 TYPE_SPEC = re.compile(r"^(?P<type>[^<>=\s]{1,64})(?:(?P<op>>=|<=)(?P<value>-?\d+(?:\.\d+)?))?$")
 
 
@@ -126,7 +129,7 @@ class QueryConfig(_Strict, frozen=True, kw_only=True):
     knn_last_items: int = 6
     exclude_consumed: bool = True
     consumed_expiry_days: float | None = 30.0
-    """Consumed items come back after this long; None: never."""
+    """Consumed items come back after this long; None (in `headwater.toml`: "never"): never."""
     touched_factor: float = 0.5
     """Scores of items the visitor already touched are multiplied by this; 0 leaves them out."""
 
@@ -149,6 +152,14 @@ class Config(_Strict, frozen=True, kw_only=True):
     query: QueryConfig
     engine: EngineConfig = EngineConfig()
 
+
+_TABLES: dict[str, Any] = {
+    "generation": FoldConfig,
+    "query": QueryConfig,
+    "engine": EngineConfig,
+    "trending": Trending,
+    "session_knn": SessionKnn,
+}
 
 _BROWSE = ("view", "click", "cart", "purchase", "buy")
 _BOUGHT = ("purchase", "buy")
@@ -276,6 +287,8 @@ def load_config(path: Path) -> Config:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except OSError as err:
+        raise ConfigError(f"{path}: cannot be read: {err.strerror or err}", key=str(path), rule="a TOML file") from err
     except UnicodeDecodeError as err:
         raise ConfigError(f"{path}: not UTF-8 at byte {err.start}", key=str(path), rule="UTF-8") from err
     try:
@@ -296,12 +309,46 @@ def config_from_table(table: dict[str, Any], where: str = "configuration") -> Co
             value=profile,
         )
     defaults: dict[str, Any] = msgspec.to_builtins(default_config(profile))
+    merged = _overlay(defaults, table)
+    query = merged.get("query")
+    if isinstance(query, dict) and query.get("consumed_expiry_days") == NEVER:
+        query["consumed_expiry_days"] = None
     try:
-        config = msgspec.convert(_overlay(defaults, table), Config)
+        config = msgspec.convert(merged, Config)
     except msgspec.ValidationError as err:
-        raise ConfigError(f"{where}: {err}", key=str(err).rpartition("`")[0].rpartition("`")[2], rule=str(err)) from err
+        raise _conversion_error(where, err, table) from err
     validate_config(config, where)
     return config
+
+
+def _conversion_error(where: str, err: msgspec.ValidationError, table: dict[str, Any]) -> ConfigError:
+    """What the decoder found, with the key, its value and what is allowed there."""
+    what, _, at = str(err).partition(" - at `$")
+    path = [part for part in re.split(r"[.\[\]`]+", at) if part]
+    spec: Any = Config
+    parent: Any = Config
+    value: Any = table
+    for part in path:
+        parent = spec
+        if part.isdecimal() and isinstance(value, list):
+            value, spec = value[int(part)], Relation
+        elif part == "...":  # a value of a map of names
+            value = next((v for v in value.values() if not isinstance(v, int | float)), value)
+        else:
+            value = value.get(part) if isinstance(value, dict) else None
+            spec = {**_TABLES, "relations": spec}.get(part, spec)
+    key = re.sub(r"\.(\d+)", r"[\1]", ".".join(part for part in path if part != "..."))
+    unknown = re.search(r"unknown field `(.*)`", what)
+    if unknown is None:
+        if what.startswith("Invalid enum value"):
+            what = f"allowed: {', '.join(get_type_hints(parent)[path[-1]].__args__)}"
+        return ConfigError(f"{where}: {key} = {value!r:.80}: {what}", key=key, value=value, rule=what)
+    name = unknown[1]
+    key = f"{key}.{name}" if key else name
+    allowed = ", ".join(spec.__struct_fields__)
+    value = value.get(name) if isinstance(value, dict) else None
+    message = f"{where}: {key} = {value!r:.80}: there is no such key; allowed: {allowed}"
+    return ConfigError(message, key=key, value=value, rule=allowed)
 
 
 def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 Each is read from the project's Parquet layout or from the files as their publishers give them:
 
-* `retailrocket`: `events.parquet`, or `events.csv` (timestamp, visitorid, event, itemid, transactionid).
+* `retailrocket`: `events.parquet`, or `events.csv` (timestamp, visitorid, event, itemid, transactionid), and
+  `item_properties*.csv` (timestamp, itemid, property, value) where they are: the latest `categoryid` of each item.
 * `ml-1m`: `ratings.parquet` and `movies.parquet`, or `ratings.dat` and `movies.dat` (`::` between fields, Latin-1).
 * `online-retail`: `lines.parquet`, or the published workbook saved as `.csv` (InvoiceNo, StockCode, Description,
-  Quantity,   InvoiceDate, UnitPrice, CustomerID, Country).
+  Quantity, InvoiceDate, UnitPrice, CustomerID, Country).
 """
 
 from __future__ import annotations
@@ -63,7 +64,22 @@ def _retailrocket(path: Path) -> Dataset:
         pl.col(columns["item"]).cast(pl.String).alias("item"),
         pl.col(columns["ts"]).alias("ts"),
     )
-    return Dataset("retailrocket", "shop", events.sort("ts", maintain_order=True), None)
+    return Dataset("retailrocket", "shop", events.sort("ts", maintain_order=True), _item_properties(path))
+
+
+def _item_properties(path: Path) -> pl.DataFrame | None:
+    files = sorted(path.glob("item_properties*.csv"))
+    if not files:
+        return None
+    rows = pl.concat(
+        pl.scan_csv(file, infer_schema=False).filter(pl.col("property") == "categoryid") for file in files
+    ).collect()
+    latest = rows.sort(pl.col("timestamp").cast(pl.Int64), maintain_order=True).unique(
+        "itemid", keep="last", maintain_order=True
+    )
+    return latest.select(
+        pl.col("itemid").alias("item"), pl.concat_list(pl.lit("category ") + pl.col("value")).alias("categories")
+    ).sort("item")
 
 
 def _movielens(path: Path) -> Dataset:
@@ -96,7 +112,8 @@ def _movielens(path: Path) -> Dataset:
 
 
 def _dat(path: Path, columns: list[str]) -> pl.DataFrame:
-    rows = [line.split("::") for line in path.read_text(encoding="latin-1").splitlines() if line]
+    # Not `splitlines`: it also breaks at characters that Latin-1 titles may hold.
+    rows = [line.rstrip("\r").split("::") for line in path.read_text(encoding="latin-1").split("\n") if line.strip()]
     if any(len(row) != len(columns) for row in rows):
         raise UnknownDataset(f"{path}: lines must have {len(columns)} fields with :: between them", path=str(path))
     return pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
+from rich.markup import escape
 
 from headwater import measure
 from headwater.config import Profile, default_config
@@ -98,14 +99,14 @@ def _story(engine: Engine, scene: Scene, say: Say) -> None:
     say(engine.recommend("visitor", 5))
     engine.track("view", user="visitor", item=first, ts=now)
     before = engine.recommend("visitor", 8)
-    say(f"   after a view of {first}:")
+    say(f"   after a view of {escape(first)}:")
     say(before)
     engine.track("view", user="visitor", item=second, ts=now + 20_000)
     after = engine.recommend("visitor", 8)
-    say(f"   after a view of {second}, {_changed(before, after)} of {len(after)} slots changed:")
+    say(f"   after a view of {escape(second)}, {_changed(before, after)} of {len(after)} slots changed:")
     say(after)
     if after.items:
-        say(engine.explain(after, after[0].item).text)
+        say(escape(engine.explain(after, after[0].item).text))
     say("\n[bold]3. Similar items and what is trending[/bold]")
     say(engine.similar(first, 5))
     say(engine.trending(n=5))

@@ -27,7 +27,20 @@ import xxhash
 from headwater import explanation, importer, store, verify
 from headwater.actors.recovery import Progress, fold_log
 from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
-from headwater.arguments import Id, count_of, id_text, query_id, time_of, vectors_of
+from headwater.arguments import (
+    Id,
+    categories_of,
+    count_of,
+    id_text,
+    ids_of,
+    labels_of,
+    name_of,
+    position_of,
+    query_id,
+    time_of,
+    vectors_of,
+    weights_of,
+)
 from headwater.config import Config, Metric, Profile, default_config, validate_config
 from headwater.core import query_json
 from headwater.errors import InvalidEvent, InvalidQuery, NotReady
@@ -200,8 +213,8 @@ class Engine:
         put = ItemPut(
             item=id_text("item", item),
             ts=self._write_time(),
-            categories=list(categories),
-            labels=dict(labels or {}),
+            categories=categories_of(categories),
+            labels=labels_of(labels),
             is_hidden=is_hidden,
             timestamp=timestamp,
             group_id=group_id,
@@ -216,18 +229,20 @@ class Engine:
             return self.ingest(items, kind="items", progress=False).position  # type: ignore[arg-type]
         puts = []
         for entry in items:  # type: ignore[union-attr]
-            row = dict(entry)
-            unknown = row.keys() - set(ItemPut.__struct_fields__)
+            row = labels_of(entry)  # type: ignore[arg-type]
+            unknown = row.keys() - set(ItemPut.__struct_fields__) | (row.keys() & {"ts"})
             if unknown or "item" not in row:
                 raise InvalidEvent(
-                    f"item row {row!r:.80}: unknown or missing fields; allowed: {', '.join(ItemPut.__struct_fields__)}",
-                    field=", ".join(sorted(unknown)) or "item",
+                    f"item row {row!r:.80}: unknown or missing {', '.join(sorted(map(str, unknown))) or 'item'}; "
+                    f"allowed: {', '.join(f for f in ItemPut.__struct_fields__ if f != 'ts')}",
+                    field=", ".join(sorted(map(str, unknown))) or "item",
                     value=repr(row)[:80],
                     rule="the fields of put_item",
                 )
             row["item"], row["ts"] = id_text("item", row["item"]), self._write_time()
             row["embeddings"] = vectors_of(row.get("embeddings"))
-            row["categories"] = list(row.get("categories") or ())
+            row["categories"] = categories_of(row.get("categories") or ())
+            row["labels"] = labels_of(row.get("labels"))
             put = ItemPut(**row)
             self._check(put)
             puts.append(put)
@@ -248,6 +263,10 @@ class Engine:
             )
         if "embeddings" in changes:
             changes["embeddings"] = vectors_of(changes["embeddings"])
+        if changes.get("categories") is not None:
+            changes["categories"] = categories_of(changes["categories"])
+        if changes.get("labels") is not None:
+            changes["labels"] = labels_of(changes["labels"])
         return self._commit([ItemPatch(item=id_text("item", item), ts=self._write_time(), **changes)])
 
     def delete_item(self, item: Id) -> int:
@@ -256,7 +275,7 @@ class Engine:
 
     def put_user(self, user: Id, *, labels: Mapping[str, Any] | None = None, comment: str | None = None) -> int:
         """Say what is known of a user beside their events. The position."""
-        put = UserPut(user=id_text("user", user), ts=self._write_time(), labels=dict(labels or {}), comment=comment)
+        put = UserPut(user=id_text("user", user), ts=self._write_time(), labels=labels_of(labels), comment=comment)
         return self._commit([put])
 
     def forget(self, user: Id) -> int:
@@ -294,7 +313,10 @@ class Engine:
         with show as call:
             if kind == "items":
                 return importer.import_items(
-                    self._runtime, ItemTable(source, format=format, ts=self._write_time()), call, wall_clock
+                    self._runtime,
+                    ItemTable(source, columns=columns, format=format, ts=self._write_time()),
+                    call,
+                    wall_clock,
                 )
             latest = wall_clock() + self._max_future_ms
             table = EventTable(source, columns=columns, format=format, chunk_rows=chunk_rows, latest=latest)
@@ -335,11 +357,7 @@ class Engine:
         sources: Mapping[str, float] | None = None,
     ) -> Slate:
         """The `n` best items for an anonymous visitor who touched `items`, latest last. Never recorded."""
-        if isinstance(items, str):
-            raise InvalidQuery(
-                "items must be a sequence of ids, not one text", field="items", value=items, rule="sequence"
-            )
-        names = [query_id("items", item) for item in items]
+        names = ids_of("items", items)
         return self._slate("session", self._request(None, names, n, exclude, now, sources), after, False)
 
     def similar(
@@ -364,9 +382,9 @@ class Engine:
         request = {
             "item": query_id("item", item),
             "n": count_of(n),
-            "relation": relation,
+            "relation": name_of("relation", relation),
             "metric": metric,
-            "exclude": [query_id("exclude", i) for i in exclude],
+            "exclude": ids_of("exclude", exclude),
             "now": self._now(now),
         }
         answer = _answers.decode(self._runtime.core.similar(_encoder.encode(request)))
@@ -377,7 +395,7 @@ class Engine:
     ) -> Slate:
         """The `n` items whose recent votes most exceed what their past lets expect, overall or in a category."""
         self._reach(after)
-        request = {"category": category, "n": count_of(n), "now": self._now(now)}
+        request = {"category": name_of("category", category), "n": count_of(n), "now": self._now(now)}
         answer = _answers.decode(self._runtime.core.trending(_encoder.encode(request)))
         return self._anonymous("trending", answer, request)
 
@@ -489,6 +507,10 @@ class Engine:
         appended = wall_clock()
         groups: dict[Subject, list[Event]] = {}
         for event in events:
+            if not isinstance(event, Event):
+                rule = "events of headwater.events.types"
+                shown = repr(event)[:80]
+                raise InvalidEvent(f"events: {shown}; allowed: {rule}", field="events", value=shown, rule=rule)
             check_event(event, appended, self._max_future_ms)
             groups.setdefault(subject_of(event, self._partitions), []).append(event)
         position = self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)
@@ -507,7 +529,7 @@ class Engine:
 
     def _reach(self, after: int | None) -> None:
         self._runtime.check_open()
-        if after is None or after <= self._runtime.core.position:
+        if after is None or position_of("after", after) <= self._runtime.core.position:
             return
         if self._runtime.read_only:
             self.refresh()
@@ -534,9 +556,9 @@ class Engine:
             "user": user,
             "items": items,
             "n": count_of(n),
-            "exclude": [query_id("exclude", item) for item in exclude],
+            "exclude": ids_of("exclude", exclude),
             "now": self._now(now),
-            "sources": {name: float(weight) for name, weight in (sources or {}).items()},
+            "sources": weights_of(sources),
             "all_reasons": False,
         }
 

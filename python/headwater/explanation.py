@@ -7,6 +7,7 @@ and the state at that position is a fold away.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isclose
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from headwater.errors import InvalidQuery, SnapshotInvalid
 from headwater.events.frame import decode_frame
 from headwater.events.log import EventLog
 from headwater.events.types import SlateServed
-from headwater.slate import EventRef, Explanation, Slate
+from headwater.slate import EventRef, Explanation, SessionState, Slate
 
 Answer = Callable[[str, dict[str, Any], str, Any], Slate]
 
@@ -53,9 +54,21 @@ def _rules(slate: Slate, item: str, slot: int | None, runtime: EmbeddedRuntime) 
         if query.exclude_consumed:
             expiry = query.consumed_expiry_days
             rules.append("Consumed items come back " + ("never." if expiry is None else f"after {expiry:g} days."))
-    elif query.touched_factor < 1 and any(r.seed == item for r in slate.items[slot].reasons):
+    elif query.touched_factor < 1 and _demoted(slate, slot, runtime):
         rules.append(f"touched before: score x {query.touched_factor:g}")
     return rules
+
+
+def _demoted(slate: Slate, slot: int, runtime: EmbeddedRuntime) -> bool:
+    """Whether the score bears the factor of touched items: every part's share says so, and the user did touch it."""
+    query = runtime.config.query
+    weights = [query.sources.get(part.source, 0.0) * query.touched_factor for part in slate.items[slot].parts]
+    told = [part.share * (query.rrf_k + part.rank) for part in slate.items[slot].parts]
+    if slate.user is None or not all(isclose(a, b, rel_tol=1e-9) for a, b in zip(told, weights, strict=True)):
+        return False
+    view = runtime.core.session_view(slate.user, slate.now)
+    touched = [] if view is None else msgspec.msgpack.decode(view, type=SessionState).items
+    return any(touch.item == slate.items[slot].item for touch in touched)
 
 
 def event_at(log: EventLog, ref: EventRef) -> dict[str, Any]:

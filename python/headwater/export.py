@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from headwater.core import generation_of
-from headwater.errors import InvalidInput
+from headwater.errors import InvalidInput, StoreError
 from headwater.events.frame import decode_frame
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import Event, Feedback
@@ -21,13 +21,17 @@ _COLUMNS = ("type", "user", "item", "ts", "value", "event_id", "session", "baske
 def export_events(directory: Path, file: Path) -> dict[str, Any]:
     """Write a directory's events to `.jsonl` (all kinds) or `.parquet`/`.csv` (feedback). Counts of what was written.
 
-    Raises `InvalidInput` for another suffix, `LogCorrupt` at a frame that does not decode.
+    Imported into a new directory, in feedback or as `--kind items`, either gives the same sessions, counts and answers;
+    not the same digest, because events then stand at other positions. Raises `InvalidInput` for another suffix,
+    `StoreError` for a file that cannot be written, `LogCorrupt` at a frame that does not decode.
     """
     if file.suffix not in (".jsonl", ".parquet", ".csv"):
         raise InvalidInput(f"{file}: allowed: names ending in .jsonl, .parquet or .csv", field="file", value=str(file))
     log = SqliteLog(directory, generation_of(directory_config(directory).generation), read_only=True)
     try:
         written = _write_lines(log, file) if file.suffix == ".jsonl" else _write_table(log, file)
+    except OSError as err:
+        raise StoreError(f"{file}: cannot be written: {err.strerror or err}", path=str(file)) from err
     finally:
         log.close()
     return {"file": str(file), "events": written}

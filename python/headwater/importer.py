@@ -81,11 +81,12 @@ def import_events(
         folding: deque[Future[None]] = deque()
         for piece in table.chunks(start):
             frames, count = _frames(piece, producer, partitions, now_ms())
+            # Before the chunk is in the log: a crash in between repeats letters, it loses none.
+            letters.add(piece.refused)
             if frames:
                 runtime.append_frames(frames)
                 events += count
                 folding.append(folder.submit(runtime.fold))
-            letters.add(piece.refused)
             while len(folding) > _UNFOLDED_CHUNKS:
                 folding.popleft().result()
             progress(min((piece.number + 1) * chunk_rows, table.rows), table.rows)

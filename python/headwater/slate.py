@@ -164,12 +164,14 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
 
     def __rich__(self) -> Table:
         from rich.table import Table
+        from rich.text import Text
 
-        table = Table(title=self._title(), caption=self.fallback)
+        # Ids are text, whatever they look like: `Text` keeps them from being read as markup.
+        table = Table(title=Text(self._title()), caption=self.fallback)
         for name in ("slot", "item", "score", "source", "why"):
             table.add_column(name, justify="right" if name in ("slot", "score") else "left")
         for slot, r in enumerate(self.items):
-            table.add_row(str(slot), r.item, f"{r.score:.4f}", r.source, r.reason)
+            table.add_row(str(slot), Text(r.item), f"{r.score:.4f}", r.source, Text(r.reason))
         return table
 
     def _repr_html_(self) -> str:
@@ -228,14 +230,17 @@ class SessionView(msgspec.Struct, frozen=True):
 
     def __rich__(self) -> Table:
         from rich.table import Table
+        from rich.text import Text
 
         s = self.state
         tastes = ", ".join(f"{tag} {weight:.1f}" for tag, weight in s.affinities[:6])
         title = f"{self.user}: session {s.session}, {s.session_events} events, {s.carts} carts, {s.purchases} purchases"
-        table = Table("item", "last event", "time", "event", title=title, caption=tastes or None)
+        table = Table(
+            "item", "last event", "time", "event", title=Text(title), caption=Text(tastes) if tastes else None
+        )
         for t in s.items[:20]:
             mark = "" if t.in_session else " (earlier)"
-            table.add_row(t.item, t.event.type + mark, format_time(t.event.ts), t.event.id)
+            table.add_row(Text(t.item), Text(t.event.type + mark), format_time(t.event.ts), t.event.id)
         return table
 
 

@@ -1,10 +1,11 @@
 """Verification: is the state what the log says, and are log and snapshots what was written?
 
-1. Every frame up to the head record is the one that was acknowledged (checksum chain), and each frame's own checksum
-   holds.
+1. Every frame up to the head record is the one that was acknowledged (checksum chain), each frame's own checksum
+   holds, and the head record itself is whole.
 2. The state folded from the first frame, and the state of each stored snapshot plus the log's tail, have equal
-   digests; so
-   has the live state, when an engine is asked.
+   digests; so has the live state, when an engine is asked.
+
+A writer may go on meanwhile: what is compared ends at one position.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from headwater.actors.recovery import fold_log
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.config import Config
 from headwater.core import Core, frame_fault, generation_of, new_core, restore_core
-from headwater.errors import HeadwaterError, LogCorrupt, SnapshotInvalid, StoreError
+from headwater.errors import HeadwaterError, StoreError
 from headwater.events.log import EventLog
 from headwater.events.sqlite_log import SqliteLog
 
@@ -63,8 +64,10 @@ def verify(
 ) -> VerifyReport:
     """Compare everything that should be equal. O(log). Appends that go on meanwhile are not waited for."""
     problems: list[Problem] = []
-    stop = (live.position if live is not None else log.last()) + 1
-    live_digest = None if live is None else live.digest()
+    # Before the end is fixed: a snapshot written later may stand beyond it without anything being lost.
+    positions = [] if snapshots is None else snapshots.positions()
+    last, live_digest = (log.last(), None) if live is None else _live(live, config, threads)
+    stop = last + 1
     frames = _check_frames(log, stop, problems)
     replay = new_core(config, threads)
     digests: dict[str, str] = {} if live_digest is None else {"live": live_digest["whole"]}
@@ -75,7 +78,7 @@ def verify(
         digests["replay"] = parts["whole"]
     except HeadwaterError as err:
         problems.append(Problem("log", err.message))
-    for position in [] if snapshots is None else snapshots.positions():
+    for position in positions:
         digest = _snapshot_and_tail(log, snapshots, position, config, threads, stop, problems)
         if digest is not None:
             digests.setdefault("snapshot_tail", digest)
@@ -91,6 +94,15 @@ def verify(
     )
 
 
+def _live(live: Core, config: Config, threads: int) -> tuple[int, dict[str, str]]:
+    """Position and digests of one moment of a state that may be moving."""
+    position, digest = live.position, live.digest()
+    if live.position == position:
+        return position, digest
+    position, parts = live.snapshot()
+    return position, restore_core(config, threads, parts).digest()
+
+
 def _check_frames(log: EventLog, stop: int, problems: list[Problem]) -> int:
     """Checksums of all frames and their chain; how many frames were read."""
     count = 0
@@ -102,8 +114,9 @@ def _check_frames(log: EventLog, stop: int, problems: list[Problem]) -> int:
                 if fault is not None:
                     problems.append(Problem(f"frame {position}", f"refused by every reader: {fault}"))
         if isinstance(log, SqliteLog):
+            problems += [Problem("head", what) for what in log.head_damage()]
             log.check_chain()
-    except LogCorrupt as err:
+    except StoreError as err:
         where = f"frame {err.details['position']}" if "position" in err.details else "log"
         problems.append(Problem(where, err.message))
     return count
@@ -127,8 +140,16 @@ def _snapshot_and_tail(
         return None
     try:
         core = restore_core(config, threads, snapshots.load(position))
+    except StoreError as err:
+        if position in snapshots.positions():  # else a writer dropped it meanwhile
+            problems.append(Problem(where, err.message))
+        return None
+    if core.position != position:
+        problems.append(Problem(where, f"holds position {core.position}"))
+        return None
+    try:
         fold_log(core, log, stop=stop)
-    except (SnapshotInvalid, StoreError) as err:
-        problems.append(Problem(where, err.message))
+    except StoreError as err:
+        problems.append(Problem(f"{where} and tail", err.message))
         return None
     return core.digest()["whole"]

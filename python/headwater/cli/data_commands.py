@@ -24,6 +24,8 @@ _table_options = options(
     click.option("--format", "format", type=click.Choice(["csv", "jsonl", "parquet"]), help="Default: by the name."),
 )
 
+_kind_option = click.option("--kind", type=click.Choice(["events", "items"]), default="events", show_default=True)
+
 
 def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
     mapping = {}
@@ -38,7 +40,7 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
 @click.command("import")
 @directory
 @_table_options
-@click.option("--kind", type=click.Choice(["events", "items"]), default="events", show_default=True)
+@_kind_option
 @click.option("--chunk-rows", type=click.IntRange(1, 65_536), default=65_536, show_default=True)
 @profile_option
 @json_option
@@ -74,20 +76,34 @@ def import_(
 
 @click.command()
 @_table_options
+@_kind_option
 @json_option
-def validate(file: Path, columns: tuple[str, ...], format: str | None, as_json: bool) -> None:
+def validate(file: Path, columns: tuple[str, ...], format: str | None, kind: str, as_json: bool) -> None:
     """Read FILE as `import` would, write nothing, and say which rows would be refused and why.
 
     Example: headwater validate clicks.csv --json
     """
     from headwater.engine import wall_clock
+    from headwater.ingest.dead_letters import DeadLetter
     from headwater.ingest.event_table import EventTable
+    from headwater.ingest.item_table import ItemTable
 
-    table = EventTable(file, columns=_mapping(columns), format=format, latest=wall_clock() + 86_400_000)
-    valid, letters = 0, []
-    for piece in table.chunks():
-        valid += len(piece.frame)
-        letters += piece.refused
+    table: EventTable | ItemTable
+    letters: list[DeadLetter] = []
+    valid = 0
+    if kind == "items":
+        table = ItemTable(file, columns=_mapping(columns), format=format, ts=wall_clock())
+        letters += table.unreadable
+        for row in table.items():
+            if isinstance(row, DeadLetter):
+                letters.append(row)
+            else:
+                valid += 1
+    else:
+        table = EventTable(file, columns=_mapping(columns), format=format, latest=wall_clock() + 86_400_000)
+        for piece in table.chunks():
+            valid += len(piece.frame)
+            letters += piece.refused
     reasons: dict[str, int] = {}
     for letter in letters:
         reasons[letter.reason] = reasons.get(letter.reason, 0) + 1

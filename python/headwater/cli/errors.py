@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import click
 
@@ -13,20 +14,44 @@ from headwater.errors import HeadwaterError, InvalidInput
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
 
+class _InterruptedError(Exception):
+    """Ctrl-C inside a command; click itself would write an empty line first."""
+
+
 class ErrorReportingGroup(click.Group):
-    """Turns `HeadwaterError` into one line on standard error (or one JSON line with --json)."""
+    """Turns every expected error into one line on standard error (and one JSON line with --json)."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; exit 2 for an invalid value, 1 for a failure, 130 when interrupted."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
-        except HeadwaterError as err:
-            if "--json" in sys.argv[1:]:
-                click.echo(json.dumps({"error": {"code": err.code, "message": err.message}}))
-            click.echo(f"headwater: {' '.join(err.message.split())}", err=True)
-            sys.exit(USAGE if isinstance(err, InvalidInput) else FAILURE)
         except KeyboardInterrupt:
-            click.echo("headwater: interrupted; what was acknowledged is kept, the same command continues", err=True)
-            sys.exit(INTERRUPTED)
+            raise _InterruptedError from None
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run the command line; exit 2 for a value that must be corrected, 1 for a failure, 130 when interrupted."""
+        run: Callable[..., Any] = super().main
+        if not standalone_mode:
+            return run(*args, standalone_mode=False, **extra)
+        try:
+            sys.exit(run(*args, standalone_mode=False, **extra))
+        except HeadwaterError as err:
+            _fail(err.code, err.message, USAGE if isinstance(err, InvalidInput) else FAILURE)
+        except click.UsageError as err:
+            where = "headwater" if err.ctx is None else err.ctx.command_path
+            _fail("usage", f"{err.format_message()} See `{where} --help`", USAGE)
+        except click.ClickException as err:
+            _fail("usage", err.format_message(), err.exit_code)
+        except (_InterruptedError, click.Abort):
+            _fail("interrupted", "interrupted; what was acknowledged is kept, the same command continues", INTERRUPTED)
         except BrokenPipeError:
             sys.exit(FAILURE)
+        except OSError as err:
+            _fail("os-error", f"{err.filename or 'a file'}: {err.strerror or err}", FAILURE)
+
+
+def _fail(code: str, message: str, status: int) -> NoReturn:
+    if "--json" in sys.argv[1:]:
+        click.echo(json.dumps({"error": {"code": code, "message": message}}))
+    click.echo(f"headwater: {' '.join(message.split())}", err=True)
+    sys.exit(status)

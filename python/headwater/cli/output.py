@@ -18,7 +18,9 @@ def show(as_json: bool, plain: Any, rich: object) -> None:
         return
     from rich.console import Console
 
-    Console(width=None if Console().is_terminal else 140).print(rich)
+    # What is shown holds names from the data: none of it is markup.
+    width = None if Console().is_terminal else 140
+    Console(width=width, markup=False, emoji=False, highlight=False).print(rich)
 
 
 def facts(title: str, rows: Mapping[str, Any]) -> object:

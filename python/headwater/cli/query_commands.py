@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from headwater.cli.output import json_option, options, show
-from headwater.cli.store_commands import directory, profile_option
+from headwater.cli.store_commands import directory, existing_directory, profile_option
 from headwater.config import Metric, Profile
 from headwater.engine import Engine
 from headwater.slate import Slate
@@ -83,7 +83,7 @@ def track(
 
 
 @click.command()
-@directory
+@existing_directory
 @click.argument("user")
 @_query_options
 @click.option("--record", is_flag=True, help="Write the slate to the log, so that it can be explained later.")

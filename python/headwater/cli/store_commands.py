@@ -9,8 +9,12 @@ from pathlib import Path
 import click
 
 from headwater.cli.output import facts, json_option, show
+from headwater.config import Profile
 
 directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+existing_directory = click.argument(
+    "directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False, exists=True)
+)
 profile_option = click.option("--profile", type=click.Choice(["shop", "media"]), help="Defaults for a new directory.")
 
 
@@ -18,7 +22,7 @@ profile_option = click.option("--profile", type=click.Choice(["shop", "media"]),
 @directory
 @click.option("--profile", type=click.Choice(["shop", "media"]), default="shop", show_default=True)
 @json_option
-def init(directory: Path, profile: str, as_json: bool) -> None:
+def init(directory: Path, profile: Profile, as_json: bool) -> None:
     """Make DIR with a commented headwater.toml. Nothing that is there already is changed.
 
     Example: headwater init shop --profile shop
@@ -46,7 +50,7 @@ def status(directory: Path, as_json: bool) -> None:
 
 
 @click.command()
-@directory
+@existing_directory
 @json_option
 def snapshot(directory: Path, as_json: bool) -> None:
     """Write a snapshot, so that the next start folds only what came after it.
@@ -76,7 +80,7 @@ def verify(directory: Path, threads: int | None, as_json: bool) -> None:
 
     config = directory_config(directory)
     report = verify_directory(directory, config, threads or config.engine.threads)
-    lines = [f"[red]{p.where}[/red]: {p.what}" for p in report.problems] or ["all equal"]
+    lines = [f"{p.where}: {p.what}" for p in report.problems] or ["all equal"]
     rows = {"frames": report.frames, "position": report.position, **report.digest, "result": "\n".join(lines)}
     show(as_json, report.to_dict(), facts(f"verify {directory}", rows))
     if not report.equal:
@@ -119,7 +123,7 @@ def replay(
 
 
 @click.command()
-@directory
+@existing_directory
 @click.argument("user")
 @json_option
 def forget(directory: Path, user: str, as_json: bool) -> None:

@@ -1,77 +1,117 @@
-"""The commented `headwater.toml` that `headwater init` writes: every line that changes nothing is a comment."""
+"""The commented `headwater.toml` that `headwater init` writes.
+
+It is made from the defaults themselves: every key with its default, commented out, so that a line without effect is
+a comment. Prose lines begin with `##`: taking one `# ` away from all other comments gives the defaults.
+"""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from headwater.config import NEVER, Profile, default_config
 from headwater.errors import StoreError
 
-_TEMPLATE = """\
-# Headwater. Everything here is optional: a line without effect is commented out and shows the default.
+_NOTES: dict[str, str] = {
+    "generation.session_gap_minutes": "a longer pause begins a new session",
+    "generation.rapid_repeat_seconds": "the same user, item and type within this time counts once",
+    "generation.recent_items": "distinct items remembered exactly per user",
+    "generation.consumed_items": "consumed items remembered exactly per user",
+    "generation.seen_generation_days": "what is older than two of these is no longer known as seen",
+    "generation.dedup_horizon": "events with an event_id per partition within which a repeat is recognised",
+    "generation.max_future_hours": "how far event times may lie ahead of the clock",
+    "generation.partitions": "user partitions: the unit of ownership",
+    "generation.shards": "item shards",
+    "generation.tag_labels": "labels that count as tags, beside the categories",
+    "generation.votes": "types that count for popularity and trending",
+    "generation.consumption": "bought, watched, read",
+    "generation.negative": "rejects the item",
+    "generation.impression": "mere exposure: logged, never counted",
+    "generation.auto_insert_items": "items that only events name may be shown",
+    "generation.affinity_weights": "how much an event says about tastes",
+    "query.sources": "weight of each source in the fusion; 0 switches it off. Replaced as a whole",
+    "query.pool": "candidates taken of each source",
+    "query.seeds": "latest items that candidates are looked up from",
+    "query.metric": "cosine, jaccard, conditional, lift, pmi, phi, llr, count",
+    "query.shrinkage": "a pair seen c times keeps c / (c + shrinkage) of its score",
+    "query.consumed_expiry_days": 'consumed items come back after this long; "never" is allowed',
+    "query.touched_factor": "scores of items touched before are multiplied by this",
+    "engine.clock": '"wall", or "log": the last event\'s time, for replays',
+    "engine.record_slates": "write what was served to the log",
+    "engine.snapshot_every_events": "0: only when asked",
+}
 
-[generation]
-# What the log is folded into. Changing it under a running log is refused; build the next generation with
-#   headwater replay DIR --to NEW_DIR --config NEW.toml
-profile = "{profile}"              # "shop" (browse and buy) or "media" (play, read, rate)
-# session_gap_minutes = 30        # a longer pause begins a new session
-# rapid_repeat_seconds = 5        # the same user, item and type within this time counts once
-# recent_items = 50               # distinct items remembered exactly per user
-# dedup_horizon = 10000000        # events with an event_id per partition within which a repeat is recognised
-# partitions = 16                 # user partitions: the unit of ownership
-# shards = 8                      # item shards
-# tag_labels = ["brand", "genres", "tags", "artist", "author"]   # labels that count as tags, beside the categories
+_HEAD = """\
+## Headwater. Everything here is optional: a line without effect is commented out and shows the default.
+"""
 
-# Event types are free; these lists say what they count for. "rating>=4" is a rating of at least 4.
-# votes = ["view", "click", "cart", "purchase"]         # popularity and trending
-# consumption = ["purchase"]                             # bought, watched, read
-# negative = ["dislike", "hide"]                         # rejects the item
-# [generation.affinity_weights]                          # how much an event says about tastes
-# view = 1.0
-# purchase = 5.0
+_TABLES: dict[str, str] = {
+    "generation": """\
+## What the log is folded into. Changing it under a running log is refused; build the next generation with
+##   headwater replay DIR --to NEW_DIR --config NEW.toml
+## Event types are free; the lists of types say what they count for. "rating>=4" is a rating of at least 4.
+""",
+    "query": "## How questions are answered. May change at any time; each change is an event in the log.\n",
+    "engine": "## This process only; never visible in state or digests.\n",
+}
 
-# Relations replace the profile's as a whole:
-# [[generation.relations]]
-# name = "also_bought"
-# from_types = ["purchase"]
-# to_types = ["purchase"]
-# unit = "user"                   # "session", "user" or "basket": what counts as together
-# window = 12                     # latest distinct items that a new one is paired with
-# within_days = 30.0              # a longer pause closes a user unit
-# half_life_days = 180.0
-# capacity = 256                  # neighbours kept of one item
-
-[query]
-# How questions are answered. May change at any time; each change is an event in the log.
-# seeds = 10                      # latest items that candidates are looked up from
-# metric = "cosine"               # cosine, jaccard, conditional, lift, pmi, phi, llr, count
-# shrinkage = 5.0                 # a pair seen c times keeps c / (c + shrinkage) of its score
-# exclude_consumed = true
-# consumed_expiry_days = 30.0     # consumed items come back after this long
-# touched_factor = 0.5            # scores of items touched before are multiplied by this
-# [query.sources]                 # weight of each source in the fusion; 0 switches it off. Replaces the map as a whole.
-# also_viewed = 1.0
-# session-knn = 1.0
-# trending = 0.2
-
-[engine]
-# This process only; never visible in state or digests.
-# threads = 2
-# clock = "wall"                  # what `now` defaults to: "wall", or "log" (the last event's time, for replays)
-# snapshot_every_events = 5000000
-# snapshots_kept = 2
-# record_slates = true            # write what was served to the log
+_RELATIONS = """\
+## Relations: which events pair up. `unit` is "session", "user" or "basket": what counts as together. One relation
+## that is not a comment replaces all of these.
 """
 
 
-def write_template(directory: Path, profile: str) -> tuple[Path, bool]:
+def template(profile: Profile) -> str:
+    """The text of the file for a profile."""
+    defaults: dict[str, Any] = msgspec.to_builtins(default_config(profile))
+    return "\n".join([_HEAD, *("\n".join(_table(name, defaults[name])) + "\n" for name in _TABLES)])
+
+
+def _table(name: str, values: dict[str, Any]) -> Iterator[str]:
+    yield f"[{name}]"
+    yield _TABLES[name].rstrip("\n")
+    below: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) or key == "relations":
+            below[key] = value
+        elif key == "profile":
+            yield f'{key} = "{value}"  # "shop" (browse and buy) or "media" (play, read, rate)'
+        else:
+            yield f"# {_line(f'{name}.{key}', value)}"
+    for key, value in below.items():
+        yield ""
+        if key == "relations":
+            yield _RELATIONS.rstrip("\n")
+            for relation in value:
+                yield f"# [[{name}.relations]]"
+                yield from (f"# {_line('', entry, field)}" for field, entry in relation.items())
+            continue
+        note = _NOTES.get(f"{name}.{key}")
+        yield f"# [{name}.{key}]" + (f"  # {note}" if note else "")
+        yield from (f"# {_line(f'{name}.{key}.{field}', entry)}" for field, entry in value.items())
+
+
+def _line(path: str, value: Any, key: str | None = None) -> str:
+    key = path.rpartition(".")[2] if key is None else key
+    key = key if key.replace("_", "").replace("-", "").isalnum() else json.dumps(key)
+    text = json.dumps(NEVER if value is None else value)
+    note = _NOTES.get(path)
+    return f"{key} = {text}" + (f"  # {note}" if note else "")
+
+
+def write_template(directory: Path, profile: Profile) -> tuple[Path, bool]:
     """Write DIR/headwater.toml unless there is one: its path, and whether it was written. Raises `StoreError`."""
     path = directory / "headwater.toml"
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            return path, False
         with open(path, "x", encoding="utf-8") as file:
-            file.write(_TEMPLATE.format(profile=profile))
-    except FileExistsError:
-        return path, False
+            file.write(template(profile))
     except OSError as err:
         raise StoreError(f"{directory}: cannot be used: {err.strerror or err}", path=str(directory)) from err
     return path, True

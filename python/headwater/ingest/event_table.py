@@ -1,8 +1,8 @@
 """Tables of feedback: validated in polars, cut into chunks, split by user partition.
 
-Times: integers are milliseconds, or seconds if no value of the column reaches 10^11 (1973 in milliseconds, the year
-5138 in seconds); texts are numbers or ISO 8601, UTC unless they say otherwise; polars dates and datetimes are taken
-as they are.
+Times: integers are milliseconds, or seconds if the column's median is below 10^11 (1973 in milliseconds, the year 5138
+in seconds; a median, so that no single absurd value changes what the others mean); texts are numbers or ISO 8601, UTC
+unless they say otherwise; polars dates and datetimes are taken as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from headwater.events.bulk import FeedbackColumns
 from headwater.events.subjects import partition_of
 from headwater.ingest.columns import FIELDS, OPTIONAL, resolve
 from headwater.ingest.dead_letters import DeadLetter, shorten
-from headwater.ingest.source import ROW, TableSource, read_table
+from headwater.ingest.source import ROW, TableSource, of_kind, read_table
 
 CHUNK_ROWS = 65_536
 SECONDS_BELOW = 100_000_000_000
@@ -71,7 +71,8 @@ class EventTable:
                 f"chunk_rows = {chunk_rows}; allowed: 1 to {CHUNK_ROWS}", field="chunk_rows", value=chunk_rows
             )
         table = read_table(source, format)
-        names = [name for name in table.frame.columns if name != ROW]
+        frame = of_kind(table.frame, "Feedback")
+        names = [name for name in frame.columns if name != ROW]
         self._columns, self._constants = resolve(names, columns)
         self._latest = latest
         self._chunk_rows = chunk_rows
@@ -81,7 +82,7 @@ class EventTable:
             (table.content_hash, sorted(self._columns.items()), sorted(self._constants.items()), chunk_rows)
         )
         self.fingerprint = xxhash.xxh3_128_hexdigest(identity.encode())
-        self._raw = table.frame.select(ROW, *dict.fromkeys(self._columns.values()))
+        self._raw = frame.select(ROW, *dict.fromkeys(self._columns.values()))
         self._typed = self._raw.select(
             ROW,
             *(
@@ -104,8 +105,8 @@ class EventTable:
             return (
                 column.cast(pl.Float64, strict=False) if dtype != pl.Boolean else column.cast(pl.Int8).cast(pl.Float64)
             )
-        if dtype == pl.String:
-            return column
+        if dtype in (pl.String, pl.Null):
+            return column.cast(pl.String)
         if dtype.is_integer() or dtype in (pl.Categorical, pl.Enum):
             return column.cast(pl.String)
         if dtype.is_float():
@@ -185,6 +186,6 @@ def _time_column(column: pl.Expr, dtype: pl.DataType, values: pl.Series) -> pl.E
 
 def _scaled(column: pl.Expr, values: pl.Series) -> pl.Expr:
     finite = values.filter(values.is_finite()) if values.dtype.is_float() else values
-    largest = finite.max()
-    factor = 1000 if isinstance(largest, int | float) and 0 <= largest < SECONDS_BELOW else 1
+    typical = finite.quantile(0.5, "lower")
+    factor = 1000 if typical is not None and 0 <= typical < SECONDS_BELOW else 1
     return (column * factor).cast(pl.Int64, strict=False)

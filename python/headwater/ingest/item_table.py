@@ -2,22 +2,22 @@
 
 Columns by their usual names, gorse's among them: item (`item_id`, `ItemId`, `sku`), categories (a list, or text with
 `|`, `;` or `,` between), is_hidden, timestamp, group_id, comment; `labels` may hold a JSON object, and every other
-column is a label.
+column is a label. Of the lines of an export only the `ItemPut` ones are items.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import polars as pl
 
 from headwater.errors import InvalidEvent, InvalidInput
-from headwater.events.types import ItemPut
+from headwater.events.types import Feedback, ItemPut
 from headwater.events.validate import check_event
 from headwater.ingest.dead_letters import DeadLetter, shorten
-from headwater.ingest.source import ROW, TableSource, read_table
+from headwater.ingest.source import KIND, ROW, TableSource, is_export, of_kind, read_table
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "item": ("item", "item_id", "ItemId", "itemid", "sku", "product_id", "movie_id"),
@@ -28,29 +28,40 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "comment": ("comment", "Comment"),
     "labels": ("labels", "Labels"),
 }
-_TRUE = ("true", "1", "yes")
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
 
 
 class ItemTable:
     """A source of items, read and ready to be walked."""
 
-    def __init__(self, source: TableSource, *, format: str | None = None, ts: int) -> None:
-        """`ts`: the time of the puts. Raises `InvalidInput` for an unusable table or one without an item column."""
+    def __init__(
+        self,
+        source: TableSource,
+        *,
+        columns: Mapping[str, str] | None = None,
+        format: str | None = None,
+        ts: int,
+    ) -> None:
+        """`columns`: field -> column where it has another name. `ts`: the time of the puts. Raises `InvalidInput` for
+        an unusable table, an unknown field, or a table without an item column."""
         table = read_table(source, format)
-        self._frame, self.unreadable, self._ts = table.frame, table.refused, ts
-        self.name, self.rows = table.name, len(table.frame) + len(table.refused)
-        columns = self._frame.columns
-        self._by_field = {f: next((n for n in names if n in columns), None) for f, names in _NAMES.items()}
+        self._frame, self.unreadable, self._ts = of_kind(table.frame, "ItemPut"), table.refused, ts
+        # What the lines of an export carry beside the item's own fields are no labels.
+        self._not_labels = set(Feedback.__struct_fields__) | {"id", KIND} if is_export(table.frame) else set()
+        self.name, self.rows = table.name, len(self._frame) + len(table.refused)
+        names = [column for column in self._frame.columns if column != ROW]
+        self._by_field = _resolve(names, columns or {})
         if self._by_field["item"] is None:
             raise InvalidInput(
-                f"{table.name}: no column for item; the table has {', '.join(c for c in columns if c != ROW)}",
+                f"{table.name}: no column for item; the table has {', '.join(names) or 'no columns'}. Name it with "
+                'columns={"item": "my_item_column"}',
                 field="columns",
-                value=columns,
+                value=names,
             )
 
     def items(self) -> Iterator[ItemPut | DeadLetter]:
         """Every readable row in order, as an item or as the reason why it is none."""
-        known = {name for name in self._by_field.values() if name is not None} | {ROW}
+        known = {name for name in self._by_field.values() if name is not None} | {ROW} | self._not_labels
         for row in self._frame.iter_rows(named=True):
             try:
                 put = self._put(row, known)
@@ -73,11 +84,39 @@ class ItemTable:
             ts=self._ts,
             categories=_categories(field("categories")),
             labels=labels,
-            is_hidden=hidden.strip().lower() in _TRUE if isinstance(hidden, str) else bool(hidden),
+            is_hidden=_flag(hidden),
             timestamp=_timestamp(field("timestamp")),
             group_id=None if field("group_id") is None else str(field("group_id")),
             comment=field("comment"),
         )
+
+
+def _resolve(names: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str | None]:
+    for field, column in mapping.items():
+        if field not in _NAMES:
+            raise InvalidInput(
+                f"columns: {field!r} is not a field of an item; allowed: {', '.join(_NAMES)}",
+                field="columns",
+                value=field,
+            )
+        if column not in names:
+            raise InvalidInput(
+                f"columns: {field} should be column {column!r}, but the table has {', '.join(names)}",
+                field="columns",
+                value=column,
+            )
+    free = [name for name in names if name not in mapping.values()]
+    return {
+        field: mapping.get(field) or next((name for name in usual if name in free), None)
+        for field, usual in _NAMES.items()
+    }
+
+
+def _flag(value: Any) -> bool:
+    text = str(value).strip().lower() if value is not None else ""
+    if text not in _TRUE + _FALSE:
+        raise InvalidEvent(f"is_hidden: {text}", field="is_hidden", value=shorten(value))
+    return text in _TRUE
 
 
 def _categories(value: Any) -> list[str]:
@@ -101,9 +140,11 @@ def _labels(value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return {key: _label(entry) for key, entry in value.items() if entry is not None}
     try:
-        decoded = msgspec.json.decode(str(value), type=dict[str, Any])
+        decoded = msgspec.json.decode(str(value), type=dict[str, Any] | list[str])
     except msgspec.DecodeError as err:
         raise InvalidEvent(f"labels: {err}", field="labels", value=shorten(value)) from err
+    if isinstance(decoded, list):  # gorse's older form: names without keys
+        return {"tags": decoded} if decoded else {}
     return {key: _label(entry) for key, entry in decoded.items() if entry is not None}
 
 

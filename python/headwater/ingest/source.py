@@ -22,6 +22,9 @@ from headwater.errors import InvalidInput
 from headwater.ingest.dead_letters import DeadLetter, shorten
 
 ROW = "__row"
+KIND = "kind"
+"""The column by which the lines of an export say which event they are."""
+
 FORMATS = ("csv", "jsonl", "parquet")
 _SUFFIXES = {
     ".csv": "csv",
@@ -76,6 +79,18 @@ def read_table(source: TableSource, format: str | None = None) -> Table:
     return Table(frame, refused, xxhash.xxh3_128_hexdigest(content), str(path))
 
 
+def is_export(frame: pl.DataFrame) -> bool:
+    """Whether these are the lines of `headwater export DIR FILE.jsonl`: events of all kinds."""
+    if "id" not in frame.columns or frame.schema.get(KIND) != pl.String:
+        return False
+    return frame[KIND].is_in(["Feedback", "ItemPut", "ConfigActivated"]).any()
+
+
+def of_kind(frame: pl.DataFrame, kind: str) -> pl.DataFrame:
+    """The rows of one kind of event of an export; of any other table all rows."""
+    return frame.filter(pl.col(KIND) == kind) if is_export(frame) else frame
+
+
 def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_row_index(ROW, offset=1)
 
@@ -97,7 +112,10 @@ def _read_csv(content: bytes, name: str) -> tuple[pl.DataFrame, list[DeadLetter]
     if not header_line.strip() or "\0" in header_line:
         raise InvalidInput(f"{name}: no header line", field="source", value=name)
     delimiter = max(",\t;|", key=header_line.count)
-    header = next(csv.reader([header_line], delimiter=delimiter))
+    try:
+        header = next(csv.reader([header_line], delimiter=delimiter, strict=True))
+    except csv.Error as err:
+        raise InvalidInput(f"{name}: the header line: {err}", field="source", value=name) from err
     if len(set(header)) != len(header):
         raise InvalidInput(f"{name}: the header names a column twice: {header_line}", field="source", value=name)
     # Quoted fields may hold delimiters and line breaks: only a real CSV reader knows where such a row ends.

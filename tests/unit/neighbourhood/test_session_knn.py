@@ -1,0 +1,133 @@
+"""Session kNN against the slow reference, with small bounds so that every one of them is met."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headwater import Engine, Feedback, Slate, default_config
+from headwater.config import Config, SessionKnn
+from reference.cooccurrence import DAY
+from reference.session_knn import SessionIndex
+from reference.sessions import latest_by_item
+
+START = 19_000 * DAY
+GAP = 30 * 60_000
+ITEMS = [f"i{n}" for n in range(7)]
+USERS = ["ann", "bob", "cem", "dan"]
+
+
+def small_config() -> Config:
+    shop = default_config("shop")
+    generation = msgspec.structs.replace(
+        shop.generation,
+        rapid_repeat_seconds=0.0,
+        session_knn=SessionKnn(postings=4, max_sessions=6, max_session_items=4),
+    )
+    query = msgspec.structs.replace(
+        shop.query,
+        sources={"session-knn": 1.0},
+        knn_neighbours=3,
+        knn_last_items=3,
+        exclude_consumed=False,
+        touched_factor=1.0,
+    )
+    return Config(generation=generation, query=query)
+
+
+def feedback() -> st.SearchStrategy[Feedback]:
+    return st.builds(
+        Feedback,
+        type=st.sampled_from(["view", "view", "view", "purchase", "dislike"]),
+        user=st.sampled_from(USERS),
+        item=st.sampled_from(ITEMS),
+        ts=st.integers(0, 30).map(lambda n: START + n * GAP // 2),
+        session=st.sampled_from([None, None, "s1", "s2"]),
+    )
+
+
+def visit() -> st.SearchStrategy[list[Feedback]]:
+    """A session of a few items: enough of them overflow postings and the ring of sessions."""
+    return st.builds(
+        lambda user, items, key: [
+            Feedback(type="view", user=user, item=item, ts=START, session=f"visit{key}") for item in items
+        ],
+        st.sampled_from(USERS),
+        st.lists(st.sampled_from(ITEMS[:5]), min_size=2, max_size=5),
+        st.integers(0, 10**6),
+    )
+
+
+def log() -> st.SearchStrategy[list[Feedback]]:
+    """Visits with single events in between."""
+    pieces = st.one_of(visit(), visit(), feedback().map(lambda event: [event]))
+    return st.lists(pieces, min_size=1, max_size=30).map(lambda lists: [event for piece in lists for event in piece])
+
+
+def raw_scores(slate: Slate) -> dict[str, float]:
+    return {r.item: r.parts[0].raw for r in slate}
+
+
+@given(log(), st.lists(st.sampled_from(ITEMS), min_size=1, max_size=5))
+def test_an_anonymous_session_gets_the_references_neighbours(events: list[Feedback], items: list[str]) -> None:
+    config = small_config()
+    index = SessionIndex(config.generation, config.query)
+    with Engine.open(":memory:", config=config, threads=1) as engine:
+        for event in events:
+            engine.track_many([event])
+            index.fold(event)
+        seeds = [item for item in dict.fromkeys(reversed(items)) if item in engine]
+        slate = engine.session(items, 100, now=START)
+    expected = {item: s for item, s in index.scores(seeds).items() if item not in items}
+    assert raw_scores(slate) == pytest.approx(expected, rel=1e-9)
+
+
+@given(log())
+def test_a_user_gets_them_too_but_never_of_their_own_session(events: list[Feedback]) -> None:
+    config = small_config()
+    index = SessionIndex(config.generation, config.query)
+    with Engine.open(":memory:", config=config, threads=1) as engine:
+        for event in events:
+            engine.track_many([event])
+            index.fold(event)
+        for user in {event.user for event in events}:
+            touched = latest_by_item([e for e in events if e.user == user])
+            rejected = {item for item, kind, _ in touched if kind == "dislike"}
+            seeds = [item for item, kind, _ in touched if kind != "dislike"]
+            slate = engine.recommend(user, 100, now=START, record=False)
+            expected = {i: s for i, s in index.scores(seeds[:10], user).items() if i not in rejected}
+            assert raw_scores(slate) == pytest.approx(expected, rel=1e-9), user
+
+
+@given(log(), st.sampled_from(USERS), st.integers(0, 50))
+def test_forgotten_users_sessions_say_nothing(events: list[Feedback], gone: str, at: int) -> None:
+    config = small_config()
+    index = SessionIndex(config.generation, config.query)
+    with Engine.open(":memory:", config=config, threads=1) as engine:
+        for number, event in enumerate(events):
+            if number == at:
+                engine.forget(gone)
+                index.forget(gone)
+            engine.track_many([event])
+            index.fold(event)
+        for item in ITEMS:
+            if item in engine:
+                slate = engine.session([item], 100, now=START)
+                assert raw_scores(slate) == pytest.approx(index.scores([item]), rel=1e-9)
+
+
+def test_a_session_counts_from_its_second_distinct_item_on() -> None:
+    with Engine.open(":memory:", config=small_config(), threads=1) as engine:
+        engine.track("view", user="ann", item="i0", ts=START)
+        engine.track("view", user="ann", item="i0", ts=START + 60_000)
+        assert engine.status()["sessions"] == 0
+        assert not engine.session(["i0"], now=START).items
+        engine.track("view", user="ann", item="i1", ts=START + 120_000)
+        assert engine.status()["sessions"] == 1
+        assert engine.session(["i0"], now=START).item_ids == ["i1"], "without waiting for the session's end"
+        assert not engine.recommend("ann", now=START, record=False).items
+        engine.track("view", user="bob", item="i0", ts=START)
+        slate = engine.recommend("bob", now=START, record=False)
+        assert slate.item_ids == ["i1"]
+        assert slate[0].reasons[0].seed == "i0"
+        assert slate[0].reasons[0].count == 1
