@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::fold::report::outcome;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Numbers below the high-water mark that are told apart.
@@ -24,6 +25,17 @@ pub enum FrameVerdict {
     Repeat,
     /// Too far below the high-water mark to tell.
     BeyondWindow,
+}
+
+impl FrameVerdict {
+    /// The outcome of a frame that must not be applied; `None` for one that must.
+    pub fn set_aside(self) -> Option<&'static str> {
+        match self {
+            Self::Fresh => None,
+            Self::Repeat => Some(outcome::REPEAT_FRAME),
+            Self::BeyondWindow => Some(outcome::BEYOND_WINDOW),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +80,6 @@ pub struct FrameLedger {
     uses: u64,
 }
 
-const KIND: u8 = 1;
-
 impl FrameLedger {
     /// Judges a frame and, if it is fresh, notes it. O(log producers).
     pub fn admit(&mut self, producer: u64, epoch: u64, sequence: u64) -> FrameVerdict {
@@ -98,13 +108,13 @@ impl FrameLedger {
         self.producers.get(&(producer, epoch)).map(|r| r.high)
     }
 
-    /// Writes all producers, least recently used first.
-    pub fn write(&self, w: &mut PartWriter<'_>) {
+    /// Writes all producers, least recently used first, as entities of kind `kind`.
+    pub fn write(&self, kind: u8, w: &mut PartWriter<'_>) {
         for key in self.by_use.values() {
             let Some(received) = self.producers.get(key) else {
                 continue;
             };
-            w.entity(KIND, |w| {
+            w.entity(kind, |w| {
                 w.uint(key.0);
                 w.uint(key.1);
                 w.uint(received.high);
@@ -114,11 +124,8 @@ impl FrameLedger {
         }
     }
 
-    /// Reads one entity of kind `kind`; `false` if the kind is not ours.
-    pub fn read(&mut self, kind: u8, r: &mut PartReader<'_>) -> ReadResult<bool> {
-        if kind != KIND {
-            return Ok(false);
-        }
+    /// Reads one entity of the kind that [`FrameLedger::write`] was given.
+    pub fn read(&mut self, r: &mut PartReader<'_>) -> ReadResult<()> {
         let key = (r.uint()?, r.uint()?);
         let mut received = Received {
             high: r.uint()?,
@@ -136,7 +143,7 @@ impl FrameLedger {
         if self.producers.insert(key, received).is_some() || again {
             return Err(r.broken("a producer twice"));
         }
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -48,6 +48,26 @@ impl Layout {
     }
 }
 
+/// Words of the tags of rows that are approached: those of a row of 48 slots, inside the smallest block.
+const NEAR_TAGS: usize = 12;
+
+/// Where a draw's row and pair were when its block was approached.
+#[derive(Clone, Copy, Debug)]
+struct Guess {
+    at: u32,
+    pair: u32,
+}
+
+impl Guess {
+    /// The row is not there, or too wide to be approached.
+    const NOTHING: Self = Self {
+        at: NO_ROW,
+        pair: 0,
+    };
+    /// The row has no slot with the target's tag.
+    const ABSENT: u32 = u32::MAX;
+}
+
 #[inline]
 fn tag(item: u32) -> u8 {
     (item.wrapping_mul(0x9e37_79b1) >> 24) as u8
@@ -133,6 +153,8 @@ pub struct RowStore {
     doorkeeper: Vec<u32>,
     rows: usize,
     pairs: usize,
+    /// Whether a pair was put anywhere since the block at hand was approached.
+    changed: bool,
 }
 
 const KIND_ROW: u8 = 3;
@@ -157,6 +179,7 @@ impl RowStore {
             doorkeeper: vec![0; 1 << DOORKEEPER_BITS],
             rows: 0,
             pairs: 0,
+            changed: false,
         }
     }
 
@@ -185,10 +208,10 @@ impl RowStore {
 
     /// Counts draws in order, each as [`RowStore::add`] does.
     ///
-    /// Rows lie far apart in memory, so a block of draws is walked three times: where are the rows, which slot of each
+    /// Rows lie far apart in memory, so a block of draws is walked three times: where are the rows, which pair of each
     /// does the tag lead to, count. Each walk asks for the lines that the next one needs.
     pub fn add_all(&mut self, draws: &[Draw], names: &Names) {
-        let mut slots = [0; BLOCK];
+        let mut guesses = [Guess::NOTHING; BLOCK];
         for start in (0..draws.len()).step_by(BLOCK) {
             let block = &draws[start..draws.len().min(start + BLOCK)];
             for draw in &draws[start + block.len()..draws.len().min(start + 2 * BLOCK)] {
@@ -198,48 +221,65 @@ impl RowStore {
                 // Without a row this asks for a place outside the arena, which is no harm.
                 prefetch(&self.arena, self.directory[draw.seed.0 as usize] as usize);
             }
-            for (draw, slot) in block.iter().zip(&mut slots) {
-                *slot = self.approach(draw, names);
+            for (draw, guess) in block.iter().zip(&mut guesses) {
+                *guess = self.approach(draw, names);
             }
-            for (draw, slot) in block.iter().zip(&slots) {
-                self.add_near(draw, *slot, names);
+            self.changed = false;
+            for (draw, guess) in block.iter().zip(&guesses) {
+                self.add_near(draw, *guess, names);
             }
         }
     }
 
-    /// Asks for the pair that the draw's tag leads to, or for its place at the door; a guess of the slot.
+    /// Asks for the pair that the draw's tag leads to, or for its place at the door.
     #[inline]
-    fn approach(&self, draw: &Draw, names: &Names) -> u32 {
+    fn approach(&self, draw: &Draw, names: &Names) -> Guess {
         let at = self.directory[draw.seed.0 as usize];
         if at == NO_ROW {
-            return 0;
+            return Guess::NOTHING;
         }
-        let at = at as usize;
-        let (len, layout) = self.head(at);
-        let tags = &self.arena[at + TAGS..at + layout.pairs.min(TAGS + LINE)];
-        let slot = matching(tags, tag(draw.target.0)).trailing_zeros() as usize;
-        if slot < len {
-            prefetch(&self.arena, at + layout.pairs + 2 * slot);
-            return slot as u32;
+        let word = self.arena[at as usize + 1];
+        let (len, layout) = (
+            (word & 0xffff) as usize,
+            self.classes[(word >> 16) as usize],
+        );
+        let Some(tags) = self.arena[at as usize + TAGS..].first_chunk::<NEAR_TAGS>() else {
+            return Guess::NOTHING;
+        };
+        if len > 4 * NEAR_TAGS {
+            return Guess::NOTHING;
+        }
+        let slot = (matching(tags, tag(draw.target.0)) & ((1 << len) - 1)).trailing_zeros();
+        if slot < 64 {
+            let pair = at + layout.pairs as u32 + 2 * slot;
+            prefetch(&self.arena, pair as usize);
+            return Guess { at, pair };
         }
         if len == layout.cap {
             prefetch(&self.doorkeeper, door(draw, names).0);
         }
-        0
+        Guess {
+            at,
+            pair: Guess::ABSENT,
+        }
     }
 
-    /// [`RowStore::add`] with a guess of the slot, which another draw of the block may have made wrong.
+    /// [`RowStore::add`] with a guess that other draws of the block may have made wrong.
     #[inline]
-    fn add_near(&mut self, draw: &Draw, slot: u32, names: &Names) {
-        let at = self.directory[draw.seed.0 as usize];
-        if at == NO_ROW {
+    fn add_near(&mut self, draw: &Draw, guess: Guess, names: &Names) {
+        let at = guess.at as usize;
+        let same = guess.at != NO_ROW && self.directory[draw.seed.0 as usize] == guess.at;
+        if !same || self.arena[at] != draw.epoch {
             return self.add(draw, names);
         }
-        let at = at as usize;
-        let (len, layout) = self.head(at);
-        let pair = at + layout.pairs + 2 * slot as usize;
-        if slot as usize >= len || draw.epoch > self.arena[at] || self.arena[pair] != draw.target.0
-        {
+        if guess.pair == Guess::ABSENT {
+            if self.changed {
+                return self.add(draw, names);
+            }
+            return self.admit(at, draw, names);
+        }
+        let pair = guess.pair as usize;
+        if self.arena[pair] != draw.target.0 {
             return self.add(draw, names);
         }
         self.arena[pair + 1] = self.arena[pair + 1].saturating_add(u32::from(draw.weight));
@@ -282,13 +322,23 @@ impl RowStore {
             self.rescale(at, draw.epoch);
         }
         let (len, layout) = self.head(at);
+        match self.find(at, len, layout, draw.target.0) {
+            Some(slot) => {
+                let count = &mut self.arena[at + layout.pairs + 2 * slot + 1];
+                *count = count.saturating_add(u32::from(draw.weight));
+            }
+            None => self.admit(at, draw, names),
+        }
+    }
+
+    /// Takes in a draw whose target is not in the row. One too old to count leaves no trace, so that it cannot evict.
+    fn admit(&mut self, at: usize, draw: &Draw, names: &Names) {
+        let (len, layout) = self.head(at);
         let weight = u32::from(draw.weight);
-        if let Some(slot) = self.find(at, len, layout, draw.target.0) {
-            let count = &mut self.arena[at + layout.pairs + 2 * slot + 1];
-            *count = count.saturating_add(weight);
-        } else if weight == 0 {
-            // A draw too old to count leaves no trace, so that it cannot evict either.
-        } else if len < layout.cap {
+        if weight == 0 {
+            return;
+        }
+        if len < layout.cap {
             self.put(at, layout, len, draw.target, weight, 0);
             self.arena[at + 1] += 1;
             self.pairs += 1;
@@ -326,6 +376,7 @@ impl RowStore {
         count: u32,
         error: u32,
     ) {
+        self.changed = true;
         let shift = slot % 4 * 8;
         let tags = &mut self.arena[at + TAGS + slot / 4];
         *tags = *tags & !(0xff << shift) | u32::from(tag(item.0)) << shift;
@@ -350,8 +401,12 @@ impl RowStore {
         if let Some(at) = self.free[class].pop() {
             return at as usize;
         }
-        let at = self.arena.len();
-        self.arena.resize(at + self.classes[class].words, 0);
+        let (at, words) = (self.arena.len(), self.classes[class].words);
+        if self.arena.capacity() < at + words {
+            // An eighth more instead of twice as much: rows are most of the memory.
+            self.arena.reserve_exact(words.max(at / 8));
+        }
+        self.arena.resize(at + words, 0);
         at
     }
 

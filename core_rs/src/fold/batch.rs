@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::frame::event::{Decoded, Event, decode_events};
 use crate::frame::header::{Frame, FrameError, parse_frame};
-use crate::ids::{ItemIx, Millis, Position, stable_hash};
+use crate::ids::{ItemIx, Millis, Position, owner, stable_hash};
 use crate::names::Names;
 
 /// One frame of a batch: decoded once, for every part.
@@ -41,33 +41,43 @@ pub fn decode_frames<'a>(
 /// What log order alone decides of an event: its item's number and the log's running time.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbered {
-    /// Number of the item; meaningless for events that are not feedback.
+    /// Stable hash of the user of feedback, if the partition owns them.
+    pub user: Option<u64>,
+    /// Number of the item; meaningless for events that are not feedback of an own user.
     pub item: ItemIx,
     /// Largest event time up to and including this event.
     pub clock: Millis,
 }
 
-/// Numbers the items of one frame's feedback and carries the running time on. A repeat cannot raise the running time: it
-/// was counted when it first came.
+/// Numbers the items of one partition's admitted frame and carries the running time on. Feedback of users that the
+/// partition does not own is refused later, so it must do neither. A repeat cannot raise the running time: it was counted
+/// when it first came.
 pub fn number(
     events: &[Decoded<'_>],
+    partition: usize,
     names: &mut Names,
     clock: &mut Millis,
     out: &mut Vec<Numbered>,
 ) {
     out.clear();
     out.extend(events.iter().map(|event| {
-        let Ok(Event::Feedback(feedback)) = event else {
-            return Numbered {
-                item: ItemIx(u32::MAX),
-                clock: *clock,
-            };
-        };
-        *clock = (*clock).max(feedback.ts);
-        let hash = stable_hash(feedback.item.as_bytes());
-        Numbered {
-            item: ItemIx(names.items.intern(hash, feedback.item)),
+        let mut numbered = Numbered {
+            user: None,
+            item: ItemIx(u32::MAX),
             clock: *clock,
+        };
+        if let Ok(Event::Feedback(feedback)) = event {
+            let user = stable_hash(feedback.user.as_bytes());
+            if owner(user, names.partitions) == partition {
+                *clock = (*clock).max(feedback.ts);
+                let hash = stable_hash(feedback.item.as_bytes());
+                numbered = Numbered {
+                    user: Some(user),
+                    item: ItemIx(names.items.intern(hash, feedback.item)),
+                    clock: *clock,
+                };
+            }
         }
+        numbered
     }));
 }

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::admission::frames::{FrameLedger, FrameVerdict};
 use crate::config::QueryConfig;
 use crate::fold::report::Counts;
+use crate::frame::header::{Frame, Subject};
 use crate::ids::Millis;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -15,13 +17,27 @@ pub struct Control {
     version: String,
     body: String,
     query: Option<QueryConfig>,
+    catalogue_frames: FrameLedger,
+    control_frames: FrameLedger,
     outcomes: BTreeMap<String, u64>,
 }
 
 const KIND_ACTIVE: u8 = 1;
 const KIND_OUTCOME: u8 = 2;
+const KIND_CATALOGUE_FRAMES: u8 = 3;
+const KIND_CONTROL_FRAMES: u8 = 4;
 
 impl Control {
+    /// Whether a frame of the catalogue or of control counts: a late retry must not undo what came after it.
+    pub fn admit(&mut self, frame: &Frame<'_>) -> FrameVerdict {
+        let ledger = if frame.subject == Subject::Catalogue {
+            &mut self.catalogue_frames
+        } else {
+            &mut self.control_frames
+        };
+        ledger.admit(frame.producer, frame.epoch, frame.sequence)
+    }
+
     /// Makes a query configuration the active one.
     pub fn activate(&mut self, version: &str, body: &str, query: QueryConfig) {
         self.version = version.to_string();
@@ -60,6 +76,8 @@ impl Control {
             w.text(&self.version);
             w.text(&self.body);
         });
+        self.catalogue_frames.write(KIND_CATALOGUE_FRAMES, w);
+        self.control_frames.write(KIND_CONTROL_FRAMES, w);
         for (outcome, times) in &self.outcomes {
             w.entity(KIND_OUTCOME, |w| {
                 w.text(outcome);
@@ -81,6 +99,8 @@ impl Control {
                         self.activate(version, body, query);
                     }
                 }
+                KIND_CATALOGUE_FRAMES => self.catalogue_frames.read(r)?,
+                KIND_CONTROL_FRAMES => self.control_frames.read(r)?,
                 KIND_OUTCOME => {
                     let outcome = r.text()?.to_string();
                     self.outcomes.insert(outcome, r.uint()?);

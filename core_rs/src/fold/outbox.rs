@@ -19,6 +19,7 @@ pub struct Outbox {
     votes: Vec<Vec<Vote>>,
     deltas: Vec<MarginalDelta>,
     touches: Vec<(UserIx, SessionTouch)>,
+    partners: Vec<Partner>,
     /// Per frame: the ends of all lists, in the order of [`Outbox::end_frame`].
     ends: Vec<u32>,
     /// What happened to the events.
@@ -92,6 +93,17 @@ impl Outbox {
     }
 }
 
+/// An item that an event's item is drawn with, and the weights of the draws partner -> item and item -> partner.
+#[derive(Clone, Copy, Debug)]
+pub struct Partner {
+    /// The other item.
+    pub item: ItemIx,
+    /// Weight of partner -> item; 0 if it is not drawn.
+    pub into: u16,
+    /// Weight of item -> partner; 0 if it is not drawn.
+    pub out: u16,
+}
+
 /// An outbox that knows who owns which item.
 pub struct Effects<'a> {
     owners: &'a [(u16, u32)],
@@ -103,23 +115,64 @@ impl Effects<'_> {
         usize::from(self.owners[item.0 as usize].0)
     }
 
-    /// Draws a pair in a relation.
-    #[inline]
-    pub fn draw(&mut self, relation: usize, draw: Draw) {
-        let list = self.shard(draw.target) * self.out.counts.1 + relation;
-        self.out.draws[list].push(draw);
+    /// The list of an item's partners, empty, for [`Effects::pair`].
+    pub fn partners(&mut self) -> &mut Vec<Partner> {
+        self.out.partners.clear();
+        &mut self.out.partners
+    }
+
+    /// Draws an item with all its partners, in both directions, and changes the marginals: of the partners by their
+    /// draws, of the item by the sum of them and by its `units` on the "from" and the "to" side.
+    pub fn pair(&mut self, relation: usize, item: ItemIx, epoch: u32, units: (u32, u32)) {
+        let (relations, own) = (self.out.counts.1, self.shard(item));
+        let out = &mut *self.out;
+        let (mut sum_into, mut sum_out) = (0, 0);
+        let list = &mut out.draws[own * relations + relation];
+        for partner in out.partners.iter().filter(|p| p.into > 0) {
+            sum_into += u32::from(partner.into);
+            list.push(Draw {
+                seed: partner.item,
+                target: item,
+                weight: partner.into,
+                epoch,
+            });
+        }
+        for partner in out.partners.iter().filter(|p| p.out > 0) {
+            sum_out += u32::from(partner.out);
+            let shard = usize::from(self.owners[partner.item.0 as usize].0);
+            out.draws[shard * relations + relation].push(Draw {
+                seed: item,
+                target: partner.item,
+                weight: partner.out,
+                epoch,
+            });
+        }
+        let relation = relation as u8;
+        out.deltas
+            .extend(out.partners.iter().map(|partner| MarginalDelta {
+                item: partner.item,
+                relation,
+                epoch,
+                out: u32::from(partner.into),
+                into: u32::from(partner.out),
+                units_from: 0,
+                units_to: 0,
+            }));
+        out.deltas.push(MarginalDelta {
+            item,
+            relation,
+            epoch,
+            out: sum_out,
+            into: sum_into,
+            units_from: units.0,
+            units_to: units.1,
+        });
     }
 
     /// Votes for an item.
     pub fn vote(&mut self, vote: Vote) {
         let shard = self.shard(vote.item);
         self.out.votes[shard].push(vote);
-    }
-
-    /// Changes marginals.
-    #[inline]
-    pub fn delta(&mut self, delta: MarginalDelta) {
-        self.out.deltas.push(delta);
     }
 
     /// Changes the session index.

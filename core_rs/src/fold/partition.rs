@@ -35,6 +35,16 @@ pub struct Partition {
     frames: FrameLedger,
     events: EventLedger,
     rapid: RapidLedger,
+    /// Events of a type come in runs; what follows from the name is looked up once a run. No state.
+    latest_type: LatestType,
+}
+
+#[derive(Debug, Default)]
+struct LatestType {
+    name: String,
+    hash: u64,
+    rule: Option<u32>,
+    number: Option<u16>,
 }
 
 /// Everything that a partition reads while it folds.
@@ -56,6 +66,7 @@ pub struct Context<'a> {
     pub max_session_items: usize,
 }
 
+const KIND_FRAMES: u8 = 1;
 const KIND_USER: u8 = 3;
 const KIND_TYPE: u8 = 4;
 
@@ -69,6 +80,7 @@ impl Partition {
             frames: FrameLedger::default(),
             events: EventLedger::new(config.dedup_horizon),
             rapid: RapidLedger::new((config.rapid_repeat_seconds * 1000.0) as i64),
+            latest_type: LatestType::default(),
         }
     }
 
@@ -104,12 +116,19 @@ impl Partition {
         (users, self.events.memory() + self.rapid.memory())
     }
 
-    /// Folds one frame of this partition.
+    /// Whether a frame counts. Asked in log order, before its items are numbered: a frame that is set aside leaves no
+    /// trace.
+    pub fn admit(&mut self, frame: &Frame<'_>) -> FrameVerdict {
+        self.frames
+            .admit(frame.producer, frame.epoch, frame.sequence)
+    }
+
+    /// Folds one frame of this partition that was admitted, or notes that it was not.
     #[allow(clippy::too_many_arguments)]
     pub fn fold(
         &mut self,
         position: Position,
-        frame: &Frame<'_>,
+        verdict: FrameVerdict,
         events: &[Decoded<'_>],
         numbers: &[Numbered],
         users: &mut Interner,
@@ -117,15 +136,7 @@ impl Partition {
         cx: &Context<'_>,
         out: &mut Outbox,
     ) {
-        let set_aside = match self
-            .frames
-            .admit(frame.producer, frame.epoch, frame.sequence)
-        {
-            FrameVerdict::Fresh => None,
-            FrameVerdict::Repeat => Some(outcome::REPEAT_FRAME),
-            FrameVerdict::BeyondWindow => Some(outcome::BEYOND_WINDOW),
-        };
-        if let Some(code) = set_aside {
+        if let Some(code) = verdict.set_aside() {
             out.report.counts.add(code, events.len() as u64);
             return out.end_frame();
         }
@@ -166,9 +177,10 @@ impl Partition {
         cx: &Context<'_>,
         out: &mut Outbox,
     ) {
-        let Some(user) = self.own(feedback.user, users, cx) else {
+        let Some(hash) = number.user else {
             return out.report.refuse(at, outcome::WRONG_SUBJECT);
         };
+        let user = UserIx(users.intern(hash, feedback.user));
         if let Some(id) = feedback.event_id {
             match self.events.admit(xxh3_128(id.as_bytes()), feedback.ts) {
                 EventVerdict::Fresh => {}
@@ -178,19 +190,22 @@ impl Partition {
                 }
             }
         }
-        let (flags, affinity) = cx.rules.classify(feedback.ty, feedback.value);
+        if self.latest_type.name != feedback.ty {
+            self.latest_type = self.look_up_type(feedback.ty, cx.rules);
+        }
+        let ty = &self.latest_type;
+        let (flags, affinity) = cx.rules.classify(ty.rule, feedback.value);
         if flags.has(Flags::IMPRESSION) {
             return out.report.counts.add(outcome::EXPOSURE, 1);
         }
-        let key =
-            cx.names.item_hash(number.item) ^ stable_hash(feedback.ty.as_bytes()).rotate_left(17);
+        let key = cx.names.item_hash(number.item) ^ ty.hash.rotate_left(17);
         if !self.rapid.admit(user, key, feedback.ts) {
             return out.report.counts.add(outcome::RAPID_REPEAT, 1);
         }
         let fact = Fact {
             user,
             item: number.item,
-            ty: self.number_type(feedback.ty),
+            ty: self.number_of_latest_type(),
             flags,
             affinity,
             ts: feedback.ts,
@@ -208,12 +223,23 @@ impl Partition {
         out.report.counts.add(outcome::APPLIED, 1);
     }
 
-    fn number_type(&mut self, ty: &str) -> u16 {
-        match self.types.get(ty) {
-            Some(ix) => ix as u16,
-            None if self.types.len() < MAX_TYPES => self.types.intern_str(ty) as u16,
-            None => self.types.intern_str("other") as u16,
+    fn look_up_type(&self, ty: &str, rules: &TypeRules) -> LatestType {
+        LatestType {
+            name: ty.to_string(),
+            hash: stable_hash(ty.as_bytes()),
+            rule: rules.find(ty),
+            number: self.types.get(ty).map(|ix| ix as u16),
         }
+    }
+
+    /// Number of the latest type in the partition's dictionary, given one if it has none: only events that count do.
+    fn number_of_latest_type(&mut self) -> u16 {
+        let latest = &mut self.latest_type;
+        *latest.number.get_or_insert_with(|| {
+            let known = self.types.len() < MAX_TYPES;
+            self.types
+                .intern_str(if known { &latest.name } else { "other" }) as u16
+        })
     }
 
     fn put_user(
@@ -260,7 +286,7 @@ impl Partition {
 
     /// Writes the partition.
     pub fn write(&self, users: &Interner, w: &mut PartWriter<'_>) {
-        self.frames.write(w);
+        self.frames.write(KIND_FRAMES, w);
         self.events.write(w);
         for ix in 0..self.types.len() as u32 {
             w.entity(KIND_TYPE, |w| {
@@ -297,7 +323,8 @@ impl Partition {
                     self.rapid.read_user(user, r)?;
                     *slot(&mut self.users, user) = Some(Box::new(UserState::read(r)?));
                 }
-                _ if self.frames.read(kind, r)? || self.events.read(kind, r)? => {}
+                KIND_FRAMES => self.frames.read(r)?,
+                _ if self.events.read(kind, r)? => {}
                 _ => return Err(r.broken(format!("unknown entity {kind}"))),
             }
         }

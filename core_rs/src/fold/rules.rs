@@ -123,10 +123,15 @@ impl TypeRules {
         Ok(())
     }
 
-    /// Flags and affinity weight (fixed point, [`ONE`] = 1.0) of an event. A type that no list names has neither: it
-    /// touches the session and nothing else.
-    pub fn classify(&self, ty: &str, value: Option<f64>) -> (Flags, u32) {
-        let Some(ix) = self.types.get(ty) else {
+    /// Number of a type that a list names.
+    pub fn find(&self, ty: &str) -> Option<u32> {
+        self.types.get(ty)
+    }
+
+    /// Flags and affinity weight (fixed point, [`ONE`] = 1.0) of an event of the type that [`TypeRules::find`] found. A
+    /// type that no list names has neither: it touches the session and nothing else.
+    pub fn classify(&self, ty: Option<u32>, value: Option<f64>) -> (Flags, u32) {
+        let Some(ix) = ty else {
             return (Flags(0), 0);
         };
         let (mut flags, mut affinity) = (0, 0);

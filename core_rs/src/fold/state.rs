@@ -11,6 +11,7 @@
 
 use rayon::prelude::*;
 
+use crate::admission::frames::FrameVerdict;
 use crate::catalogue::{Catalogue, Embedding, ItemChange};
 use crate::config::{FoldConfig, QueryConfig};
 use crate::decay::Decay;
@@ -36,6 +37,15 @@ const SEGMENT_EVENTS: usize = 8192;
 const DELTAS_AHEAD: usize = 12;
 /// Below this many events threads cost more than they save.
 const PARALLEL_EVENTS: usize = 512;
+
+/// One frame of a segment.
+#[derive(Clone, Copy, Debug)]
+struct SegmentFrame {
+    /// Its place in the batch.
+    frame: usize,
+    partition: usize,
+    verdict: FrameVerdict,
+}
 
 /// Everything that is folded from the log.
 pub struct State {
@@ -150,24 +160,14 @@ impl State {
                 },
                 _,
             )) => self.fold_segment(frames, pool, &mut own),
-            Ok((
-                Frame {
-                    subject: Subject::Catalogue,
-                    ..
-                },
-                events,
-            )) => {
-                self.fold_catalogue(first.position, events, &mut own);
-                1
-            }
-            Ok((
-                Frame {
-                    subject: Subject::Control,
-                    ..
-                },
-                events,
-            )) => {
-                self.fold_control(first.position, events, &mut own);
+            Ok((frame, events)) => {
+                match self.control.admit(frame).set_aside() {
+                    Some(code) => own.counts.add(code, events.len() as u64),
+                    None if frame.subject == Subject::Catalogue => {
+                        self.fold_catalogue(first.position, events, &mut own);
+                    }
+                    None => self.fold_control(first.position, events, &mut own),
+                }
                 1
             }
             Err(error) => {
@@ -187,23 +187,20 @@ impl State {
         pool: Option<&rayon::ThreadPool>,
         report: &mut Report,
     ) -> usize {
-        let mut segment: Vec<(usize, usize)> = Vec::new();
+        let mut segment: Vec<SegmentFrame> = Vec::new();
         let mut events = 0;
         for (i, frame) in frames.iter().enumerate() {
-            let Ok((
-                Frame {
-                    subject: Subject::Partition(p),
-                    ..
-                },
-                content,
-            )) = &frame.content
-            else {
+            let Ok((header, content)) = &frame.content else {
+                break;
+            };
+            let Subject::Partition(p) = header.subject else {
                 break;
             };
             if events > 0 && events + content.len() > SEGMENT_EVENTS {
                 break;
             }
-            if usize::from(*p) >= self.partitions.len() {
+            let p = usize::from(p);
+            if p >= self.partitions.len() {
                 if segment.is_empty() {
                     report.refuse(
                         EventRef::new(frame.position, 0),
@@ -216,21 +213,24 @@ impl State {
             if self.numbers.len() <= i {
                 self.numbers.push(Vec::new());
             }
-            number(
-                content,
-                &mut self.names,
-                &mut self.control.clock,
-                &mut self.numbers[i],
-            );
-            segment.push((i, usize::from(*p)));
+            let verdict = self.partitions[p].admit(header);
+            if verdict == FrameVerdict::Fresh {
+                let clock = &mut self.control.clock;
+                number(content, p, &mut self.names, clock, &mut self.numbers[i]);
+            }
+            segment.push(SegmentFrame {
+                frame: i,
+                partition: p,
+                verdict,
+            });
             events += content.len();
         }
         self.settle_items();
         let pool = pool.filter(|_| events >= PARALLEL_EVENTS);
         self.fold_partitions(frames, &segment, pool);
         self.apply_effects(&segment, pool);
-        for (_, p) in &segment {
-            report.absorb(&mut self.outboxes[*p].report);
+        for frame in &segment {
+            report.absorb(&mut self.outboxes[frame.partition].report);
         }
         segment.len()
     }
@@ -238,7 +238,7 @@ impl State {
     fn fold_partitions(
         &mut self,
         frames: &[BatchFrame<'_>],
-        segment: &[(usize, usize)],
+        segment: &[SegmentFrame],
         pool: Option<&rayon::ThreadPool>,
     ) {
         let mut users = std::mem::take(&mut self.names.users);
@@ -256,13 +256,13 @@ impl State {
         let fold =
             |p: usize, partition: &mut Partition, users: &mut _, hood: &mut _, out: &mut Outbox| {
                 out.clear(shards, relations);
-                for (i, _) in segment.iter().filter(|(_, owner)| *owner == p) {
-                    if let Ok((frame, events)) = &frames[*i].content {
+                for own in segment.iter().filter(|frame| frame.partition == p) {
+                    if let Ok((_, events)) = &frames[own.frame].content {
                         partition.fold(
-                            frames[*i].position,
-                            frame,
+                            frames[own.frame].position,
+                            own.verdict,
                             events,
-                            &numbers[*i],
+                            &numbers[own.frame],
                             users,
                             hood,
                             &cx,
@@ -291,7 +291,7 @@ impl State {
                     .zip(&mut self.hood.users)
                     .zip(&mut self.outboxes);
                 for (p, (((partition, users), hood), out)) in parts.enumerate() {
-                    if segment.iter().any(|(_, owner)| *owner == p) {
+                    if segment.iter().any(|frame| frame.partition == p) {
                         fold(p, partition, users, hood, out);
                     }
                 }
@@ -301,14 +301,15 @@ impl State {
     }
 
     /// Applies all partitions' effects in log order.
-    fn apply_effects(&mut self, segment: &[(usize, usize)], pool: Option<&rayon::ThreadPool>) {
+    fn apply_effects(&mut self, segment: &[SegmentFrame], pool: Option<&rayon::ThreadPool>) {
         let mut seen = vec![0usize; self.partitions.len()];
         // (partition, which of its frames), in log order.
         let order: Vec<(usize, usize)> = segment
             .iter()
-            .map(|(_, p)| {
-                seen[*p] += 1;
-                (*p, seen[*p] - 1)
+            .map(|frame| {
+                let p = frame.partition;
+                seen[p] += 1;
+                (p, seen[p] - 1)
             })
             .collect();
         let (outboxes, owners, names) = (&self.outboxes, &self.owners, &self.names);

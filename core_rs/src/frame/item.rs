@@ -157,7 +157,7 @@ pub fn fields<'a>(cursor: &mut Cursor<'a>, count: u32) -> Read<Result<ItemFields
                 out.is_hidden = Some(flag);
                 Ok(())
             }
-            (3, Value::Int(ts)) => {
+            (3, Value::Int(ts)) if (0..1 << 53).contains(&ts) => {
                 out.timestamp = Some(ts);
                 Ok(())
             }

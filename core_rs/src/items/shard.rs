@@ -1,5 +1,7 @@
 //! One shard: counts, leaders and co-occurrence rows of the items that it owns.
 
+use std::cmp::Reverse;
+
 use crate::catalogue::Catalogue;
 use crate::config::FoldConfig;
 use crate::cooccurrence::rows::RowStore;
@@ -7,15 +9,16 @@ use crate::decay::{Decay, DecayedCount};
 use crate::ids::{DAY_MS, ItemIx, Millis, TagIx};
 use crate::items::topset::TopSet;
 use crate::names::Names;
+use crate::search::find;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Popular items kept per shard.
 pub const POPULAR: usize = 128;
-/// Trending items kept per shard.
+/// Trending items kept per shard; up to twice as many between two cuts.
 pub const TRENDING: usize = 64;
 /// Leaders kept per tag and shard.
 pub const TAG_LEADERS: usize = 32;
-/// After this many votes the admission floor of the trending set is computed anew.
+/// After this many votes at most the trending set is cut back and its floor computed anew.
 const FLOOR_EVERY: u32 = 256;
 /// The clocks of item counts.
 #[derive(Clone, Copy, Debug)]
@@ -182,47 +185,43 @@ impl Shard {
         self.offer_trending(local, vote.clock, clocks, names);
     }
 
+    /// Takes in an item whose trend exceeds the floor. The set holds up to twice [`TRENDING`] items before it is cut back
+    /// to the strongest, so that a vote costs a few trends and not a whole set of them.
     fn offer_trending(&mut self, local: u32, clock: Millis, clocks: &ItemClocks, names: &Names) {
         self.votes_until_floor -= 1;
         if self.votes_until_floor == 0 {
-            self.refresh_floor(clock, clocks, names);
+            self.cut_trending(clock, clocks, names);
         }
-        let score = fixed(clocks.trend(&self.stats[local as usize], clock));
-        if self.trending.len() >= TRENDING && score <= self.trending_floor
-            || self.trending.contains(&local)
-        {
+        if find(&self.trending, local).is_some() {
             return;
         }
-        if self.trending.len() < TRENDING {
-            self.trending.push(local);
+        let full = self.trending.len() >= TRENDING;
+        if full && fixed(clocks.trend(&self.stats[local as usize], clock)) <= self.trending_floor {
             return;
         }
-        if let Some(at) = self.refresh_floor(clock, clocks, names)
-            && score > self.trending_floor
-        {
-            self.trending[at] = local;
+        self.trending.push(local);
+        if self.trending.len() == 2 * TRENDING {
+            self.cut_trending(clock, clocks, names);
         }
     }
 
-    /// Scores all trending members at `clock`; the place of the weakest.
-    fn refresh_floor(
-        &mut self,
-        clock: Millis,
-        clocks: &ItemClocks,
-        names: &Names,
-    ) -> Option<usize> {
+    /// Keeps the [`TRENDING`] strongest at `clock`, strongest first; the weakest of them is the floor.
+    fn cut_trending(&mut self, clock: Millis, clocks: &ItemClocks, names: &Names) {
         self.votes_until_floor = FLOOR_EVERY;
-        let key = |local: u32| {
+        let key = |local: &u32| {
             (
-                fixed(clocks.trend(&self.stats[local as usize], clock)),
-                names.item_hash(self.items[local as usize]),
+                Reverse(fixed(clocks.trend(&self.stats[*local as usize], clock))),
+                names.item_hash(self.items[*local as usize]),
             )
         };
-        let weakest = (0..self.trending.len())
-            .map(|at| (key(self.trending[at]), at))
-            .min()?;
-        self.trending_floor = weakest.0.0;
-        Some(weakest.1)
+        let mut ranked = std::mem::take(&mut self.trending);
+        ranked.sort_by_cached_key(key);
+        ranked.truncate(TRENDING);
+        self.trending_floor = match ranked.last() {
+            Some(weakest) if ranked.len() == TRENDING => key(weakest).0.0,
+            _ => i64::MIN,
+        };
+        self.trending = ranked;
     }
 
     /// Makes an item's tags known to the leaders: called after a put or patch changed them.
@@ -244,6 +243,11 @@ impl Shard {
         let hash = |i: u32| names.item_hash(self.items[i as usize]);
         for tag in change.new {
             grow(&mut self.by_tag, *tag).offer(local, epoch, TAG_LEADERS, value, hash);
+        }
+        if self.stats[local as usize].votes > 0 {
+            // It may have been hidden until now, and then no leader.
+            self.popular.offer(local, epoch, POPULAR, value, hash);
+            self.offer_trending(local, change.clock, clocks, names);
         }
     }
 
@@ -410,7 +414,7 @@ fn grow(sets: &mut Vec<TopSet>, tag: TagIx) -> &mut TopSet {
     &mut sets[at]
 }
 
-/// A score with 16 fractional bits, rounded towards minus infinity: what state may hold.
+/// A score with 16 fractional bits, rounded towards zero: what state may hold.
 fn fixed(score: f64) -> i64 {
-    (score * 65_536.0).floor() as i64
+    (score * 65_536.0) as i64
 }

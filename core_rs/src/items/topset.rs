@@ -4,6 +4,7 @@
 //! vote holds the true leaders: O(1) for nearly every offer, O(capacity) when the smallest member is replaced.
 
 use crate::decay::DecayedCount;
+use crate::search::find;
 
 /// Up to `capacity` items (numbers local to a shard).
 #[derive(Clone, Debug, Default)]
@@ -46,7 +47,7 @@ impl TopSet {
         if full && value(item) <= self.floor.at(epoch) {
             return;
         }
-        if self.members.contains(&item) {
+        if find(&self.members, item).is_some() {
             return;
         }
         if !full {

@@ -13,14 +13,12 @@
 //!   the same UTC day.
 
 use crate::config::Unit;
-use crate::cooccurrence::rows::Draw;
 use crate::fold::fact::{Boundary, Fact, Run};
-use crate::fold::outbox::Effects;
+use crate::fold::outbox::{Effects, Partner};
 use crate::fold::rules::Flags;
 use crate::ids::{ItemIx, Millis};
 use crate::items::shard::Vote;
 use crate::neighbourhood::Relation;
-use crate::neighbourhood::marginals::MarginalDelta;
 use crate::search::find;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -267,15 +265,6 @@ impl UnitState {
         let epoch = relation.decay.epoch(fact.clock);
         let weight = |stamp: u32| relation.decay.weight(Millis::from(stamp) * 1000, epoch);
         let own = weight(seconds);
-        let mut delta = MarginalDelta {
-            item: fact.item,
-            relation: r as u8,
-            epoch,
-            out: 0,
-            into: 0,
-            units_from: if new_from { own } else { 0 },
-            units_to: if new_to { own } else { 0 },
-        };
         let start = self
             .items
             .len()
@@ -284,54 +273,33 @@ impl UnitState {
             .rev()
             .filter(|y| *y != at)
             .take(relation.window);
+        // Touches of a unit often have equal times, and both sides of one nearly always.
+        let mut latest = (seconds, own);
+        let mut draws = |stamp: u32| {
+            if stamp == NEVER {
+                return 0;
+            }
+            let older = stamp.min(seconds);
+            if older != latest.0 {
+                latest = (older, weight(older));
+            }
+            latest.1
+        };
+        let partners = effects.partners();
         for y in window {
-            let (other, stamps) = (ItemIx(self.items[y]), self.stamps[y]);
-            let into = if new_to && stamps.from != NEVER {
-                weight(stamps.from.min(seconds))
-            } else {
-                0
-            };
-            let out = if new_from && stamps.to != NEVER {
-                if new_to && stamps.to == stamps.from {
-                    into
-                } else {
-                    weight(stamps.to.min(seconds))
-                }
-            } else {
-                0
-            };
-            if into > 0 {
-                let draw = Draw {
-                    seed: other,
-                    target: fact.item,
-                    weight: into as u16,
-                    epoch,
-                };
-                effects.draw(r, draw);
-            }
-            if out > 0 {
-                let draw = Draw {
-                    seed: fact.item,
-                    target: other,
-                    weight: out as u16,
-                    epoch,
-                };
-                effects.draw(r, draw);
-            }
+            let stamps = self.stamps[y];
+            let into = if new_to { draws(stamps.from) } else { 0 };
+            let out = if new_from { draws(stamps.to) } else { 0 };
             if into > 0 || out > 0 {
-                delta.into += into;
-                delta.out += out;
-                effects.delta(MarginalDelta {
-                    item: other,
-                    out: into,
-                    into: out,
-                    units_from: 0,
-                    units_to: 0,
-                    ..delta
+                partners.push(Partner {
+                    item: ItemIx(self.items[y]),
+                    into: into as u16,
+                    out: out as u16,
                 });
             }
         }
-        effects.delta(delta);
+        let units = (if new_from { own } else { 0 }, if new_to { own } else { 0 });
+        effects.pair(r, fact.item, epoch, units);
         if known.is_none() {
             self.items.push(fact.item.0);
             self.stamps.push(before);

@@ -40,7 +40,7 @@ pub fn session_view(state: &State, user: &str, now: Millis) -> Option<SessionAns
         .map(|t| {
             (
                 name(t.item),
-                t.ts >= started && t.ts <= last,
+                t.session == known.session.number,
                 EventName::new(t.at, part.type_name(t.ty), t.ts),
             )
         })

@@ -21,6 +21,8 @@ pub struct Touch {
     pub ts: Millis,
     /// Where the latest event stands in the log.
     pub at: EventRef,
+    /// Number of the session that the latest event belongs to; 0 if it came too late for any.
+    pub session: u32,
 }
 
 /// Touches in the order of their latest event.
@@ -79,13 +81,14 @@ impl Touches {
             w.uint(u64::from(touch.weight));
             w.int(touch.ts);
             w.uint(touch.at.0);
+            w.uint(u64::from(touch.session));
         }
     }
 
     /// Reads all touches.
     pub fn read(r: &mut PartReader<'_>) -> ReadResult<Self> {
         let mut all = Self::default();
-        for _ in 0..r.len(6)? {
+        for _ in 0..r.len(7)? {
             let touch = Touch {
                 item: r.item()?,
                 ty: u16::try_from(r.uint()?)
@@ -94,6 +97,7 @@ impl Touches {
                 weight: r.uint32()?,
                 ts: r.int()?,
                 at: EventRef(r.uint()?),
+                session: r.uint32()?,
             };
             all.items.push_back(touch.item.0);
             all.touches.push_back(touch);
@@ -114,6 +118,7 @@ mod tests {
             weight: 0,
             ts: 0,
             at: EventRef(0),
+            session: 0,
         }
     }
 

@@ -82,6 +82,7 @@ impl UserState {
     pub fn fold(&mut self, fact: &Fact, tags: &[TagIx], limits: &UserLimits, names: &Names) {
         self.events += 1;
         self.clock = self.clock.max(fact.ts);
+        let session = self.count_session(fact, limits.gap_ms);
         let touch = Touch {
             item: fact.item,
             ty: fact.ty,
@@ -89,6 +90,7 @@ impl UserState {
             weight: fact.affinity,
             ts: fact.ts,
             at: fact.at,
+            session,
         };
         if let Some(gone) = self.recent.remember(touch, limits.recent) {
             self.seen
@@ -100,7 +102,6 @@ impl UserState {
             self.consumed_seen
                 .insert(names.item_hash(gone.item), gone.ts, limits.generation_ms);
         }
-        self.count_session(fact, limits.gap_ms);
         self.count_window(fact.ts);
         self.affinities.add(
             tags,
@@ -112,11 +113,12 @@ impl UserState {
         );
     }
 
-    fn count_session(&mut self, fact: &Fact, gap_ms: i64) {
+    /// Number of the session that the event belongs to; 0 if it came too late for any.
+    fn count_session(&mut self, fact: &Fact, gap_ms: i64) -> u32 {
         let before = self.session.run.last;
         let session = &mut self.session;
         match session.run.step(fact.session, fact.ts, gap_ms) {
-            Boundary::Late => return,
+            Boundary::Late => return 0,
             Boundary::New => {
                 let (run, number) = (session.run, session.number.saturating_add(1));
                 *session = SessionState {
@@ -134,6 +136,7 @@ impl UserState {
         session.events += 1;
         session.carts += u32::from(fact.flags.has(Flags::CART));
         session.purchases += u32::from(fact.flags.has(Flags::CONSUME));
+        session.number
     }
 
     fn count_window(&mut self, ts: Millis) {
