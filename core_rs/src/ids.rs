@@ -8,7 +8,7 @@ pub struct UserIx(pub u32);
 
 /// Dense number of an item inside this process. Never in a digest, and no order may depend on it: a restored process
 /// numbers its items differently.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord, Default)]
 pub struct ItemIx(pub u32);
 
 /// Dense number of a tag inside this process; the same caution as for [`ItemIx`].

@@ -1,9 +1,13 @@
 //! Co-occurrence: who was touched together with whom, bounded, decayed, and scored when read.
 //!
+//! * [`draws`]: pair draws, and the order in which they visit the rows.
+//! * [`block`]: the memory of one row.
 //! * [`rows`]: per seed item a row of neighbours with counts, bounded by SpaceSaving with second-hit admission.
 //! * [`metrics`]: cosine, Jaccard, conditional, lift, PMI, phi and signed LLR of a pair, with shrinkage.
 //!
 //! Which pairs are drawn is decided in `neighbourhood`; this module only counts and scores.
 
+pub mod block;
+pub mod draws;
 pub mod metrics;
 pub mod rows;

@@ -1,7 +1,7 @@
 //! What a partition's frames ask of the other parts, by who applies it and with the end of each frame's share, so that
 //! all partitions' effects can be applied in log order.
 
-use crate::cooccurrence::rows::Draw;
+use crate::cooccurrence::draws::Draw;
 use crate::fold::report::Report;
 use crate::ids::{ItemIx, UserIx};
 use crate::items::shard::Vote;

@@ -315,11 +315,14 @@ impl State {
         let (outboxes, owners, names) = (&self.outboxes, &self.owners, &self.names);
         let (catalogue, clocks) = (&self.catalogue, &self.clocks);
         let apply_shard = |(s, shard): (usize, &mut Shard)| {
+            for (relation, rows) in shard.rows.iter_mut().enumerate() {
+                let draws = order
+                    .iter()
+                    .map(|(p, frame)| outboxes[*p].draws_of(*frame, s, relation));
+                rows.add_all(draws, names);
+            }
             for (p, frame) in &order {
                 let out = &outboxes[*p];
-                for (relation, rows) in shard.rows.iter_mut().enumerate() {
-                    rows.add_all(out.draws_of(*frame, s, relation), names);
-                }
                 for vote in out.votes_of(*frame, s) {
                     shard.vote(
                         owners[vote.item.0 as usize].1,
