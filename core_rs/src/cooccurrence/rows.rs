@@ -443,9 +443,9 @@ impl RowStore {
                 w.byte(relation);
                 w.item(ItemIx(seed as u32));
                 w.uint(u64::from(epoch));
-                w.uint(u64::from(
-                    self.arena[self.directory[seed] as usize + 1] & 0xffff,
-                ));
+                let at = self.directory[seed] as usize;
+                w.uint(self.door(at).0);
+                w.uint(u64::from(self.arena[at + 1] & 0xffff));
                 for neighbour in row {
                     w.item(neighbour.item);
                     w.uint(u64::from(neighbour.count));
