@@ -7,7 +7,7 @@ import pytest
 
 from headwater.core import event_faults, frame_fault, new_core
 from headwater.events.frame import FORMAT_VERSION, FrameWriter, decode_frame, encode_frame
-from headwater.events.subjects import subject_of
+from headwater.events.subjects import PARTITION, subject_of
 from headwater.events.types import Event
 from headwater.events.validate import check_event
 from replay.golden_events import (
