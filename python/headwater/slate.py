@@ -91,7 +91,11 @@ class SlateItem(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
-    """A ranked answer. Iterates over its items; `fallback` says why it is not personal or shorter than asked."""
+    """A ranked answer. Iterates over its items; `fallback` says why it is not personal or shorter than asked.
+
+    `recorded`: its record goes to the log, so that `explain` knows the id in other processes too. `config` is the
+    version of the query configuration that answered.
+    """
 
     kind: str
     id: str
@@ -104,6 +108,7 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     fallback: str | None = None
     degraded: list[str] = []
     config: str = ""
+    recorded: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
@@ -156,18 +161,25 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
             "fallback": self.fallback,
             "degraded": self.degraded,
             "config": self.config,
+            "recorded": self.recorded,
         }
 
     def _title(self) -> str:
         who = self.user or ", ".join(self.about[:3]) or "everyone"
         return f"{self.kind} for {who}" if self.kind in ("recommend", "session") else f"{self.kind}: {who}"
 
+    def _notes(self) -> list[str]:
+        """What stands below the table: the id that `explain` takes, and what is wanting."""
+        recorded = [f"slate {self.id}"] if self.recorded else []
+        return [*recorded, *([self.fallback] if self.fallback else []), *self.degraded]
+
     def __rich__(self) -> Table:
         from rich.table import Table
         from rich.text import Text
 
         # Ids are text, whatever they look like: `Text` keeps them from being read as markup.
-        table = Table(title=Text(self._title()), caption=self.fallback)
+        notes = self._notes()
+        table = Table(title=Text(self._title()), caption=Text("\n".join(notes)) if notes else None)
         for name in ("slot", "item", "score", "source", "why"):
             table.add_column(name, justify="right" if name in ("slot", "score") else "left")
         for slot, r in enumerate(self.items):
@@ -181,7 +193,8 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
             for slot, r in enumerate(self.items)
         )
         note = f"<caption>{html.escape(self._title())}</caption>"
-        foot = f"<tfoot><tr><td colspan=5>{html.escape(self.fallback)}</td></tr></tfoot>" if self.fallback else ""
+        notes = "<br>".join(html.escape(note) for note in self._notes())
+        foot = f"<tfoot><tr><td colspan=5>{notes}</td></tr></tfoot>" if notes else ""
         head = "<tr><th>slot</th><th>item</th><th>score</th><th>source</th><th>why</th></tr>"
         return f"<table>{note}<thead>{head}</thead><tbody>{cells}</tbody>{foot}</table>"
 

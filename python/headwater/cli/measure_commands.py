@@ -15,12 +15,17 @@ _scene_options = options(
         "--events", type=click.IntRange(1000, 50_000_000), default=500_000, show_default=True, help="Simulated events."
     ),
     click.option("--seed", type=int, default=7, show_default=True, help="Seed of the simulator."),
-    click.option("--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Keep the engine here."),
 )
 
 
 @click.command()
 @_scene_options
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the engine here, in a new directory. Default: a temporary one that is removed.",
+)
 @json_option
 def demo(dataset: str | None, path: Path | None, events: int, seed: int, directory: Path | None, as_json: bool) -> None:
     """Run a shop through the engine: import, a visitor's clicks, similar and trending items, kill -9, figures.
@@ -42,6 +47,12 @@ def demo(dataset: str | None, path: Path | None, events: int, seed: int, directo
 
 @click.command()
 @_scene_options
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
+)
 @json_option
 def bench(
     dataset: str | None, path: Path | None, events: int, seed: int, directory: Path | None, as_json: bool
