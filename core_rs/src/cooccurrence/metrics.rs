@@ -26,6 +26,7 @@ pub struct PairCounts {
 impl PairCounts {
     /// The same counts, forced into a table that can exist: rounding of decayed counts and bounded rows may leave a pair
     /// a little above its marginals.
+    #[inline(always)]
     fn clamped(self) -> Self {
         let pair = self.pair.max(0.0);
         let out = self.out.max(pair);
@@ -41,6 +42,7 @@ impl PairCounts {
     }
 
     /// The measure, shrunk; 0 for a pair never drawn. O(1).
+    #[inline(always)]
     pub fn score(self, metric: Metric, shrinkage: f64) -> f64 {
         let c = self.clamped();
         if c.pair <= 0.0 {
@@ -48,7 +50,11 @@ impl PairCounts {
         }
         let value = match metric {
             Metric::Count => return c.pair,
-            Metric::Cosine => c.pair / (c.units_from * c.units_to).sqrt(),
+            // The measure and its shrinkage in one division: this is the default, and a query takes thousands.
+            Metric::Cosine => {
+                return c.pair * c.pair
+                    / ((c.units_from * c.units_to).sqrt() * (c.pair + shrinkage));
+            }
             Metric::Jaccard => c.pair / (c.units_from + c.units_to - c.pair),
             Metric::Conditional => c.pair / c.units_from,
             Metric::Lift => c.pair * c.total / (c.out * c.into),

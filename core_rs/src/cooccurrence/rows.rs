@@ -389,6 +389,22 @@ impl RowStore {
         self.put(at, layout, slot, draw.target, count, smallest);
     }
 
+    /// Asks for the row of a seed that is read soon.
+    pub fn prefetch(&self, seed: ItemIx) {
+        let Some(at) = self
+            .directory
+            .get(seed.0 as usize)
+            .filter(|at| **at != NO_ROW)
+        else {
+            return;
+        };
+        let (len, layout) = self.head(*at as usize);
+        let end = layout.pairs + 2 * len;
+        for word in (LINE..end).step_by(LINE) {
+            prefetch(&self.arena, *at as usize + word);
+        }
+    }
+
     /// The row of a seed: its epoch and its neighbours in slot order. Empty for a seed without one.
     pub fn row(&self, seed: ItemIx) -> (u32, impl Iterator<Item = Neighbour> + '_) {
         let at = self.directory.get(seed.0 as usize).copied();
