@@ -50,11 +50,7 @@ impl PairCounts {
         }
         let value = match metric {
             Metric::Count => return c.pair,
-            // The measure and its shrinkage in one division: this is the default, and a query takes thousands.
-            Metric::Cosine => {
-                return c.pair * c.pair
-                    / ((c.units_from * c.units_to).sqrt() * (c.pair + shrinkage));
-            }
+            Metric::Cosine => return cosine(c.pair, c.units_from, c.units_to, shrinkage),
             Metric::Jaccard => c.pair / (c.units_from + c.units_to - c.pair),
             Metric::Conditional => c.pair / c.units_from,
             Metric::Lift => c.pair * c.total / (c.out * c.into),
@@ -64,6 +60,16 @@ impl PairCounts {
         };
         value * (c.pair / (c.pair + shrinkage))
     }
+}
+
+/// Cosine over units, shrunk, in one division; 0 for a pair never drawn. Units are at least the pair's count.
+#[inline(always)]
+pub fn cosine(pair: f64, units_from: f64, units_to: f64, shrinkage: f64) -> f64 {
+    let units = units_from.max(pair) * units_to.max(pair);
+    let bound = units.sqrt() * (pair + shrinkage);
+    // Without a branch: a pair never drawn may have no units either.
+    let value = pair * pair / bound.max(f64::MIN_POSITIVE);
+    if pair > 0.0 { value } else { 0.0 }
 }
 
 /// Pearson correlation of the two indicator variables over pair draws.
@@ -125,6 +131,13 @@ mod tests {
             (score(Metric::Phi) - 8000.0 / (40.0 * 50.0 * 960.0 * 950.0f64).sqrt()).abs() < 1e-12
         );
         assert!((COUNTS.score(Metric::Jaccard, 10.0) - 0.125).abs() < 1e-12);
+    }
+
+    #[test]
+    fn cosine_of_nothing_is_nothing() {
+        assert_eq!(cosine(0.0, 0.0, 0.0, 0.0), 0.0);
+        assert_eq!(cosine(0.0, 3.0, 0.0, 5.0), 0.0);
+        assert_eq!(cosine(-1.0, 3.0, 2.0, 5.0), 0.0);
     }
 
     #[test]
