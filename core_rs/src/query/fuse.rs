@@ -85,7 +85,7 @@ mod tests {
             scores.add(i, f64::from((state >> 40) as u32 % 200) - 10.0);
         }
         for (limit, every) in [(1, 1), (10, 3), (200, 50), (200, 1), (5000, 2), (10, 4000)] {
-            let eligible = |item: ItemIx| item.0 % every == 0;
+            let eligible = |item: ItemIx| item.0.is_multiple_of(every);
             let mut expected: Vec<(ItemIx, f64)> = (0..3000)
                 .map(|i| (ItemIx(i), scores.get(i).unwrap_or_default()))
                 .filter(|(item, score)| *score > 0.0 && eligible(*item))

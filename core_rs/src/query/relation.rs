@@ -91,7 +91,9 @@ impl<'a> RelationView<'a> {
             if from.out == 0 {
                 continue;
             }
-            (items.clear(), pairs.clear(), units.clear());
+            items.clear();
+            pairs.clear();
+            units.clear();
             for rows in rows() {
                 let (epoch, row) = rows.row(seed.item);
                 let scale = self.scale(epoch);
