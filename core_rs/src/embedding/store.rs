@@ -38,6 +38,8 @@ pub struct PackedVectors {
     len: usize,
     lines: Vec<Line>,
     scales: Vec<PerLane>,
+    /// One over the largest scale of each block.
+    inverses: Vec<f32>,
 }
 
 impl PackedVectors {
@@ -55,6 +57,7 @@ impl PackedVectors {
             len: 0,
             lines: Vec::new(),
             scales: Vec::new(),
+            inverses: Vec::new(),
         };
         store.reserve(capacity, "capacity")?;
         Ok(store)
@@ -74,6 +77,7 @@ impl PackedVectors {
             if blocks > self.scales.capacity() {
                 let extra = blocks - self.scales.len();
                 self.scales.try_reserve(extra)?;
+                self.inverses.try_reserve(extra)?;
                 self.lines.try_reserve(extra.saturating_mul(self.groups))?;
             }
             Ok(())
@@ -123,6 +127,12 @@ impl PackedVectors {
         &self.scales[block]
     }
 
+    /// One over the largest scale of a block: infinite where all are zero.
+    #[inline]
+    pub fn inverse(&self, block: usize) -> f32 {
+        self.inverses[block]
+    }
+
     /// Bytes held.
     pub fn memory(&self) -> usize {
         self.lines.capacity() * size_of::<Line>() + self.scales.capacity() * size_of::<PerLane>()
@@ -136,6 +146,7 @@ impl PackedVectors {
         self.reserve(count, "vectors")?;
         let blocks = (first + count).div_ceil(LANES);
         self.scales.resize(blocks, PerLane([0.0; LANES]));
+        self.inverses.resize(blocks, f32::INFINITY);
         self.lines.resize(blocks * self.groups, Line([BIAS; 64]));
         self.len = first + count;
         self.write(simd, first..first + count, vectors)?;
@@ -202,6 +213,11 @@ impl PackedVectors {
     fn set(&mut self, id: usize, codes: &[i8], scale: f32) {
         let (block, lane) = (id / LANES, id % LANES);
         self.scales[block].0[lane] = scale;
+        let largest = self.scales[block]
+            .0
+            .iter()
+            .fold(0.0, |max: f32, s| max.max(*s));
+        self.inverses[block] = 1.0 / largest;
         let lines = &mut self.lines[block * self.groups..][..self.groups];
         for (line, four) in lines.iter_mut().zip(codes.chunks_exact(4)) {
             let biased = [four[0], four[1], four[2], four[3]].map(|code| code as u8 ^ BIAS);
@@ -219,29 +235,5 @@ impl PackedVectors {
             }
         }
         self.scales[block].0[lane]
-    }
-
-    /// An empty store to which vectors of this one are copied by [`PackedVectors::copy_lane`].
-    pub fn like(&self, len: usize) -> Self {
-        let blocks = len.div_ceil(LANES);
-        Self {
-            dim: self.dim,
-            groups: self.groups,
-            len,
-            lines: vec![Line([BIAS; 64]); blocks * self.groups],
-            scales: vec![PerLane([0.0; LANES]); blocks],
-        }
-    }
-
-    /// Copies vector `from` of another store of this dimension over vector `to`.
-    pub fn copy_lane(&mut self, to: usize, other: &Self, from: usize) {
-        let (block, lane) = (to / LANES, to % LANES * 4);
-        let (from_block, from_lane) = (from / LANES, from % LANES * 4);
-        self.scales[block].0[lane / 4] = other.scales[from_block].0[from_lane / 4];
-        let lines = &mut self.lines[block * self.groups..][..self.groups];
-        let source = &other.lines[from_block * self.groups..][..self.groups];
-        for (line, source) in lines.iter_mut().zip(source) {
-            line.0[lane..lane + 4].copy_from_slice(&source.0[from_lane..from_lane + 4]);
-        }
     }
 }
