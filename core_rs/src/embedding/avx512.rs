@@ -2,7 +2,7 @@
 //!
 //! For Q queries and B blocks at a time, Q x B registers hold the dot products of 16 vectors each; a line of codes is
 //! loaded once for Q queries, a broadcast of four query codes once for B blocks. Registers are compared with a bound of the
-//! block; only what passes is scored.
+//! query; only what passes is scored.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -61,8 +61,8 @@ fn tiles<const Q: usize, const B: usize>(
     }
 }
 
-/// For each query, a number that `dot * largest scale of the block` must reach for a score to reach the floor. One
-/// integer comparison with it settles nearly every block; what passes is scored exactly.
+/// For each query, what `dot * scale` must reach for a score to reach the floor. The comparison with it settles nearly
+/// every lane; what passes is scored exactly.
 #[repr(C, align(64))]
 struct Bounds([f32; MAX_GROUP]);
 
@@ -75,9 +75,9 @@ impl Bounds {
         bounds
     }
 
-    /// A score is `(dot * scale) * query_scale` with two roundings, and the limits have three more: together below
-    /// 2^-21, for which 2^-18 is taken off. That holds for normal numbers; close to subnormal ones, and for floors that
-    /// are not positive, everything passes.
+    /// A score is `(dot * scale) * query_scale`: one rounding after the product that is compared, one more in the
+    /// division; 2^-18 is more than both. That holds for normal numbers; close to subnormal ones, and for floors that are
+    /// not positive, everything passes.
     fn set(&mut self, q: usize, floor: f32, query_scale: f32) {
         let bound = floor / query_scale;
         let usable = floor >= 1e-30 && bound >= 1e-30;
@@ -86,21 +86,6 @@ impl Bounds {
         } else {
             f32::NEG_INFINITY
         };
-    }
-
-    /// The smallest dot products that can reach the floors in a block.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn limits(&self, inverse: f32) -> [i32; MAX_GROUP] {
-        // SAFETY: 16 floats, aligned to 64.
-        let bounds = unsafe { _mm512_load_ps(self.0.as_ptr()) };
-        let limits = _mm512_mul_ps(bounds, _mm512_set1_ps(inverse));
-        // Beyond any dot product, and still an i32; negative infinity converts to i32::MIN.
-        let limits = _mm512_min_ps(limits, _mm512_set1_ps(1e9));
-        let mut out = [0; MAX_GROUP];
-        // SAFETY: the array has room for the 16 values.
-        unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_cvttps_epi32(limits)) };
-        out
     }
 }
 
@@ -139,15 +124,17 @@ fn tile<const Q: usize, const B: usize>(
         }
     }
     for b in 0..B {
-        let limits = bounds.limits(part.store.inverse(block + b));
+        let scales = load_scales(part.store.scales(block + b));
         let mut passed = [0u16; Q];
         for q in 0..Q {
-            passed[q] = _mm512_cmpge_epi32_mask(dots[b][q], _mm512_set1_epi32(limits[q]));
+            let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[b][q]), scales);
+            passed[q] = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scaled, _mm512_set1_ps(bounds.0[q]));
         }
         if passed != [0; Q] {
-            let scales = load_scales(part.store.scales(block + b));
+            // A copy, so that the registers themselves need no address.
+            let row = dots[b];
             settle(
-                &dots[b],
+                &row,
                 &passed,
                 scales,
                 allowed[b],

@@ -38,8 +38,6 @@ pub struct PackedVectors {
     len: usize,
     lines: Vec<Line>,
     scales: Vec<PerLane>,
-    /// One over the largest scale of each block.
-    inverses: Vec<f32>,
 }
 
 impl PackedVectors {
@@ -57,7 +55,6 @@ impl PackedVectors {
             len: 0,
             lines: Vec::new(),
             scales: Vec::new(),
-            inverses: Vec::new(),
         };
         store.reserve(capacity, "capacity")?;
         Ok(store)
@@ -77,7 +74,6 @@ impl PackedVectors {
             if blocks > self.scales.capacity() {
                 let extra = blocks - self.scales.len();
                 self.scales.try_reserve(extra)?;
-                self.inverses.try_reserve(extra)?;
                 self.lines.try_reserve(extra.saturating_mul(self.groups))?;
             }
             Ok(())
@@ -127,12 +123,6 @@ impl PackedVectors {
         &self.scales[block]
     }
 
-    /// One over the largest scale of a block: infinite where all are zero.
-    #[inline]
-    pub fn inverse(&self, block: usize) -> f32 {
-        self.inverses[block]
-    }
-
     /// Bytes held.
     pub fn memory(&self) -> usize {
         self.lines.capacity() * size_of::<Line>() + self.scales.capacity() * size_of::<PerLane>()
@@ -146,7 +136,6 @@ impl PackedVectors {
         self.reserve(count, "vectors")?;
         let blocks = (first + count).div_ceil(LANES);
         self.scales.resize(blocks, PerLane([0.0; LANES]));
-        self.inverses.resize(blocks, f32::INFINITY);
         self.lines.resize(blocks * self.groups, Line([BIAS; 64]));
         self.len = first + count;
         self.write(simd, first..first + count, vectors)?;
@@ -213,11 +202,6 @@ impl PackedVectors {
     fn set(&mut self, id: usize, codes: &[i8], scale: f32) {
         let (block, lane) = (id / LANES, id % LANES);
         self.scales[block].0[lane] = scale;
-        let largest = self.scales[block]
-            .0
-            .iter()
-            .fold(0.0, |max: f32, s| max.max(*s));
-        self.inverses[block] = 1.0 / largest;
         let lines = &mut self.lines[block * self.groups..][..self.groups];
         for (line, four) in lines.iter_mut().zip(codes.chunks_exact(4)) {
             let biased = [four[0], four[1], four[2], four[3]].map(|code| code as u8 ^ BIAS);
