@@ -11,7 +11,7 @@
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
 //! * [`query`]: read-only answers over the state.
 //! * [`snapshot`]: parts on disk, and digests.
-//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`]; [`simd`] is the choice of the CPU path.
+//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP); [`simd`] is the choice of the CPU path.
 //! * [`ids`], [`intern`], [`names`], [`decay`], [`config`], [`error`]: what all of them use.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
@@ -25,6 +25,7 @@ pub mod config;
 pub mod cooccurrence;
 pub mod decay;
 mod decay_table;
+pub mod diversity;
 pub mod embedding;
 pub mod error;
 pub mod fold;
