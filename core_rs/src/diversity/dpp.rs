@@ -12,6 +12,7 @@ use crate::error::CoreError;
 use crate::simd::{Simd, by_simd};
 
 use super::blocks::{Lanes, Objective, Order, choose};
+use super::sums::sums_f64;
 use super::{Similarity, check_relevance};
 
 /// What to choose.
@@ -25,8 +26,6 @@ pub struct Dpp {
 
 /// A candidate whose residual is smaller is a combination of the chosen ones, up to the rounding of f32 similarities.
 pub const MIN_RESIDUAL: f64 = 1e-5;
-
-const CHAINS: usize = 4;
 
 /// Chooses up to k of `candidates`, fewer when all others depend linearly on the chosen ones. Returns indices and
 /// residuals d^2 (in 0..=1) in the order of choice; log det S of the chosen is the sum of their logarithms.
@@ -97,12 +96,11 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
         for number in self.rows[block].len()..chosen {
             let similarity = &self.candidates.with_chosen(simd, block, number);
             let (row, root) = &self.chosen[number];
-            let (rows, root, residuals) = (&self.rows[block], *root, &mut self.residuals[block]);
-            let (rows, row) = (rows.as_slice(), row.as_slice());
+            let projected = &sums_f64(simd, &self.rows[block], row);
+            let (root, residuals) = (*root, &mut self.residuals[block]);
             let entry = by_simd!(simd, fn run(
                 similarity: &Lanes<f32>,
-                rows: &[Lanes<f64>],
-                row: &[f64],
+                projected: &Lanes<f64>,
                 root: f64,
                 residuals: &mut Lanes<f64>,
             ) -> Lanes<f64> = advance);
@@ -134,30 +132,13 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
 #[inline(always)]
 fn advance(
     similarity: &Lanes<f32>,
-    rows: &[Lanes<f64>],
-    row: &[f64],
+    projected: &Lanes<f64>,
     root: f64,
     residuals: &mut Lanes<f64>,
 ) -> Lanes<f64> {
-    let mut sums = [[0.0; LANES]; CHAINS];
-    let (rows_whole, rows_rest) = rows.as_chunks::<CHAINS>();
-    let (row_whole, row_rest) = row.as_chunks::<CHAINS>();
-    for (rows, factors) in rows_whole.iter().zip(row_whole) {
-        for c in 0..CHAINS {
-            for l in 0..LANES {
-                sums[c][l] += rows[c][l] * factors[c];
-            }
-        }
-    }
-    for (sums, (rows, factor)) in sums.iter_mut().zip(rows_rest.iter().zip(row_rest)) {
-        for l in 0..LANES {
-            sums[l] += rows[l] * factor;
-        }
-    }
     let mut entry = [0.0; LANES];
     for l in 0..LANES {
-        let projected = (sums[0][l] + sums[1][l]) + (sums[2][l] + sums[3][l]);
-        entry[l] = (f64::from(similarity[l]) - projected) / root;
+        entry[l] = (f64::from(similarity[l]) - projected[l]) / root;
         residuals[l] -= entry[l] * entry[l];
     }
     entry

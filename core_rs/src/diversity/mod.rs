@@ -3,7 +3,8 @@
 //! * [`mmr`]: maximal marginal relevance. [`dpp`]: the mode of a determinantal point process, greedily.
 //! * [`vectors`], [`codes`], [`tags`]: what similarity means: cosine of f32 vectors or of int8 codes, Jaccard of tag sets.
 //! * [`slate`]: scoring, pool and MMR in one call.
-//! * [`blocks`]: candidates in blocks of 16 by relevance, and the lazy search for the best, which both methods share.
+//! * [`blocks`]: candidates in blocks of 16 by relevance, and the lazy search for the best, which both methods share;
+//!   [`sums`]: their inner loop.
 //!
 //! Ties go to the smaller index. The operations of every candidate have a fixed order and are not contracted, so the
 //! choice is the same on every CPU; being lazy changes which are carried out, not what they give.
@@ -13,6 +14,7 @@ pub mod codes;
 pub mod dpp;
 pub mod mmr;
 pub mod slate;
+pub mod sums;
 pub mod tags;
 pub mod vectors;
 

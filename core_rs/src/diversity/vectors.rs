@@ -7,19 +7,15 @@ use crate::simd::{Simd, by_simd};
 
 use super::Similarity;
 use super::blocks::{Lanes, Order};
-
-/// Dot products are summed in so many chains: dimension i goes to chain i mod 4, (0 + 1) + (2 + 3) at the end.
-const CHAINS: usize = 4;
+use super::sums::sums_f32;
 
 /// Candidates as unit vectors, turned so that 16 of them advance together; a block is turned when it is first needed.
 pub struct Vectors<'a> {
     simd: Simd,
     rows: &'a [f32],
     dim: usize,
-    /// The dimension rounded up to whole chains.
-    padded: usize,
     order: Order,
-    /// `turned[block * padded + dimension]`.
+    /// `turned[block * dim + dimension]`.
     turned: Vec<Lanes<f32>>,
     ready: Vec<bool>,
     chosen: Vec<f32>,
@@ -33,7 +29,6 @@ impl<'a> Vectors<'a> {
             simd,
             rows,
             dim,
-            padded: dim.next_multiple_of(CHAINS),
             order: Order::new(&[]),
             turned: Vec::new(),
             ready: Vec::new(),
@@ -43,7 +38,7 @@ impl<'a> Vectors<'a> {
 
     #[cold]
     fn turn(&mut self, block: usize) {
-        let turned = &mut self.turned[block * self.padded..][..self.padded];
+        let turned = &mut self.turned[block * self.dim..][..self.dim];
         let mut unit = vec![0.0; self.dim];
         for (lane, index) in self.order.block(block).iter().enumerate() {
             let row = &self.rows[*index as usize * self.dim..][..self.dim];
@@ -59,7 +54,7 @@ impl<'a> Vectors<'a> {
 
 impl Similarity for Vectors<'_> {
     fn arrange(&mut self, order: &Order) {
-        self.turned = vec![[0.0; LANES]; order.blocks() * self.padded];
+        self.turned = vec![[0.0; LANES]; order.blocks() * self.dim];
         self.ready = vec![false; order.blocks()];
         self.order = order.clone();
     }
@@ -68,7 +63,7 @@ impl Similarity for Vectors<'_> {
         if !self.ready[block] {
             self.turn(block);
         }
-        let turned = &self.turned[block * self.padded..][..self.padded];
+        let turned = &self.turned[block * self.dim..][..self.dim];
         self.chosen.extend(turned.iter().map(|lanes| lanes[lane]));
     }
 
@@ -77,29 +72,10 @@ impl Similarity for Vectors<'_> {
         if !self.ready[block] {
             self.turn(block);
         }
-        let turned = &self.turned[block * self.padded..][..self.padded];
-        let chosen = &self.chosen[number * self.padded..][..self.padded];
-        by_simd!(simd, fn run(turned: &[Lanes<f32>], chosen: &[f32]) -> Lanes<f32> = dots)
+        let turned = &self.turned[block * self.dim..][..self.dim];
+        let chosen = &self.chosen[number * self.dim..][..self.dim];
+        sums_f32(simd, turned, chosen)
     }
-}
-
-#[inline(always)]
-fn dots(turned: &[Lanes<f32>], chosen: &[f32]) -> Lanes<f32> {
-    let mut sums = [[0.0; LANES]; CHAINS];
-    let (turned, _) = turned.as_chunks::<CHAINS>();
-    let (chosen, _) = chosen.as_chunks::<CHAINS>();
-    for (rows, factors) in turned.iter().zip(chosen) {
-        for c in 0..CHAINS {
-            for l in 0..LANES {
-                sums[c][l] += rows[c][l] * factors[c];
-            }
-        }
-    }
-    let mut out = [0.0; LANES];
-    for l in 0..LANES {
-        out[l] = (sums[0][l] + sums[1][l]) + (sums[2][l] + sums[3][l]);
-    }
-    out
 }
 
 /// The row divided by its length. It is divided by its largest component first, so that no square leaves the range.
