@@ -70,18 +70,13 @@ impl Order {
 
 /// What a method wants to be largest.
 pub trait Objective {
-    /// Brings a block up to date with the first `chosen` choices and returns the values of its candidates, negative
-    /// infinity for those that are chosen, missing or out of question.
-    fn values(&mut self, block: usize, chosen: usize) -> Lanes<f64>;
+    /// Brings the values of a block's candidates up to date with the first `chosen` choices and returns the largest;
+    /// negative infinity stands for candidates that are chosen, missing or out of question.
+    fn update(&mut self, block: usize, chosen: usize) -> f64;
+    /// The values of the last update.
+    fn values(&self, block: usize) -> &Lanes<f64>;
     /// The candidate is chosen.
     fn choose(&mut self, block: usize, lane: usize);
-}
-
-#[derive(Clone, Copy)]
-struct Best {
-    value: f64,
-    lane: usize,
-    index: u32,
 }
 
 /// Chooses up to `k` candidates; returns their indices and values at the time. `bounds` are the blocks' largest values
@@ -90,68 +85,71 @@ pub fn choose(
     order: &Order,
     k: usize,
     lazy: bool,
-    bounds: Vec<f64>,
+    mut bounds: Vec<f64>,
     objective: &mut impl Objective,
 ) -> Vec<(u32, f64)> {
-    let mut chosen = Vec::with_capacity(k.min(order.len()));
-    let mut bests: Vec<Best> = bounds
-        .into_iter()
-        .map(|value| Best {
-            value,
-            lane: 0,
-            index: 0,
-        })
-        .collect();
-    // The number of choices that a block's entry knows; none knows its lane yet.
-    let mut known = vec![usize::MAX; bests.len()];
+    let k = k.min(order.len());
+    let mut chosen = Vec::with_capacity(k);
+    // The number of choices that a block's bound knows; none is known at all.
+    let mut known = vec![usize::MAX; bounds.len()];
     let mut leader = 0;
-    while chosen.len() < k.min(order.len()) {
-        let mut best = Best {
-            value: f64::NEG_INFINITY,
-            lane: 0,
-            index: u32::MAX,
-        };
-        let mut found = None;
+    while chosen.len() < k {
+        let (mut best, mut found) = (f64::NEG_INFINITY, leader);
         // The last winner's block first: it makes a high mark for the others.
-        for block in std::iter::once(leader).chain((0..bests.len()).filter(|b| *b != leader)) {
-            if lazy && bests[block].value < best.value {
+        for block in std::iter::once(leader).chain(0..bounds.len()) {
+            if lazy && bounds[block] < best {
                 continue;
             }
             if known[block] != chosen.len() {
-                let values = objective.values(block, chosen.len());
-                bests[block] = best_lane(&values, order.block(block));
+                bounds[block] = objective.update(block, chosen.len());
                 known[block] = chosen.len();
             }
-            let own = bests[block];
-            if own.value > best.value || (own.value == best.value && own.index < best.index) {
-                best = own;
-                found = Some(block);
+            let own = bounds[block];
+            let wins = own > best || {
+                let tied = own == best && own > f64::NEG_INFINITY && block != found;
+                tied && first_of(objective, order, block, own).0
+                    < first_of(objective, order, found, own).0
+            };
+            if wins {
+                (best, found) = (own, block);
             }
         }
-        let Some(block) = found.filter(|_| best.value > f64::NEG_INFINITY) else {
+        if best == f64::NEG_INFINITY {
             break;
-        };
-        objective.choose(block, best.lane);
-        chosen.push((best.index, best.value));
-        leader = block;
+        }
+        let (index, lane) = first_of(objective, order, found, best);
+        objective.choose(found, lane);
+        chosen.push((index, best));
+        leader = found;
     }
     chosen
 }
 
-fn best_lane(values: &Lanes<f64>, indices: &[u32]) -> Best {
-    let mut best = Best {
-        value: f64::NEG_INFINITY,
-        lane: 0,
-        index: u32::MAX,
-    };
-    for (lane, (value, index)) in values.iter().zip(indices).enumerate() {
-        if *value > best.value || (*value == best.value && *index < best.index) {
-            best = Best {
-                value: *value,
-                lane,
-                index: *index,
-            };
+/// Index and lane of the candidate with this value; of several, the one with the smallest index.
+fn first_of(objective: &impl Objective, order: &Order, block: usize, value: f64) -> (u32, usize) {
+    let mut first = (u32::MAX, 0);
+    for (lane, index) in order.block(block).iter().enumerate() {
+        if objective.values(block)[lane] == value && *index < first.0 {
+            first = (*index, lane);
         }
     }
-    best
+    first
+}
+
+/// The largest of a block's values.
+#[inline(always)]
+pub fn largest(values: &Lanes<f64>) -> f64 {
+    let mut max = *values;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for l in 0..width {
+            max[l] = if max[l] > max[l + width] {
+                max[l]
+            } else {
+                max[l + width]
+            };
+        }
+        width /= 2;
+    }
+    max[0]
 }

@@ -11,7 +11,7 @@ use crate::embedding::store::LANES;
 use crate::error::CoreError;
 use crate::simd::{Simd, by_simd};
 
-use super::blocks::{Lanes, Objective, Order, choose};
+use super::blocks::{Lanes, Objective, Order, choose, largest};
 use super::sums::sums_f64;
 use super::{Similarity, check_relevance};
 
@@ -64,6 +64,7 @@ pub fn dpp(
         weights: (0..blocks).map(|_| None).collect(),
         weigh: |block: usize| order.lanes(block, weight, 0.0),
         residuals: (0..blocks).map(|b| order.lanes(b, |_| 1.0, 0.0)).collect(),
+        values: vec![[0.0; LANES]; blocks],
         rows: vec![Vec::new(); blocks],
         chosen: Vec::new(),
         residual_of: Vec::new(),
@@ -83,45 +84,49 @@ struct State<S, W> {
     weights: Vec<Option<Lanes<f64>>>,
     /// d^2 of each candidate; 0 once chosen.
     residuals: Vec<Lanes<f64>>,
+    /// `w^2 d^2` of each candidate.
+    values: Vec<Lanes<f64>>,
     /// Cholesky rows of each block's candidates, one entry for each choice that the block knows.
     rows: Vec<Vec<Lanes<f64>>>,
-    /// Cholesky row of each choice, up to itself, and its d.
+    /// Cholesky row of each choice, up to itself, and 1 / d.
     chosen: Vec<(Vec<f64>, f64)>,
     residual_of: Vec<f64>,
 }
 
 impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
-    fn values(&mut self, block: usize, chosen: usize) -> Lanes<f64> {
+    fn update(&mut self, block: usize, chosen: usize) -> f64 {
         let simd = self.simd;
         for number in self.rows[block].len()..chosen {
             let similarity = &self.candidates.with_chosen(simd, block, number);
-            let (row, root) = &self.chosen[number];
+            let (row, inverse) = &self.chosen[number];
             let projected = &sums_f64(simd, &self.rows[block], row);
-            let (root, residuals) = (*root, &mut self.residuals[block]);
+            let (inverse, residuals) = (*inverse, &mut self.residuals[block]);
             let entry = by_simd!(simd, fn run(
                 similarity: &Lanes<f32>,
                 projected: &Lanes<f64>,
-                root: f64,
+                inverse: f64,
                 residuals: &mut Lanes<f64>,
             ) -> Lanes<f64> = advance);
             self.rows[block].push(entry);
         }
         let weigh = &self.weigh;
-        let weights = self.weights[block].get_or_insert_with(|| weigh(block));
-        let mut values = [f64::NEG_INFINITY; LANES];
-        for (l, value) in values.iter_mut().enumerate() {
-            let residual = self.residuals[block][l];
-            if residual >= MIN_RESIDUAL {
-                *value = weights[l] * residual;
-            }
-        }
-        values
+        let weights = &*self.weights[block].get_or_insert_with(|| weigh(block));
+        let (residuals, values) = (&self.residuals[block], &mut self.values[block]);
+        by_simd!(simd, fn run(
+            weights: &Lanes<f64>,
+            residuals: &Lanes<f64>,
+            values: &mut Lanes<f64>,
+        ) -> f64 = gains)
+    }
+
+    fn values(&self, block: usize) -> &Lanes<f64> {
+        &self.values[block]
     }
 
     fn choose(&mut self, block: usize, lane: usize) {
         let residual = self.residuals[block][lane];
         let row = self.rows[block].iter().map(|entry| entry[lane]).collect();
-        self.chosen.push((row, residual.sqrt()));
+        self.chosen.push((row, 1.0 / residual.sqrt()));
         self.residual_of.push(residual);
         self.residuals[block][lane] = 0.0;
         self.candidates.choose(block, lane);
@@ -133,13 +138,26 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
 fn advance(
     similarity: &Lanes<f32>,
     projected: &Lanes<f64>,
-    root: f64,
+    inverse: f64,
     residuals: &mut Lanes<f64>,
 ) -> Lanes<f64> {
     let mut entry = [0.0; LANES];
     for l in 0..LANES {
-        entry[l] = (f64::from(similarity[l]) - projected[l]) / root;
+        entry[l] = (f64::from(similarity[l]) - projected[l]) * inverse;
         residuals[l] -= entry[l] * entry[l];
     }
     entry
+}
+
+#[inline(always)]
+fn gains(weights: &Lanes<f64>, residuals: &Lanes<f64>, values: &mut Lanes<f64>) -> f64 {
+    for l in 0..LANES {
+        let gain = weights[l] * residuals[l];
+        values[l] = if residuals[l] >= MIN_RESIDUAL {
+            gain
+        } else {
+            f64::NEG_INFINITY
+        };
+    }
+    largest(values)
 }

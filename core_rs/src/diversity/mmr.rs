@@ -8,7 +8,7 @@ use crate::embedding::store::LANES;
 use crate::error::CoreError;
 use crate::simd::{Simd, by_simd};
 
-use super::blocks::{Lanes, Objective, Order, choose};
+use super::blocks::{Lanes, Objective, Order, choose, largest};
 use super::{Similarity, check_relevance};
 
 /// What to choose.
@@ -57,6 +57,7 @@ pub fn mmr(
         candidates,
         penalty: 1.0 - how.trade_off,
         nearest: vec![[0.0; LANES]; gains.len()],
+        values: vec![[0.0; LANES]; gains.len()],
         known: vec![0; gains.len()],
         ring: vec![[0.0; LANES]; gains.len() * window.unwrap_or(0)],
         window,
@@ -73,6 +74,7 @@ struct State<S> {
     gains: Vec<Lanes<f32>>,
     /// Largest similarity with a choice.
     nearest: Vec<Lanes<f32>>,
+    values: Vec<Lanes<f64>>,
     known: Vec<usize>,
     window: Option<usize>,
     /// The latest similarities of each block, only with a window.
@@ -80,7 +82,7 @@ struct State<S> {
 }
 
 impl<S: Similarity> Objective for State<S> {
-    fn values(&mut self, block: usize, chosen: usize) -> Lanes<f64> {
+    fn update(&mut self, block: usize, chosen: usize) -> f64 {
         let simd = self.simd;
         for number in self.known[block]..chosen {
             let similarity = self.candidates.with_chosen(simd, block, number);
@@ -98,7 +100,17 @@ impl<S: Similarity> Objective for State<S> {
         }
         self.known[block] = chosen;
         let (gains, nearest, penalty) = (&self.gains[block], &self.nearest[block], self.penalty);
-        by_simd!(simd, fn run(gains: &Lanes<f32>, nearest: &Lanes<f32>, penalty: f32) -> Lanes<f64> = marginal)
+        let values = &mut self.values[block];
+        by_simd!(simd, fn run(
+            gains: &Lanes<f32>,
+            nearest: &Lanes<f32>,
+            penalty: f32,
+            values: &mut Lanes<f64>,
+        ) -> f64 = marginal)
+    }
+
+    fn values(&self, block: usize) -> &Lanes<f64> {
+        &self.values[block]
     }
 
     fn choose(&mut self, block: usize, lane: usize) {
@@ -117,10 +129,14 @@ fn raise(nearest: &mut Lanes<f32>, similarity: &Lanes<f32>) {
 }
 
 #[inline(always)]
-fn marginal(gains: &Lanes<f32>, nearest: &Lanes<f32>, penalty: f32) -> Lanes<f64> {
-    let mut values = [0.0; LANES];
+fn marginal(
+    gains: &Lanes<f32>,
+    nearest: &Lanes<f32>,
+    penalty: f32,
+    values: &mut Lanes<f64>,
+) -> f64 {
     for l in 0..LANES {
         values[l] = f64::from(gains[l] - penalty * nearest[l]);
     }
-    values
+    largest(values)
 }
