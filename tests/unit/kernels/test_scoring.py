@@ -232,7 +232,7 @@ GOOD = np.ones((4, 3), np.float32)
         (np.ones((4, 3, 1), np.float32), "shape (4, 3, 1)"),
         (np.ones(2, np.float32), "shape (2)"),
         (np.float32(1), "float32; allowed"),
-        (np.asfortranarray(GOOD), "use numpy.ascontiguousarray"),
+        (np.asfortranarray(GOOD), "see ascontiguousarray"),
         (np.ones((4, 6), np.float32)[:, ::2], "strides"),
         (GOOD[::-1], "strides"),
         (np.array([[1, 2, 3], [1, np.nan, 3]], np.float32), "row 1 holds NaN"),
