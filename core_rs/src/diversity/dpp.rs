@@ -7,7 +7,7 @@
 //! of a candidate is `w_i^2 d_i^2` with d_i^2 the residual of S: exact, and a residual says the same at every relevance.
 //! O(n k (d + k)).
 
-use crate::embedding::store::LANES;
+use crate::embedding::store::{LANES, PerLane};
 use crate::error::CoreError;
 use crate::simd::{Simd, by_simd};
 
@@ -60,6 +60,7 @@ pub fn dpp(
     let bounds = (0..blocks).map(|b| weight(order.block(b)[0])).collect();
     let mut state = State {
         simd,
+        k: how.k.min(count),
         candidates,
         weights: (0..blocks).map(|_| None).collect(),
         weigh: |block: usize| order.lanes(block, weight, 0.0),
@@ -78,6 +79,7 @@ pub fn dpp(
 
 struct State<S, W> {
     simd: Simd,
+    k: usize,
     candidates: S,
     weigh: W,
     /// Squared weights, made when a block is first needed.
@@ -87,7 +89,7 @@ struct State<S, W> {
     /// `w^2 d^2` of each candidate.
     values: Vec<Lanes<f64>>,
     /// Cholesky rows of each block's candidates, one entry for each choice that the block knows.
-    rows: Vec<Vec<Lanes<f32>>>,
+    rows: Vec<Vec<PerLane>>,
     /// Cholesky row of each choice, up to itself, and 1 / d.
     chosen: Vec<(Vec<f32>, f32)>,
     residual_of: Vec<f64>,
@@ -105,6 +107,9 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
         } else {
             f64::NEG_INFINITY
         };
+        if rows.capacity() == 0 {
+            rows.reserve_exact(self.k);
+        }
         for number in rows.len()..chosen {
             let similarity = &self.candidates.with_chosen(simd, block, number);
             let (row, inverse) = &self.chosen[number];
@@ -120,7 +125,7 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
                 residuals: &mut Lanes<f64>,
                 values: &mut Lanes<f64>,
             ) -> f64 = advance);
-            rows.push(entry);
+            rows.push(PerLane(entry));
         }
         largest
     }
@@ -131,7 +136,7 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
 
     fn choose(&mut self, block: usize, lane: usize) {
         let residual = self.residuals[block][lane];
-        let row = self.rows[block].iter().map(|entry| entry[lane]).collect();
+        let row = self.rows[block].iter().map(|entry| entry.0[lane]).collect();
         self.chosen.push((row, (1.0 / residual.sqrt()) as f32));
         self.residual_of.push(residual);
         self.residuals[block][lane] = 0.0;

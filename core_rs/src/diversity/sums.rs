@@ -1,9 +1,11 @@
 //! Weighted sums of rows of 16 numbers, the inner loop of MMR and DPP: `sum_t rows[t] * factors[t]` for each lane.
 //!
 //! Row t goes to chain t mod 4; the chains are added as (0 + 1) + (2 + 3). Products and sums are rounded on their own, never
-//! fused, so every path gives the same bits. Written with intrinsics because the compiler does not find the vectors.
+//! fused, so every path gives the same bits. Rows lie on cache lines; across two, every load would count twice. Written with intrinsics because the compiler does not find the vectors.
 
 use crate::simd::Simd;
+
+use crate::embedding::store::PerLane;
 
 use super::blocks::Lanes;
 
@@ -13,7 +15,7 @@ const CHAINS: usize = 4;
 #[inline]
 pub fn scaled_sums(
     simd: Simd,
-    rows: &[Lanes<f32>],
+    rows: &[PerLane],
     factors: &[f32],
     scales: &Lanes<f32>,
     scale: f32,
@@ -29,10 +31,10 @@ pub fn scaled_sums(
     }
 }
 
-fn portable(rows: &[Lanes<f32>], factors: &[f32], scales: &Lanes<f32>, scale: f32) -> Lanes<f32> {
+fn portable(rows: &[PerLane], factors: &[f32], scales: &Lanes<f32>, scale: f32) -> Lanes<f32> {
     let mut chains = [[0.0; 16]; CHAINS];
     for (t, (row, factor)) in rows.iter().zip(factors).enumerate() {
-        for (sum, x) in chains[t % CHAINS].iter_mut().zip(row) {
+        for (sum, x) in chains[t % CHAINS].iter_mut().zip(&row.0) {
             *sum += *x * *factor;
         }
     }
@@ -44,7 +46,7 @@ fn portable(rows: &[Lanes<f32>], factors: &[f32], scales: &Lanes<f32>, scale: f3
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{CHAINS, Lanes};
+    use super::{CHAINS, Lanes, PerLane};
 
     /// One path: `$n` registers of `$width` numbers hold a row.
     macro_rules! sums {
@@ -52,7 +54,7 @@ mod x86 {
          $zero:ident, $load:ident, $set:ident, $mul:ident, $add:ident, $store:ident) => {
             #[target_feature(enable = $feature)]
             pub fn $name(
-                rows: &[Lanes<f32>],
+                rows: &[PerLane],
                 factors: &[f32],
                 scales: &Lanes<f32>,
                 scale: f32,
@@ -65,7 +67,7 @@ mod x86 {
                         let factor = $set(factors[c]);
                         for i in 0..$n {
                             // SAFETY: a row has $n times $width numbers.
-                            let row = unsafe { $load(rows[c].as_ptr().add(i * $width)) };
+                            let row = unsafe { $load(rows[c].0.as_ptr().add(i * $width)) };
                             chains[c][i] = $add(chains[c][i], $mul(row, factor));
                         }
                     }
@@ -75,7 +77,7 @@ mod x86 {
                     if let (Some(row), Some(factor)) = (rows_rest.get(c), factors_rest.get(c)) {
                         for i in 0..$n {
                             // SAFETY: as above.
-                            let row = unsafe { $load(row.as_ptr().add(i * $width)) };
+                            let row = unsafe { $load(row.0.as_ptr().add(i * $width)) };
                             chains[c][i] = $add(chains[c][i], $mul(row, $set(*factor)));
                         }
                     }
@@ -130,7 +132,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_path_gives_the_same_bits(
-            rows in prop::collection::vec(prop::array::uniform16(-1.0f32..1.0), 0..70),
+            rows in prop::collection::vec(prop::array::uniform16(-1.0f32..1.0).prop_map(PerLane), 0..70),
             scales in prop::array::uniform16(-1.0f32..1.0),
             scale in -2.0f32..2.0,
         ) {
@@ -141,7 +143,7 @@ mod tests {
                 prop_assert_eq!(own.map(f32::to_bits), expected.map(f32::to_bits));
             }
             for l in 0..16 {
-                let products = rows.iter().zip(&factors).map(|(row, f)| f64::from(row[l]) * f64::from(*f));
+                let products = rows.iter().zip(&factors).map(|(row, f)| f64::from(row.0[l]) * f64::from(*f));
                 let exact = products.sum::<f64>() * f64::from(scales[l]) * f64::from(scale);
                 prop_assert!((f64::from(expected[l]) - exact).abs() < 1e-4);
             }

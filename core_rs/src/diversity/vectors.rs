@@ -1,7 +1,7 @@
 //! Cosine similarity of f32 vectors.
 
 use crate::embedding::quantize::check_rows;
-use crate::embedding::store::LANES;
+use crate::embedding::store::{LANES, PerLane};
 use crate::error::CoreError;
 use crate::simd::{Simd, by_simd};
 
@@ -16,7 +16,7 @@ pub struct Vectors<'a> {
     dim: usize,
     order: Order,
     /// `turned[block][dimension]`; empty until needed.
-    turned: Vec<Vec<Lanes<f32>>>,
+    turned: Vec<Vec<PerLane>>,
     /// One over the length of each candidate, 0 for a zero vector.
     inverses: Vec<Lanes<f32>>,
     /// The chosen rows, and one over their lengths.
@@ -48,7 +48,7 @@ impl<'a> Vectors<'a> {
 
     #[cold]
     fn turn(&mut self, block: usize) {
-        let mut turned = vec![[0.0; LANES]; self.dim];
+        let mut turned = vec![PerLane([0.0; LANES]); self.dim];
         let mut scaled = Vec::new();
         for (lane, index) in self.order.block(block).iter().enumerate() {
             let mut row = &self.rows[*index as usize * self.dim..][..self.dim];
@@ -65,7 +65,7 @@ impl<'a> Vectors<'a> {
                 0.0
             };
             for (lanes, x) in turned.iter_mut().zip(row) {
-                lanes[lane] = *x;
+                lanes.0[lane] = *x;
             }
         }
         drop(scaled);
@@ -86,7 +86,7 @@ impl Similarity for Vectors<'_> {
     fn choose(&mut self, block: usize, lane: usize) {
         self.prepare(block);
         let turned = &self.turned[block];
-        self.chosen.extend(turned.iter().map(|lanes| lanes[lane]));
+        self.chosen.extend(turned.iter().map(|lanes| lanes.0[lane]));
         self.chosen_inverses.push(self.inverses[block][lane]);
     }
 
