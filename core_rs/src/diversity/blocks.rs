@@ -70,9 +70,10 @@ impl Order {
 
 /// What a method wants to be largest.
 pub trait Objective {
-    /// Brings the values of a block's candidates up to date with the first `chosen` choices and returns the largest;
-    /// negative infinity stands for candidates that are chosen, missing or out of question.
-    fn update(&mut self, block: usize, chosen: usize) -> f64;
+    /// Brings the values of a block's candidates up to date with the first `chosen` choices, one by one, as long as the
+    /// largest is not below `mark`. Returns the largest and the number of choices that it knows. Negative infinity stands
+    /// for candidates that are chosen, missing or out of question.
+    fn update(&mut self, block: usize, chosen: usize, mark: f64) -> (f64, usize);
     /// The values of the last update.
     fn values(&self, block: usize) -> &Lanes<f64>;
     /// The candidate is chosen.
@@ -101,8 +102,11 @@ pub fn choose(
                 continue;
             }
             if known[block] != chosen.len() {
-                bounds[block] = objective.update(block, chosen.len());
-                known[block] = chosen.len();
+                let mark = if lazy { best } else { f64::NEG_INFINITY };
+                (bounds[block], known[block]) = objective.update(block, chosen.len(), mark);
+                if known[block] < chosen.len() {
+                    continue;
+                }
             }
             let own = bounds[block];
             let wins = own > best || {

@@ -96,7 +96,7 @@ struct State<S, W> {
 }
 
 impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
-    fn update(&mut self, block: usize, chosen: usize) -> f64 {
+    fn update(&mut self, block: usize, chosen: usize, mark: f64) -> (f64, usize) {
         let simd = self.simd;
         let weigh = &self.weigh;
         let weights = &*self.weights[block].get_or_insert_with(|| weigh(block));
@@ -126,8 +126,11 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
                 values: &mut Lanes<f64>,
             ) -> f64 = advance);
             rows.push(PerLane(entry));
+            if largest < mark {
+                break;
+            }
         }
-        largest
+        (largest, rows.len())
     }
 
     fn values(&self, block: usize) -> &Lanes<f64> {

@@ -96,7 +96,7 @@ impl<S: Similarity> State<S> {
 }
 
 impl<S: Similarity> Objective for State<S> {
-    fn update(&mut self, block: usize, chosen: usize) -> f64 {
+    fn update(&mut self, block: usize, chosen: usize, mark: f64) -> (f64, usize) {
         let (simd, penalty) = (self.simd, self.penalty);
         // A block that knows all choices still wants its values: a similarity of nothing changes nothing else.
         let mut similarity = [0.0; LANES];
@@ -119,9 +119,9 @@ impl<S: Similarity> Objective for State<S> {
                 values: &mut Lanes<f64>,
             ) -> f64 = marginal);
             number += 1;
-            if number >= chosen {
-                self.known[block] = chosen;
-                return largest;
+            if number >= chosen || largest < mark {
+                self.known[block] = number.min(chosen);
+                return (largest, number.min(chosen));
             }
         }
     }
