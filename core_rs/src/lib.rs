@@ -11,6 +11,8 @@
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
 //! * [`query`]: read-only answers over the state.
 //! * [`snapshot`]: parts on disk, and digests.
+//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP); [`simd`] is the choice of
+//!   the CPU path.
 //! * [`ids`], [`intern`], [`names`], [`decay`], [`search`], [`config`], [`error`]: what all of them use.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
@@ -24,6 +26,8 @@ pub mod config;
 pub mod cooccurrence;
 pub mod decay;
 mod decay_table;
+pub mod diversity;
+pub mod embedding;
 pub mod error;
 pub mod fold;
 pub mod frame;
@@ -35,7 +39,9 @@ pub mod neighbourhood;
 pub mod query;
 pub mod search;
 pub mod sessions;
+pub mod simd;
 pub mod snapshot;
+pub mod topk;
 
 #[cfg(feature = "python")]
 mod py;
