@@ -11,7 +11,8 @@
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
 //! * [`query`]: read-only answers over the state.
 //! * [`snapshot`]: parts on disk, and digests.
-//! * [`ids`], [`intern`], [`names`], [`decay`], [`config`], [`error`]: what all of them use.
+//! * [`ids`], [`intern`], [`names`], [`decay`], [`huge_pages`], [`config`], [`error`]: what all of them use.
+//! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
 //! Nothing in this crate reads a clock, draws a random number, opens a file or talks to a network. State holds integers
@@ -27,9 +28,11 @@ mod decay_table;
 pub mod error;
 pub mod fold;
 pub mod frame;
+pub mod huge_pages;
 pub mod ids;
 pub mod intern;
 pub mod items;
+pub mod limits;
 pub mod names;
 pub mod neighbourhood;
 pub mod query;

@@ -1,0 +1,47 @@
+//! The machine's own limits, for benchmarks.
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+
+use crate::limits::{Lines, multiply_adds, stream};
+use crate::py::arrays::Array;
+
+/// Memory that is visited line by line in no order.
+#[pyclass(frozen, module = "headwater._core")]
+pub struct LineVisits {
+    lines: Mutex<Lines>,
+}
+
+#[pymethods]
+impl LineVisits {
+    #[new]
+    fn new(py: Python<'_>, size: usize) -> Self {
+        Self {
+            lines: Mutex::new(py.detach(|| Lines::with_bytes(size))),
+        }
+    }
+
+    /// Reads and writes `times` cache lines.
+    fn visit(&self, py: Python<'_>, times: u64) {
+        py.detach(|| self.lines.lock().visit(times));
+    }
+}
+
+/// Reads all words of an array once; their sum modulo 2^64.
+#[pyfunction]
+fn stream_words(py: Python<'_>, words: Array<u64>) -> u64 {
+    py.detach(|| stream(words.as_slice()))
+}
+
+/// Does at least so many multiply-adds of bytes in registers; how many it did.
+#[pyfunction(name = "multiply_adds")]
+fn py_multiply_adds(py: Python<'_>, wanted: u64) -> u64 {
+    py.detach(|| multiply_adds(wanted).0)
+}
+
+/// Adds this file's class and functions to the module.
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_class::<LineVisits>()?;
+    m.add_function(wrap_pyfunction!(stream_words, m)?)?;
+    m.add_function(wrap_pyfunction!(py_multiply_adds, m)?)
+}
