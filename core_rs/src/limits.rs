@@ -3,6 +3,7 @@
 
 use crate::bloom::prefetch;
 use crate::huge_pages;
+use crate::simd::{Simd, by_simd};
 
 /// One cache line.
 #[derive(Clone, Copy, Debug)]
@@ -10,7 +11,12 @@ use crate::huge_pages;
 pub struct Line([u64; 8]);
 
 /// Reads all words front to back: 8 bytes each from wherever they are.
-pub fn stream(words: &[u64]) -> u64 {
+pub fn stream(simd: Simd, words: &[u64]) -> u64 {
+    by_simd!(simd, fn run(words: &[u64]) -> u64 = sum)
+}
+
+#[inline(always)]
+fn sum(words: &[u64]) -> u64 {
     let mut sums = [0u64; 32];
     let (blocks, rest) = words.as_chunks::<32>();
     for block in blocks {
@@ -54,15 +60,15 @@ impl Lines {
 
 /// Does at least `wanted` multiply-adds of bytes into 32-bit sums with all operands in registers; how many it did, and
 /// the sums so that none is left out.
-pub fn multiply_adds(wanted: u64) -> (u64, i32) {
+pub fn multiply_adds(simd: Simd, wanted: u64) -> (u64, i32) {
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx512vnni") && std::is_x86_feature_detected!("avx512f") {
-        // SAFETY: the processor has AVX-512 F and VNNI.
+    if simd.is_avx512() {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
         return unsafe { x86::vnni(wanted) };
     }
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
+    if simd.is_avx2() {
+        // SAFETY: as above.
         return unsafe { x86::avx2(wanted) };
     }
     let rounds = wanted.div_ceil(64);
@@ -137,9 +143,11 @@ mod tests {
     #[test]
     fn they_do_what_they_count() {
         let words: Vec<u64> = (0..1000).collect();
-        assert_eq!(stream(&words), 499_500);
-        let (done, sum) = multiply_adds(10_000);
-        assert!(done >= 10_000 && sum != 0);
+        for simd in Simd::available() {
+            assert_eq!(stream(simd, &words), 499_500);
+            let (done, sum) = multiply_adds(simd, 10_000);
+            assert!(done >= 10_000 && sum != 0);
+        }
         let mut lines = Lines::with_bytes(64);
         lines.visit(10);
         assert_eq!(lines.0[0].0[0], 45);

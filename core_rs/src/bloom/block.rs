@@ -2,6 +2,7 @@
 //! nothing to add; the portable form is what the AVX2 form is tested against.
 
 use super::{AHEAD, AlignedBlock, place, prefetch};
+use crate::simd::Simd;
 
 /// One block.
 pub type Block = [u32; 8];
@@ -78,23 +79,29 @@ mod portable {
 
 /// See [`super::SplitBlockBloom::test_and_insert_many`].
 pub(super) fn test_and_insert_many(
+    simd: Simd,
     blocks: &mut [AlignedBlock],
     hashes: &[u64],
     present: &mut [bool],
 ) {
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
+    if simd != Simd::PORTABLE {
+        // SAFETY: a `Simd` is only made for a path that this CPU has, and each but the portable one has AVX2.
         return unsafe { avx2::test_and_insert_many(blocks, hashes, present) };
     }
     insert_loop(blocks, hashes, present, portable::test_and_insert);
 }
 
 /// See [`super::SplitBlockBloom::contains_many`].
-pub(super) fn contains_many(blocks: &[AlignedBlock], hashes: &[u64], present: &mut [bool]) {
+pub(super) fn contains_many(
+    simd: Simd,
+    blocks: &[AlignedBlock],
+    hashes: &[u64],
+    present: &mut [bool],
+) {
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
+    if simd != Simd::PORTABLE {
+        // SAFETY: as above.
         return unsafe { avx2::contains_many(blocks, hashes, present) };
     }
     contains_loop(blocks, hashes, present, portable::contains);

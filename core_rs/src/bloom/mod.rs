@@ -15,6 +15,7 @@ pub mod rotating;
 pub use block::{Block, block_contains, block_insert};
 
 use crate::huge_pages;
+use crate::simd::Simd;
 
 /// Keys whose blocks are fetched before the first of them is tested: enough to hide a miss to memory behind the work on
 /// the others, few enough that their blocks stay in the first cache.
@@ -89,13 +90,13 @@ impl SplitBlockBloom {
 
     /// Adds keys in order; `present` takes for each what [`Self::test_and_insert`] would return. The shorter of the two
     /// slices says how many. O(1) a key, one cache line each, fetched ahead.
-    pub fn test_and_insert_many(&mut self, hashes: &[u64], present: &mut [bool]) {
-        block::test_and_insert_many(&mut self.blocks, hashes, present);
+    pub fn test_and_insert_many(&mut self, simd: Simd, hashes: &[u64], present: &mut [bool]) {
+        block::test_and_insert_many(simd, &mut self.blocks, hashes, present);
     }
 
     /// [`Self::contains`] of every key into `present`, fetched ahead.
-    pub fn contains_many(&self, hashes: &[u64], present: &mut [bool]) {
-        block::contains_many(&self.blocks, hashes, present);
+    pub fn contains_many(&self, simd: Simd, hashes: &[u64], present: &mut [bool]) {
+        block::contains_many(simd, &self.blocks, hashes, present);
     }
 
     /// Fetches the block of a key that is about to be asked for.
@@ -143,15 +144,18 @@ mod tests {
         #[test]
         fn a_batch_is_its_keys_one_by_one(keys in prop::collection::vec(0u64..400, 0..400), capacity in 1usize..500) {
             let hashes: Vec<u64> = keys.iter().map(|key| mix(*key)).collect();
-            let mut single = SplitBlockBloom::with_capacity(capacity, 16.0);
-            let mut batch = single.clone();
+            let empty = SplitBlockBloom::with_capacity(capacity, 16.0);
+            let mut single = empty.clone();
             let expected: Vec<bool> = hashes.iter().map(|hash| single.test_and_insert(*hash)).collect();
-            let mut present = vec![false; hashes.len()];
-            batch.test_and_insert_many(&hashes, &mut present);
-            prop_assert_eq!(&present, &expected);
-            prop_assert_eq!(&batch, &single);
-            batch.contains_many(&hashes, &mut present);
-            prop_assert!(present.iter().all(|p| *p));
+            for simd in Simd::available() {
+                let mut batch = empty.clone();
+                let mut present = vec![false; hashes.len()];
+                batch.test_and_insert_many(simd, &hashes, &mut present);
+                prop_assert_eq!(&present, &expected);
+                prop_assert_eq!(&batch, &single);
+                batch.contains_many(simd, &hashes, &mut present);
+                prop_assert!(present.iter().all(|p| *p));
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! the same order always give the same bits.
 
 use super::SplitBlockBloom;
+use crate::simd::Simd;
 
 /// Remembers at least the last `capacity` distinct keys and at most twice as many.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl RotatingBloom {
     }
 
     /// Adds keys in order; `present` takes for each whether it may have been there before.
-    pub fn test_and_insert_many(&mut self, hashes: &[u64], present: &mut [bool]) {
+    pub fn test_and_insert_many(&mut self, simd: Simd, hashes: &[u64], present: &mut [bool]) {
         let mut known = [false; 4 * super::AHEAD];
         let (mut hashes, mut present) = (hashes, present);
         while !hashes.is_empty() && !present.is_empty() {
@@ -44,10 +45,11 @@ impl RotatingBloom {
                 .min(present.len());
             let (now, later) = present.split_at_mut(count);
             let known = &mut known[..count];
-            self.current.test_and_insert_many(&hashes[..count], now);
+            self.current
+                .test_and_insert_many(simd, &hashes[..count], now);
             self.held += now.iter().filter(|seen| !**seen).count();
             if self.rotations > 0 {
-                self.previous.contains_many(&hashes[..count], known);
+                self.previous.contains_many(simd, &hashes[..count], known);
                 now.iter_mut()
                     .zip(known)
                     .for_each(|(seen, known)| *seen |= *known);
@@ -58,9 +60,13 @@ impl RotatingBloom {
 
     /// Adds a key; whether it may have been there before.
     pub fn test_and_insert(&mut self, hash: u64) -> bool {
-        let mut present = [false];
-        self.test_and_insert_many(&[hash], &mut present);
-        present[0]
+        if self.held == self.capacity {
+            self.rotate();
+        }
+        let known = self.rotations > 0 && self.previous.contains(hash);
+        let present = self.current.test_and_insert(hash);
+        self.held += usize::from(!present);
+        present || known
     }
 
     /// Whether the key may be in either generation; `false` is certain.
@@ -69,15 +75,15 @@ impl RotatingBloom {
     }
 
     /// [`Self::contains`] of every key into `present`.
-    pub fn contains_many(&self, hashes: &[u64], present: &mut [bool]) {
+    pub fn contains_many(&self, simd: Simd, hashes: &[u64], present: &mut [bool]) {
         let mut known = [false; 4 * super::AHEAD];
         for (hashes, present) in hashes
             .chunks(known.len())
             .zip(present.chunks_mut(4 * super::AHEAD))
         {
             let known = &mut known[..hashes.len()];
-            self.current.contains_many(hashes, present);
-            self.previous.contains_many(hashes, known);
+            self.current.contains_many(simd, hashes, present);
+            self.previous.contains_many(simd, hashes, known);
             present
                 .iter_mut()
                 .zip(known)
@@ -114,7 +120,7 @@ mod tests {
         let mut filter = RotatingBloom::with_capacity(1000, 16.0);
         let hashes: Vec<u64> = (0..10_000).map(mix).collect();
         let mut present = vec![false; hashes.len()];
-        filter.test_and_insert_many(&hashes, &mut present);
+        filter.test_and_insert_many(Simd::best(), &hashes, &mut present);
         assert!(filter.rotations() >= 9, "{}", filter.rotations());
         assert!(hashes[9_000..].iter().all(|hash| filter.contains(*hash)));
         let old = hashes[..7_000].iter().filter(|h| filter.contains(**h));
@@ -129,10 +135,10 @@ mod tests {
             let mut batch = single.clone();
             let expected: Vec<bool> = hashes.iter().map(|hash| single.test_and_insert(*hash)).collect();
             let mut present = vec![false; hashes.len()];
-            batch.test_and_insert_many(&hashes, &mut present);
+            batch.test_and_insert_many(Simd::best(), &hashes, &mut present);
             prop_assert_eq!(&present, &expected);
             prop_assert_eq!(&batch, &single);
-            batch.contains_many(&hashes, &mut present);
+            batch.contains_many(Simd::best(), &hashes, &mut present);
             prop_assert!(hashes.iter().zip(&present).all(|(hash, seen)| single.contains(*hash) == *seen));
         }
     }

@@ -11,9 +11,10 @@
 
 use rayon::prelude::*;
 
-use crate::catalogue::{Catalogue, Embedding, ItemChange};
+use crate::catalogue::{Catalogue, ItemChange};
 use crate::config::{FoldConfig, QueryConfig};
 use crate::decay::Decay;
+use crate::embedding::Embedding;
 use crate::error::CoreError;
 use crate::fold::batch::{BatchFrame, Numbered, number};
 use crate::fold::control::Control;

@@ -1,7 +1,7 @@
 //! The Bloom filters and the dedup ledger by themselves, over arrays of keys.
 
 use parking_lot::Mutex;
-use pyo3::exceptions::PyValueError;
+use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedStr;
 use xxhash_rust::xxh3::xxh3_128;
@@ -10,7 +10,9 @@ use crate::admission::events::{EventLedger, EventVerdict};
 use crate::bloom::rotating::RotatingBloom;
 use crate::bloom::{SplitBlockBloom, mix};
 use crate::ids::stable_hash;
-use crate::py::arrays::{Array, ArrayMut};
+use crate::py::arrays::{length, view, view_mut};
+use crate::py::kernels::simd;
+use crate::simd::Simd;
 
 /// Keys mixed at a time: the scratch stays in the first cache.
 const SCRATCH: usize = 1024;
@@ -23,16 +25,8 @@ enum Filter {
 /// A split-block Bloom filter over 64-bit keys, of one generation or two. Keys are mixed here, so plain numbers will do.
 #[pyclass(frozen, module = "headwater._core")]
 pub struct BloomKernel {
+    simd: Simd,
     filter: Mutex<Filter>,
-}
-
-fn same_length(keys: usize, out: usize) -> PyResult<()> {
-    if keys == out {
-        return Ok(());
-    }
-    Err(PyValueError::new_err(format!(
-        "{keys} keys and room for {out} answers"
-    )))
 }
 
 /// Calls `step` with mixed keys and the place of their answers, a scratch full at a time.
@@ -55,31 +49,33 @@ fn mixed(keys: &[u64], present: &mut [u8], mut step: impl FnMut(&[u64], &mut [bo
 #[pymethods]
 impl BloomKernel {
     #[new]
-    fn new(capacity: usize, bits_per_key: f64, rotating: bool) -> Self {
+    fn new(capacity: usize, bits_per_key: f64, rotating: bool) -> PyResult<Self> {
         let filter = if rotating {
             Filter::Rotating(RotatingBloom::with_capacity(capacity, bits_per_key))
         } else {
             Filter::Fixed(SplitBlockBloom::with_capacity(capacity, bits_per_key))
         };
-        Self {
+        Ok(Self {
+            simd: simd()?,
             filter: Mutex::new(filter),
-        }
+        })
     }
 
     /// Adds keys; `present` takes 1 where the key may have been there before.
     fn add_many(
         &self,
         py: Python<'_>,
-        keys: Array<u64>,
-        mut present: ArrayMut<u8>,
+        keys: PyBuffer<u64>,
+        mut present: PyBuffer<u8>,
     ) -> PyResult<()> {
-        same_length(keys.as_slice().len(), present.as_mut_slice().len())?;
+        let (keys, present) = (view("keys", &keys)?, view_mut("present", &mut present)?);
+        length("present", present.len(), keys.len())?;
         py.detach(|| match &mut *self.filter.lock() {
-            Filter::Fixed(filter) => mixed(keys.as_slice(), present.as_mut_slice(), |h, p| {
-                filter.test_and_insert_many(h, p);
+            Filter::Fixed(filter) => mixed(keys, present, |h, p| {
+                filter.test_and_insert_many(self.simd, h, p);
             }),
-            Filter::Rotating(filter) => mixed(keys.as_slice(), present.as_mut_slice(), |h, p| {
-                filter.test_and_insert_many(h, p);
+            Filter::Rotating(filter) => mixed(keys, present, |h, p| {
+                filter.test_and_insert_many(self.simd, h, p);
             }),
         });
         Ok(())
@@ -89,16 +85,17 @@ impl BloomKernel {
     fn contains_many(
         &self,
         py: Python<'_>,
-        keys: Array<u64>,
-        mut present: ArrayMut<u8>,
+        keys: PyBuffer<u64>,
+        mut present: PyBuffer<u8>,
     ) -> PyResult<()> {
-        same_length(keys.as_slice().len(), present.as_mut_slice().len())?;
+        let (keys, present) = (view("keys", &keys)?, view_mut("present", &mut present)?);
+        length("present", present.len(), keys.len())?;
         py.detach(|| match &*self.filter.lock() {
-            Filter::Fixed(filter) => mixed(keys.as_slice(), present.as_mut_slice(), |h, p| {
-                filter.contains_many(h, p);
+            Filter::Fixed(filter) => mixed(keys, present, |h, p| {
+                filter.contains_many(self.simd, h, p);
             }),
-            Filter::Rotating(filter) => mixed(keys.as_slice(), present.as_mut_slice(), |h, p| {
-                filter.contains_many(h, p);
+            Filter::Rotating(filter) => mixed(keys, present, |h, p| {
+                filter.contains_many(self.simd, h, p);
             }),
         });
         Ok(())
@@ -166,14 +163,14 @@ impl DedupKernel {
     fn admit_many(
         &self,
         py: Python<'_>,
-        ids: Array<u64>,
-        ts: Array<i64>,
-        mut verdicts: ArrayMut<u8>,
+        ids: PyBuffer<u64>,
+        ts: PyBuffer<i64>,
+        mut verdicts: PyBuffer<u8>,
     ) -> PyResult<()> {
-        let (halves, times) = (ids.as_slice(), ts.as_slice());
-        let out = verdicts.as_mut_slice();
-        same_length(halves.len(), 2 * times.len())?;
-        same_length(times.len(), out.len())?;
+        let (halves, times) = (view("ids", &ids)?, view("ts", &ts)?);
+        let out = view_mut("verdicts", &mut verdicts)?;
+        length("ids", halves.len(), 2 * times.len())?;
+        length("verdicts", out.len(), times.len())?;
         let (halves, _) = halves.as_chunks::<2>();
         py.detach(|| {
             let mut ledger = self.ledger.lock();
@@ -223,9 +220,9 @@ fn hash_bytes(data: &[u8]) -> u64 {
 
 /// Stable hashes of texts, as UTF-8, into `out`.
 #[pyfunction]
-fn hash_texts(py: Python<'_>, texts: Vec<PyBackedStr>, mut out: ArrayMut<u64>) -> PyResult<()> {
-    let out = out.as_mut_slice();
-    same_length(texts.len(), out.len())?;
+fn hash_texts(py: Python<'_>, texts: Vec<PyBackedStr>, mut out: PyBuffer<u64>) -> PyResult<()> {
+    let out = view_mut("out", &mut out)?;
+    length("out", out.len(), texts.len())?;
     py.detach(|| {
         for (out, text) in out.iter_mut().zip(&texts) {
             *out = stable_hash(text.as_bytes());
@@ -236,9 +233,9 @@ fn hash_texts(py: Python<'_>, texts: Vec<PyBackedStr>, mut out: ArrayMut<u64>) -
 
 /// 128-bit hashes of event ids into `out`, upper and lower half of each.
 #[pyfunction]
-fn hash_event_ids(py: Python<'_>, ids: Vec<PyBackedStr>, mut out: ArrayMut<u64>) -> PyResult<()> {
-    let out = out.as_mut_slice();
-    same_length(2 * ids.len(), out.len())?;
+fn hash_event_ids(py: Python<'_>, ids: Vec<PyBackedStr>, mut out: PyBuffer<u64>) -> PyResult<()> {
+    let out = view_mut("out", &mut out)?;
+    length("out", out.len(), 2 * ids.len())?;
     let (out, _) = out.as_chunks_mut::<2>();
     py.detach(|| {
         for (out, id) in out.iter_mut().zip(&ids) {

@@ -1,10 +1,12 @@
 //! The machine's own limits, for benchmarks.
 
 use parking_lot::Mutex;
+use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 
 use crate::limits::{Lines, multiply_adds, stream};
-use crate::py::arrays::Array;
+use crate::py::arrays::view;
+use crate::py::kernels::simd;
 
 /// Memory that is visited line by line in no order.
 #[pyclass(frozen, module = "headwater._core")]
@@ -29,14 +31,16 @@ impl LineVisits {
 
 /// Reads all words of an array once; their sum modulo 2^64.
 #[pyfunction]
-fn stream_words(py: Python<'_>, words: Array<u64>) -> u64 {
-    py.detach(|| stream(words.as_slice()))
+fn stream_words(py: Python<'_>, words: PyBuffer<u64>) -> PyResult<u64> {
+    let (simd, words) = (simd()?, view("words", &words)?);
+    Ok(py.detach(|| stream(simd, words)))
 }
 
 /// Does at least so many multiply-adds of bytes in registers; how many it did.
 #[pyfunction(name = "multiply_adds")]
-fn py_multiply_adds(py: Python<'_>, wanted: u64) -> u64 {
-    py.detach(|| multiply_adds(wanted).0)
+fn py_multiply_adds(py: Python<'_>, wanted: u64) -> PyResult<u64> {
+    let simd = simd()?;
+    Ok(py.detach(|| multiply_adds(simd, wanted).0))
 }
 
 /// Adds this file's class and functions to the module.

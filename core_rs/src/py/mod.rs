@@ -1,10 +1,10 @@
 //! Python bindings: a list of what is exported, and nothing that computes.
 //!
 //! * [`core`]: the class `Core`, one engine's state behind a read-write lock.
-//! * [`bloom`]: Bloom filters and the dedup ledger by themselves.
-//! * [`limits`]: what the machine itself can do, for benchmarks.
-//! * [`arrays`]: memory of numpy arrays as slices.
 //! * [`frames`]: checks of single frames, hashes, identities.
+//! * [`kernels`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
+//! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
+//! * [`limits`]: what the machine itself can do, for benchmarks.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
 //! Everything that takes longer than a look-up runs without the GIL.
@@ -14,6 +14,7 @@ mod bloom;
 mod core;
 mod error;
 mod frames;
+mod kernels;
 mod limits;
 
 use pyo3::prelude::*;
@@ -22,6 +23,7 @@ use pyo3::prelude::*;
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
     frames::register(m)?;
+    kernels::register(m)?;
     bloom::register(m)?;
     limits::register(m)
 }

@@ -1,0 +1,162 @@
+//! One pass over packed vectors: dot products, scores, filter, threshold and top-k together.
+//!
+//! O(n q d) for n vectors, q queries, d dimensions; vectors are read once for each 16 queries. Blocks of 16 vectors that
+//! the filter leaves empty are not read.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use crate::error::CoreError;
+use crate::simd::Simd;
+use crate::topk::{Ties, TopK};
+
+use super::portable;
+use super::query::QueryGroup;
+use super::store::{LANES, Line, PackedVectors};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+
+/// What a scan looks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Search<'a> {
+    /// How many of the best.
+    pub k: usize,
+    /// Lowest score of interest; negative infinity for all.
+    pub min_score: f32,
+    /// Bit i, counted from the lowest bit of the first word, admits vector i. At least `len` bits.
+    pub filter: Option<&'a [u64]>,
+    /// What decides between equal scores.
+    pub ties: Ties<'a>,
+    /// Threads to use; 1 stays on the caller's.
+    pub threads: usize,
+}
+
+/// Part of a store as one kernel call sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub store: &'a PackedVectors,
+    pub filter: Option<&'a [u64]>,
+}
+
+impl Part<'_> {
+    /// The vectors of a block that exist and pass the filter, one bit each.
+    #[inline(always)]
+    pub fn allowed(&self, block: usize) -> u32 {
+        let bits = match self.filter {
+            None => 0xffff,
+            Some(words) => (words[block / 4] >> (block % 4 * LANES)) as u32 & 0xffff,
+        };
+        let left = self.store.len() - block * LANES;
+        if left < LANES {
+            bits & ((1 << left) - 1)
+        } else {
+            bits
+        }
+    }
+}
+
+/// Scores every admitted vector against every query (row-major f32) and calls `put(query, place, index, score)` for the
+/// best, best first. Returns how many there are for each query. The answer depends neither on the path nor on threads.
+pub fn search(
+    simd: Simd,
+    store: &PackedVectors,
+    queries: &[f32],
+    search: &Search<'_>,
+    mut put: impl FnMut(usize, usize, u32, f32),
+) -> Result<Vec<usize>, CoreError> {
+    let groups = QueryGroup::split(simd, store.dim(), queries)?;
+    let part = Part {
+        store,
+        filter: search.filter,
+    };
+    let pieces = pieces(store.blocks(), groups.len(), search.threads);
+    let sinks =
+        |len: usize| vec![TopK::new(search.k, store.len(), search.min_score, search.ties); len];
+    let run = |group: &QueryGroup, blocks: &Range<usize>| {
+        let mut tops = sinks(group.len);
+        scan(simd, part, blocks.clone(), group, &mut tops);
+        tops
+    };
+    let tasks: Vec<(usize, &Range<usize>)> = (0..groups.len())
+        .flat_map(|group| pieces.iter().map(move |piece| (group, piece)))
+        .collect();
+    let found: Vec<Vec<TopK<'_>>> = if search.threads > 1 && tasks.len() > 1 {
+        tasks
+            .into_par_iter()
+            .map(|(group, piece)| run(&groups[group], piece))
+            .collect()
+    } else {
+        tasks
+            .into_iter()
+            .map(|(group, piece)| run(&groups[group], piece))
+            .collect()
+    };
+    let mut counts = Vec::with_capacity(queries.len() / store.dim());
+    let mut found = found.into_iter();
+    for group in &groups {
+        let mut tops = found.next().unwrap_or_default();
+        for other in found.by_ref().take(pieces.len() - 1) {
+            for (top, part) in tops.iter_mut().zip(&other) {
+                top.merge(part);
+            }
+        }
+        for (q, top) in tops.into_iter().enumerate() {
+            let query = group.first + q;
+            counts.push(top.finish(|place, index, score| put(query, place, index, score)));
+        }
+    }
+    Ok(counts)
+}
+
+/// Cuts the blocks so that `threads` threads have work, once the groups of queries alone do not give it.
+fn pieces(blocks: usize, groups: usize, threads: usize) -> Vec<Range<usize>> {
+    let wanted = threads.max(1).div_ceil(groups.max(1));
+    let size = blocks.div_ceil(wanted).max(1);
+    let mut pieces: Vec<Range<usize>> = (0..blocks)
+        .step_by(size)
+        .map(|first| first..(first + size).min(blocks))
+        .collect();
+    if pieces.is_empty() {
+        pieces.push(0..0);
+    }
+    pieces
+}
+
+/// Scores the vectors of `blocks` on the given path and offers them.
+pub(super) fn scan(
+    simd: Simd,
+    part: Part<'_>,
+    blocks: Range<usize>,
+    group: &QueryGroup,
+    tops: &mut [TopK<'_>],
+) {
+    match simd {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
+        #[cfg(target_arch = "x86_64")]
+        _ if simd.is_avx512() => unsafe { avx512::scan(part, blocks, group, tops) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        _ if simd.is_avx2() => unsafe { avx2::scan(part, blocks, group, tops) },
+        _ => portable::scan(part, blocks, group, tops),
+    }
+}
+
+/// The exact dot products of one block (its `lines`) with one quantised query.
+#[inline]
+pub fn block_dots(simd: Simd, lines: &[Line], query: &QueryGroup) -> [i32; LANES] {
+    match simd {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
+        #[cfg(target_arch = "x86_64")]
+        _ if simd.is_avx512() => unsafe {
+            avx512::block_dots(lines, &query.words, query.starts[0])
+        },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        _ if simd.is_avx2() => unsafe { avx2::block_dots(lines, &query.wide, query.starts[0]) },
+        _ => portable::block_dots(lines, &query.words, query.starts[0]),
+    }
+}
+
+#[cfg(test)]
+mod tests;
