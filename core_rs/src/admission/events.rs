@@ -1,7 +1,8 @@
 //! Event repeats: ids of at least the last `horizon` events, exactly.
 //!
-//! Two generations of ids, each an [`IdSet`] (a Bloom filter before an exact table); the older is dropped whenever the newer has filled up, so between one and two horizons are remembered. Once a generation is
-//! gone, an unknown id whose event time is not after everything dropped may be a repeat from there: it is set aside, never
+//! Two generations of ids, each an [`IdSet`]: the current one, whose bucket tells in one cache line what is new and takes
+//! it, and the previous one behind a Bloom filter. The older is dropped whenever the newer has filled up, so between one
+//! and two horizons are remembered. Once a generation is gone, an unknown id whose event time is not after everything dropped may be a repeat from there: it is set aside, never
 //! guessed. (An event keeps its time when it is sent again, so a later time cannot be in what was dropped.)
 
 use crate::admission::id_set::IdSet;
@@ -20,7 +21,7 @@ pub enum EventVerdict {
 }
 
 /// Ids whose cache lines are fetched ahead of the one that is judged.
-const AHEAD: usize = 24;
+const AHEAD: usize = 40;
 
 #[derive(Clone, Debug)]
 struct Generation {
@@ -49,7 +50,7 @@ pub struct EventLedger {
 const KIND: u8 = 2;
 
 impl EventLedger {
-    /// Remembers at least `horizon` ids. Memory: 22 to 44 bytes an id, growing with the ids, not with the horizon.
+    /// Remembers at least `horizon` ids. Memory: 20 to 44 bytes an id, growing with the ids, not with the horizon.
     pub fn new(horizon: u64) -> Self {
         Self {
             horizon: horizon.max(1),
@@ -71,7 +72,12 @@ impl EventLedger {
             return EventVerdict::BeyondHorizon;
         }
         if self.current.ids.len() >= self.horizon {
-            let full = std::mem::replace(&mut self.current, Generation::new());
+            let next = Generation {
+                ids: self.current.ids.successor(),
+                latest: Millis::MIN,
+            };
+            let mut full = std::mem::replace(&mut self.current, next);
+            full.ids.seal();
             if let Some(gone) = self.previous.replace(full) {
                 self.dropped_until = self.dropped_until.max(Some(gone.latest));
             }
@@ -147,7 +153,12 @@ impl EventLedger {
         self.dropped_until = dropped.then_some(until);
         let two = r.byte()? == 1;
         self.current = read_generation(r)?;
-        self.previous = if two { Some(read_generation(r)?) } else { None };
+        self.previous = None;
+        if two {
+            let mut previous = read_generation(r)?;
+            previous.ids.seal();
+            self.previous = Some(previous);
+        }
         Ok(true)
     }
 }

@@ -1,5 +1,7 @@
 //! A set of 128-bit ids that grows without a pause: an extendible hash table (Fagin et al., TODS 1979) of small segments,
-//! each a split-block Bloom filter ("certainly new" in one cache line) before an exact table.
+//! each an exact table whose buckets are cache lines. A set that takes no more ids is sealed: then a split-block Bloom
+//! filter, a tenth of its size, answers "certainly not here" before the table is touched. An open set has none, because
+//! whoever asks it is about to write to the very bucket that answers.
 //!
 //! A segment holds the ids that begin with the same bits. A full one grows by half, and one that has become
 //! [`LARGEST`] ids long is split in two, so that growing moves a few thousand ids inside the cache and never the whole
@@ -15,8 +17,8 @@ const BUCKET: usize = 4;
 const FIRST_BUCKETS: usize = 8;
 /// Ids that a segment takes before it grows, per 10 places; at 8 an absent id is told by 1.2 cache lines on average.
 const FULL_OF_10: usize = 8;
-/// Ids in the largest segment: large enough for large pages, small enough to be split in a few milliseconds.
-const LARGEST: usize = 1 << 16;
+/// Ids in the largest segment: its table is large enough for large pages, and split in some 20 milliseconds.
+const LARGEST: usize = 1 << 18;
 /// Segments are split no deeper: ids that agree in so many bits are not told apart by splitting.
 const DEEPEST: u32 = 20;
 /// Marks a free place; an id that hashes to it is stored as 1.
@@ -28,22 +30,32 @@ struct Bucket([u128; BUCKET]);
 
 #[derive(Clone, Debug)]
 struct Segment {
-    bloom: SplitBlockBloom,
+    /// Of a sealed segment.
+    bloom: Option<SplitBlockBloom>,
     buckets: Vec<Bucket>,
     len: usize,
     /// How many leading bits its ids have in common.
     depth: u32,
+    /// Ids to make room for at the first growth.
+    expected: usize,
 }
 
 impl Segment {
     fn with_room(ids: usize, depth: u32) -> Self {
         let buckets = (ids * 10).div_ceil(BUCKET * FULL_OF_10).max(FIRST_BUCKETS);
         Self {
-            bloom: SplitBlockBloom::with_capacity(Self::room(buckets), BITS_PER_KEY),
+            bloom: None,
             buckets: huge_pages::filled(Bucket([FREE; BUCKET]), buckets),
             len: 0,
             depth,
+            expected: 0,
         }
+    }
+
+    fn clear(&mut self) {
+        self.bloom = None;
+        self.buckets.fill(Bucket([FREE; BUCKET]));
+        self.len = 0;
     }
 
     /// Ids that so many buckets may hold.
@@ -55,7 +67,7 @@ impl Segment {
         self.len >= Self::room(self.buckets.len())
     }
 
-    /// The bits that tell the ids of this segment apart come first; the others are kept for the filter.
+    /// The bits that tell the ids of this segment apart come first.
     #[inline]
     fn local(&self, id: u128) -> u64 {
         upper(id).rotate_left(self.depth)
@@ -78,7 +90,8 @@ impl Segment {
     #[inline]
     fn contains(&self, id: u128) -> bool {
         let local = self.local(id);
-        self.bloom.contains(local) && self.table_contains(id, local)
+        let possible = self.bloom.as_ref().is_none_or(|b| b.contains(local));
+        possible && self.table_contains(id, local)
     }
 
     fn table_contains(&self, id: u128, local: u64) -> bool {
@@ -99,12 +112,14 @@ impl Segment {
     #[inline]
     fn insert(&mut self, id: u128) {
         let local = self.local(id);
-        self.bloom.insert(local);
+        self.bloom = None;
         self.len += 1;
         let mut at = self.home(local);
         loop {
-            let free = self.buckets[at].0.iter_mut().find(|held| **held == FREE);
-            if let Some(free) = free {
+            let Bucket(ids) = &mut self.buckets[at];
+            // Counted rather than searched: how full a bucket is cannot be foreseen, so a search would mispredict.
+            let used = ids.iter().filter(|held| **held != FREE).count();
+            if let Some(free) = ids.get_mut(used) {
                 *free = id;
                 return;
             }
@@ -112,13 +127,26 @@ impl Segment {
         }
     }
 
-    fn ids(&self) -> impl Iterator<Item = u128> + '_ {
-        let all = self.buckets.iter().flat_map(|bucket| bucket.0);
-        all.filter(|id| *id != FREE)
+    fn for_each(&self, mut visit: impl FnMut(u128)) {
+        for Bucket(ids) in &self.buckets {
+            for id in ids {
+                if *id == FREE {
+                    break;
+                }
+                visit(*id);
+            }
+        }
+    }
+
+    fn seal(&mut self) {
+        let mut bloom = SplitBlockBloom::with_capacity(self.len, BITS_PER_KEY);
+        self.for_each(|id| bloom.insert(self.local(id)));
+        self.bloom = Some(bloom);
     }
 
     fn memory(&self) -> usize {
-        self.bloom.memory() + self.buckets.capacity() * size_of::<Bucket>()
+        self.bloom.as_ref().map_or(0, SplitBlockBloom::memory)
+            + self.buckets.capacity() * size_of::<Bucket>()
     }
 }
 
@@ -130,7 +158,7 @@ fn upper(id: u128) -> u64 {
 
 /// A set of ids, none of which is 0.
 ///
-/// Memory: 22 to 44 bytes an id beyond the first few hundred.
+/// Memory: 20 to 42 bytes an id beyond the first few hundred, 2 more once sealed.
 #[derive(Clone, Debug)]
 pub struct IdSet {
     /// By the leading `depth` bits of an id.
@@ -178,18 +206,23 @@ impl IdSet {
     }
 
     fn make_room(&mut self, at: usize) {
-        let Segment { len, depth, .. } = self.segments[at];
+        let Segment {
+            len,
+            depth,
+            expected,
+            ..
+        } = self.segments[at];
         if len >= LARGEST && depth < DEEPEST {
             return self.split(at);
         }
         // Beyond the largest only if its ids agree in more bits than are told apart.
         let room = if len < LARGEST {
-            (2 * len).min(LARGEST)
+            (2 * len).max(expected).min(LARGEST)
         } else {
             2 * len
         };
         let mut larger = Segment::with_room(room, depth);
-        self.segments[at].ids().for_each(|id| larger.insert(id));
+        self.segments[at].for_each(|id| larger.insert(id));
         self.segments[at] = larger;
     }
 
@@ -200,16 +233,16 @@ impl IdSet {
             self.depth = depth;
         }
         let goes_up = |id: u128| upper(id) >> (64 - depth) & 1 == 1;
-        let up = self.segments[at].ids().filter(|id| goes_up(*id)).count();
-        let down = self.segments[at].len - up;
-        let (mut low, mut high) = (
-            Segment::with_room(LARGEST.max(down + 1), depth),
-            Segment::with_room(LARGEST.max(up + 1), depth),
-        );
-        for id in self.segments[at].ids() {
-            if goes_up(id) { &mut high } else { &mut low }.insert(id);
+        let mut ids = Vec::with_capacity(self.segments[at].len);
+        self.segments[at].for_each(|id| ids.push(id));
+        // The lower half stays where it is: its memory is at hand, new memory has to be fetched page by page.
+        let low = &mut self.segments[at];
+        low.clear();
+        low.depth = depth;
+        let mut high = Segment::with_room(LARGEST, depth);
+        for id in ids {
+            if goes_up(id) { &mut high } else { &mut *low }.insert(id);
         }
-        self.segments[at] = low;
         let new = self.segments.len() as u32;
         self.segments.push(high);
         // Equal leading bits stand side by side in the directory; the upper half of them goes to the new segment.
@@ -220,6 +253,25 @@ impl IdSet {
             .unwrap_or_default();
         let span = 1usize << (self.depth - depth);
         self.directory[first + span..first + 2 * span].fill(new);
+    }
+
+    /// Makes asking for absent ids cheap, for a set that takes no more. O(ids).
+    pub fn seal(&mut self) {
+        self.segments.iter_mut().for_each(Segment::seal);
+    }
+
+    /// An empty set that expects as many ids as this one holds: it takes the memory when they come, and does not split.
+    pub fn successor(&self) -> Self {
+        let segments = self.segments.iter().map(|segment| Segment {
+            expected: segment.len,
+            ..Segment::with_room(0, segment.depth)
+        });
+        Self {
+            directory: self.directory.clone(),
+            depth: self.depth,
+            segments: segments.collect(),
+            len: 0,
+        }
     }
 
     /// A set of ids that come smallest first, without repeats.
@@ -249,25 +301,28 @@ impl IdSet {
 
     /// All ids, smallest first.
     pub fn sorted(&self) -> Vec<u128> {
-        let mut ids: Vec<u128> = self.segments.iter().flat_map(Segment::ids).collect();
+        let mut ids = Vec::with_capacity(self.len as usize);
+        for segment in &self.segments {
+            segment.for_each(|id| ids.push(id));
+        }
         ids.sort_unstable();
         ids
     }
 
-    /// Fetches the block of the filter that [`Self::contains`] of this id reads.
+    /// Fetches the block of the filter that [`Self::contains`] of this id reads in a sealed set.
     #[inline]
     pub fn prefetch_filter(&self, id: u128) {
         let segment = &self.segments[self.segment(id)];
-        segment.bloom.prefetch(segment.local(id));
+        if let Some(bloom) = &segment.bloom {
+            bloom.prefetch(segment.local(id));
+        }
     }
 
-    /// Fetches what [`Self::insert`] of this id writes.
+    /// Fetches what [`Self::contains`] of this id reads and [`Self::insert`] writes in an open set.
     #[inline]
     pub fn prefetch(&self, id: u128) {
         let segment = &self.segments[self.segment(id)];
-        let local = segment.local(id);
-        segment.bloom.prefetch(local);
-        prefetch(&segment.buckets[segment.home(local)]);
+        prefetch(&segment.buckets[segment.home(segment.local(id))]);
     }
 
     /// Bytes held.
@@ -305,9 +360,17 @@ mod tests {
         // In order of the ids, as a snapshot gives them.
         let sorted: BTreeSet<u128> = (0..120_000).map(id).collect();
         let sorted = Vec::from_iter(sorted);
-        let set = IdSet::from_sorted(&sorted);
+        let mut set = IdSet::from_sorted(&sorted);
+        set.seal();
+        assert!(sorted.iter().all(|id| set.contains(*id)));
+        assert!((200_000..300_000).all(|i| !set.contains(id(i))));
         assert_eq!(set.sorted(), sorted);
         check(sorted.into_iter());
+        let mut next = set.successor();
+        assert!(next.is_empty() && next.sorted().is_empty());
+        (0..150_000).for_each(|i| next.insert(id(i)));
+        assert_eq!(next.sorted().len(), 150_000);
+        assert!((0..150_000).all(|i| next.contains(id(i))));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 The map:
 
 * `scoring`: `Int8Index`, exact top-k over int8 vectors; `quantize`.
+* `bloom`: `BloomFilter`, `RotatingBloomFilter`, `DedupLedger`.
 * `arrays`: what the kernels accept as arrays, and how they refuse the rest.
 
 They run on AVX-512 VNNI, AVX2 or plain Rust, whichever is the fastest that the CPU has, and give the same bits on each.
@@ -18,6 +19,29 @@ behind the caller's back. Errors are `headwater.errors.InvalidArray`. Needs nump
 """
 
 from headwater.core import simd_path
+from headwater.kernels.bloom import (
+    BEYOND_HORIZON,
+    FRESH,
+    REPEAT,
+    BloomFilter,
+    DedupLedger,
+    RotatingBloomFilter,
+    hash_event_ids,
+    hash_keys,
+)
 from headwater.kernels.scoring import NO_ITEM, Int8Index, quantize
 
-__all__ = ["NO_ITEM", "Int8Index", "quantize", "simd_path"]
+__all__ = [
+    "BEYOND_HORIZON",
+    "FRESH",
+    "NO_ITEM",
+    "REPEAT",
+    "BloomFilter",
+    "DedupLedger",
+    "Int8Index",
+    "RotatingBloomFilter",
+    "hash_event_ids",
+    "hash_keys",
+    "quantize",
+    "simd_path",
+]
