@@ -11,7 +11,8 @@
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
 //! * [`query`]: read-only answers over the state.
 //! * [`snapshot`]: parts on disk, and digests.
-//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`bloom`]; [`simd`] is the choice of the CPU path.
+//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
+//!   choice of the CPU path.
 //! * [`ids`], [`intern`], [`names`], [`decay`], [`huge_pages`], [`config`], [`error`]: what all of them use.
 //! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
@@ -26,6 +27,7 @@ pub mod config;
 pub mod cooccurrence;
 pub mod decay;
 mod decay_table;
+pub mod diversity;
 pub mod embedding;
 pub mod error;
 pub mod fold;

@@ -151,6 +151,21 @@ impl<'a> TopK<'a> {
         };
     }
 
+    /// How many of at most k there are by now.
+    pub fn found(&self) -> usize {
+        self.buffer.len().min(self.k)
+    }
+
+    /// The score of the k-th best, once there are k.
+    pub fn worst(&mut self) -> Option<f32> {
+        if self.k == 0 || self.buffer.len() < self.k {
+            return None;
+        }
+        self.buffer
+            .select_nth_unstable_by_key(self.k - 1, |c| std::cmp::Reverse(c.0));
+        Some(self.buffer[self.k - 1].score())
+    }
+
     /// Takes over what another stream of the same scores found.
     pub fn merge(&mut self, other: &TopK<'_>) {
         self.buffer.extend_from_slice(&other.buffer);

@@ -13,6 +13,9 @@ __all__ = [
     "DedupKernel",
     "Int8Store",
     "LineVisits",
+    "diversify_codes",
+    "diversify_tags",
+    "diversify_vectors",
     "event_faults",
     "frame_fault",
     "generation_id",
@@ -59,6 +62,30 @@ class Core:
 def simd_path() -> str: ...
 def quantize(vectors: NDArray[np.float32], dim: int, codes: NDArray[np.int8], scales: NDArray[np.float32]) -> None: ...
 
+def diversify_vectors(
+    method: tuple[int, float, int | None] | tuple[int, float],
+    vectors: NDArray[np.float32],
+    dim: int,
+    relevance: NDArray[np.float32],
+    indices: NDArray[np.uint32],
+    values: NDArray[np.float32],
+) -> int: ...
+def diversify_codes(
+    method: tuple[int, float, int | None] | tuple[int, float],
+    codes: NDArray[np.int8],
+    dim: int,
+    relevance: NDArray[np.float32],
+    indices: NDArray[np.uint32],
+    values: NDArray[np.float32],
+) -> int: ...
+def diversify_tags(
+    method: tuple[int, float, int | None] | tuple[int, float],
+    starts: NDArray[np.uint32],
+    tags: NDArray[np.uint32],
+    relevance: NDArray[np.float32],
+    indices: NDArray[np.uint32],
+    values: NDArray[np.float32],
+) -> int: ...
 @final
 class Int8Store:
     def __new__(cls, dim: int, capacity: int) -> Int8Store: ...
@@ -83,6 +110,17 @@ class Int8Store:
         exact: NDArray[np.float32] | None,
         oversample: int,
     ) -> list[int]: ...
+    def slate(
+        self,
+        query: NDArray[np.float32],
+        pool: int,
+        trade_off: float,
+        ids: NDArray[np.uint32],
+        scores: NDArray[np.float32],
+        mask: NDArray[np.uint8] | None,
+        packed: bool,
+        threads: int,
+    ) -> int: ...
 
 @final
 class BloomKernel:

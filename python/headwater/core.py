@@ -2,7 +2,7 @@
 
 `Core` holds the folded state of one engine. Frames go in as bytes in log order, questions and answers are MessagePack
 of the structs in `headwater.slate`; everything long runs without the GIL. This module adds the configuration's
-encoding and nothing else. The kernels (`Int8Store`, `quantize`) are for `headwater.kernels`.
+encoding and nothing else. The kernels (`Int8Store`, `quantize`, `diversify_*`) are for `headwater.kernels`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from headwater._core import (
     DedupKernel,
     Int8Store,
     LineVisits,
+    diversify_codes,
+    diversify_tags,
+    diversify_vectors,
     event_faults,
     frame_fault,
     hash_bytes,
@@ -39,6 +42,9 @@ __all__ = [
     "DedupKernel",
     "Int8Store",
     "LineVisits",
+    "diversify_codes",
+    "diversify_tags",
+    "diversify_vectors",
     "event_faults",
     "frame_fault",
     "generation_of",

@@ -1,15 +1,15 @@
 //! The scan with AVX-512 VNNI.
 //!
 //! For Q queries and B blocks at a time, Q x B registers hold the dot products of 16 vectors each; a line of codes is
-//! loaded once for Q queries, a broadcast of four query codes once for B blocks. Scores are made and compared in
-//! registers; only lanes that reach the floor leave them.
+//! loaded once for Q queries, a broadcast of four query codes once for B blocks. Registers are compared with a bound of the
+//! query; only what passes is scored.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::topk::TopK;
 
-use super::query::QueryGroup;
+use super::query::{MAX_GROUP, QueryGroup};
 use super::scan::Part;
 use super::store::{LANES, Line, PerLane};
 
@@ -38,15 +38,16 @@ fn tiles<const Q: usize, const B: usize>(
     group: &QueryGroup,
     tops: &mut [TopK<'_>],
 ) {
+    let mut bounds = Bounds::new(group, tops);
     let mut block = blocks.start;
     while block + B <= blocks.end {
         let allowed: [u32; B] = std::array::from_fn(|b| part.allowed(block + b));
         if allowed.iter().all(|lanes| *lanes != 0) {
-            tile::<Q, B>(part, block, &allowed, group, tops);
+            tile::<Q, B>(part, block, &allowed, group, tops, &mut bounds);
         } else {
             for (b, lanes) in allowed.into_iter().enumerate() {
                 if lanes != 0 {
-                    tile::<Q, 1>(part, block + b, &[lanes], group, tops);
+                    tile::<Q, 1>(part, block + b, &[lanes], group, tops, &mut bounds);
                 }
             }
         }
@@ -55,8 +56,36 @@ fn tiles<const Q: usize, const B: usize>(
     for block in block..blocks.end {
         let lanes = part.allowed(block);
         if lanes != 0 {
-            tile::<Q, 1>(part, block, &[lanes], group, tops);
+            tile::<Q, 1>(part, block, &[lanes], group, tops, &mut bounds);
         }
+    }
+}
+
+/// For each query, what `dot * scale` must reach for a score to reach the floor. The comparison with it settles nearly
+/// every lane; what passes is scored exactly.
+#[repr(C, align(64))]
+struct Bounds([f32; MAX_GROUP]);
+
+impl Bounds {
+    fn new(group: &QueryGroup, tops: &[TopK<'_>]) -> Self {
+        let mut bounds = Self([f32::NEG_INFINITY; MAX_GROUP]);
+        for (q, top) in tops.iter().enumerate() {
+            bounds.set(q, top.floor(), group.scales[q]);
+        }
+        bounds
+    }
+
+    /// A score is `(dot * scale) * query_scale`: one rounding after the product that is compared, one more in the
+    /// division; 2^-18 is more than both. That holds for normal numbers; close to subnormal ones, and for floors that are
+    /// not positive, everything passes.
+    fn set(&mut self, q: usize, floor: f32, query_scale: f32) {
+        let bound = floor / query_scale;
+        let usable = floor >= 1e-30 && bound >= 1e-30;
+        self.0[q] = if usable {
+            bound * (1.0 - 1.0 / 262_144.0)
+        } else {
+            f32::NEG_INFINITY
+        };
     }
 }
 
@@ -68,22 +97,20 @@ fn tile<const Q: usize, const B: usize>(
     allowed: &[u32; B],
     group: &QueryGroup,
     tops: &mut [TopK<'_>],
+    bounds: &mut Bounds,
 ) {
     let groups = part.store.groups();
     let lines = &part.store.lines_from(block)[..B * groups];
-    let (Some(starts), Some(scales)) = (
-        group.starts.first_chunk::<Q>(),
-        group.scales.first_chunk::<Q>(),
-    ) else {
+    let Some(starts) = group.starts.first_chunk::<Q>() else {
         return;
     };
-    let (words, _) = group.words.as_chunks::<Q>();
     let mut dots = [[_mm512_setzero_si512(); Q]; B];
     for row in &mut dots {
         for (dot, start) in row.iter_mut().zip(starts) {
             *dot = _mm512_set1_epi32(*start);
         }
     }
+    let (words, _) = group.words.as_chunks::<Q>();
     for (g, words) in words.iter().enumerate().take(groups) {
         let mut codes = [_mm512_setzero_si512(); B];
         for (b, codes) in codes.iter_mut().enumerate() {
@@ -97,17 +124,59 @@ fn tile<const Q: usize, const B: usize>(
         }
     }
     for b in 0..B {
-        let lane_scales = load_scales(part.store.scales(block + b));
+        let scales = load_scales(part.store.scales(block + b));
+        let mut passed = [0u16; Q];
         for q in 0..Q {
-            let score = _mm512_mul_ps(
-                _mm512_mul_ps(_mm512_cvtepi32_ps(dots[b][q]), lane_scales),
-                _mm512_set1_ps(scales[q]),
+            let scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[b][q]), scales);
+            passed[q] = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(scaled, _mm512_set1_ps(bounds.0[q]));
+        }
+        if passed != [0; Q] {
+            // A copy, so that the registers themselves need no address.
+            let row = dots[b];
+            settle(
+                &row,
+                &passed,
+                scales,
+                allowed[b],
+                block + b,
+                group,
+                tops,
+                bounds,
             );
-            let floor = _mm512_set1_ps(tops[q].floor());
-            let reached = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(score, floor);
-            let lanes = u32::from(reached) & allowed[b];
-            if lanes != 0 {
-                hit(&mut tops[q], lanes, score, block + b);
+        }
+    }
+}
+
+/// Scores those dot products that may reach a floor, and offers the lanes that do.
+#[cold]
+#[inline(never)]
+#[allow(clippy::too_many_arguments)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn settle<const Q: usize>(
+    dots: &[__m512i; Q],
+    passed: &[u16; Q],
+    scales: __m512,
+    allowed: u32,
+    block: usize,
+    group: &QueryGroup,
+    tops: &mut [TopK<'_>],
+    bounds: &mut Bounds,
+) {
+    for q in 0..Q {
+        if passed[q] == 0 {
+            continue;
+        }
+        let score = _mm512_mul_ps(
+            _mm512_mul_ps(_mm512_cvtepi32_ps(dots[q]), scales),
+            _mm512_set1_ps(group.scales[q]),
+        );
+        let floor = tops[q].floor();
+        let reached = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(score, _mm512_set1_ps(floor));
+        let lanes = u32::from(reached) & allowed;
+        if lanes != 0 {
+            hit(&mut tops[q], lanes, score, block);
+            if tops[q].floor() > floor {
+                bounds.set(q, tops[q].floor(), group.scales[q]);
             }
         }
     }

@@ -71,12 +71,8 @@ pub fn search(
         filter: search.filter,
     };
     let pieces = pieces(store.blocks(), groups.len(), search.threads);
-    let sinks =
-        |len: usize| vec![TopK::new(search.k, store.len(), search.min_score, search.ties); len];
     let run = |group: &QueryGroup, blocks: &Range<usize>| {
-        let mut tops = sinks(group.len);
-        scan(simd, part, blocks.clone(), group, &mut tops);
-        tops
+        best_of(simd, part, blocks.clone(), group, search)
     };
     let tasks: Vec<(usize, &Range<usize>)> = (0..groups.len())
         .flat_map(|group| pieces.iter().map(move |piece| (group, piece)))
@@ -107,6 +103,60 @@ pub fn search(
         }
     }
     Ok(counts)
+}
+
+/// One block in so many is looked at for a guess, in runs of [`RUN`].
+const SAMPLE: usize = 16;
+const RUN: usize = 4;
+
+/// The best of some blocks for each query of a group.
+///
+/// A scan that starts without a floor offers about k log(n/k) scores, and that costs more than the dot products of many
+/// queries. So a sample is scanned first: a score that more than enough of the sample reach is probably reached by k of
+/// the whole. As floor it lets little more than k through; when fewer than k reached it, all is scanned again without
+/// it, so the answer is exact whatever the sample said.
+fn best_of<'a>(
+    simd: Simd,
+    part: Part<'_>,
+    blocks: Range<usize>,
+    group: &QueryGroup,
+    search: &Search<'a>,
+) -> Vec<TopK<'a>> {
+    let fresh = |floor: f32| TopK::new(search.k, part.store.len(), floor, search.ties);
+    let guesses = guess(simd, part, &blocks, group, search);
+    let mut tops: Vec<TopK<'a>> = guesses.iter().map(|guess| fresh(*guess)).collect();
+    scan(simd, part, blocks.clone(), group, &mut tops);
+    let wrong = |q: usize, top: &TopK<'a>| guesses[q] > search.min_score && top.found() < search.k;
+    if tops.iter().enumerate().any(|(q, top)| wrong(q, top)) {
+        tops = vec![fresh(search.min_score); group.len];
+        scan(simd, part, blocks, group, &mut tops);
+    }
+    tops
+}
+
+/// For each query, a score that k vectors of the blocks probably reach, at least `min_score`.
+fn guess(
+    simd: Simd,
+    part: Part<'_>,
+    blocks: &Range<usize>,
+    group: &QueryGroup,
+    search: &Search<'_>,
+) -> Vec<f32> {
+    // k / SAMPLE of the sample are among the best k of the whole, give or take; the rest is for the takes.
+    let share = search.k as f64 / SAMPLE as f64;
+    let wanted = (share + 2.5 * share.sqrt() + 3.0).ceil() as usize;
+    let sampled = blocks.len() / SAMPLE * LANES;
+    if search.k == 0 || wanted * 4 > sampled {
+        return vec![search.min_score; group.len];
+    }
+    let mut tops = vec![TopK::new(wanted, sampled, search.min_score, Ties::Index); group.len];
+    for first in blocks.clone().step_by(SAMPLE * RUN) {
+        let run = first..(first + RUN).min(blocks.end);
+        scan(simd, part, run, group, &mut tops);
+    }
+    tops.iter_mut()
+        .map(|top| top.worst().unwrap_or(search.min_score))
+        .collect()
 }
 
 /// Cuts the blocks so that `threads` threads have work, once the groups of queries alone do not give it.

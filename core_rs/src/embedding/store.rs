@@ -220,28 +220,4 @@ impl PackedVectors {
         }
         self.scales[block].0[lane]
     }
-
-    /// An empty store to which vectors of this one are copied by [`PackedVectors::copy_lane`].
-    pub fn like(&self, len: usize) -> Self {
-        let blocks = len.div_ceil(LANES);
-        Self {
-            dim: self.dim,
-            groups: self.groups,
-            len,
-            lines: vec![Line([BIAS; 64]); blocks * self.groups],
-            scales: vec![PerLane([0.0; LANES]); blocks],
-        }
-    }
-
-    /// Copies vector `from` of another store of this dimension over vector `to`.
-    pub fn copy_lane(&mut self, to: usize, other: &Self, from: usize) {
-        let (block, lane) = (to / LANES, to % LANES * 4);
-        let (from_block, from_lane) = (from / LANES, from % LANES * 4);
-        self.scales[block].0[lane / 4] = other.scales[from_block].0[from_lane / 4];
-        let lines = &mut self.lines[block * self.groups..][..self.groups];
-        let source = &other.lines[from_block * self.groups..][..self.groups];
-        for (line, source) in lines.iter_mut().zip(source) {
-            line.0[lane..lane + 4].copy_from_slice(&source.0[from_lane..from_lane + 4]);
-        }
-    }
 }

@@ -6,6 +6,8 @@ use parking_lot::RwLock;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 
+use crate::diversity::mmr::Mmr;
+use crate::diversity::slate::slate;
 use crate::embedding::quantize::quantize_row;
 use crate::embedding::rescore::search_exact;
 use crate::embedding::scan::{Search, search};
@@ -179,6 +181,51 @@ impl Int8Store {
             }
         })?;
         Ok(counts)
+    }
+
+    /// Scores all vectors for one query and chooses `len(ids)` of the best `pool` by MMR; returns how many.
+    #[pyo3(signature = (query, pool, trade_off, ids, scores, mask, packed, threads))]
+    #[allow(clippy::too_many_arguments)]
+    fn slate(
+        &self,
+        py: Python<'_>,
+        query: PyBuffer<f32>,
+        pool: usize,
+        trade_off: f32,
+        mut ids: PyBuffer<u32>,
+        mut scores: PyBuffer<f32>,
+        mask: Option<PyBuffer<u8>>,
+        packed: bool,
+        threads: usize,
+    ) -> PyResult<usize> {
+        let query = view("query", &query)?;
+        let ids = view_mut("ids", &mut ids)?;
+        let scores = view_mut("scores", &mut scores)?;
+        let mask = mask.as_ref().map(|mask| view("mask", mask)).transpose()?;
+        let chosen = py.detach(|| {
+            let vectors = self.vectors.read();
+            length("query", query.len(), vectors.dim())?;
+            let words = mask
+                .map(|mask| filter_words(mask, packed, vectors.len()))
+                .transpose()?;
+            let find = Search {
+                k: pool,
+                min_score: f32::NEG_INFINITY,
+                filter: words.as_deref(),
+                ties: Ties::Index,
+                threads,
+            };
+            let how = Mmr {
+                k: ids.len(),
+                trade_off,
+                window: None,
+            };
+            slate(self.simd, &vectors, query, &find, &how)
+        })?;
+        for (((id, score), to), value) in chosen.iter().zip(ids).zip(scores) {
+            (*to, *value) = (*id, *score);
+        }
+        Ok(chosen.len())
     }
 }
 

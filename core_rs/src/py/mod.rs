@@ -2,7 +2,7 @@
 //!
 //! * [`core`]: the class `Core`, one engine's state behind a read-write lock.
 //! * [`frames`]: checks of single frames, hashes, identities.
-//! * [`kernels`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
+//! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
 //! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
@@ -12,6 +12,7 @@
 mod arrays;
 mod bloom;
 mod core;
+mod diversity;
 mod error;
 mod frames;
 mod kernels;
@@ -24,6 +25,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
     frames::register(m)?;
     kernels::register(m)?;
+    diversity::register(m)?;
     bloom::register(m)?;
     limits::register(m)
 }
