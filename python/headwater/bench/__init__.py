@@ -1,11 +1,10 @@
-"""Benchmarks: the engine's on a scene, the kernels' beside their peers, and what bounded rows lose.
+"""Benchmarks: a whole engine on a scene, kernels beside their peers, and what bounded rows lose.
 
 * `engine_bench`: `headwater bench`: import, rebuild, queries and freshness of a whole engine.
 * `kernel_bench`: `headwater bench kernels`: every kernel beside its peers and the machine's limit, in one run.
     * `row`: what one line of the result says, and its arithmetic. `timing`: interleaved, repeated timing.
-    * `machine`: the processor, and what it can do at most. `peers`: which peers are installed.
-    * One file per family: `filter_rows`, `scoring_rows`, `diversity_rows`, `cooccurrence_rows`, `session_rows`,
-      `fold_rows`.
+    * `machine`: the processor, and its limits. `peers`: which are installed.
+    * One file per family: `filter_rows`, `scoring_rows` ...
     * `logs`: the logs that are folded, as frames in memory. `zipf`: a log with a long tail.
 * `recall_bench`: `headwater bench recall`: bounded co-occurrence rows against exact ones.
 * `report`: results as a table for people and as a plot.

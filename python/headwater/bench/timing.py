@@ -36,7 +36,7 @@ def clocked_fresh(setup: Callable[[], T], work: Callable[[T], object]) -> Timed:
 
 
 def interleaved(subjects: Mapping[str, Timed], runs: int, warm_up: int = 1) -> dict[str, list[float]]:
-    """Seconds of every run of every subject: each runs once, then each again, after `warm_up` rounds that do not count."""
+    """Seconds of every run of every subject: each once, then each again, after `warm_up` rounds that do not count."""
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for turn in range(warm_up + runs):
         for name, timed in subjects.items():

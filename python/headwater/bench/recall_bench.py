@@ -1,0 +1,232 @@
+"""What bounded co-occurrence rows lose: their best 50 neighbours against those of exact rows.
+
+The same engine folds the same log twice, once with rows of C neighbours and once with rows that cannot overflow,
+because every shard has room for all the items it owns. A seed's recall is the share of the exact 50 best that the bounded row
+gives; an item of equal score is as good. Long-tailed logs are too large for exact rows by scan: there the exact counts
+come from sorting all pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from headwater.bench.logs import FrameLog, chunked, fold, frame_log
+from headwater.bench.row import figures
+from headwater.bench.scale import Scale
+from headwater.bench.zipf import ZipfLog
+from headwater.config import Config, Metric, Relation, default_config
+from headwater.core import Core
+from headwater.datasets import load
+
+TOP = 50
+CAPACITIES = (32, 64, 128, 256, 512, 1024)
+_SEEDS = 3_000
+_MOST = 1_000
+_FOREVER = 36_500.0
+
+
+class RecallRow(msgspec.Struct, kw_only=True, frozen=True):
+    """Recall@50 of one relation at one capacity.
+
+    `overflowing`: share of rows with more neighbours than C. `recall`: mean over all rows asked; `recall_overflowing`:
+    over those; `recall_by_events`: weighted by how often the seed occurs, as questions come.
+    """
+
+    log: str
+    relation: str
+    metric: str
+    capacity: int = 0
+    rows: int = 0
+    overflowing: float = 0.0
+    recall: float = 0.0
+    recall_overflowing: float | None = None
+    recall_by_events: float = 0.0
+    megabytes: float = 0.0
+    note: str = ""
+
+
+class _Exact(msgspec.Struct, frozen=True):
+    """Of each seed: how many neighbours it has, how often it occurs, and its neighbours' scores, best first."""
+
+    degree: int
+    weight: int
+    scores: dict[str, float]
+
+
+def run_recall(
+    scale: Scale, capacities: Sequence[int] = CAPACITIES, starting: Callable[[str], object] = lambda name: None
+) -> list[RecallRow]:
+    """All logs, all capacities; logs whose data is not there say so."""
+    rows: list[RecallRow] = []
+    for name, profile, relation in (
+        ("ml-1m", "media", "also_liked"),
+        ("retailrocket", "shop", "also_viewed"),
+        ("online-retail", "shop", "bought_together"),
+    ):
+        starting(name)
+        rows += _dataset(scale, name, profile, relation, capacities)
+    starting("zipf")
+    return rows + _zipf(scale, capacities)
+
+
+def _dataset(scale: Scale, name: str, profile: Any, relation: str, capacities: Sequence[int]) -> list[RecallRow]:
+    if scale.data is None or not (scale.data / name).is_dir():
+        note = f"not measured: --data names no folder with {name}/"
+        return [RecallRow(log=name, relation=relation, metric="cosine", note=note)]
+    events = load(name, scale.data / name).events
+    if scale.sessions is not None:
+        events = events.head(10 * scale.sessions)
+    base = default_config(profile)
+    wanted = next(r for r in base.generation.relations if r.name == relation)
+    if relation == "bought_together":
+        # The whole basket: every pair of an invoice, as the relation says what is bought together.
+        largest = max(events.group_by("basket").agg(pl.col("item").n_unique())["item"].to_list())
+        wanted = msgspec.structs.replace(wanted, window=largest, unit_cap=largest)
+    log = frame_log(chunked(events), base.generation.partitions)
+    counts = dict(events.group_by("item").len().iter_rows())
+    exact_state = fold(_only(base, wanted, _room_for_all(len(counts), base)), log, 2)
+    metrics: tuple[Metric, ...] = ("cosine", "count")
+    out = []
+    for metric in metrics:
+        exact = dict(_exact(exact_state, relation, metric, counts))
+        for capacity in capacities:
+            state = fold(_only(base, wanted, capacity), log, 2)
+            out.append(_compare(name, relation, metric, capacity, state, exact))
+    return out
+
+
+def _only(base: Config, relation: Relation, capacity: int) -> Config:
+    """The profile with this relation alone."""
+    relation = msgspec.structs.replace(relation, capacity=capacity)
+    return msgspec.structs.replace(base, generation=msgspec.structs.replace(base.generation, relations=(relation,)))
+
+
+def _room_for_all(items: int, config: Config) -> int:
+    """A capacity whose share of a shard holds all items that the shard can own: they are hashed, so leave a margin."""
+    return 2 * items + 64 * config.generation.shards
+
+
+def _neighbours(state: Core, seed: str, relation: str, metric: Metric, n: int) -> list[tuple[str, float]]:
+    request = {"item": seed, "n": n, "relation": relation, "metric": metric, "exclude": [], "now": state.clock}
+    answer = msgspec.msgpack.decode(state.similar(msgspec.msgpack.encode(request)))
+    return [(item[0], item[1]) for item in answer[0]]
+
+
+def _exact(state: Core, relation: str, metric: Metric, counts: dict[str, int]) -> Iterator[tuple[str, _Exact]]:
+    """Rows of a sample of seeds, the same in every run."""
+    for seed in _sample(sorted(counts)):
+        best = _neighbours(state, seed, relation, metric, _MOST)
+        if best:
+            # Longer rows than can be asked for are known to be that long, which is more than any capacity here.
+            yield seed, _Exact(len(best), counts[seed], dict(best))
+
+
+def _sample(seeds: list[str]) -> list[str]:
+    if len(seeds) <= _SEEDS:
+        return seeds
+    chosen = np.random.default_rng(1).choice(len(seeds), _SEEDS, replace=False)
+    return [seeds[i] for i in np.sort(chosen)]
+
+
+def recall_of(exact: dict[str, float], found: Sequence[str]) -> float:
+    """Share of the exact best `TOP` (or of all, if there are fewer) that was found; an item whose score equals the last of
+    them is as good as that one."""
+    best = sorted(exact.values(), reverse=True)[:TOP]
+    if not best:
+        return 1.0
+    last = best[-1] - 1e-9 * abs(best[-1])
+    return min(1.0, sum(exact.get(item, float("-inf")) >= last for item in found[:TOP]) / len(best))
+
+
+def _compare(
+    log: str, relation: str, metric: Metric, capacity: int, state: Core, exact: dict[str, _Exact]
+) -> RecallRow:
+    recalls = np.array(
+        [
+            recall_of(row.scores, [item for item, _ in _neighbours(state, seed, relation, metric, TOP)])
+            for seed, row in exact.items()
+        ]
+    )
+    over = np.array([row.degree > capacity for row in exact.values()])
+    weights = np.array([row.weight for row in exact.values()], float)
+    return RecallRow(
+        log=log,
+        relation=relation,
+        metric=metric,
+        capacity=capacity,
+        rows=len(exact),
+        overflowing=figures(float(over.mean())),
+        recall=figures(float(recalls.mean())),
+        recall_overflowing=figures(float(recalls[over].mean())) if over.any() else None,
+        recall_by_events=figures(float(np.average(recalls, weights=weights))),
+        megabytes=figures(state.stats()["bytes_pairs"] / 1e6),
+    )
+
+
+def zipf_relation() -> Relation:
+    """Every pair of a session, for ever: what sorting all pairs counts as well."""
+    return Relation(
+        name="also_viewed",
+        from_types=("view",),
+        to_types=("view",),
+        unit="session",
+        window=16,
+        half_life_days=_FOREVER,
+    )
+
+
+def _zipf(scale: Scale, capacities: Sequence[int]) -> list[RecallRow]:
+    made = ZipfLog(scale.zipf_events, scale.zipf_items)
+    name = f"zipf {made.events:,}"
+    base = default_config("shop")
+    generation = msgspec.structs.replace(base.generation, rapid_repeat_seconds=0.0)
+    base = msgspec.structs.replace(base, generation=generation)
+    log: FrameLog = frame_log(made.chunks(), generation.partitions)
+    degrees, exact = _exact_of_sessions(made)
+    out = []
+    for capacity in capacities:
+        state = fold(_only(base, zipf_relation(), capacity), log, 2)
+        row = _compare(name, "also_viewed", "count", capacity, state, exact)
+        share = figures(float((degrees > capacity).mean()))
+        out.append(msgspec.structs.replace(row, overflowing=share))
+    return out
+
+
+def _exact_of_sessions(made: ZipfLog) -> tuple[np.ndarray[Any, Any], dict[str, _Exact]]:
+    """Neighbours of every item, and the counts of a sample of seeds drawn by occurrence, by sorting all pairs."""
+    keys = np.concatenate(list(_pairs(made)))
+    keys.sort()
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    pairs, counts = keys[starts], np.diff(np.concatenate((starts, [len(keys)])))
+    seeds = (pairs >> np.uint64(32)).astype(np.uint32)
+    items, first, degrees = np.unique(seeds, return_index=True, return_counts=True)
+    occurrences = np.bincount(np.concatenate(made.sessions), minlength=int(items.max()) + 1)
+    random = np.random.default_rng(2)
+    chosen = np.sort(random.choice(len(items), min(_SEEDS, len(items)), replace=False))
+    # Beside a sample of all rows, the rows that are asked for most and overflow most.
+    chosen = np.union1d(chosen, np.argsort(-degrees)[: _SEEDS // 3])
+    exact = {}
+    for at in chosen:
+        row = slice(first[at], first[at] + degrees[at])
+        names = (pairs[row] & np.uint64(0xFFFFFFFF)).tolist()
+        scores = {f"i{item}": float(count) for item, count in zip(names, counts[row].tolist(), strict=True)}
+        exact[f"i{items[at]}"] = _Exact(int(degrees[at]), int(occurrences[items[at]]), scores)
+    return degrees, exact
+
+
+def _pairs(made: ZipfLog) -> Iterator[np.ndarray[Any, Any]]:
+    """seed << 32 | neighbour of every ordered pair of every session, by length of session."""
+    by_length: dict[int, list[Any]] = {}
+    for session in made.sessions:
+        by_length.setdefault(len(session), []).append(session)
+    for length, sessions in by_length.items():
+        table = np.stack(sessions).astype(np.uint64)
+        for i in range(length):
+            for j in range(length):
+                if i != j:
+                    yield table[:, i] << np.uint64(32) | table[:, j]
