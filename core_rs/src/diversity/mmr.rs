@@ -87,7 +87,10 @@ impl<S: Similarity> Objective for State<S> {
         for number in self.known[block]..chosen {
             let similarity = self.candidates.with_chosen(simd, block, number);
             match self.window {
-                None => raise(&mut self.nearest[block], &similarity),
+                None => {
+                    let (nearest, similarity) = (&mut self.nearest[block], &similarity);
+                    by_simd!(simd, fn run(nearest: &mut Lanes<f32>, similarity: &Lanes<f32>) = raise);
+                }
                 Some(0) => {}
                 Some(window) => {
                     let ring = &mut self.ring[block * window..][..window];

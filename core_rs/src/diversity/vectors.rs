@@ -9,16 +9,19 @@ use super::Similarity;
 use super::blocks::{Lanes, Order};
 use super::sums::sums_f32;
 
-/// Candidates as unit vectors, turned so that 16 of them advance together; a block is turned when it is first needed.
+/// Candidates turned so that 16 of them advance together; a block is turned when it is first needed.
 pub struct Vectors<'a> {
     simd: Simd,
     rows: &'a [f32],
     dim: usize,
     order: Order,
-    /// `turned[block * dim + dimension]`.
-    turned: Vec<Lanes<f32>>,
-    ready: Vec<bool>,
+    /// `turned[block][dimension]`; empty until needed.
+    turned: Vec<Vec<Lanes<f32>>>,
+    /// One over the length of each candidate, 0 for a zero vector.
+    inverses: Vec<Lanes<f32>>,
+    /// The chosen rows, and one over their lengths.
     chosen: Vec<f32>,
+    chosen_inverses: Vec<f32>,
 }
 
 impl<'a> Vectors<'a> {
@@ -31,77 +34,77 @@ impl<'a> Vectors<'a> {
             dim,
             order: Order::new(&[]),
             turned: Vec::new(),
-            ready: Vec::new(),
+            inverses: Vec::new(),
             chosen: Vec::new(),
+            chosen_inverses: Vec::new(),
         })
+    }
+
+    fn prepare(&mut self, block: usize) {
+        if self.turned[block].is_empty() {
+            self.turn(block);
+        }
     }
 
     #[cold]
     fn turn(&mut self, block: usize) {
-        let turned = &mut self.turned[block * self.dim..][..self.dim];
-        let mut unit = vec![0.0; self.dim];
+        let mut turned = vec![[0.0; LANES]; self.dim];
+        let mut scaled = Vec::new();
         for (lane, index) in self.order.block(block).iter().enumerate() {
-            let row = &self.rows[*index as usize * self.dim..][..self.dim];
-            let unit = unit.as_mut_slice();
-            by_simd!(self.simd, fn run(row: &[f32], unit: &mut [f32]) = unit_of);
-            for (lanes, x) in turned.iter_mut().zip(unit.iter()) {
+            let mut row = &self.rows[*index as usize * self.dim..][..self.dim];
+            let mut square = by_simd!(self.simd, fn run(row: &[f32]) -> f32 = square_of);
+            if !SQUARES.contains(&square) {
+                // The cosine does not mind; the squares would leave the range of f32.
+                scaled = scale_to_one(row);
+                row = &scaled;
+                square = square_of(row);
+            }
+            self.inverses[block][lane] = if square > 0.0 {
+                1.0 / square.sqrt()
+            } else {
+                0.0
+            };
+            for (lanes, x) in turned.iter_mut().zip(row) {
                 lanes[lane] = *x;
             }
         }
-        self.ready[block] = true;
+        drop(scaled);
+        self.turned[block] = turned;
     }
 }
 
+/// Squared lengths for which products of two vectors neither overflow nor vanish.
+const SQUARES: std::ops::RangeInclusive<f32> = 1e-20..=1e30;
+
 impl Similarity for Vectors<'_> {
     fn arrange(&mut self, order: &Order) {
-        self.turned = vec![[0.0; LANES]; order.blocks() * self.dim];
-        self.ready = vec![false; order.blocks()];
+        self.turned = vec![Vec::new(); order.blocks()];
+        self.inverses = vec![[0.0; LANES]; order.blocks()];
         self.order = order.clone();
     }
 
     fn choose(&mut self, block: usize, lane: usize) {
-        if !self.ready[block] {
-            self.turn(block);
-        }
-        let turned = &self.turned[block * self.dim..][..self.dim];
+        self.prepare(block);
+        let turned = &self.turned[block];
         self.chosen.extend(turned.iter().map(|lanes| lanes[lane]));
+        self.chosen_inverses.push(self.inverses[block][lane]);
     }
 
     #[inline]
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32> {
-        if !self.ready[block] {
-            self.turn(block);
-        }
-        let turned = &self.turned[block * self.dim..][..self.dim];
+        self.prepare(block);
         let chosen = &self.chosen[number * self.dim..][..self.dim];
-        sums_f32(simd, turned, chosen)
+        let dots = sums_f32(simd, &self.turned[block], chosen);
+        let (inverses, inverse) = (&self.inverses[block], self.chosen_inverses[number]);
+        std::array::from_fn(|l| (dots[l] * inverses[l]) * inverse)
     }
 }
 
-/// The row divided by its length. It is divided by its largest component first, so that no square leaves the range.
+/// Squared length, in 16 partial sums that are added as a tree.
 #[inline(always)]
-fn unit_of(row: &[f32], unit: &mut [f32]) {
-    let bits = row
-        .iter()
-        .fold(0, |max: u32, v| max.max(v.to_bits() & 0x7fff_ffff));
-    let largest = f32::from_bits(bits);
-    if largest == 0.0 {
-        unit.fill(0.0);
-        return;
-    }
-    if largest < 1e-30 {
-        // The reciprocal might not be finite.
-        for (u, v) in unit.iter_mut().zip(row) {
-            *u = v / largest;
-        }
-    } else {
-        let factor = 1.0 / largest;
-        for (u, v) in unit.iter_mut().zip(row) {
-            *u = v * factor;
-        }
-    }
+fn square_of(row: &[f32]) -> f32 {
     let mut sums = [0.0f32; LANES];
-    let (whole, rest) = unit.as_chunks::<LANES>();
+    let (whole, rest) = row.as_chunks::<LANES>();
     for part in whole {
         for l in 0..LANES {
             sums[l] += part[l] * part[l];
@@ -117,8 +120,13 @@ fn unit_of(row: &[f32], unit: &mut [f32]) {
         }
         width /= 2;
     }
-    let factor = 1.0 / sums[0].sqrt();
-    for u in unit {
-        *u *= factor;
+    sums[0]
+}
+
+fn scale_to_one(row: &[f32]) -> Vec<f32> {
+    let largest = row.iter().fold(0.0, |max: f32, v| max.max(v.abs()));
+    if largest == 0.0 {
+        return row.to_vec();
     }
+    row.iter().map(|v| v / largest).collect()
 }
