@@ -61,7 +61,6 @@ class Core:
 
 def simd_path() -> str: ...
 def quantize(vectors: NDArray[np.float32], dim: int, codes: NDArray[np.int8], scales: NDArray[np.float32]) -> None: ...
-
 def diversify_vectors(
     method: tuple[int, float, int | None] | tuple[int, float],
     vectors: NDArray[np.float32],
@@ -86,6 +85,7 @@ def diversify_tags(
     indices: NDArray[np.uint32],
     values: NDArray[np.float32],
 ) -> int: ...
+
 @final
 class Int8Store:
     def __new__(cls, dim: int, capacity: int) -> Int8Store: ...

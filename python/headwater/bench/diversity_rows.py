@@ -69,7 +69,7 @@ def _choice(
         choose = _theirs(pyversity, method)
         facts["same_choices_as_pyversity"] = _agreement(method, problems, taken, choose)
         subjects["pyversity"] = clocked(lambda: choose(vectors, relevance, taken, diversity=0.5))
-    seconds = interleaved(subjects, scale.runs)
+    seconds = interleaved(subjects, scale.runs, lead=2)
     dots = scale.pool * taken * scale.dim
     return make_row(
         method,
@@ -112,7 +112,7 @@ def _slate(scale: Scale, random: np.random.Generator) -> Row:
     pyversity = peer("pyversity")
     if pyversity is not None:
         subjects["numpy + pyversity"] = clocked(lambda: _numpy_slate(pyversity, vectors, query, scale.pool, taken))
-    seconds = interleaved(subjects, scale.runs)
+    seconds = interleaved(subjects, scale.runs, lead=2)
     return make_row(
         "slate: score, top-500, MMR",
         f"{scale.vectors:,} x {scale.dim} -> {scale.pool} -> {taken}",

@@ -44,7 +44,8 @@ def _repeated(folder: Path, least: int) -> Iterator[pl.DataFrame]:
     events = load("ml-1m", folder).events
     if least == 1:
         events = events.head(20_000)
-    period = int(events["ts"].max() - events["ts"].min()) + 86_400_000  # type: ignore[operator]
+    first, last = events["ts"].item(0), events["ts"].item(-1)
+    period = int(last) - int(first) + 86_400_000
     for turn in range(-(-least // len(events))):
         again = events.with_columns(
             pl.format("{}-{}", pl.lit(turn), "user").alias("user"),

@@ -1,9 +1,9 @@
 """What bounded co-occurrence rows lose: their best 50 neighbours against those of exact rows.
 
 The same engine folds the same log twice, once with rows of C neighbours and once with rows that cannot overflow,
-because every shard has room for all the items it owns. A seed's recall is the share of the exact 50 best that the bounded row
-gives; an item of equal score is as good. Long-tailed logs are too large for exact rows by scan: there the exact counts
-come from sorting all pairs.
+because every shard has room for all the items it owns. A seed's recall is the share of the exact 50 best that the
+bounded row gives; an item of equal score is as good. Long-tailed logs are too large for exact rows by scan: there the
+exact counts come from sorting all pairs.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def _sample(seeds: list[str]) -> list[str]:
 
 
 def recall_of(exact: dict[str, float], found: Sequence[str]) -> float:
-    """Share of the exact best `TOP` (or of all, if there are fewer) that was found; an item whose score equals the last of
-    them is as good as that one."""
+    """Share of the exact best `TOP` (or of all, if there are fewer) that was found; an item whose score equals the last
+    of them is as good as that one."""
     best = sorted(exact.values(), reverse=True)[:TOP]
     if not best:
         return 1.0

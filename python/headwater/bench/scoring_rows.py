@@ -33,7 +33,8 @@ def rows(scale: Scale) -> list[Row]:
 
 def _units(random: np.random.Generator, count: int, dim: int) -> NDArray[np.float32]:
     vectors = random.standard_normal((count, dim), np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def _check(index: Int8Index, vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> None:
@@ -108,6 +109,7 @@ def _single(scale: Scale, index: Int8Index, vectors: NDArray[np.float32], querie
                 **usearch,
             },
             scale.runs,
+            lead=2,
         )
     read = index.nbytes
     # The index is read over and over, so it comes from whatever cache it fits.
@@ -141,6 +143,7 @@ def _multi(scale: Scale, index: Int8Index, vectors: NDArray[np.float32], queries
                 **usearch,
             },
             scale.runs,
+            lead=2,
         )
     candidates = len(index) * len(queries)
     limit = candidates * scale.dim / (2 * multiply_adds_per_s())

@@ -22,8 +22,8 @@ from headwater.kernels import (
     hash_keys,
 )
 
-# What a split-block filter of so many bits a key reports wrongly (0.0101, 0.00132: the mean over Poisson-filled blocks of
-# (1 - (31/32)^n)^8), and four standard deviations of the draw below.
+# What a split-block filter of so many bits a key reports wrongly (0.0101, 0.00132: the mean over Poisson-filled blocks
+# of (1 - (31/32)^n)^8), and four standard deviations of the draw below.
 BOUNDS = {10.5: 0.0110, 16.0: 0.00165}
 
 
