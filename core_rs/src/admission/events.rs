@@ -63,28 +63,33 @@ impl EventLedger {
     /// Judges an event by the hash of its id and its time and, if it is fresh, notes it. O(1).
     pub fn admit(&mut self, id: u128, ts: Millis) -> EventVerdict {
         let id = id.max(1);
-        if self.current.ids.contains(id)
-            || self.previous.as_ref().is_some_and(|g| g.ids.contains(id))
-        {
+        if self.previous.as_ref().is_some_and(|g| g.ids.contains(id)) {
             return EventVerdict::Repeat;
         }
-        if self.dropped_until.is_some_and(|until| ts <= until) {
+        let doubtful = self.dropped_until.is_some_and(|until| ts <= until);
+        if doubtful && !self.current.ids.contains(id) {
             return EventVerdict::BeyondHorizon;
         }
-        if self.current.ids.len() >= self.horizon {
-            let next = Generation {
-                ids: self.current.ids.successor(),
-                latest: Millis::MIN,
-            };
-            let mut full = std::mem::replace(&mut self.current, next);
-            full.ids.seal();
-            if let Some(gone) = self.previous.replace(full) {
-                self.dropped_until = self.dropped_until.max(Some(gone.latest));
-            }
+        if self.current.ids.len() >= self.horizon && !self.current.ids.contains(id) {
+            self.rotate();
         }
-        self.current.ids.insert(id);
+        if !self.current.ids.insert(id) {
+            return EventVerdict::Repeat;
+        }
         self.current.latest = self.current.latest.max(ts);
         EventVerdict::Fresh
+    }
+
+    fn rotate(&mut self) {
+        let next = Generation {
+            ids: self.current.ids.successor(),
+            latest: Millis::MIN,
+        };
+        let mut full = std::mem::replace(&mut self.current, next);
+        full.ids.seal();
+        if let Some(gone) = self.previous.replace(full) {
+            self.dropped_until = self.dropped_until.max(Some(gone.latest));
+        }
     }
 
     /// [`Self::admit`] of each id in order into `verdicts`, fetching ahead what the next ids will ask for: several times

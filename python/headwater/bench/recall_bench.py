@@ -8,7 +8,7 @@ exact counts come from sorting all pairs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -19,15 +19,17 @@ from headwater.bench.logs import FrameLog, chunked, fold, frame_log
 from headwater.bench.row import figures
 from headwater.bench.scale import Scale
 from headwater.bench.zipf import ZipfLog
-from headwater.config import Config, Metric, Relation, default_config
+from headwater.config import Config, Metric, Profile, Relation, default_config
 from headwater.core import Core
 from headwater.datasets import load
+from headwater.errors import InvalidInput
 
 TOP = 50
 CAPACITIES = (32, 64, 128, 256, 512, 1024)
 _SEEDS = 3_000
 _MOST = 1_000
 _FOREVER = 36_500.0
+_METRICS: tuple[Metric, ...] = ("cosine", "count")
 
 
 class RecallRow(msgspec.Struct, kw_only=True, frozen=True):
@@ -58,23 +60,37 @@ class _Exact(msgspec.Struct, frozen=True):
     scores: dict[str, float]
 
 
+DATASETS: dict[str, tuple[Profile, str]] = {
+    "ml-1m": ("media", "also_liked"),
+    "retailrocket": ("shop", "also_viewed"),
+    "online-retail": ("shop", "bought_together"),
+}
+
+
 def run_recall(
-    scale: Scale, capacities: Sequence[int] = CAPACITIES, starting: Callable[[str], object] = lambda name: None
+    scale: Scale,
+    capacities: Sequence[int] = CAPACITIES,
+    only: Collection[str] = (),
+    starting: Callable[[str], object] = lambda name: None,
 ) -> list[RecallRow]:
-    """All logs, all capacities; logs whose data is not there say so."""
+    """All logs (or those in `only`), all capacities; logs whose data is not there say so.
+
+    Raises `InvalidInput` for a log that is none of the datasets and not `zipf`.
+    """
+    known = (*DATASETS, "zipf")
+    unknown = set(only) - set(known)
+    if unknown:
+        raise InvalidInput(f"no log named {', '.join(sorted(unknown))}; allowed: {', '.join(known)}")
     rows: list[RecallRow] = []
-    for name, profile, relation in (
-        ("ml-1m", "media", "also_liked"),
-        ("retailrocket", "shop", "also_viewed"),
-        ("online-retail", "shop", "bought_together"),
-    ):
+    for name in known:
+        if only and name not in only:
+            continue
         starting(name)
-        rows += _dataset(scale, name, profile, relation, capacities)
-    starting("zipf")
-    return rows + _zipf(scale, capacities)
+        rows += _zipf(scale, capacities) if name == "zipf" else _dataset(scale, name, *DATASETS[name], capacities)
+    return rows
 
 
-def _dataset(scale: Scale, name: str, profile: Any, relation: str, capacities: Sequence[int]) -> list[RecallRow]:
+def _dataset(scale: Scale, name: str, profile: Profile, relation: str, capacities: Sequence[int]) -> list[RecallRow]:
     if scale.data is None or not (scale.data / name).is_dir():
         note = f"not measured: --data names no folder with {name}/"
         return [RecallRow(log=name, relation=relation, metric="cosine", note=note)]
@@ -90,14 +106,13 @@ def _dataset(scale: Scale, name: str, profile: Any, relation: str, capacities: S
     log = frame_log(chunked(events), base.generation.partitions)
     counts = dict(events.group_by("item").len().iter_rows())
     exact_state = fold(_only(base, wanted, _room_for_all(len(counts), base)), log, 2)
-    metrics: tuple[Metric, ...] = ("cosine", "count")
+    exact = {metric: dict(_exact(exact_state, relation, metric, counts)) for metric in _METRICS}
+    del exact_state
     out = []
-    for metric in metrics:
-        exact = dict(_exact(exact_state, relation, metric, counts))
-        for capacity in capacities:
-            state = fold(_only(base, wanted, capacity), log, 2)
-            out.append(_compare(name, relation, metric, capacity, state, exact))
-    return out
+    for capacity in capacities:
+        state = fold(_only(base, wanted, capacity), log, 2)
+        out += [_compare(name, relation, metric, capacity, state, exact[metric]) for metric in _METRICS]
+    return sorted(out, key=lambda row: row.metric)
 
 
 def _only(base: Config, relation: Relation, capacity: int) -> Config:

@@ -114,8 +114,11 @@ def kernels(data: Path | None, tiny: bool, plot: Path | None, only: tuple[str, .
 @bench.command()
 @_kernel_options
 @click.option("--capacity", multiple=True, type=click.IntRange(8, 4096), help="A capacity C; may be repeated.")
+@click.option("--only", multiple=True, help="ml-1m, retailrocket, online-retail or zipf; may be repeated.")
 @json_option
-def recall(data: Path | None, tiny: bool, plot: Path | None, capacity: tuple[int, ...], as_json: bool) -> None:
+def recall(
+    data: Path | None, tiny: bool, plot: Path | None, capacity: tuple[int, ...], only: tuple[str, ...], as_json: bool
+) -> None:
     """Recall@50 of bounded co-occurrence rows against exact ones, for several capacities.
 
     Example: headwater bench recall --data data --plot recall.png
@@ -128,7 +131,7 @@ def recall(data: Path | None, tiny: bool, plot: Path | None, capacity: tuple[int
 
     scale = (TINY if tiny else FULL)._replace(data=data)
     with Console(stderr=True).status("measuring") as status:
-        rows = run_recall(scale, capacity or CAPACITIES, lambda name: status.update(f"measuring: {name}"))
+        rows = run_recall(scale, capacity or CAPACITIES, only, lambda name: status.update(f"measuring: {name}"))
     if plot is not None:
         plot_recall(rows, plot)
     show(as_json, rows, None if as_json else recall_table(rows))

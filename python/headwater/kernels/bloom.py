@@ -86,7 +86,7 @@ class _Filter:
 class BloomFilter(_Filter):
     """A filter for `capacity` keys, `bits_per_key` bits each.
 
-    Of absent keys about 1.0 % are reported present at 10.5 bits, 0.13 % at 16 (the mean over blocks, which fill unevenly).
+    Of absent keys about 1.0 % are reported present at 10.5 bits, 0.13 % at 16 (blocks fill unevenly).
     Beyond its capacity that share rises. A key that was added is never reported absent.
     """
 
