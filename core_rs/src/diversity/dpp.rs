@@ -12,7 +12,7 @@ use crate::error::CoreError;
 use crate::simd::{Simd, by_simd};
 
 use super::blocks::{Lanes, Objective, Order, choose, largest};
-use super::sums::sums_f64;
+use super::sums::scaled_sums;
 use super::{Similarity, check_relevance};
 
 /// What to choose.
@@ -87,36 +87,42 @@ struct State<S, W> {
     /// `w^2 d^2` of each candidate.
     values: Vec<Lanes<f64>>,
     /// Cholesky rows of each block's candidates, one entry for each choice that the block knows.
-    rows: Vec<Vec<Lanes<f64>>>,
+    rows: Vec<Vec<Lanes<f32>>>,
     /// Cholesky row of each choice, up to itself, and 1 / d.
-    chosen: Vec<(Vec<f64>, f64)>,
+    chosen: Vec<(Vec<f32>, f32)>,
     residual_of: Vec<f64>,
 }
 
 impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
     fn update(&mut self, block: usize, chosen: usize) -> f64 {
         let simd = self.simd;
-        for number in self.rows[block].len()..chosen {
-            let similarity = &self.candidates.with_chosen(simd, block, number);
-            let (row, inverse) = &self.chosen[number];
-            let projected = &sums_f64(simd, &self.rows[block], row);
-            let (inverse, residuals) = (*inverse, &mut self.residuals[block]);
-            let entry = by_simd!(simd, fn run(
-                similarity: &Lanes<f32>,
-                projected: &Lanes<f64>,
-                inverse: f64,
-                residuals: &mut Lanes<f64>,
-            ) -> Lanes<f64> = advance);
-            self.rows[block].push(entry);
-        }
         let weigh = &self.weigh;
         let weights = &*self.weights[block].get_or_insert_with(|| weigh(block));
-        let (residuals, values) = (&self.residuals[block], &mut self.values[block]);
-        by_simd!(simd, fn run(
-            weights: &Lanes<f64>,
-            residuals: &Lanes<f64>,
-            values: &mut Lanes<f64>,
-        ) -> f64 = gains)
+        let (rows, residuals) = (&mut self.rows[block], &mut self.residuals[block]);
+        let values = &mut self.values[block];
+        let mut largest = if rows.len() == chosen {
+            gains(weights, residuals, values)
+        } else {
+            f64::NEG_INFINITY
+        };
+        for number in rows.len()..chosen {
+            let similarity = &self.candidates.with_chosen(simd, block, number);
+            let (row, inverse) = &self.chosen[number];
+            let projected = &scaled_sums(simd, rows, row, &[1.0; LANES], 1.0);
+            let mut entry = [0.0; LANES];
+            let (inverse, to) = (*inverse, &mut entry);
+            largest = by_simd!(simd, fn run(
+                similarity: &Lanes<f32>,
+                projected: &Lanes<f32>,
+                inverse: f32,
+                to: &mut Lanes<f32>,
+                weights: &Lanes<f64>,
+                residuals: &mut Lanes<f64>,
+                values: &mut Lanes<f64>,
+            ) -> f64 = advance);
+            rows.push(entry);
+        }
+        largest
     }
 
     fn values(&self, block: usize) -> &Lanes<f64> {
@@ -126,7 +132,7 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
     fn choose(&mut self, block: usize, lane: usize) {
         let residual = self.residuals[block][lane];
         let row = self.rows[block].iter().map(|entry| entry[lane]).collect();
-        self.chosen.push((row, 1.0 / residual.sqrt()));
+        self.chosen.push((row, (1.0 / residual.sqrt()) as f32));
         self.residual_of.push(residual);
         self.residuals[block][lane] = 0.0;
         self.candidates.choose(block, lane);
@@ -137,16 +143,18 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
 #[inline(always)]
 fn advance(
     similarity: &Lanes<f32>,
-    projected: &Lanes<f64>,
-    inverse: f64,
+    projected: &Lanes<f32>,
+    inverse: f32,
+    entry: &mut Lanes<f32>,
+    weights: &Lanes<f64>,
     residuals: &mut Lanes<f64>,
-) -> Lanes<f64> {
-    let mut entry = [0.0; LANES];
+    values: &mut Lanes<f64>,
+) -> f64 {
     for l in 0..LANES {
-        entry[l] = (f64::from(similarity[l]) - projected[l]) * inverse;
-        residuals[l] -= entry[l] * entry[l];
+        entry[l] = (similarity[l] - projected[l]) * inverse;
+        residuals[l] -= f64::from(entry[l]) * f64::from(entry[l]);
     }
-    entry
+    gains(weights, residuals, values)
 }
 
 #[inline(always)]

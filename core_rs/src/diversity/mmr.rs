@@ -81,35 +81,49 @@ struct State<S> {
     ring: Vec<Lanes<f32>>,
 }
 
-impl<S: Similarity> Objective for State<S> {
-    fn update(&mut self, block: usize, chosen: usize) -> f64 {
-        let simd = self.simd;
-        for number in self.known[block]..chosen {
-            let similarity = self.candidates.with_chosen(simd, block, number);
-            match self.window {
-                None => {
-                    let (nearest, similarity) = (&mut self.nearest[block], &similarity);
-                    by_simd!(simd, fn run(nearest: &mut Lanes<f32>, similarity: &Lanes<f32>) = raise);
-                }
-                Some(0) => {}
-                Some(window) => {
-                    let ring = &mut self.ring[block * window..][..window];
-                    ring[number % window] = similarity;
-                    self.nearest[block] = [0.0; LANES];
-                    ring.iter()
-                        .for_each(|old| raise(&mut self.nearest[block], old));
-                }
+impl<S: Similarity> State<S> {
+    /// The largest of the last `window` similarities, once the newest has taken the place of the oldest.
+    fn slide(&mut self, block: usize, number: usize, window: usize, similarity: Lanes<f32>) {
+        self.nearest[block] = [0.0; LANES];
+        if window > 0 {
+            let ring = &mut self.ring[block * window..][..window];
+            ring[number % window] = similarity;
+            for old in ring {
+                raise(&mut self.nearest[block], old);
             }
         }
-        self.known[block] = chosen;
-        let (gains, nearest, penalty) = (&self.gains[block], &self.nearest[block], self.penalty);
-        let values = &mut self.values[block];
-        by_simd!(simd, fn run(
-            gains: &Lanes<f32>,
-            nearest: &Lanes<f32>,
-            penalty: f32,
-            values: &mut Lanes<f64>,
-        ) -> f64 = marginal)
+    }
+}
+
+impl<S: Similarity> Objective for State<S> {
+    fn update(&mut self, block: usize, chosen: usize) -> f64 {
+        let (simd, penalty) = (self.simd, self.penalty);
+        // A block that knows all choices still wants its values: a similarity of nothing changes nothing else.
+        let mut similarity = [0.0; LANES];
+        let mut number = self.known[block];
+        loop {
+            if number < chosen {
+                similarity = self.candidates.with_chosen(simd, block, number);
+                if let Some(window) = self.window {
+                    self.slide(block, number, window, similarity);
+                    similarity = [0.0; LANES];
+                }
+            }
+            let (latest, gains) = (&similarity, &self.gains[block]);
+            let (nearest, values) = (&mut self.nearest[block], &mut self.values[block]);
+            let largest = by_simd!(simd, fn run(
+                latest: &Lanes<f32>,
+                gains: &Lanes<f32>,
+                nearest: &mut Lanes<f32>,
+                penalty: f32,
+                values: &mut Lanes<f64>,
+            ) -> f64 = marginal);
+            number += 1;
+            if number >= chosen {
+                self.known[block] = chosen;
+                return largest;
+            }
+        }
     }
 
     fn values(&self, block: usize) -> &Lanes<f64> {
@@ -133,11 +147,13 @@ fn raise(nearest: &mut Lanes<f32>, similarity: &Lanes<f32>) {
 
 #[inline(always)]
 fn marginal(
+    latest: &Lanes<f32>,
     gains: &Lanes<f32>,
-    nearest: &Lanes<f32>,
+    nearest: &mut Lanes<f32>,
     penalty: f32,
     values: &mut Lanes<f64>,
 ) -> f64 {
+    raise(nearest, latest);
     for l in 0..LANES {
         values[l] = f64::from(gains[l] - penalty * nearest[l]);
     }

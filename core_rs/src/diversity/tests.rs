@@ -83,10 +83,11 @@ fn residual(similarity: &[Vec<f32>], chosen: &[u32], candidate: u32) -> f64 {
         })
         .collect();
     for pivot in 0..n - 1 {
-        for row in pivot + 1..n {
-            let factor = m[row][pivot] / m[pivot][pivot];
-            for column in pivot..n {
-                m[row][column] -= factor * m[pivot][column];
+        let (above, below) = m.split_at_mut(pivot + 1);
+        for row in below {
+            let factor = row[pivot] / above[pivot][pivot];
+            for (x, y) in row.iter_mut().zip(&above[pivot]) {
+                *x -= factor * y;
             }
         }
     }

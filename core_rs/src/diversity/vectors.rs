@@ -7,7 +7,7 @@ use crate::simd::{Simd, by_simd};
 
 use super::Similarity;
 use super::blocks::{Lanes, Order};
-use super::sums::sums_f32;
+use super::sums::scaled_sums;
 
 /// Candidates turned so that 16 of them advance together; a block is turned when it is first needed.
 pub struct Vectors<'a> {
@@ -94,9 +94,8 @@ impl Similarity for Vectors<'_> {
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32> {
         self.prepare(block);
         let chosen = &self.chosen[number * self.dim..][..self.dim];
-        let dots = sums_f32(simd, &self.turned[block], chosen);
         let (inverses, inverse) = (&self.inverses[block], self.chosen_inverses[number]);
-        std::array::from_fn(|l| (dots[l] * inverses[l]) * inverse)
+        scaled_sums(simd, &self.turned[block], chosen, inverses, inverse)
     }
 }
 

@@ -16,7 +16,9 @@ The map:
 They run on AVX-512 VNNI, AVX2 or plain Rust, whichever is the fastest that the CPU has, and give the same bits on
 each. The environment variable `HEADWATER_SIMD` (auto, avx512, avx2, portable), read at the first use, forces one;
 `simd_path()` says which it is. Arrays must be C-contiguous and of the type that the docstring names: nothing is
-converted behind the caller's back. Errors are `headwater.errors.InvalidArray`. Needs numpy: `pip install 'headwater[kernels]'`.
+converted behind the caller's back. Errors are `headwater.errors.InvalidArray`.
+
+Needs numpy: `pip install 'headwater[kernels]'`.
 """
 
 from headwater.core import simd_path

@@ -1,7 +1,8 @@
 """Choosing few of many candidates that are relevant and unlike each other.
 
-Candidates are float32 vectors or int8 codes, likened by their cosine, or sets of tags, likened by the Jaccard index. A zero
-vector and an empty set resemble nothing. Equal values go to the smaller index, and the choice is the same on every CPU.
+Candidates are float32 vectors or int8 codes, likened by their cosine, or sets of tags, likened by the Jaccard index. A
+zero vector and an empty set resemble nothing. Equal values go to the smaller index, and the choice is the same on every
+CPU.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def mmr(
     """Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
 
     Takes, step by step, the candidate with the largest
-    `trade_off * relevance - (1 - trade_off) * (largest similarity with one taken before)`, similarities clamped to 0..1.
+    `trade_off * relevance - (1 - trade_off) * (largest similarity with one taken before)`, with similarities clamped to
+    0..1.
 
     `candidates`: float32 or int8 (n, d), or `TagSets` of n. `relevance`: float32 (n,), of the same order of size as
     similarities for `trade_off` to mean something. `window`: only so many latest choices count.
@@ -71,9 +73,9 @@ def dpp(
     `candidates`: float32 or int8 (n, d), or `TagSets` of n. `relevance`: float32 (n,). `theta`: 0 to below 1.
 
     Returns indices, uint32, and residuals, float32 in 0..1, in the order of choice: the share of each choice that those
-    before it do not explain; log det S is the sum of their logarithms. At most min(k, n), and fewer once every candidate
-    left is a mix of the chosen, at the latest after d. O(n k (d + k)), and less where relevance decides. Raises
-    `InvalidArray`.
+    before it do not explain; log det S is the sum of their logarithms. At most min(k, n), and fewer once every
+    candidate left is a mix of the chosen, at the latest after d. O(n k (d + k)), and less where relevance decides.
+    Raises `InvalidArray`.
     """
     theta = float_of("theta", theta, 0.0, 1.0)
     if theta == 1.0:

@@ -39,7 +39,8 @@ class Int8Index:
     """int8 vectors in memory, searched by scoring all of them.
 
     Vectors are numbered from 0 in the order they are added and can be overwritten at any time; `d + 4` bytes each.
-    Searches may run in several threads at once; changes wait for them and are seen by the next. `store` is the Rust side.
+    Searches may run in several threads at once; changes wait for them and are seen by the next. `store` is the Rust
+    side.
     """
 
     def __init__(self, dim: int, capacity: int = 0) -> None:
