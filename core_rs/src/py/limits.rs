@@ -32,8 +32,8 @@ impl LineVisits {
 /// Reads all words of an array once; their sum modulo 2^64.
 #[pyfunction]
 fn stream_words(py: Python<'_>, words: PyBuffer<u64>) -> PyResult<u64> {
-    let (simd, words) = (simd()?, view("words", &words)?);
-    Ok(py.detach(|| stream(simd, words)))
+    let words = view("words", &words)?;
+    Ok(py.detach(|| stream(words)))
 }
 
 /// Does at least so many multiply-adds of bytes in registers; how many it did.
