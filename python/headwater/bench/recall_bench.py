@@ -28,6 +28,7 @@ TOP = 50
 CAPACITIES = (32, 64, 128, 256, 512, 1024)
 _SEEDS = 3_000
 _MOST = 1_000
+_WINDOW = 24
 _FOREVER = 36_500.0
 _METRICS: tuple[Metric, ...] = ("cosine", "count")
 
@@ -184,13 +185,13 @@ def _compare(
 
 
 def zipf_relation() -> Relation:
-    """Every pair of a session, for ever: what sorting all pairs counts as well."""
+    """Pairs of a session at most `_WINDOW` items apart, for ever: what sorting pairs counts as well."""
     return Relation(
         name="also_viewed",
         from_types=("view",),
         to_types=("view",),
         unit="session",
-        window=16,
+        window=_WINDOW,
         half_life_days=_FOREVER,
     )
 
@@ -202,46 +203,42 @@ def _zipf(scale: Scale, capacities: Sequence[int]) -> list[RecallRow]:
     generation = msgspec.structs.replace(base.generation, rapid_repeat_seconds=0.0)
     base = msgspec.structs.replace(base, generation=generation)
     log: FrameLog = frame_log(made.chunks(), generation.partitions)
-    degrees, exact = _exact_of_sessions(made)
-    out = []
-    for capacity in capacities:
-        state = fold(_only(base, zipf_relation(), capacity), log, 2)
-        row = _compare(name, "also_viewed", "count", capacity, state, exact)
-        share = figures(float((degrees > capacity).mean()))
-        out.append(msgspec.structs.replace(row, overflowing=share))
-    return out
+    exact = exact_of_sessions(made)
+    return [
+        _compare(name, "also_viewed", "count", c, fold(_only(base, zipf_relation(), c), log, 2), exact)
+        for c in capacities
+    ]
 
 
-def _exact_of_sessions(made: ZipfLog) -> tuple[np.ndarray[Any, Any], dict[str, _Exact]]:
-    """Neighbours of every item, and the counts of a sample of seeds drawn by occurrence, by sorting all pairs."""
-    keys = np.concatenate(list(_pairs(made)))
-    keys.sort()
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-    pairs, counts = keys[starts], np.diff(np.concatenate((starts, [len(keys)])))
+def exact_of_sessions(made: ZipfLog) -> dict[str, _Exact]:
+    """Exact rows of a sample of items, by sorting their pairs."""
+    occurrences = np.bincount(np.concatenate(made.sessions))
+    seen = np.flatnonzero(occurrences)
+    chosen = np.zeros(len(occurrences), bool)
+    chosen[np.random.default_rng(2).choice(seen, min(_SEEDS, len(seen)), replace=False)] = True
+    keys = np.concatenate(list(_pairs(made, chosen)))
+    pairs, counts = np.unique(keys, return_counts=True)
     seeds = (pairs >> np.uint64(32)).astype(np.uint32)
     items, first, degrees = np.unique(seeds, return_index=True, return_counts=True)
-    occurrences = np.bincount(np.concatenate(made.sessions), minlength=int(items.max()) + 1)
-    random = np.random.default_rng(2)
-    chosen = np.sort(random.choice(len(items), min(_SEEDS, len(items)), replace=False))
-    # Beside a sample of all rows, the rows that are asked for most and overflow most.
-    chosen = np.union1d(chosen, np.argsort(-degrees)[: _SEEDS // 3])
     exact = {}
-    for at in chosen:
-        row = slice(first[at], first[at] + degrees[at])
+    for item, start, degree in zip(items.tolist(), first.tolist(), degrees.tolist(), strict=True):
+        row = slice(start, start + degree)
         names = (pairs[row] & np.uint64(0xFFFFFFFF)).tolist()
-        scores = {f"i{item}": float(count) for item, count in zip(names, counts[row].tolist(), strict=True)}
-        exact[f"i{items[at]}"] = _Exact(int(degrees[at]), int(occurrences[items[at]]), scores)
-    return degrees, exact
+        scores = {f"i{name}": float(count) for name, count in zip(names, counts[row].tolist(), strict=True)}
+        exact[f"i{item}"] = _Exact(degree, int(occurrences[item]), scores)
+    return exact
 
 
-def _pairs(made: ZipfLog) -> Iterator[np.ndarray[Any, Any]]:
-    """seed << 32 | neighbour of every ordered pair of every session, by length of session."""
+def _pairs(made: ZipfLog, chosen: np.ndarray[Any, Any]) -> Iterator[np.ndarray[Any, Any]]:
+    """seed << 32 | neighbour of every ordered pair within the window whose seed is chosen."""
     by_length: dict[int, list[Any]] = {}
     for session in made.sessions:
         by_length.setdefault(len(session), []).append(session)
     for length, sessions in by_length.items():
         table = np.stack(sessions).astype(np.uint64)
         for i in range(length):
-            for j in range(length):
+            rows = chosen[table[:, i]]
+            seeds = table[rows, i] << np.uint64(32)
+            for j in range(max(0, i - _WINDOW), min(length, i + _WINDOW + 1)):
                 if i != j:
-                    yield table[:, i] << np.uint64(32) | table[:, j]
+                    yield seeds | table[rows, j]
