@@ -13,36 +13,52 @@ import msgspec
 
 from headwater._core import (
     FOLD_VERSION,
+    BloomKernel,
     Core,
+    DedupKernel,
     Int8Store,
+    LineVisits,
     diversify_codes,
     diversify_tags,
     diversify_vectors,
     event_faults,
     frame_fault,
+    hash_bytes,
+    hash_event_ids,
+    hash_texts,
+    multiply_adds,
     quantize,
     simd_path,
     stable_hash,
+    stream_words,
 )
 from headwater._core import generation_id as _generation_id
 from headwater.config import Config, FoldConfig, QueryConfig
 
 __all__ = [
     "FOLD_VERSION",
+    "BloomKernel",
     "Core",
+    "DedupKernel",
     "Int8Store",
+    "LineVisits",
     "diversify_codes",
     "diversify_tags",
     "diversify_vectors",
     "event_faults",
     "frame_fault",
     "generation_of",
+    "hash_bytes",
+    "hash_event_ids",
+    "hash_texts",
+    "multiply_adds",
     "new_core",
     "quantize",
     "query_json",
     "restore_core",
     "simd_path",
     "stable_hash",
+    "stream_words",
 ]
 
 

@@ -9,6 +9,7 @@
 The map:
 
 * `scoring`: `Int8Index`, exact top-k over int8 vectors; `quantize`.
+* `bloom`: `BloomFilter`, `RotatingBloomFilter`, `DedupLedger`.
 * `diversity`: `mmr` and `dpp` choose few of many that are relevant and unlike each other; `slate` scores and chooses.
 * `arrays`: what the kernels accept as arrays, and how they refuse the rest.
 
@@ -21,7 +22,34 @@ Needs numpy: `pip install 'headwater[kernels]'`.
 """
 
 from headwater.core import simd_path
+from headwater.kernels.bloom import (
+    BEYOND_HORIZON,
+    FRESH,
+    REPEAT,
+    BloomFilter,
+    DedupLedger,
+    RotatingBloomFilter,
+    hash_event_ids,
+    hash_keys,
+)
 from headwater.kernels.diversity import TagSets, dpp, mmr, slate
 from headwater.kernels.scoring import NO_ITEM, Int8Index, quantize
 
-__all__ = ["NO_ITEM", "Int8Index", "TagSets", "dpp", "mmr", "quantize", "simd_path", "slate"]
+__all__ = [
+    "BEYOND_HORIZON",
+    "FRESH",
+    "NO_ITEM",
+    "REPEAT",
+    "BloomFilter",
+    "DedupLedger",
+    "Int8Index",
+    "RotatingBloomFilter",
+    "TagSets",
+    "dpp",
+    "hash_event_ids",
+    "hash_keys",
+    "mmr",
+    "quantize",
+    "simd_path",
+    "slate",
+]
