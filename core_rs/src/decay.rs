@@ -43,7 +43,9 @@ impl Decay {
 
     /// The epoch that the time falls in. Times before 1970 are refused at the door, so epochs are not negative.
     pub fn epoch(&self, ts: Millis) -> u32 {
-        (ts / (self.half_life_ms * EPOCH_HALF_LIVES)).clamp(0, i64::from(u32::MAX)) as u32
+        let span = self.half_life_ms * EPOCH_HALF_LIVES;
+        let inverse = self.inverse / EPOCH_HALF_LIVES as f64;
+        divide(ts, span, inverse).clamp(0, i64::from(u32::MAX)) as u32
     }
 
     /// Start of an epoch.
@@ -56,14 +58,7 @@ impl Decay {
     #[inline]
     fn steps(&self, ts: Millis, epoch: u32) -> i64 {
         let scaled = (ts - self.landmark(epoch)) * STEPS;
-        let estimate = (scaled as f64 * self.inverse) as i64;
-        let quotient = estimate - i64::from(scaled < 0);
-        let rest = scaled.wrapping_sub(quotient.wrapping_mul(self.half_life_ms));
-        if (0..self.half_life_ms).contains(&rest) {
-            quotient
-        } else {
-            scaled.div_euclid(self.half_life_ms)
-        }
+        divide(scaled, self.half_life_ms, self.inverse)
     }
 
     /// Weight of an event of time `ts` in units of the epoch (8 fractional bits at its landmark), at most
@@ -125,6 +120,19 @@ impl DecayReader {
             self.unit = self.decay.read(1, count.epoch, self.now);
         }
         count.count as f64 * self.unit
+    }
+}
+
+/// `a` / `b` rounded towards minus infinity. `inverse`, nearly 1 / `b`, gives an estimate that integers put right.
+#[inline]
+fn divide(a: i64, b: i64, inverse: f64) -> i64 {
+    let estimate = (a as f64 * inverse) as i64;
+    let quotient = estimate - i64::from(a < 0);
+    let rest = a.wrapping_sub(quotient.wrapping_mul(b));
+    if (0..b).contains(&rest) {
+        quotient
+    } else {
+        a.div_euclid(b)
     }
 }
 

@@ -11,9 +11,10 @@
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
 //! * [`query`]: read-only answers over the state.
 //! * [`snapshot`]: parts on disk, and digests.
-//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP); [`simd`] is the choice of
-//!   the CPU path.
-//! * [`ids`], [`intern`], [`names`], [`decay`], [`search`], [`config`], [`error`]: what all of them use.
+//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
+//!   choice of the CPU path.
+//! * [`ids`], [`intern`], [`names`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
+//! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
 //! Nothing in this crate reads a clock, draws a random number, opens a file or talks to a network. State holds integers

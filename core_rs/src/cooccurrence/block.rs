@@ -14,10 +14,6 @@ pub const LINE: usize = 16;
 pub const DOOR: usize = 2;
 /// Where the tags begin.
 pub const TAGS: usize = 4;
-/// Words of tags in the first line.
-pub const NEAR_TAGS: usize = LINE - TAGS;
-/// Slots whose tags lie in the first line.
-pub const NEAR_SLOTS: usize = 4 * NEAR_TAGS;
 /// Largest capacity; slots are counted in 16 bits.
 pub const MAX_CAPACITY: usize = 65_535;
 
@@ -25,6 +21,15 @@ pub const MAX_CAPACITY: usize = 65_535;
 const DOOR_PLACES: u32 = 5;
 const DOOR_BITS: u32 = 12;
 const DOOR_MASK: u64 = (1 << DOOR_BITS) - 1;
+/// The lowest bit of every place.
+const LOWEST_BITS: u64 = {
+    let (mut bits, mut place) = (0, 0);
+    while place < DOOR_PLACES {
+        bits |= 1 << (place * DOOR_BITS);
+        place += 1;
+    }
+    bits
+};
 
 /// Places of a block's parts, in words, and how many slots it has.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +51,7 @@ impl Layout {
     /// so only it has errors.
     pub fn classes(capacity: usize) -> Vec<Self> {
         let capacity = capacity.clamp(1, MAX_CAPACITY);
-        // The most slots that fit 1, 2, 4 .. lines; the first class has 4 of the 5 that would.
+        // The most slots that fit 1, 2, 4 .. lines.
         let growing = [
             4, 12, 26, 54, 112, 224, 452, 908, 1820, 3640, 7280, 14_560, 29_120,
         ];
@@ -60,12 +65,8 @@ impl Layout {
     }
 
     fn new(cap: usize, evicts: bool) -> Self {
-        // Behind the first line tags are compared in groups of four words.
-        let tags = if cap <= NEAR_SLOTS {
-            cap.div_ceil(4)
-        } else {
-            cap.div_ceil(16) * 4
-        };
+        // Tags are compared in groups of four words.
+        let tags = cap.div_ceil(16) * 4;
         let pairs = TAGS + tags;
         let end = pairs + 2 * cap;
         Self {
@@ -122,16 +123,23 @@ use equal_bytes_portable as equal_bytes;
 pub struct Door(pub u64);
 
 impl Door {
+    /// The door in a block's first line.
+    pub fn of(block: &[u32]) -> Self {
+        Self(u64::from(block[DOOR]) | u64::from(block[DOOR + 1]) << 32)
+    }
+
     /// Whether the newcomer with this item hash stands at the door: then it leaves the door. Otherwise it takes a place,
     /// and whoever has stood there for longest goes.
     pub fn second_hit(&mut self, hash: u64) -> bool {
         let fingerprint = (hash >> (64 - DOOR_BITS)).max(1);
-        for place in 0..DOOR_PLACES {
-            let shift = place * DOOR_BITS;
-            if self.0 >> shift & DOOR_MASK == fingerprint {
-                self.0 &= !(DOOR_MASK << shift);
-                return true;
-            }
+        // All places at once: the lowest place that holds the fingerprint is the lowest one that is zero here, and a
+        // borrow can only show a wrong one above it.
+        let unlike = self.0 ^ (fingerprint * LOWEST_BITS);
+        let found = unlike.wrapping_sub(LOWEST_BITS) & !unlike & (LOWEST_BITS << (DOOR_BITS - 1));
+        if found != 0 {
+            let shift = found.trailing_zeros() + 1 - DOOR_BITS;
+            self.0 &= !(DOOR_MASK << shift);
+            return true;
         }
         self.0 = (self.0 << DOOR_BITS | fingerprint) & ((1 << (DOOR_PLACES * DOOR_BITS)) - 1);
         false
@@ -172,6 +180,28 @@ mod tests {
                     equal_bytes_portable(&group, byte)
                 );
             }
+        }
+    }
+
+    #[test]
+    fn the_door_finds_the_latest_place_with_a_fingerprint() {
+        let mut state = 5u64;
+        for _ in 0..20_000 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let places: Vec<u64> = (0..5).map(|i| state >> (20 + 2 * i) & 3).collect();
+            let door = Door((0..5).fold(0, |door, i| door | places[i] << (12 * i)));
+            let wanted = 1 + (state >> 40 & 1);
+            let mut asked = door;
+            let known = asked.second_hit(wanted << 52);
+            let at = places.iter().position(|place| *place == wanted);
+            assert_eq!(known, at.is_some());
+            let after = match at {
+                Some(at) => door.0 & !(0xfff << (12 * at)),
+                None => (door.0 << 12 | wanted) & ((1 << 60) - 1),
+            };
+            assert_eq!(asked.0, after);
         }
     }
 

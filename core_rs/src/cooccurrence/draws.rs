@@ -17,12 +17,13 @@ pub struct Draw {
 
 /// Below this many draws they are taken as they come.
 const WORTH_SORTING: usize = 256;
-const BUCKETS: usize = 1024;
+/// Most buckets: their ends fit the first-level cache.
+const MAX_BUCKETS: usize = 4096;
 
 /// Draws of many frames in an order that visits each row once: grouped by seed, and of each seed in log order.
 ///
 /// Rows do not know of each other, so only the order inside a row can be seen in the state; grouped, a row is loaded once
-/// a segment and not once a draw.
+/// a segment and not once a draw. Seeds of a catalogue larger than [`MAX_BUCKETS`] share buckets, neighbours in number.
 #[derive(Debug, Default)]
 pub struct DrawSorter {
     sorted: Vec<Draw>,
@@ -37,29 +38,37 @@ impl DrawSorter {
         items: usize,
     ) -> &[Draw] {
         let total = slices.clone().map(<[Draw]>::len).sum::<usize>();
-        self.sorted.clear();
         if total < WORTH_SORTING {
+            self.sorted.clear();
             slices.for_each(|slice| self.sorted.extend_from_slice(slice));
             return &self.sorted;
         }
-        let shift = (items.max(1).ilog2() + 1).saturating_sub(BUCKETS.ilog2());
-        let bucket = |draw: &Draw| (draw.seed.0 >> shift) as usize % BUCKETS;
+        let items = items.max(1).next_power_of_two();
+        let buckets = items.min(total.next_power_of_two()).min(MAX_BUCKETS);
+        let shift = items.ilog2() - buckets.ilog2();
         self.ends.clear();
-        self.ends.resize(BUCKETS, 0);
-        for draw in slices.clone().flatten() {
-            self.ends[bucket(draw)] += 1;
+        self.ends.resize(buckets, 0);
+        let ends = self.ends.as_mut_slice();
+        let bucket = |draw: &Draw| (draw.seed.0 >> shift) as usize & (buckets - 1);
+        for slice in slices.clone() {
+            slice.iter().for_each(|draw| ends[bucket(draw)] += 1);
         }
         let mut start = 0;
-        for end in &mut self.ends {
+        for end in ends.iter_mut() {
             start += std::mem::replace(end, start);
         }
-        self.sorted.resize(total, Draw::default());
-        for draw in slices.flatten() {
-            let place = &mut self.ends[bucket(draw)];
-            self.sorted[*place as usize] = *draw;
-            *place += 1;
+        if self.sorted.len() < total {
+            self.sorted.resize(total, Draw::default());
         }
-        &self.sorted
+        let sorted = &mut self.sorted[..total];
+        for slice in slices {
+            for draw in slice {
+                let place = &mut ends[bucket(draw)];
+                sorted[*place as usize] = *draw;
+                *place += 1;
+            }
+        }
+        sorted
     }
 }
 

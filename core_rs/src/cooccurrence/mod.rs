@@ -2,6 +2,7 @@
 //!
 //! * [`draws`]: pair draws, and the order in which they visit the rows.
 //! * [`block`]: the memory of one row.
+//! * [`row`]: one row, and how draws are counted in it.
 //! * [`rows`]: per seed item a row of neighbours with counts, bounded by SpaceSaving with second-hit admission.
 //! * [`metrics`]: cosine, Jaccard, conditional, lift, PMI, phi and signed LLR of a pair, with shrinkage.
 //!
@@ -10,4 +11,5 @@
 pub mod block;
 pub mod draws;
 pub mod metrics;
+pub mod row;
 pub mod rows;

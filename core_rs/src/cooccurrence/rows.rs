@@ -5,11 +5,9 @@
 //! error. So that a single stray pair cannot push out a settled neighbour, a newcomer is admitted on its *second* hit;
 //! the first leaves a fingerprint at the row's door, which is part of the state. Rows do not know of each other.
 
-use crate::cooccurrence::block::{
-    DOOR, Door, LINE, Layout, NEAR_SLOTS, NEAR_TAGS, TAGS, matching, tag,
-};
+use crate::cooccurrence::block::{Door, LINE, Layout, TAGS};
 use crate::cooccurrence::draws::{Draw, DrawSorter};
-use crate::decay::EPOCH_HALF_LIVES;
+use crate::cooccurrence::row::Row;
 use crate::ids::ItemIx;
 use crate::names::Names;
 use crate::search::prefetch;
@@ -17,25 +15,9 @@ use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 const NO_ROW: u32 = u32::MAX;
 const FIRST_CLASS: usize = 4;
-/// Draws that are walked together: enough that a line has come by when it is needed.
-const BLOCK: usize = 32;
-
-/// Where a draw's row and pair were when its block was approached.
-#[derive(Clone, Copy, Debug)]
-struct Guess {
-    at: u32,
-    pair: u32,
-}
-
-impl Guess {
-    /// The row is not there, or too wide to be approached.
-    const NOTHING: Self = Self {
-        at: NO_ROW,
-        pair: 0,
-    };
-    /// The row has no slot with the target's tag.
-    const ABSENT: u32 = u32::MAX;
-}
+/// How many draws ahead rows are asked for, and how many lines of each: rows that are about to be read.
+const AHEAD: usize = 16;
+const LINES_AHEAD: usize = 4;
 
 /// One neighbour as read from a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +46,6 @@ pub struct RowStore {
     pairs: usize,
     /// Scratch memory.
     sorter: DrawSorter,
-    /// Whether a pair was put anywhere since the block at hand was approached.
-    changed: bool,
 }
 
 const KIND_ROW: u8 = 3;
@@ -83,7 +63,6 @@ impl RowStore {
             sorter: DrawSorter::default(),
             rows: 0,
             pairs: 0,
-            changed: false,
         }
     }
 
@@ -109,83 +88,54 @@ impl RowStore {
         (self.rows, self.pairs, bytes)
     }
 
-    /// Counts the draws of `slices`, each row's in order, as [`RowStore::add`] does.
-    ///
-    /// Rows lie far apart in memory, so a block of draws is walked three times: where are the rows, which pair of each
-    /// does the tag lead to, count. Each walk asks for the lines that the next one needs.
+    /// Counts the draws of `slices`, each row's in order.
     pub fn add_all<'a>(&mut self, slices: impl Iterator<Item = &'a [Draw]> + Clone, names: &Names) {
         let mut sorter = std::mem::take(&mut self.sorter);
         let draws = sorter.sort(slices, self.directory.len());
-        let mut guesses = [Guess::NOTHING; BLOCK];
-        for start in (0..draws.len()).step_by(BLOCK) {
-            let block = &draws[start..draws.len().min(start + BLOCK)];
-            for draw in &draws[start + block.len()..draws.len().min(start + 2 * BLOCK)] {
-                prefetch(&self.directory, draw.seed.0 as usize);
+        let mut rest = draws;
+        while let Some(first) = rest.first() {
+            // Rows lie far apart in memory: what a later run needs is asked for now.
+            if let Some(far) = rest.get(2 * AHEAD) {
+                prefetch(&self.directory, far.seed.0 as usize);
             }
-            for draw in block {
+            if let Some(near) = rest.get(AHEAD) {
                 // Without a row this asks for a place outside the arena, which is no harm.
-                prefetch(&self.arena, self.directory[draw.seed.0 as usize] as usize);
+                let at = self.directory[near.seed.0 as usize] as usize;
+                (0..LINES_AHEAD).for_each(|line| prefetch(&self.arena, at + line * LINE));
             }
-            for (draw, guess) in block.iter().zip(&mut guesses) {
-                *guess = self.approach(draw);
-            }
-            self.changed = false;
-            for (draw, guess) in block.iter().zip(&guesses) {
-                self.add_near(draw, *guess, names);
-            }
+            let same = rest.iter().take_while(|draw| draw.seed == first.seed);
+            let (run, others) = rest.split_at(same.count());
+            self.add_run(first.seed, run, names);
+            rest = others;
         }
         self.sorter = sorter;
     }
 
-    /// Asks for the pair that the draw's tag leads to.
-    #[inline]
-    fn approach(&self, draw: &Draw) -> Guess {
-        let at = self.directory[draw.seed.0 as usize];
+    /// Counts draws of one seed in order.
+    fn add_run(&mut self, seed: ItemIx, mut run: &[Draw], names: &Names) {
+        let mut at = self.directory[seed.0 as usize];
         if at == NO_ROW {
-            return Guess::NOTHING;
+            // Draws too old to count make no row.
+            let Some(counts) = run.iter().position(|draw| draw.weight > 0) else {
+                return;
+            };
+            run = &run[counts..];
+            at = self.new_row(seed, run[0].epoch) as u32;
         }
-        let word = self.arena[at as usize + 1];
-        let (len, layout) = (
-            (word & 0xffff) as usize,
-            self.classes[(word >> 16) as usize],
-        );
-        let Some(tags) = self.arena[at as usize + TAGS..].first_chunk::<NEAR_TAGS>() else {
-            return Guess::NOTHING;
-        };
-        if len > NEAR_SLOTS {
-            return Guess::NOTHING;
-        }
-        let slot = (matching(tags, tag(draw.target.0)) & ((1 << len) - 1)).trailing_zeros();
-        if slot < 64 {
-            let pair = at + layout.pairs as u32 + 2 * slot;
-            prefetch(&self.arena, pair as usize);
-            return Guess { at, pair };
-        }
-        Guess {
-            at,
-            pair: Guess::ABSENT,
-        }
-    }
-
-    /// [`RowStore::add`] with a guess that other draws of the block may have made wrong.
-    #[inline]
-    fn add_near(&mut self, draw: &Draw, guess: Guess, names: &Names) {
-        let at = guess.at as usize;
-        let same = guess.at != NO_ROW && self.directory[draw.seed.0 as usize] == guess.at;
-        if !same || self.arena[at] != draw.epoch {
-            return self.add(draw, names);
-        }
-        if guess.pair == Guess::ABSENT {
-            if self.changed {
-                return self.add(draw, names);
+        let mut at = at as usize;
+        loop {
+            let word = self.arena[at + 1];
+            let class = (word >> 16) as usize;
+            let layout = self.classes[class];
+            let mut row = Row::open(&mut self.arena[at..at + layout.words], &layout);
+            let counted = row.count(run, names);
+            self.pairs += ((self.arena[at + 1] & 0xffff) - (word & 0xffff)) as usize;
+            run = &run[counted..];
+            if run.is_empty() {
+                return;
             }
-            return self.admit(at, draw, names);
+            at = self.promote(seed, at, class);
         }
-        let pair = guess.pair as usize;
-        if self.arena[pair] != draw.target.0 {
-            return self.add(draw, names);
-        }
-        self.arena[pair + 1] = self.arena[pair + 1].saturating_add(u32::from(draw.weight));
     }
 
     #[inline]
@@ -195,121 +145,6 @@ impl RowStore {
             (word & 0xffff) as usize,
             self.classes[(word >> 16) as usize],
         )
-    }
-
-    /// The slot of an item.
-    #[inline]
-    fn find(&self, at: usize, len: usize, layout: Layout, item: u32) -> Option<usize> {
-        let pairs = &self.arena[at + layout.pairs..at + layout.pairs + 2 * len];
-        let check = |mut matches: u64, first: usize| {
-            while matches != 0 {
-                let slot = first + matches.trailing_zeros() as usize;
-                if pairs.get(2 * slot) == Some(&item) {
-                    return Some(slot);
-                }
-                matches &= matches - 1;
-            }
-            None
-        };
-        let tags = &self.arena[at + TAGS..];
-        if len <= NEAR_SLOTS {
-            let tags = tags.first_chunk::<NEAR_TAGS>()?;
-            return check(matching(tags, tag(item)), 0);
-        }
-        let tags = tags[..layout.pairs - TAGS].chunks(LINE).enumerate();
-        tags.map(|(chunk, tags)| check(matching(tags, tag(item)), chunk * 4 * LINE))
-            .find_map(|slot| slot)
-    }
-
-    /// Counts one draw. O(row), one scan of its tags.
-    #[inline]
-    pub fn add(&mut self, draw: &Draw, names: &Names) {
-        let at = match self.directory[draw.seed.0 as usize] {
-            NO_ROW if draw.weight == 0 => return,
-            NO_ROW => self.new_row(draw.seed, draw.epoch),
-            at => at as usize,
-        };
-        if draw.epoch > self.arena[at] {
-            self.rescale(at, draw.epoch);
-        }
-        let (len, layout) = self.head(at);
-        match self.find(at, len, layout, draw.target.0) {
-            Some(slot) => {
-                let count = &mut self.arena[at + layout.pairs + 2 * slot + 1];
-                *count = count.saturating_add(u32::from(draw.weight));
-            }
-            None => self.admit(at, draw, names),
-        }
-    }
-
-    /// Takes in a draw whose target is not in the row. One too old to count leaves no trace, so that it cannot evict.
-    fn admit(&mut self, at: usize, draw: &Draw, names: &Names) {
-        let (len, layout) = self.head(at);
-        let weight = u32::from(draw.weight);
-        if weight == 0 {
-            return;
-        }
-        if len < layout.cap {
-            self.put(at, layout, len, draw.target, weight, 0);
-            self.arena[at + 1] += 1;
-            self.pairs += 1;
-        } else {
-            self.add_to_full(at, layout, draw, names);
-        }
-    }
-
-    fn add_to_full(&mut self, at: usize, layout: Layout, draw: &Draw, names: &Names) {
-        let class = (self.arena[at + 1] >> 16) as usize;
-        if let Some(wider) = self.classes.get(class + 1).copied() {
-            let to = self.promote(draw.seed, at, class);
-            self.put(
-                to,
-                wider,
-                layout.cap,
-                draw.target,
-                u32::from(draw.weight),
-                0,
-            );
-            self.arena[to + 1] += 1;
-            self.pairs += 1;
-        } else if self.second_hit(at, draw, names) {
-            self.replace_smallest(at, layout, draw, names);
-        }
-    }
-
-    #[inline]
-    fn put(
-        &mut self,
-        at: usize,
-        layout: Layout,
-        slot: usize,
-        item: ItemIx,
-        count: u32,
-        error: u32,
-    ) {
-        self.changed = true;
-        let shift = slot % 4 * 8;
-        let tags = &mut self.arena[at + TAGS + slot / 4];
-        *tags = *tags & !(0xff << shift) | u32::from(tag(item.0)) << shift;
-        self.arena[at + layout.pairs + 2 * slot] = item.0;
-        self.arena[at + layout.pairs + 2 * slot + 1] = count;
-        if layout.evicts {
-            self.arena[at + layout.errors + slot] = error;
-        }
-    }
-
-    fn rescale(&mut self, at: usize, epoch: u32) {
-        let age = epoch - self.arena[at];
-        self.arena[at] = epoch;
-        let shift = (u64::from(age) * EPOCH_HALF_LIVES as u64).min(32) as u32;
-        let halve = |value: &mut u32| *value = value.checked_shr(shift).unwrap_or(0);
-        let (len, layout) = self.head(at);
-        let pairs = &mut self.arena[at + layout.pairs..at + layout.pairs + 2 * len];
-        pairs.iter_mut().skip(1).step_by(2).for_each(halve);
-        if layout.evicts {
-            let errors = &mut self.arena[at + layout.errors..at + layout.errors + len];
-            errors.iter_mut().for_each(halve);
-        }
     }
 
     fn allocate(&mut self, class: usize) -> usize {
@@ -327,9 +162,7 @@ impl RowStore {
 
     fn new_row(&mut self, seed: ItemIx, epoch: u32) -> usize {
         let at = self.allocate(0);
-        self.arena[at] = epoch;
-        self.arena[at + 1] = 0;
-        self.set_door(at, Door::default());
+        self.arena[at..at + TAGS].copy_from_slice(&[epoch, 0, 0, 0]);
         self.directory[seed.0 as usize] = at as u32;
         self.rows += 1;
         at
@@ -339,9 +172,13 @@ impl RowStore {
     fn promote(&mut self, seed: ItemIx, from: usize, class: usize) -> usize {
         let to = self.allocate(class + 1);
         let (old, new) = (self.classes[class], self.classes[class + 1]);
-        self.arena[to] = self.arena[from];
-        self.arena[to + 1] = old.cap as u32 | (class as u32 + 1) << 16;
-        self.set_door(to, Door::default());
+        let head = [
+            self.arena[from],
+            old.cap as u32 | (class as u32 + 1) << 16,
+            0,
+            0,
+        ];
+        self.arena[to..to + TAGS].copy_from_slice(&head);
         for (source, target, words) in [
             (TAGS, TAGS, old.pairs - TAGS),
             (old.pairs, new.pairs, 2 * old.cap),
@@ -355,38 +192,6 @@ impl RowStore {
         self.free[class].push(from as u32);
         self.directory[seed.0 as usize] = to as u32;
         to
-    }
-
-    /// Whether this newcomer has been at the row's door before.
-    fn second_hit(&mut self, at: usize, draw: &Draw, names: &Names) -> bool {
-        let mut door = self.door(at);
-        let known = door.second_hit(names.item_hash(draw.target));
-        self.set_door(at, door);
-        known
-    }
-
-    fn door(&self, at: usize) -> Door {
-        Door(u64::from(self.arena[at + DOOR]) | u64::from(self.arena[at + DOOR + 1]) << 32)
-    }
-
-    fn set_door(&mut self, at: usize, door: Door) {
-        self.arena[at + DOOR] = door.0 as u32;
-        self.arena[at + DOOR + 1] = (door.0 >> 32) as u32;
-    }
-
-    fn replace_smallest(&mut self, at: usize, layout: Layout, draw: &Draw, names: &Names) {
-        let pairs = &self.arena[at + layout.pairs..at + layout.errors];
-        let (pairs, _) = pairs.as_chunks::<2>();
-        let smallest = pairs
-            .iter()
-            .fold(u32::MAX, |least, pair| least.min(pair[1]));
-        let tied = (0..layout.cap).filter(|slot| pairs[*slot][1] == smallest);
-        let hash = |slot: &usize| names.item_hash(ItemIx(pairs[*slot][0]));
-        let Some(slot) = tied.min_by_key(hash) else {
-            return;
-        };
-        let count = smallest.saturating_add(u32::from(draw.weight));
-        self.put(at, layout, slot, draw.target, count, smallest);
     }
 
     /// Asks for the row of a seed that is read soon.
@@ -430,22 +235,9 @@ impl RowStore {
 
     /// The neighbour `target` in the row of `seed`, with the row's epoch.
     pub fn pair(&self, seed: ItemIx, target: ItemIx) -> Option<(u32, Neighbour)> {
-        let at = *self
-            .directory
-            .get(seed.0 as usize)
-            .filter(|at| **at != NO_ROW)? as usize;
-        let (len, layout) = self.head(at);
-        let slot = self.find(at, len, layout, target.0)?;
-        let neighbour = Neighbour {
-            item: target,
-            count: self.arena[at + layout.pairs + 2 * slot + 1],
-            error: if layout.evicts {
-                self.arena[at + layout.errors + slot]
-            } else {
-                0
-            },
-        };
-        Some((self.arena[at], neighbour))
+        let (epoch, mut row) = self.row(seed);
+        row.find(|neighbour| neighbour.item == target)
+            .map(|neighbour| (epoch, neighbour))
     }
 
     /// Writes all rows of relation `relation`.
@@ -460,7 +252,7 @@ impl RowStore {
                 w.item(ItemIx(seed as u32));
                 w.uint(u64::from(epoch));
                 let at = self.directory[seed] as usize;
-                w.uint(self.door(at).0);
+                w.uint(Door::of(&self.arena[at..]).0);
                 w.uint(u64::from(self.arena[at + 1] & 0xffff));
                 for neighbour in row {
                     w.item(neighbour.item);
@@ -493,10 +285,11 @@ impl RowStore {
         let layout = self.classes[class];
         self.arena[at] = epoch;
         self.arena[at + 1] = len as u32 | (class as u32) << 16;
-        self.set_door(at, door);
+        let mut row = Row::open(&mut self.arena[at..at + layout.words], &layout);
+        row.set_door(door);
         for slot in 0..len {
             let (item, count, error) = (r.item()?, r.uint32()?, r.uint32()?);
-            self.put(at, layout, slot, item, count, error);
+            row.put(slot, item, count, error);
         }
         self.directory[seed.0 as usize] = at as u32;
         self.rows += 1;
@@ -517,6 +310,12 @@ mod tests {
         let mut rows = RowStore::new(capacity);
         rows.ensure(items);
         (names, rows)
+    }
+
+    impl RowStore {
+        fn add(&mut self, draw: &Draw, names: &Names) {
+            self.add_all(std::iter::once(std::slice::from_ref(draw)), names);
+        }
     }
 
     fn draw(seed: u32, target: u32, weight: u16, epoch: u32) -> Draw {

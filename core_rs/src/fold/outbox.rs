@@ -5,8 +5,11 @@ use crate::cooccurrence::draws::Draw;
 use crate::fold::report::Report;
 use crate::ids::{ItemIx, UserIx};
 use crate::items::shard::Vote;
-use crate::neighbourhood::marginals::MarginalDelta;
+use crate::neighbourhood::marginals::{MarginalChange, Partner};
 use crate::neighbourhood::user::SessionTouch;
+
+/// How many partners ahead the counts of an item are asked for.
+const PARTNERS_AHEAD: usize = 24;
 
 /// The effects of one partition's frames in one segment.
 #[derive(Debug, Default)]
@@ -17,9 +20,10 @@ pub struct Outbox {
     draws: Vec<Vec<Draw>>,
     /// By shard.
     votes: Vec<Vec<Vote>>,
-    deltas: Vec<MarginalDelta>,
-    touches: Vec<(UserIx, SessionTouch)>,
+    changes: Vec<MarginalChange>,
+    /// Partners of all changes, one after the other.
     partners: Vec<Partner>,
+    touches: Vec<(UserIx, SessionTouch)>,
     /// Per frame: the ends of all lists, in the order of [`Outbox::end_frame`].
     ends: Vec<u32>,
     /// What happened to the events.
@@ -34,7 +38,8 @@ impl Outbox {
         self.votes.resize_with(shards, Vec::new);
         self.draws.iter_mut().for_each(Vec::clear);
         self.votes.iter_mut().for_each(Vec::clear);
-        self.deltas.clear();
+        self.changes.clear();
+        self.partners.clear();
         self.touches.clear();
         self.ends.clear();
     }
@@ -43,13 +48,13 @@ impl Outbox {
     pub fn end_frame(&mut self) {
         self.ends.extend(self.draws.iter().map(|d| d.len() as u32));
         self.ends.extend(self.votes.iter().map(|v| v.len() as u32));
-        self.ends
-            .extend([self.deltas.len() as u32, self.touches.len() as u32]);
+        let lists = [self.changes.len(), self.partners.len(), self.touches.len()];
+        self.ends.extend(lists.map(|len| len as u32));
     }
 
     fn range(&self, frame: usize, list: usize) -> std::ops::Range<usize> {
         let (shards, relations) = self.counts;
-        let stride = shards * relations + shards + 2;
+        let stride = shards * relations + shards + 3;
         let start = if frame == 0 {
             0
         } else {
@@ -70,16 +75,31 @@ impl Outbox {
         &self.votes[shard][self.range(frame, shards * relations + shard)]
     }
 
-    /// Changes of marginals by one frame.
-    pub fn deltas_of(&self, frame: usize) -> &[MarginalDelta] {
+    /// Changes of marginals by one frame, each with its partners, and with as many that come [`PARTNERS_AHEAD`] later.
+    pub fn changes_of(
+        &self,
+        frame: usize,
+    ) -> impl Iterator<Item = (&MarginalChange, &[Partner], &[Partner])> {
         let (shards, relations) = self.counts;
-        &self.deltas[self.range(frame, shards * relations + shards)]
+        let list = shards * relations + shards;
+        let partners = &self.partners[self.range(frame, list + 1)];
+        let mut start = 0;
+        self.changes[self.range(frame, list)]
+            .iter()
+            .map(move |change| {
+                let end = start + usize::from(change.partners);
+                let ahead = (start + PARTNERS_AHEAD).min(partners.len())
+                    ..(end + PARTNERS_AHEAD).min(partners.len());
+                let own = &partners[start..end];
+                start = end;
+                (change, own, &partners[ahead])
+            })
     }
 
     /// Changes of the session index by one frame.
     pub fn touches_of(&self, frame: usize) -> &[(UserIx, SessionTouch)] {
         let (shards, relations) = self.counts;
-        &self.touches[self.range(frame, shards * relations + shards + 1)]
+        &self.touches[self.range(frame, shards * relations + shards + 2)]
     }
 
     /// Where an event of the frame at hand puts its effects. `owners`: shard of each item, and its number there.
@@ -93,17 +113,6 @@ impl Outbox {
     }
 }
 
-/// An item that an event's item is drawn with, and the weights of the draws partner -> item and item -> partner.
-#[derive(Clone, Copy, Debug)]
-pub struct Partner {
-    /// The other item.
-    pub item: ItemIx,
-    /// Weight of partner -> item; 0 if it is not drawn.
-    pub into: u16,
-    /// Weight of item -> partner; 0 if it is not drawn.
-    pub out: u16,
-}
-
 /// An outbox that knows who owns which item.
 pub struct Effects<'a> {
     owners: &'a [(u16, u32)],
@@ -115,30 +124,38 @@ impl Effects<'_> {
         usize::from(self.owners[item.0 as usize].0)
     }
 
-    /// The list of an item's partners, empty, for [`Effects::pair`].
-    pub fn partners(&mut self) -> &mut Vec<Partner> {
-        self.out.partners.clear();
-        &mut self.out.partners
-    }
-
     /// Draws an item with all its partners, in both directions, and changes the marginals: of the partners by their
-    /// draws, of the item by the sum of them and by its `units` on the "from" and the "to" side.
-    pub fn pair(&mut self, relation: usize, item: ItemIx, epoch: u32, units: (u32, u32)) {
+    /// draws, of the item by the sum of them and by its `units` on the "from" and the "to" side. At most 65,535 partners.
+    pub fn pair(
+        &mut self,
+        relation: usize,
+        item: ItemIx,
+        epoch: u32,
+        units: (u32, u32),
+        partners: impl Iterator<Item = Partner>,
+    ) {
         let (relations, own) = (self.out.counts.1, self.shard(item));
         let out = &mut *self.out;
-        let (mut sum_into, mut sum_out) = (0, 0);
+        let first = out.partners.len();
+        out.partners.extend(partners);
+        let partners = &out.partners[first..];
         let list = &mut out.draws[own * relations + relation];
-        for partner in out.partners.iter().filter(|p| p.into > 0) {
-            sum_into += u32::from(partner.into);
-            list.push(Draw {
-                seed: partner.item,
-                target: item,
-                weight: partner.into,
-                epoch,
-            });
+        let before = list.len();
+        list.extend(partners.iter().map(|partner| Draw {
+            seed: partner.item,
+            target: item,
+            weight: partner.into,
+            epoch,
+        }));
+        if partners.iter().any(|partner| partner.into == 0) {
+            let mut kept = before;
+            for at in before..list.len() {
+                list[kept] = list[at];
+                kept += usize::from(list[kept].weight > 0);
+            }
+            list.truncate(kept);
         }
-        for partner in out.partners.iter().filter(|p| p.out > 0) {
-            sum_out += u32::from(partner.out);
+        for partner in partners.iter().filter(|p| p.out > 0) {
             let shard = usize::from(self.owners[partner.item.0 as usize].0);
             out.draws[shard * relations + relation].push(Draw {
                 seed: item,
@@ -147,23 +164,11 @@ impl Effects<'_> {
                 epoch,
             });
         }
-        let relation = relation as u8;
-        out.deltas
-            .extend(out.partners.iter().map(|partner| MarginalDelta {
-                item: partner.item,
-                relation,
-                epoch,
-                out: u32::from(partner.into),
-                into: u32::from(partner.out),
-                units_from: 0,
-                units_to: 0,
-            }));
-        out.deltas.push(MarginalDelta {
+        out.changes.push(MarginalChange {
             item,
-            relation,
+            relation: relation as u8,
+            partners: partners.len() as u16,
             epoch,
-            out: sum_out,
-            into: sum_into,
             units_from: units.0,
             units_to: units.1,
         });

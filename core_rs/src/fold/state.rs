@@ -34,8 +34,6 @@ use crate::sessions::user::UserLimits;
 
 /// A segment is closed after this many events, so that queries get their turn.
 const SEGMENT_EVENTS: usize = 8192;
-/// How many deltas ahead the counts of an item are asked for.
-const DELTAS_AHEAD: usize = 12;
 /// Below this many events threads cost more than they save.
 const PARALLEL_EVENTS: usize = 512;
 
@@ -339,12 +337,8 @@ impl State {
         let mut apply_hood = || {
             for (p, frame) in &order {
                 let out = &outboxes[*p];
-                let deltas = out.deltas_of(*frame);
-                for (i, delta) in deltas.iter().enumerate() {
-                    if let Some(next) = deltas.get(i + DELTAS_AHEAD) {
-                        marginals[usize::from(next.relation)].prefetch(next.item);
-                    }
-                    marginals[usize::from(delta.relation)].add(delta);
+                for (change, partners, ahead) in out.changes_of(*frame) {
+                    marginals[usize::from(change.relation)].add(change, partners, ahead);
                 }
                 for (user, touch) in out.touches_of(*frame) {
                     sessions.touch(*p, *user, *touch);

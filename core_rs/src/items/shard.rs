@@ -7,9 +7,8 @@ use crate::config::FoldConfig;
 use crate::cooccurrence::rows::RowStore;
 use crate::decay::{Decay, DecayReader, DecayedCount};
 use crate::ids::{DAY_MS, ItemIx, Millis, TagIx};
-use crate::items::topset::TopSet;
+use crate::items::topset::{Offer, TopSet};
 use crate::names::Names;
-use crate::search::find;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Popular items kept per shard.
@@ -20,6 +19,10 @@ pub const TRENDING: usize = 64;
 pub const TAG_LEADERS: usize = 32;
 /// After this many votes at most the trending set is cut back and its floor computed anew.
 const FLOOR_EVERY: u32 = 256;
+/// Bits of an item's marks: member of the popular, of the trending set.
+const IS_POPULAR: u8 = 1;
+const IS_TRENDING: u8 = 2;
+
 /// The clocks of item counts.
 #[derive(Clone, Copy, Debug)]
 pub struct ItemClocks {
@@ -125,6 +128,8 @@ pub struct TagChange<'a> {
 pub struct Shard {
     items: Vec<ItemIx>,
     stats: Vec<ItemStats>,
+    /// Which sets an item is a member of, so that a vote need not look for it. Follows from the sets, no state.
+    marks: Vec<u8>,
     popular: TopSet,
     trending: Vec<u32>,
     /// Trending score (16 fractional bits) below which an item is not taken in.
@@ -145,6 +150,7 @@ impl Shard {
         Self {
             items: Vec::new(),
             stats: Vec::new(),
+            marks: Vec::new(),
             popular: TopSet::default(),
             trending: Vec::new(),
             trending_floor: i64::MIN,
@@ -162,6 +168,7 @@ impl Shard {
     pub fn own(&mut self, item: ItemIx) -> u32 {
         self.items.push(item);
         self.stats.push(ItemStats::default());
+        self.marks.push(0);
         self.items.len() as u32 - 1
     }
 
@@ -200,16 +207,31 @@ impl Shard {
         stats
             .long
             .add(&clocks.long, vote.ts, clocks.long.epoch(vote.clock));
-        let value = |i: u32| self.stats[i as usize].popularity.at(epoch);
-        let hash = |i: u32| names.item_hash(self.items[i as usize]);
         if !catalogue.visible(vote.item) {
             return;
         }
-        self.popular.offer(local, epoch, POPULAR, value, hash);
+        self.offer_popular(local, epoch, names);
+        let value = |i: u32| self.stats[i as usize].popularity.at(epoch);
+        let hash = |i: u32| names.item_hash(self.items[i as usize]);
         for tag in catalogue.tags(vote.item) {
             grow(&mut self.by_tag, *tag).offer(local, epoch, TAG_LEADERS, value, hash);
         }
         self.offer_trending(local, vote.clock, clocks, names);
+    }
+
+    /// Takes in an item whose popularity in `epoch` exceeds the smallest.
+    fn offer_popular(&mut self, local: u32, epoch: u32, names: &Names) {
+        if self.marks[local as usize] & IS_POPULAR != 0 {
+            return;
+        }
+        let value = |i: u32| self.stats[i as usize].popularity.at(epoch);
+        let hash = |i: u32| names.item_hash(self.items[i as usize]);
+        if let Offer::Joined(gone) = self.popular.offer(local, epoch, POPULAR, value, hash) {
+            self.marks[local as usize] |= IS_POPULAR;
+            if let Some(gone) = gone {
+                self.marks[gone as usize] &= !IS_POPULAR;
+            }
+        }
     }
 
     /// Takes in an item whose trend exceeds the floor. The set holds up to twice [`TRENDING`] items before it is cut back
@@ -219,7 +241,7 @@ impl Shard {
         if self.votes_until_floor == 0 {
             self.cut_trending(clock, clocks, names);
         }
-        if find(&self.trending, local).is_some() {
+        if self.marks[local as usize] & IS_TRENDING != 0 {
             return;
         }
         let full = self.trending.len() >= TRENDING;
@@ -227,6 +249,7 @@ impl Shard {
             return;
         }
         self.trending.push(local);
+        self.marks[local as usize] |= IS_TRENDING;
         if self.trending.len() == 2 * TRENDING {
             self.cut_trending(clock, clocks, names);
         }
@@ -243,6 +266,9 @@ impl Shard {
         };
         let mut ranked = std::mem::take(&mut self.trending);
         ranked.sort_by_cached_key(key);
+        for gone in ranked.iter().skip(TRENDING) {
+            self.marks[*gone as usize] &= !IS_TRENDING;
+        }
         ranked.truncate(TRENDING);
         self.trending_floor = match ranked.last() {
             Some(weakest) if ranked.len() == TRENDING => key(weakest).0.0,
@@ -273,7 +299,7 @@ impl Shard {
         }
         if self.stats[local as usize].votes > 0 {
             // It may have been hidden until now, and then no leader.
-            self.popular.offer(local, epoch, POPULAR, value, hash);
+            self.offer_popular(local, epoch, names);
             self.offer_trending(local, change.clock, clocks, names);
         }
     }
@@ -282,6 +308,7 @@ impl Shard {
     fn withdraw(&mut self, local: u32) {
         self.popular.remove(local);
         self.trending.retain(|m| *m != local);
+        self.marks[local as usize] = 0;
     }
 
     /// Popular items, in no particular order.
@@ -395,6 +422,12 @@ impl Shard {
                 let members = self.read_set(r, local)?;
                 self.popular = TopSet::from_members(members);
                 self.trending = self.read_set(r, local)?;
+                for (members, mark) in [
+                    (self.popular.members(), IS_POPULAR),
+                    (&self.trending, IS_TRENDING),
+                ] {
+                    members.iter().for_each(|m| self.marks[*m as usize] |= mark);
+                }
                 self.trending_floor = r.int()?;
                 self.votes_until_floor = r.uint32()?.clamp(1, FLOOR_EVERY);
             }

@@ -6,6 +6,15 @@
 use crate::decay::DecayedCount;
 use crate::search::find;
 
+/// What became of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// Nothing changed: the item is a member already, or too small.
+    Nothing,
+    /// The item is a member now, maybe in another's place.
+    Joined(Option<u32>),
+}
+
 /// Up to `capacity` items (numbers local to a shard).
 #[derive(Clone, Debug, Default)]
 pub struct TopSet {
@@ -42,27 +51,30 @@ impl TopSet {
         capacity: usize,
         value: impl Fn(u32) -> u64,
         hash: impl Fn(u32) -> u64,
-    ) {
+    ) -> Offer {
         let full = self.members.len() >= capacity;
         if full && value(item) <= self.floor.at(epoch) {
-            return;
+            return Offer::Nothing;
         }
         if find(&self.members, item).is_some() {
-            return;
+            return Offer::Nothing;
         }
         if !full {
             self.members.push(item);
             self.floor = DecayedCount { count: 0, epoch };
-            return;
+            return Offer::Joined(None);
         }
         let smallest = (0..self.members.len())
             .min_by_key(|at| (value(self.members[*at]), hash(self.members[*at])));
-        let Some(at) = smallest else { return };
+        let Some(at) = smallest else {
+            return Offer::Nothing;
+        };
         let count = value(self.members[at]);
         self.floor = DecayedCount { count, epoch };
         if value(item) > count {
-            self.members[at] = item;
+            return Offer::Joined(Some(std::mem::replace(&mut self.members[at], item)));
         }
+        Offer::Nothing
     }
 }
 

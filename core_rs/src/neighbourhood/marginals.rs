@@ -21,6 +21,7 @@ pub struct ItemMarginals {
 }
 
 impl ItemMarginals {
+    #[inline]
     fn carry(&mut self, epoch: u32) {
         if epoch > self.epoch {
             for count in [
@@ -36,22 +37,31 @@ impl ItemMarginals {
     }
 }
 
-/// What one event adds to one item of one relation.
+/// An item that an event's item is drawn with, and the weights of the draws partner -> item and item -> partner.
 #[derive(Clone, Copy, Debug)]
-pub struct MarginalDelta {
-    /// The item.
+pub struct Partner {
+    /// The other item.
+    pub item: ItemIx,
+    /// Weight of partner -> item; 0 if it is not drawn.
+    pub into: u16,
+    /// Weight of item -> partner; 0 if it is not drawn.
+    pub out: u16,
+}
+
+/// What one event adds to the counts of one relation, beside its partners' draws.
+#[derive(Clone, Copy, Debug)]
+pub struct MarginalChange {
+    /// The event's item.
     pub item: ItemIx,
     /// Which relation.
     pub relation: u8,
+    /// How many partners the item was drawn with.
+    pub partners: u16,
     /// Epoch of the weights.
     pub epoch: u32,
-    /// To add, in units of `epoch`.
-    pub out: u32,
-    /// To add.
-    pub into: u32,
-    /// To add.
+    /// Weight of the units that the item came into, on the "from" side.
     pub units_from: u32,
-    /// To add.
+    /// The same on the "to" side.
     pub units_to: u32,
 }
 
@@ -74,23 +84,33 @@ impl Marginals {
         }
     }
 
-    /// Asks for the counts of an item that come up soon.
     #[inline]
-    pub fn prefetch(&self, item: ItemIx) {
+    fn prefetch(&self, item: ItemIx) {
         prefetch(&self.items, item.0 as usize);
     }
 
-    /// Counts one delta. Every draw is in exactly one `into`, so the total counts those.
-    pub fn add(&mut self, delta: &MarginalDelta) {
-        let item = &mut self.items[delta.item.0 as usize];
-        item.carry(delta.epoch);
-        item.out = item.out.saturating_add(u64::from(delta.out));
-        item.into = item.into.saturating_add(u64::from(delta.into));
-        item.units_from = item.units_from.saturating_add(u64::from(delta.units_from));
-        item.units_to = item.units_to.saturating_add(u64::from(delta.units_to));
-        self.total = Decay::carry(self.total, self.total_epoch, delta.epoch)
-            .saturating_add(u64::from(delta.into));
-        self.total_epoch = self.total_epoch.max(delta.epoch);
+    /// Counts an event's draws with its partners, in both directions. `ahead`: partners of later events, whose counts are
+    /// asked for.
+    pub fn add(&mut self, change: &MarginalChange, partners: &[Partner], ahead: &[Partner]) {
+        ahead.iter().for_each(|partner| self.prefetch(partner.item));
+        let (mut out, mut into) = (0u64, 0u64);
+        for partner in partners {
+            let item = &mut self.items[partner.item.0 as usize];
+            item.carry(change.epoch);
+            item.out = item.out.saturating_add(u64::from(partner.into));
+            item.into = item.into.saturating_add(u64::from(partner.out));
+            into += u64::from(partner.into);
+            out += u64::from(partner.out);
+        }
+        let item = &mut self.items[change.item.0 as usize];
+        item.carry(change.epoch);
+        item.out = item.out.saturating_add(out);
+        item.into = item.into.saturating_add(into);
+        item.units_from = item.units_from.saturating_add(u64::from(change.units_from));
+        item.units_to = item.units_to.saturating_add(u64::from(change.units_to));
+        self.total =
+            Decay::carry(self.total, self.total_epoch, change.epoch).saturating_add(into + out);
+        self.total_epoch = self.total_epoch.max(change.epoch);
     }
 
     /// Counts of an item; zeros for one never drawn.

@@ -14,11 +14,12 @@
 
 use crate::config::Unit;
 use crate::fold::fact::{Boundary, Fact, Run};
-use crate::fold::outbox::{Effects, Partner};
+use crate::fold::outbox::Effects;
 use crate::fold::rules::Flags;
 use crate::ids::{ItemIx, Millis};
 use crate::items::shard::Vote;
 use crate::neighbourhood::Relation;
+use crate::neighbourhood::marginals::Partner;
 use crate::search::find;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -265,14 +266,6 @@ impl UnitState {
         let epoch = relation.decay.epoch(fact.clock);
         let weight = |stamp: u32| relation.decay.weight(Millis::from(stamp) * 1000, epoch);
         let own = weight(seconds);
-        let start = self
-            .items
-            .len()
-            .saturating_sub(relation.window + usize::from(known.is_some()));
-        let window = (start..self.items.len())
-            .rev()
-            .filter(|y| *y != at)
-            .take(relation.window);
         // Touches of a unit often have equal times, and both sides of one nearly always.
         let mut latest = (seconds, own);
         let mut draws = |stamp: u32| {
@@ -283,23 +276,28 @@ impl UnitState {
             if older != latest.0 {
                 latest = (older, weight(older));
             }
-            latest.1
+            latest.1 as u16
         };
-        let partners = effects.partners();
-        for y in window {
-            let stamps = self.stamps[y];
+        let start = self
+            .items
+            .len()
+            .saturating_sub(relation.window + usize::from(known.is_some()));
+        let items = self.items[start..].iter().zip(&self.stamps[start..]);
+        let window = items
+            .rev()
+            .filter(|(item, _)| **item != fact.item.0)
+            .take(relation.window);
+        let partners = window.filter_map(|(item, stamps)| {
             let into = if new_to { draws(stamps.from) } else { 0 };
             let out = if new_from { draws(stamps.to) } else { 0 };
-            if into > 0 || out > 0 {
-                partners.push(Partner {
-                    item: ItemIx(self.items[y]),
-                    into: into as u16,
-                    out: out as u16,
-                });
-            }
-        }
+            (into > 0 || out > 0).then_some(Partner {
+                item: ItemIx(*item),
+                into,
+                out,
+            })
+        });
         let units = (if new_from { own } else { 0 }, if new_to { own } else { 0 });
-        effects.pair(r, fact.item, epoch, units);
+        effects.pair(r, fact.item, epoch, units, partners);
         if known.is_none() {
             self.items.push(fact.item.0);
             self.stamps.push(before);
