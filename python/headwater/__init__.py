@@ -18,7 +18,8 @@ The map, from the outside in:
   answers, their record, and why.
 * `store`, `verify`, `regenerate`: the directory, whether all in it agrees, and the next generation of it.
 * `actors`: who owns the state and how it comes back. `events`: what happened, and the log.
-* `core`: the door to the Rust folds and queries. `config`, `errors`, `progress`: used by all.
+* `kernels`: scoring and diversity on numpy arrays, without an engine (needs numpy).
+* `core`: the door to the Rust folds, queries and kernels. `config`, `errors`, `progress`: used by all.
 """
 
 from headwater.config import Config, default_config, load_config
