@@ -1,7 +1,8 @@
 """Answers: slates and what explains them. Plain data that reads well in a terminal and in a notebook.
 
 The array layouts are those of `core_rs/src/query/answer.rs`. Rendering needs `rich`, tables need `polars`; both are
-imported when asked for, not before.
+imported when asked for, not before. The small structs hold no cycles, so the garbage collector need not visit them
+(`gc=False`): an answer is a hundred of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-class EventRef(msgspec.Struct, array_like=True, frozen=True):
+class EventRef(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Names one event of the log: the frame's position and the index inside it, with type and time."""
 
     position: int
@@ -32,7 +33,7 @@ class EventRef(msgspec.Struct, array_like=True, frozen=True):
         return f"{self.position}:{self.index}"
 
 
-class Part(msgspec.Struct, array_like=True, frozen=True):
+class Part(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What one source said of an item: its rank there (from 1), the raw score, its share of the fused score."""
 
     source: str
@@ -41,7 +42,7 @@ class Part(msgspec.Struct, array_like=True, frozen=True):
     share: float
 
 
-class Reason(msgspec.Struct, array_like=True, frozen=True):
+class Reason(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Why an item is here: the source, the visitor's own item and event that led to it, the count behind it.
 
     `count` is in full-weight events, at most `error` of it may belong to neighbours that were evicted; `detail` says
@@ -72,7 +73,7 @@ class Reason(msgspec.Struct, array_like=True, frozen=True):
         return f"{self.source.replace('_', ' ')}{because}, {self.count:.2f} times"
 
 
-class SlateItem(msgspec.Struct, array_like=True, frozen=True):
+class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One slot of a slate."""
 
     item: str
@@ -199,7 +200,7 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
         return f"<table>{note}<thead>{head}</thead><tbody>{cells}</tbody>{foot}</table>"
 
 
-class SessionItem(msgspec.Struct, array_like=True, frozen=True):
+class SessionItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An item that the user touched: whether in the current session, and the latest event on it."""
 
     item: str
