@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headwater.bench.markdown import shown_time
 from headwater.bench.peers import peer
 from headwater.bench.row import Row
 from headwater.errors import HeadwaterError
@@ -28,9 +29,9 @@ def kernel_table(rows: Sequence[Row], machine: dict[str, Any]) -> Table:
     )
     table = Table("kernel", "size", "threads", "ours", "peers (ratio)", "of limit", "to reach", "reached", title=title)
     for row in rows:
-        ours = "-" if row.ours_us is None else f"{_time(row.ours_us)} / {row.per}"
+        ours = "-" if row.ours_us is None else f"{shown_time(row.ours_us)} / {row.per}"
         peers = "\n".join(
-            f"{name}: absent" if us is None else f"{name}: {_time(us)} ({row.ratio[name]:.3g}x)"
+            f"{name}: absent" if us is None else f"{name}: {shown_time(us)} ({row.ratio[name]:.3g}x)"
             for name, us in row.peers.items()
         )
         share = "" if row.limit_fraction is None else f"{row.limit_fraction:.0%}"
@@ -48,12 +49,6 @@ def kernel_table(rows: Sequence[Row], machine: dict[str, Any]) -> Table:
             end_section=True,
         )
     return table
-
-
-def _time(us: float) -> str:
-    if us >= 1000:
-        return f"{us / 1000:,.3g} ms"
-    return f"{us:.3g} us" if us >= 1 else f"{us * 1000:.3g} ns"
 
 
 def recall_table(rows: Sequence[RecallRow]) -> Table:
@@ -98,7 +93,7 @@ def plot_kernels(rows: Sequence[Row], path: Path) -> None:
     """
     pyplot = _pyplot()
     bars = [
-        (f"{row.kernel} ({row.size.split(':')[0].split(',')[0]})\nvs {name}", ratio)
+        (f"{row.kernel} ({row.size.split(':')[0].split(', ')[0]})\nvs {name}", ratio)
         for row in rows
         for name, ratio in row.ratio.items()
         if ratio is not None

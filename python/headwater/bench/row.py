@@ -12,8 +12,8 @@ class Row(msgspec.Struct, kw_only=True, frozen=True):
     """One kernel at one size, beside its peers.
 
     Times are medians in microseconds of what `per` names. `ratio`: a peer's time over ours, above 1 ours is faster.
-    `limit_fraction` is the time that the machine's limit would need over ours: 1 cannot be beaten. What is absent (a
-    peer that is not installed, a dataset that is not there) is None, and `note` says why.
+    `limit_fraction` is the time that the machine's limit would need over ours: around 1 there is nothing to gain.
+    What is absent (a peer that is not installed, a dataset that is not there) is None, and `note` says why.
     """
 
     kernel: str

@@ -93,6 +93,11 @@ _kernel_options = options(
     ),
     click.option("--tiny", is_flag=True, help="Sizes that only show that everything runs."),
     click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it: a .png or .svg."),
+    click.option(
+        "--update",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="Also put the tables into this Markdown file, where it has places for them.",
+    ),
 )
 
 
@@ -100,7 +105,9 @@ _kernel_options = options(
 @_kernel_options
 @click.option("--only", multiple=True, help="A family of kernels; may be repeated.")
 @json_option
-def kernels(data: Path | None, tiny: bool, plot: Path | None, only: tuple[str, ...], as_json: bool) -> None:
+def kernels(
+    data: Path | None, tiny: bool, plot: Path | None, update: Path | None, only: tuple[str, ...], as_json: bool
+) -> None:
     """Every kernel beside its peers and the machine's limit: same run, same input, same threads, answers checked.
 
     Needs numpy (`headwater[kernels]`); peers that are not installed are named in their rows.
@@ -109,6 +116,7 @@ def kernels(data: Path | None, tiny: bool, plot: Path | None, only: tuple[str, .
     """
     from rich.console import Console
 
+    from headwater.bench import markdown
     from headwater.bench.kernel_bench import run_kernels
     from headwater.bench.machine import describe
     from headwater.bench.report import kernel_table, plot_kernels
@@ -119,6 +127,8 @@ def kernels(data: Path | None, tiny: bool, plot: Path | None, only: tuple[str, .
         rows = run_kernels(scale, only, lambda name: status.update(f"measuring: {name}"))
     if plot is not None:
         plot_kernels(rows, plot)
+    if update is not None:
+        markdown.update(update, markdown.kernel_sections(rows, describe()))
     show(as_json, rows, None if as_json else kernel_table(rows, describe()))
 
 
@@ -128,7 +138,13 @@ def kernels(data: Path | None, tiny: bool, plot: Path | None, only: tuple[str, .
 @click.option("--only", multiple=True, help="ml-1m, retailrocket, online-retail or zipf; may be repeated.")
 @json_option
 def recall(
-    data: Path | None, tiny: bool, plot: Path | None, capacity: tuple[int, ...], only: tuple[str, ...], as_json: bool
+    data: Path | None,
+    tiny: bool,
+    plot: Path | None,
+    update: Path | None,
+    capacity: tuple[int, ...],
+    only: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Recall@50 of bounded co-occurrence rows against exact ones, for several capacities.
 
@@ -136,6 +152,7 @@ def recall(
     """
     from rich.console import Console
 
+    from headwater.bench import markdown
     from headwater.bench.recall_bench import CAPACITIES, run_recall
     from headwater.bench.report import plot_recall, recall_table
     from headwater.bench.scale import FULL, TINY
@@ -145,4 +162,6 @@ def recall(
         rows = run_recall(scale, capacity or CAPACITIES, only, lambda name: status.update(f"measuring: {name}"))
     if plot is not None:
         plot_recall(rows, plot)
+    if update is not None:
+        markdown.update(update, markdown.recall_sections(rows))
     show(as_json, rows, None if as_json else recall_table(rows))
