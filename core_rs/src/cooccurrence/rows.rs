@@ -15,9 +15,9 @@ use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 const NO_ROW: u32 = u32::MAX;
 const FIRST_CLASS: usize = 4;
-/// How many draws ahead rows are asked for, and how many lines of each: rows that are about to be read.
-const AHEAD: usize = 16;
-const LINES_AHEAD: usize = 4;
+/// How many runs of draws ahead rows are asked for, and how many lines of each.
+const RUNS_AHEAD: usize = 8;
+const LINES_AHEAD: usize = 6;
 
 /// One neighbour as read from a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,21 +92,31 @@ impl RowStore {
     pub fn add_all<'a>(&mut self, slices: impl Iterator<Item = &'a [Draw]> + Clone, names: &Names) {
         let mut sorter = std::mem::take(&mut self.sorter);
         let draws = sorter.sort(slices, self.directory.len());
-        let mut rest = draws;
-        while let Some(first) = rest.first() {
-            // Rows lie far apart in memory: what a later run needs is asked for now.
-            if let Some(far) = rest.get(2 * AHEAD) {
-                prefetch(&self.directory, far.seed.0 as usize);
-            }
-            if let Some(near) = rest.get(AHEAD) {
+        // Rows lie far apart in memory, so a run's row is asked for when the run is found, and counted some runs later.
+        let mut runs = [&draws[..0]; RUNS_AHEAD];
+        let (mut rest, mut found, mut counted) = (draws, 0, 0);
+        while !rest.is_empty() || counted < found {
+            if let Some(first) = rest.first() {
+                let same = rest.iter().take_while(|draw| draw.seed == first.seed);
+                let (run, others) = rest.split_at(same.count());
+                runs[found % RUNS_AHEAD] = run;
+                found += 1;
+                rest = others;
+                if let Some(far) = rest.get(2 * RUNS_AHEAD) {
+                    prefetch(&self.directory, far.seed.0 as usize);
+                }
                 // Without a row this asks for a place outside the arena, which is no harm.
-                let at = self.directory[near.seed.0 as usize] as usize;
+                let at = self.directory[first.seed.0 as usize] as usize;
                 (0..LINES_AHEAD).for_each(|line| prefetch(&self.arena, at + line * LINE));
+                if found < RUNS_AHEAD {
+                    continue;
+                }
             }
-            let same = rest.iter().take_while(|draw| draw.seed == first.seed);
-            let (run, others) = rest.split_at(same.count());
-            self.add_run(first.seed, run, names);
-            rest = others;
+            let run = runs[counted % RUNS_AHEAD];
+            counted += 1;
+            if let Some(first) = run.first() {
+                self.add_run(first.seed, run, names);
+            }
         }
         self.sorter = sorter;
     }

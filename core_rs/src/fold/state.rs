@@ -33,7 +33,7 @@ use crate::neighbourhood::{Neighbourhood, Relation};
 use crate::sessions::user::UserLimits;
 
 /// A segment is closed after this many events, so that queries get their turn.
-const SEGMENT_EVENTS: usize = 8192;
+const SEGMENT_EVENTS: usize = 16384;
 /// Below this many events threads cost more than they save.
 const PARALLEL_EVENTS: usize = 512;
 
