@@ -31,7 +31,7 @@ fn damaged_frames_and_snapshots_are_refused_or_read_alike() {
     (config.partitions, config.shards) = (2, 2);
     let frames = shop::frames(1_500, 150, config.partitions);
     let state = shop::fold(&config, &frames).unwrap();
-    let sound = parts::snapshot(&state, 1, None).unwrap();
+    let sound = parts::snapshot(&state, None).seal(1, None).unwrap();
     let mut random = Random(7);
     for round in 0..3_000 {
         try_frame(&mut random, &frames[round % frames.len()]);

@@ -37,7 +37,7 @@ fn run(time: Duration, seed: u64) -> Result<u64, headwater_core::error::CoreErro
     (config.partitions, config.shards) = (2, 2);
     let frames = shop::frames(4_000, 300, config.partitions);
     let state = shop::fold(&config, &frames)?;
-    let snapshot = parts::snapshot(&state, GENERATION, None)?;
+    let snapshot = parts::snapshot(&state, None).seal(GENERATION, None)?;
     let (started, mut round) = (Instant::now(), seed);
     while started.elapsed() < time {
         let outcome = std::panic::catch_unwind(|| {
