@@ -22,7 +22,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2 }' Makefile
 
 # What the machine itself must have; everything else comes into .venv.
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -50,11 +50,18 @@ $(DEPS): pyproject.toml $(CONSTRAINTS)
 
 .PHONY: build
 build: $(BUILT) ## build the Rust core and install the package, editable
-$(BUILT): $(DEPS) $(RUST) $(if $(wildcard python/headwater/_core*.so),,missing-extension)
+$(BUILT): $(DEPS) $(RUST) $(if $(wildcard python/headwater/_core*.so),,missing-extension) | links
 	$(BIN)/maturin develop --release --locked
 	touch $@
 .PHONY: missing-extension
 missing-extension:
+
+# Some checkouts and archives hold a link as a text file that names its target; nothing could be imported then.
+.PHONY: links
+links:
+	@for name in events actors; do \
+	  test -L python/headwater/$$name || { rm -f python/headwater/$$name && ln -s ../../$$name python/headwater/$$name; }; \
+	done
 
 .PHONY: demo
 demo: $(BUILT) ## the demonstration; more with ARGS="--dataset ml-1m --path DIR"
@@ -67,8 +74,9 @@ $(PEERS): pyproject.toml .ci/bench-constraints.txt $(DEPS)
 	$(BIN)/python -m pip install --quiet --group bench -c .ci/bench-constraints.txt
 	touch $@
 
-.PHONY: bench bench-engine bench-recall bench-rust fuzz
-bench: $(BUILT) $(PEERS) ## every kernel beside its peers and the machine's limit
+.PHONY: bench bench-kernels bench-engine bench-recall bench-rust fuzz
+bench: bench-engine bench-kernels ## measure this machine: the engine, then the kernels
+bench-kernels: $(BUILT) $(PEERS) ## every kernel beside its peers and the machine's limit
 	$(BIN)/headwater bench kernels $(if $(DATA),--data $(DATA)) $(ARGS)
 bench-engine: $(BUILT) ## a whole engine: import, rebuild, queries, freshness
 	$(BIN)/headwater bench $(ARGS)
