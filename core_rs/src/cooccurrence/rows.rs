@@ -5,7 +5,7 @@
 //! error. So that a single stray pair cannot push out a settled neighbour, a newcomer is admitted on its *second* hit;
 //! the first leaves a fingerprint at the row's door, which is part of the state. Rows do not know of each other.
 
-use crate::cooccurrence::block::{Door, LINE, Layout, TAGS};
+use crate::cooccurrence::block::{DOOR, Door, LINE, Layout, TAGS};
 use crate::cooccurrence::draws::{Draw, DrawSorter};
 use crate::cooccurrence::row::Row;
 use crate::ids::ItemIx;
@@ -245,9 +245,10 @@ impl RowStore {
                 w.byte(relation);
                 w.item(ItemIx(seed as u32));
                 w.uint(u64::from(epoch));
-                w.uint(u64::from(
-                    self.arena[self.directory[seed] as usize + 1] & 0xffff,
-                ));
+                let at = self.directory[seed] as usize;
+                let word = |place: usize| u64::from(self.arena[at + place]);
+                w.uint(word(DOOR) | word(DOOR + 1) << 32);
+                w.uint(word(1) & 0xffff);
                 for neighbour in row {
                     w.item(neighbour.item);
                     w.uint(u64::from(neighbour.count));
