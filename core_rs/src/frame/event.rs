@@ -145,6 +145,7 @@ pub fn decode_events<'a>(
     Ok(events)
 }
 
+#[inline(always)]
 fn decode_event<'a>(cursor: &mut Cursor<'a>, version: u8, latest: Millis) -> Read<Decoded<'a>> {
     let start = *cursor;
     let head = cursor.value()?;
@@ -269,6 +270,7 @@ impl<'a> Fields<'_, 'a> {
         Ok(0)
     }
 
+    #[inline(always)]
     fn feedback(&mut self) -> Read<Event<'a>> {
         let ty = self.text(64, EventError::BadType)?;
         let (user, item) = (self.id()?, self.id()?);

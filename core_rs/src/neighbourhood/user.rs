@@ -49,7 +49,9 @@ pub struct HoodUser {
     session: Run,
     session_number: u32,
     session_items: Vec<u32>,
-    votes: Vec<(u32, u32)>,
+    /// Items voted for, the latest vote last, and the day of each vote: every event looks for its item.
+    voted: Vec<u32>,
+    voted_days: Vec<u32>,
     units: Vec<Option<Box<UnitState>>>,
 }
 
@@ -73,7 +75,8 @@ impl HoodUser {
             session: Run::default(),
             session_number: 0,
             session_items: Vec::new(),
-            votes: Vec::new(),
+            voted: Vec::new(),
+            voted_days: Vec::new(),
             units: vec![None; relations],
         }
     }
@@ -123,16 +126,23 @@ impl HoodUser {
 
     fn votes_anew(&mut self, fact: &Fact) -> bool {
         let day = (fact.ts / 86_400_000) as u32;
-        if let Some(at) = self.votes.iter().position(|(item, _)| *item == fact.item.0) {
-            let (_, voted) = self.votes.remove(at);
+        let known = find(&self.voted, fact.item.0);
+        if known.is_some() || self.voted.len() == VOTES {
+            let at = known.unwrap_or(0);
+            self.voted.remove(at);
+            let before = self.voted_days.remove(at);
+            self.voted.push(fact.item.0);
             // A late event of a day already passed must not reopen the later day.
-            self.votes.push((fact.item.0, voted.max(day)));
-            return day > voted;
+            let latest = if known.is_some() {
+                day.max(before)
+            } else {
+                day
+            };
+            self.voted_days.push(latest);
+            return known.is_none() || day > before;
         }
-        if self.votes.len() == VOTES {
-            self.votes.remove(0);
-        }
-        self.votes.push((fact.item.0, day));
+        self.voted.push(fact.item.0);
+        self.voted_days.push(day);
         true
     }
 
@@ -194,8 +204,8 @@ impl HoodUser {
         self.session_items
             .iter()
             .for_each(|item| w.item(ItemIx(*item)));
-        w.uint(self.votes.len() as u64);
-        for (item, day) in &self.votes {
+        w.uint(self.voted.len() as u64);
+        for (item, day) in self.voted.iter().zip(&self.voted_days) {
             w.item(ItemIx(*item));
             w.uint(u64::from(*day));
         }
@@ -216,7 +226,8 @@ impl HoodUser {
             user.session_items.push(r.item()?.0);
         }
         for _ in 0..r.len(2)? {
-            user.votes.push((r.item()?.0, r.uint32()?));
+            user.voted.push(r.item()?.0);
+            user.voted_days.push(r.uint32()?);
         }
         for _ in 0..relations {
             user.units.push(if r.byte()? == 1 {
@@ -235,7 +246,7 @@ impl HoodUser {
         };
         size_of::<Self>()
             + self.session_items.capacity() * 4
-            + self.votes.capacity() * 8
+            + (self.voted.capacity() + self.voted_days.capacity()) * 4
             + self.units.capacity() * 8
             + self.units.iter().flatten().map(|u| unit(u)).sum::<usize>()
     }
