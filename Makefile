@@ -22,7 +22,7 @@ export PYO3_PYTHON := $(CURDIR)/$(BIN)/python
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-8s\033[0m %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2 }' Makefile
 
 # What the machine itself must have; everything else comes into .venv.
 RUST_VERSION := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
@@ -60,13 +60,28 @@ missing-extension:
 demo: $(BUILT) ## the demonstration; more with ARGS="--dataset ml-1m --path DIR"
 	$(BIN)/headwater demo $(ARGS)
 
-.PHONY: bench
-bench: $(BUILT) ## measure this machine
+# A folder with ml-1m/, diginetica/, retailrocket/ and online-retail/; the rows of what is not there say so.
+DATA ?= $(wildcard ../shared/data)
+PEERS := .venv/.peers
+$(PEERS): pyproject.toml .ci/bench-constraints.txt $(DEPS)
+	$(BIN)/python -m pip install --quiet --group bench -c .ci/bench-constraints.txt
+	touch $@
+
+.PHONY: bench bench-engine bench-recall bench-rust fuzz
+bench: $(BUILT) $(PEERS) ## every kernel beside its peers and the machine's limit
+	$(BIN)/headwater bench kernels $(if $(DATA),--data $(DATA)) $(ARGS)
+bench-engine: $(BUILT) ## a whole engine: import, rebuild, queries, freshness
 	$(BIN)/headwater bench $(ARGS)
+bench-recall: $(BUILT) $(PEERS) ## bounded co-occurrence rows against exact ones
+	$(BIN)/headwater bench recall $(if $(DATA),--data $(DATA)) $(ARGS)
+bench-rust: ## criterion benchmarks of the core
+	cargo bench --locked -p headwater-bench $(ARGS)
+fuzz: ## damaged frames and snapshots for a minute; more with ARGS="600 7" (seconds, seed)
+	cargo run --locked --release -p headwater-bench --bin fuzz -- $(or $(ARGS),60)
 
 .PHONY: test
 test: $(BUILT) ## Rust and Python tests, without the slow and chaos ones
-	cargo test --locked --quiet -p headwater-core
+	cargo test --locked --quiet -p headwater-core -p headwater-bench
 	$(BIN)/pytest -m "not chaos and not slow" $(ARGS)
 
 .PHONY: slow chaos

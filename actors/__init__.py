@@ -1,6 +1,7 @@
 """Actors: who owns which part of the state, and how it comes back after a stop.
 
 * `snapshots`: the `SnapshotStore` protocol and its directory form.
+* `snapshot_rhythm`: when a snapshot is due, and written behind the callers.
 * `recovery`: newest sound snapshot + the log's tail = the state; loud refusals where that cannot be.
 * `committer`: appends made durable in groups and folded in log order.
 * `runtime`: the embedded runtime: all partitions and shards in the caller's process, on threads.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from headwater.actors.committer import Committer
 from headwater.actors.recovery import Progress, Refusals, recover
+from headwater.actors.snapshot_rhythm import SnapshotRhythm
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.config import Config
 from headwater.core import Core, generation_of, stable_hash
@@ -73,7 +74,8 @@ class EmbeddedRuntime:
         self.recovered_from = recovered.snapshot
         self.passed_over = recovered.passed_over
         self.refusals.extend(recovered.damaged)
-        self._events_at_snapshot = 0
+        automatic = self.snapshots is not None and not read_only
+        self._rhythm = SnapshotRhythm(config.engine.snapshot_every_events if automatic else 0, self._write_snapshot)
         self.epoch = self._unused_epoch(epoch)
         self._writer = FrameWriter(PRODUCER, self.epoch)
         self._committer = Committer(self.log, self.core, self._note)
@@ -104,7 +106,9 @@ class EmbeddedRuntime:
         self.check_open()
         with self._number_mutex:
             frames = [frame for group in groups for frame in self._writer.pack(group.subject, group.events, appended)]
-        return self._committer.commit(frames)
+        position = self._committer.commit(frames)
+        self.snapshot_if_due()
+        return position
 
     def append_frames(self, frames: Sequence[bytes]) -> int:
         """Make encoded frames durable without folding them; the position of the last. For bulk imports."""
@@ -120,17 +124,29 @@ class EmbeddedRuntime:
         self.check_open()
         if self.snapshots is None or self.read_only:
             raise StoreError("an engine in memory or opened read-only writes no snapshots")
+        return self._write_snapshot()
+
+    def _write_snapshot(self) -> tuple[int, str]:
+        assert self.snapshots is not None
         with self._snapshot_mutex:
+            events = sum(self._counts.values())
             position, parts = self.core.snapshot()
             place = self.snapshots.save(position, parts, self.config.engine.snapshots_kept)
-        self._events_at_snapshot = sum(self._counts.values())
+        self._rhythm.written(events)
         return position, place
 
-    def snapshot_due(self) -> bool:
-        """Whether enough events were folded since the last snapshot."""
-        every = self.config.engine.snapshot_every_events
-        since = sum(self._counts.values()) - self._events_at_snapshot
-        return bool(every) and self.snapshots is not None and not self.read_only and since >= every
+    def snapshot_if_due(self) -> None:
+        """Begin an automatic snapshot behind the caller if enough events were folded since the last. Never raises."""
+        self._rhythm.begin_if_due(sum(self._counts.values()))
+
+    def wait_for_snapshot(self) -> None:
+        """Wait for the automatic snapshot that is under way, if there is one."""
+        self._rhythm.wait()
+
+    @property
+    def snapshot_error(self) -> str | None:
+        """Why the last automatic snapshot failed, until one is written."""
+        return self._rhythm.error
 
     def check_open(self) -> None:
         """Raises `StoreClosed` after `close`."""
@@ -138,7 +154,11 @@ class EmbeddedRuntime:
             raise StoreClosed("the engine is closed; open it again")
 
     def close(self) -> None:
-        """Release log and lock. Everything acknowledged is durable already; closing only lets go."""
+        """Release log and lock. Everything acknowledged is durable already; closing only lets go.
+
+        A snapshot that is under way is finished first.
+        """
         if not self._closed:
+            self._rhythm.close()
             self._closed = True
             self.log.close()

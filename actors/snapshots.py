@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from headwater.errors import StoreError, StoreFull
+from headwater.events.sync import sync_directory
 
 _NAME = re.compile(r"^\d{20}$")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -54,10 +55,10 @@ class DirectorySnapshots:
             temporary.mkdir()
             for name, content in parts:
                 _write_synced(temporary / f"{name}.hws", content)
-            _sync(temporary)
+            sync_directory(temporary)
             self._drop(position)
             temporary.rename(final)
-            _sync(self._directory)
+            sync_directory(self._directory)
             for old in self.positions()[keep:]:
                 self._drop(old)
         except OSError as err:
@@ -98,11 +99,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -14,6 +14,7 @@ import msgspec
 
 from headwater.errors import InvalidInput
 from headwater.events.frame import HEADER_LEN, MAX_EVENTS, MAX_FRAME
+from headwater.events.types import Scalar
 
 FEEDBACK_TAG = 1
 
@@ -21,7 +22,10 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class FeedbackColumns(NamedTuple):
-    """Equally long columns of valid feedback; `None` for a column that is absent."""
+    """Equally long columns of valid feedback, in the order of `Feedback`; `None` for a column that is absent.
+
+    Absent columns at the end cost nothing: they are not written.
+    """
 
     type: Sequence[str]
     user: Sequence[str]
@@ -31,6 +35,9 @@ class FeedbackColumns(NamedTuple):
     event_id: Sequence[str | None] | None = None
     session: Sequence[str | None] | None = None
     basket: Sequence[str | None] | None = None
+    slate: Sequence[str | None] | None = None
+    slot: Sequence[int | None] | None = None
+    context: Sequence[dict[str, Scalar] | None] | None = None
 
 
 def encode_feedback(columns: FeedbackColumns, max_events: int = 4096) -> Iterator[tuple[int, bytes]]:

@@ -12,6 +12,11 @@ from headwater.errors import StoreError, StoreLocked
 class WriterLock:
     """Holds `DIR/lock`; the file names the holder's process id for people to read.
 
+    The lock belongs to the open file, not to the process: a child made by `os.fork` (or by multiprocessing's `fork`
+    method) inherits it, and the directory stays locked until the child too has closed its copy or ended, even after a
+    kill of the parent. Start workers with `spawn` or `forkserver`, or before the engine is opened; in a forked child
+    use no engine of the parent. Programs started with `exec` do not inherit it.
+
     Raises `StoreLocked` if another holds it, `StoreError` if the directory cannot be written.
     """
 

@@ -1,7 +1,8 @@
 """The log: one totally ordered, durable sequence of frames.
 
 `EventLog` is what the engine needs of it; `tests/contract/test_event_log.py` is the suite that every backend passes.
-A log stores bytes and knows nothing of their meaning beyond the frame header.
+A log stores bytes and knows nothing of their meaning beyond the frame header; `decode_frames` is for those who read
+events out of it in Python.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from headwater.errors import InvalidInput
-from headwater.events.frame import HEADER_LEN, MAGIC, MAX_FRAME
+from headwater.errors import InvalidInput, LogCorrupt
+from headwater.events.frame import HEADER_LEN, MAGIC, MAX_FRAME, FrameHeader, decode_frame
 from headwater.events.subjects import Subject
+from headwater.events.types import Event
 
 READ_BATCH_BYTES = 4 << 20
 
@@ -63,6 +65,20 @@ class EventLog(Protocol):
     def close(self) -> None:
         """Release everything; later calls raise `StoreClosed`. Closing twice is allowed."""
         ...
+
+
+def decode_frames(batch: LogBatch) -> Iterator[tuple[int, FrameHeader, list[Event]]]:
+    """(position, header, events) of a batch's frames. Raises `LogCorrupt` naming the first that does not decode."""
+    for position, frame in zip(batch.positions, batch.frames, strict=True):
+        try:
+            header, events = decode_frame(frame)
+        except LogCorrupt as err:
+            raise LogCorrupt(
+                f"frame {position}: {err.message}; restore a backup; `headwater verify` says what is broken",
+                position=position,
+                reason=err.details.get("reason"),
+            ) from err
+        yield position, header, events
 
 
 def check_frames(frames: Sequence[bytes]) -> None:

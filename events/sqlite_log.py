@@ -8,7 +8,6 @@ tells a lost tail (see `head`).
 from __future__ import annotations
 
 import logging
-import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -20,6 +19,7 @@ from headwater.events.head import EMPTY_HEAD, Head, HeadFile, chain_frames
 from headwater.events.lock import WriterLock
 from headwater.events.log import READ_BATCH_BYTES, LogBatch, check_frames, subject_number
 from headwater.events.subjects import Subject
+from headwater.events.sync import sync_directory
 
 FORMAT = "1"
 _PAGE_SIZE = 16_384
@@ -85,7 +85,7 @@ class SqliteLog:
         self._head = self._check_head()
         if self._head_file is not None and self._head_file.made:
             # The head's name must outlive a power failure before anything is acknowledged on its word.
-            _sync_directory(self._directory)
+            sync_directory(self._directory)
         self.epoch = 0 if self._read_only else self._next_epoch()
 
     def _connect(self) -> sqlite3.Connection:
@@ -101,7 +101,7 @@ class SqliteLog:
         # One transaction, so that a process killed here leaves either no log or a whole one.
         meta = f"INSERT INTO meta VALUES ('format', '{FORMAT}'), ('generation', '{generation}'), ('epoch', '0');"
         self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {meta} COMMIT;")
-        _sync_directory(self._directory)
+        sync_directory(self._directory)
 
     def _check_meta(self, generation: str) -> None:
         assert self._connection is not None
@@ -180,6 +180,22 @@ class SqliteLog:
         if len(rows) != 1:
             raise LogCorrupt(f"{self._path} does not say its epoch; restore it from a backup", reason="epoch")
         return int(rows[0][0])
+
+    def epochs(self) -> int:
+        """How many writers the log has counted: the epoch of the last one."""
+        assert self._connection is not None
+        with self._mutex, self._typed_errors():
+            query = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'"
+            rows = self._connection.execute(query).fetchall()
+        return int(rows[0][0]) if rows else 0
+
+    def skip_epochs(self, count: int) -> None:
+        """Let the next writer's epoch lie beyond `count`, for a log that holds frames of another log's writers."""
+        assert self._connection is not None
+        with self._mutex, self._typed_errors():
+            self._check_writable()
+            sql = "UPDATE meta SET value = max(CAST(value AS INTEGER), ?) WHERE key = 'epoch'"
+            self._connection.execute(sql, [count])
 
     def append(self, frames: Sequence[bytes]) -> int:
         """See `EventLog.append`: one transaction, then the head record, each synced."""
@@ -400,12 +416,3 @@ class SqliteLog:
 
 def _is_full(err: BaseException) -> bool:
     return getattr(err, "sqlite_errorcode", None) in _REFUSED_WRITES
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make new directory entries durable."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -94,7 +94,7 @@ class UserPut(msgspec.Struct, tag_field="tag", tag=13, array_like=True, frozen=T
 
 
 class UserForget(msgspec.Struct, tag_field="tag", tag=14, array_like=True, frozen=True):
-    """The user's state is dropped here. Their events leave history only with the next generation."""
+    """The user's state is dropped here. Their events stay in the log, and copies of it carry them along."""
 
     user: str
     ts: int

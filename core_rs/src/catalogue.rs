@@ -3,6 +3,7 @@
 //! Whoever reads catalogue frames holds the whole of it: sessions need an item's tags, shards need everything. It is
 //! folded in log order with the events, so "which tags had this item when that click happened" has one answer.
 
+use crate::embedding::Embedding;
 use crate::fold::rules::Flags;
 use crate::ids::{ItemIx, Millis, TagIx};
 use crate::names::Names;
@@ -17,37 +18,6 @@ pub enum Label {
     Float(f64),
     Text(Box<str>),
     Tags(Box<[Box<str>]>),
-}
-
-/// An int8 vector with its scale: `value[i] = code[i] * scale`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Embedding {
-    /// Length of one code step.
-    pub scale: f32,
-    /// Codes in -127..=127.
-    pub codes: Box<[i8]>,
-}
-
-impl Embedding {
-    /// Symmetric quantisation of little-endian f32 bytes (already checked: a multiple of four, all finite). Division and
-    /// rounding are IEEE operations in a fixed order, so every CPU gets the same codes.
-    pub fn quantize(bytes: &[u8]) -> Self {
-        let values = bytes
-            .chunks_exact(4)
-            .map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
-        let largest = values.clone().fold(0.0f32, |max, v| max.max(v.abs()));
-        let scale = largest / 127.0;
-        if scale == 0.0 {
-            return Self {
-                scale: 0.0,
-                codes: values.map(|_| 0).collect(),
-            };
-        }
-        let codes = values
-            .map(|v| (v / scale).round_ties_even().clamp(-127.0, 127.0) as i8)
-            .collect();
-        Self { scale, codes }
-    }
 }
 
 /// Everything that a put or patch said of an item.

@@ -91,6 +91,38 @@ impl Decay {
     }
 }
 
+/// Reads many counts at one moment: what a unit of an epoch is worth is worked out once per run of equal epochs.
+#[derive(Clone, Copy, Debug)]
+pub struct DecayReader {
+    decay: Decay,
+    now: Millis,
+    epoch: u32,
+    unit: f64,
+}
+
+impl DecayReader {
+    /// A reader of this clock's counts at `now`.
+    pub fn new(decay: Decay, now: Millis) -> Self {
+        let epoch = decay.epoch(now.max(0));
+        Self {
+            decay,
+            now,
+            epoch,
+            unit: decay.read(1, epoch, now),
+        }
+    }
+
+    /// The count as a number of full-weight events.
+    #[inline]
+    pub fn read(&mut self, count: &DecayedCount) -> f64 {
+        if count.epoch != self.epoch {
+            self.epoch = count.epoch;
+            self.unit = self.decay.read(1, count.epoch, self.now);
+        }
+        count.count as f64 * self.unit
+    }
+}
+
 /// `a` / `b` rounded towards minus infinity. `inverse`, nearly 1 / `b`, gives an estimate that integers put right.
 #[inline]
 fn divide(a: i64, b: i64, inverse: f64) -> i64 {

@@ -24,6 +24,14 @@ pub enum CoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// An argument of a kernel breaks a rule.
+    #[error("{field}: {rule}")]
+    Argument {
+        /// Name of the argument.
+        field: &'static str,
+        /// What is wrong with it and what is allowed.
+        rule: String,
+    },
     /// A query breaks a rule.
     #[error("{field}: {rule}")]
     Query {

@@ -11,7 +11,10 @@
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
 //! * [`query`]: read-only answers over the state.
 //! * [`snapshot`]: parts on disk, and digests.
-//! * [`ids`], [`intern`], [`names`], [`decay`], [`search`], [`config`], [`error`]: what all of them use.
+//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
+//!   choice of the CPU path.
+//! * [`ids`], [`intern`], [`names`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
+//! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
 //! Nothing in this crate reads a clock, draws a random number, opens a file or talks to a network. State holds integers
@@ -24,18 +27,24 @@ pub mod config;
 pub mod cooccurrence;
 pub mod decay;
 mod decay_table;
+pub mod diversity;
+pub mod embedding;
 pub mod error;
 pub mod fold;
 pub mod frame;
+pub mod huge_pages;
 pub mod ids;
 pub mod intern;
 pub mod items;
+pub mod limits;
 pub mod names;
 pub mod neighbourhood;
 pub mod query;
 pub mod search;
 pub mod sessions;
+pub mod simd;
 pub mod snapshot;
+pub mod topk;
 
 #[cfg(feature = "python")]
 mod py;

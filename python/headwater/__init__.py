@@ -10,12 +10,16 @@ Start with `Engine`:
 
 The map, from the outside in:
 
-* `engine`: `Engine`, the embedded engine. `cli`: the command `headwater`. `demo`, `bench`: what they run.
+* `engine`: `Engine`, the embedded engine; `questions`: the side of it that is asked. `cli`: the command `headwater`.
+  `demo`, `bench`, `measure`: what it shows and measures.
 * `importer`, `ingest`, `datasets`, `simulate`: events and items in bulk, from files, public datasets or a simulator.
-* `arguments`, `slate`, `slate_record`, `explanation`, `verify`, `store`: questions, answers, their
-  record, why, whether, and where.
+  `export`: the other way.
+* `arguments`, `active_query`, `slate`, `slate_record`, `explanation`: questions, the rules they are answered under,
+  answers, their record, and why.
+* `store`, `verify`, `regenerate`: the directory, whether all in it agrees, and the next generation of it.
 * `actors`: who owns the state and how it comes back. `events`: what happened, and the log.
-* `core`: the door to the Rust folds and queries. `config`, `errors`, `progress`: used by all.
+* `kernels`: scoring and diversity on numpy arrays, without an engine (needs numpy).
+* `core`: the door to the Rust folds, queries and kernels. `config`, `errors`, `progress`: used by all.
 """
 
 from headwater.config import Config, default_config, load_config

@@ -3,7 +3,31 @@
 from collections.abc import Sequence
 from typing import Any, final
 
-__all__ = ["FOLD_VERSION", "Core", "event_faults", "frame_fault", "generation_id", "stable_hash"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "FOLD_VERSION",
+    "BloomKernel",
+    "Core",
+    "DedupKernel",
+    "Int8Store",
+    "LineVisits",
+    "diversify_codes",
+    "diversify_tags",
+    "diversify_vectors",
+    "event_faults",
+    "frame_fault",
+    "generation_id",
+    "hash_bytes",
+    "hash_event_ids",
+    "hash_texts",
+    "multiply_adds",
+    "quantize",
+    "simd_path",
+    "stable_hash",
+    "stream_words",
+]
 
 FOLD_VERSION: int
 
@@ -34,3 +58,100 @@ class Core:
     def knows_item(self, item: str) -> bool: ...
     def high_water(self, partition: int, producer: int, epoch: int) -> int | None: ...
     def stats(self) -> dict[str, Any]: ...
+
+def simd_path() -> str: ...
+def quantize(vectors: NDArray[np.float32], dim: int, codes: NDArray[np.int8], scales: NDArray[np.float32]) -> None: ...
+def diversify_vectors(
+    method: tuple[int, float, int | None] | tuple[int, float],
+    vectors: NDArray[np.float32],
+    dim: int,
+    relevance: NDArray[np.float32],
+    indices: NDArray[np.uint32],
+    values: NDArray[np.float32],
+) -> int: ...
+def diversify_codes(
+    method: tuple[int, float, int | None] | tuple[int, float],
+    codes: NDArray[np.int8],
+    dim: int,
+    relevance: NDArray[np.float32],
+    indices: NDArray[np.uint32],
+    values: NDArray[np.float32],
+) -> int: ...
+def diversify_tags(
+    method: tuple[int, float, int | None] | tuple[int, float],
+    starts: NDArray[np.uint32],
+    tags: NDArray[np.uint32],
+    relevance: NDArray[np.float32],
+    indices: NDArray[np.uint32],
+    values: NDArray[np.float32],
+) -> int: ...
+
+@final
+class Int8Store:
+    def __new__(cls, dim: int, capacity: int) -> Int8Store: ...
+    def __len__(self) -> int: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def memory(self) -> int: ...
+    def add(self, vectors: NDArray[np.float32]) -> int: ...
+    def put(self, ids: NDArray[np.uint32], vectors: NDArray[np.float32]) -> None: ...
+    def get(self, ids: NDArray[np.uint32], codes: NDArray[np.int8], scales: NDArray[np.float32]) -> None: ...
+    def search(
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        ids: NDArray[np.uint32],
+        scores: NDArray[np.float32],
+        mask: NDArray[np.uint8] | None,
+        packed: bool,
+        min_score: float,
+        threads: int,
+        exact: NDArray[np.float32] | None,
+        oversample: int,
+    ) -> list[int]: ...
+    def slate(
+        self,
+        query: NDArray[np.float32],
+        pool: int,
+        trade_off: float,
+        ids: NDArray[np.uint32],
+        scores: NDArray[np.float32],
+        mask: NDArray[np.uint8] | None,
+        packed: bool,
+        threads: int,
+    ) -> int: ...
+
+@final
+class BloomKernel:
+    def __new__(cls, capacity: int, bits_per_key: float, rotating: bool) -> BloomKernel: ...
+    def add_many(self, keys: NDArray[np.uint64], present: NDArray[np.uint8]) -> None: ...
+    def contains_many(self, keys: NDArray[np.uint64], present: NDArray[np.uint8]) -> None: ...
+    def add(self, key: int) -> bool: ...
+    def contains(self, key: int) -> bool: ...
+    @property
+    def rotations(self) -> int: ...
+    @property
+    def memory(self) -> int: ...
+
+@final
+class DedupKernel:
+    def __new__(cls, horizon: int) -> DedupKernel: ...
+    def admit_many(self, ids: NDArray[np.uint64], ts: NDArray[np.int64], verdicts: NDArray[np.uint8]) -> None: ...
+    def admit(self, event_id: str, ts: int) -> int: ...
+    @property
+    def held(self) -> int: ...
+    @property
+    def memory(self) -> int: ...
+
+def hash_bytes(data: bytes) -> int: ...
+def hash_texts(texts: Sequence[str], out: NDArray[np.uint64]) -> None: ...
+def hash_event_ids(ids: Sequence[str], out: NDArray[np.uint64]) -> None: ...
+
+@final
+class LineVisits:
+    def __new__(cls, size: int) -> LineVisits: ...
+    def visit(self, times: int) -> None: ...
+
+def stream_words(words: NDArray[np.uint64]) -> int: ...
+def multiply_adds(wanted: int) -> int: ...

@@ -2,7 +2,7 @@
 
 `Core` holds the folded state of one engine. Frames go in as bytes in log order, questions and answers are MessagePack
 of the structs in `headwater.slate`; everything long runs without the GIL. This module adds the configuration's
-encoding and nothing else.
+encoding and nothing else. The kernels (`Int8Store`, `quantize`, `diversify_*`) are for `headwater.kernels`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,54 @@ from collections.abc import Sequence
 
 import msgspec
 
-from headwater._core import FOLD_VERSION, Core, event_faults, frame_fault, stable_hash
+from headwater._core import (
+    FOLD_VERSION,
+    BloomKernel,
+    Core,
+    DedupKernel,
+    Int8Store,
+    LineVisits,
+    diversify_codes,
+    diversify_tags,
+    diversify_vectors,
+    event_faults,
+    frame_fault,
+    hash_bytes,
+    hash_event_ids,
+    hash_texts,
+    multiply_adds,
+    quantize,
+    simd_path,
+    stable_hash,
+    stream_words,
+)
 from headwater._core import generation_id as _generation_id
 from headwater.config import Config, FoldConfig, QueryConfig
 
 __all__ = [
     "FOLD_VERSION",
+    "BloomKernel",
     "Core",
+    "DedupKernel",
+    "Int8Store",
+    "LineVisits",
+    "diversify_codes",
+    "diversify_tags",
+    "diversify_vectors",
     "event_faults",
     "frame_fault",
     "generation_of",
+    "hash_bytes",
+    "hash_event_ids",
+    "hash_texts",
+    "multiply_adds",
     "new_core",
+    "quantize",
     "query_json",
     "restore_core",
+    "simd_path",
     "stable_hash",
+    "stream_words",
 ]
 
 

@@ -12,6 +12,7 @@ Each is read from the project's Parquet layout or from the files as their publis
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,11 +32,12 @@ class Dataset(NamedTuple):
     items: pl.DataFrame | None
 
 
-def load(name: str, path: Path) -> Dataset:
+def load(name: str, path: str | PathLike[str]) -> Dataset:
     """Load a dataset by name from a folder. Raises `UnknownDataset` for another name or missing files."""
     loader = _LOADERS.get(name)
     if loader is None:
         raise UnknownDataset(f"dataset {name!r} is unknown; allowed: {', '.join(_LOADERS)}", name=name)
+    path = Path(path)
     if not path.is_dir():
         raise UnknownDataset(f"{path} is not a folder; {name} is read from a folder with its files", path=str(path))
     try:

@@ -10,40 +10,20 @@ default the wall clock, or the last event's time with `clock="log"`). Errors are
 
 from __future__ import annotations
 
-import itertools
 import sys
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import msgspec
-import xxhash
-
-from headwater import explanation, importer, store, verify
-from headwater.actors.recovery import Progress, fold_log
+from headwater import importer, store, verify
+from headwater.actors.recovery import Progress
 from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
-from headwater.arguments import (
-    Id,
-    categories_of,
-    count_of,
-    id_text,
-    ids_of,
-    labels_of,
-    name_of,
-    position_of,
-    query_id,
-    time_of,
-    vectors_of,
-    weights_of,
-)
-from headwater.config import Config, Metric, Profile, default_config, validate_config
+from headwater.arguments import Id, categories_of, id_text, labels_of, vectors_of
+from headwater.config import Config, Profile, default_config, validate_config
 from headwater.core import query_json
-from headwater.errors import InvalidEvent, InvalidQuery, NotReady
+from headwater.errors import InvalidEvent
 from headwater.events.log import EventLog
 from headwater.events.subjects import Subject, subject_of
 from headwater.events.types import (
@@ -53,53 +33,28 @@ from headwater.events.types import (
     ItemDelete,
     ItemPatch,
     ItemPut,
-    SlateServed,
     UserForget,
     UserPut,
 )
 from headwater.events.validate import check_event
-from headwater.slate import Explanation, SessionState, SessionView, Slate, SlateItem
-from headwater.slate_record import SlateRecorder, slate_record
+from headwater.questions import Questions, wall_clock
+from headwater.slate_record import SlateRecorder
 
 if TYPE_CHECKING:
     from headwater.ingest.source import TableSource
 
-SCORER_VERSION = "rrf-1"
-_SLATES_REMEMBERED = 1000
 
+class Engine(Questions):
+    """The embedded engine. Open it with `Engine.open`; close it, or use it as a context manager.
 
-class _Answer(msgspec.Struct, array_like=True, frozen=True):
-    items: list[SlateItem]
-    fallback: str | None
-    about: list[str]
-    position: int
-
-
-_encoder = msgspec.msgpack.Encoder()
-_answers = msgspec.msgpack.Decoder(_Answer)
-_sessions = msgspec.msgpack.Decoder(SessionState)
-
-
-def wall_clock() -> int:
-    """UTC milliseconds: the one place where the engine looks at a clock."""
-    return time.time_ns() // 1_000_000
-
-
-class Engine:
-    """The embedded engine. Open it with `Engine.open`; close it, or use it as a context manager."""
+    This class writes and looks after the directory; what can be asked of it (`recommend`, `session`, `similar`,
+    `trending`, `session_of`, `explain`) is `headwater.questions.Questions`.
+    """
 
     def __init__(self, runtime: EmbeddedRuntime, clock: Literal["wall", "log"]) -> None:
-        self._runtime = runtime
-        self._config = runtime.config
-        self._clock = clock
+        super().__init__(runtime, clock, SlateRecorder(self._commit))
         self._max_future_ms = int(self._config.generation.max_future_hours * 3_600_000)
         self._partitions = self._config.generation.partitions
-        self._slate_numbers = itertools.count(1)
-        self._slates: OrderedDict[str, Slate] = OrderedDict()
-        self._slates_mutex = threading.Lock()
-        self._refresh_mutex = threading.Lock()
-        self._recorder = SlateRecorder(self._commit_slates)
-        self._query_version = xxhash.xxh3_64_hexdigest(query_json(self._config.query))
         if not runtime.read_only and runtime.core.active_config() != self._query_version:
             body = query_json(self._config.query).decode()
             self._commit([ConfigActivated(ts=wall_clock(), version=self._query_version, body=body)])
@@ -138,7 +93,11 @@ class Engine:
         runtime = EmbeddedRuntime(
             directory, config, threads=threads or config.engine.threads, read_only=read_only, progress=progress
         )
-        return cls(runtime, clock or config.engine.clock)
+        try:
+            return cls(runtime, clock or config.engine.clock)
+        except BaseException:  # the first write may fail: nobody must be left holding the lock
+            runtime.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -149,9 +108,11 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """Write queued slate records and let go of the directory. Acknowledged events are durable without it."""
-        if not self._runtime.read_only:
-            self._recorder.close()
+        """Write queued slate records, finish the snapshot that is under way, and let go of the directory.
+
+        Acknowledged events are durable without it.
+        """
+        self._recorder.close()
         self._runtime.close()
 
     # --- writing -------------------------------------------------------------------------------------------------
@@ -279,12 +240,14 @@ class Engine:
         return self._commit([put])
 
     def forget(self, user: Id) -> int:
-        """Drop a user's state at once. Their events stay in the log until the next generation. The position."""
+        """Drop a user's state at once. The position.
+
+        What they added to counts stays, and so do their events in the log, also in a copy made by `headwater replay
+        --to`. Erasing them needs a generation built without them, which is not implemented yet.
+        """
         name = id_text("user", user)
         position = self._commit([UserForget(user=name, ts=self._write_time())])
-        with self._slates_mutex:
-            for slate in [key for key, slate in self._slates.items() if slate.user == name]:
-                del self._slates[slate]
+        self._forget_slates(name)
         return position
 
     def ingest(
@@ -321,106 +284,8 @@ class Engine:
             latest = wall_clock() + self._max_future_ms
             table = EventTable(source, columns=columns, format=format, chunk_rows=chunk_rows, latest=latest)
             report = importer.import_events(self._runtime, table, call, wall_clock, chunk_rows)
-        self._snapshot_if_due()
+        self._runtime.snapshot_if_due()
         return report
-
-    # --- asking --------------------------------------------------------------------------------------------------
-
-    def recommend(
-        self,
-        user: Id,
-        n: int = 10,
-        *,
-        exclude: Sequence[Id] = (),
-        now: int | None = None,
-        after: int | None = None,
-        sources: Mapping[str, float] | None = None,
-        record: bool | None = None,
-    ) -> Slate:
-        """The `n` (1 to 1000) best items for a user, with reasons. An unknown user gets trending and popular items,
-        and the slate says so (`fallback`).
-
-        `sources` overrides source weights for this request; `record=False` writes no slate record. Raises
-        `InvalidQuery`, `NotReady`.
-        """
-        request = self._request(query_id("user", user), [], n, exclude, now, sources)
-        return self._slate("recommend", request, after, record)
-
-    def session(
-        self,
-        items: Sequence[Id],
-        n: int = 10,
-        *,
-        exclude: Sequence[Id] = (),
-        now: int | None = None,
-        after: int | None = None,
-        sources: Mapping[str, float] | None = None,
-    ) -> Slate:
-        """The `n` best items for an anonymous visitor who touched `items`, latest last. Never recorded."""
-        names = ids_of("items", items)
-        return self._slate("session", self._request(None, names, n, exclude, now, sources), after, False)
-
-    def similar(
-        self,
-        item: Id,
-        n: int = 10,
-        *,
-        relation: str | None = None,
-        metric: Metric | None = None,
-        exclude: Sequence[Id] = (),
-        now: int | None = None,
-        after: int | None = None,
-    ) -> Slate:
-        """The `n` items most associated with an item: by one `relation` and `metric`, or by all relations fused.
-
-        Raises `InvalidQuery` for an item that nothing ever named, an unknown relation or metric.
-        """
-        self._reach(after)
-        if metric is not None and metric not in Metric.__args__:  # type: ignore[attr-defined]
-            allowed = ", ".join(Metric.__args__)  # type: ignore[attr-defined]
-            raise InvalidQuery(f"metric = {metric!r}; allowed: {allowed}", field="metric", value=metric, rule=allowed)
-        request = {
-            "item": query_id("item", item),
-            "n": count_of(n),
-            "relation": name_of("relation", relation),
-            "metric": metric,
-            "exclude": ids_of("exclude", exclude),
-            "now": self._now(now),
-        }
-        answer = _answers.decode(self._runtime.core.similar(_encoder.encode(request)))
-        return self._anonymous("similar", answer, request)
-
-    def trending(
-        self, category: str | None = None, n: int = 10, *, now: int | None = None, after: int | None = None
-    ) -> Slate:
-        """The `n` items whose recent votes most exceed what their past lets expect, overall or in a category."""
-        self._reach(after)
-        request = {"category": name_of("category", category), "n": count_of(n), "now": self._now(now)}
-        answer = _answers.decode(self._runtime.core.trending(_encoder.encode(request)))
-        return self._anonymous("trending", answer, request)
-
-    def session_of(self, user: Id, *, now: int | None = None, after: int | None = None) -> SessionView:
-        """What is known of a user: session, recent items, tastes. Raises `InvalidQuery` for a user without state."""
-        self._reach(after)
-        name = query_id("user", user)
-        view = self._runtime.core.session_view(name, self._now(now))
-        if view is None:
-            raise InvalidQuery(
-                f"user {name!r} has no state: no event, or forgotten", field="user", value=name, rule="a known user"
-            )
-        return SessionView(user=name, state=_sessions.decode(view), position=self._runtime.core.position)
-
-    def explain(self, slate: Slate | str, item: Id) -> Explanation:
-        """Why an item stands in a slate, or why not, with the visitor's own events as the log holds them.
-
-        A slate that is no longer remembered is looked up in the log and made again from it (O(log)). Raises
-        `InvalidQuery` for a slate that was neither.
-        """
-        self._runtime.check_open()
-        if isinstance(slate, str):
-            known = self._slates.get(slate)
-            slate = known or explanation.remake(slate, self._runtime, self._answer)
-        return explanation.explain(slate, query_id("item", item), self._runtime)
 
     # --- looking after it ----------------------------------------------------------------------------------------
 
@@ -434,29 +299,16 @@ class Engine:
         """The log, for reading."""
         return self._runtime.log
 
-    def __contains__(self, item: object) -> bool:
-        """Whether any event or put ever named the item."""
-        return isinstance(item, str) and self._runtime.core.knows_item(item)
-
     @property
     def config(self) -> Config:
         """The configuration in force."""
         return self._config
 
-    def now(self) -> int:
-        """What `now` defaults to: the wall clock, or the last event's time."""
-        return self._runtime.core.clock if self._clock == "log" else wall_clock()
-
-    def refresh(self) -> int:
-        """Fold what another process appended since (read-only engines); the position reached."""
-        if self._runtime.read_only:
-            with self._refresh_mutex:
-                fold_log(self._runtime.core, self._runtime.log)
-        return self._runtime.core.position
-
     def flush(self) -> int:
-        """Wait until queued slate records are in the log; the position reached."""
+        """Wait for what goes on behind the answers: slate records that are queued, a snapshot that is under way. The
+        position reached."""
         self._recorder.flush()
+        self._runtime.wait_for_snapshot()
         return self._runtime.core.position
 
     def digest(self) -> dict[str, str]:
@@ -464,7 +316,10 @@ class Engine:
         return self._runtime.core.digest()
 
     def snapshot(self) -> str:
-        """Write a snapshot of the state as it stands; where. Raises `StoreFull`, `StoreError`."""
+        """Write a snapshot of the state as it stands; where. Raises `StoreFull`, `StoreError`.
+
+        `snapshot_every_events` makes one now and then without being asked, behind the writers.
+        """
         return self._runtime.snapshot()[1]
 
     def verify(self) -> verify.VerifyReport:
@@ -490,7 +345,9 @@ class Engine:
             "snapshots": [] if runtime.snapshots is None else runtime.snapshots.positions(),
             "recovered_from_snapshot": runtime.recovered_from,
             "snapshots_passed_over": runtime.passed_over,
+            "snapshot_error": runtime.snapshot_error,
             "slates_not_recorded": self._recorder.dropped,
+            "slate_record_error": self._recorder.error,
             "refusals": [{"position": p, "index": i, "reason": code} for p, i, code in list(runtime.refusals)[-20:]],
             **core.stats(),
         }
@@ -513,95 +370,4 @@ class Engine:
                 raise InvalidEvent(f"events: {shown}; allowed: {rule}", field="events", value=shown, rule=rule)
             check_event(event, appended, self._max_future_ms)
             groups.setdefault(subject_of(event, self._partitions), []).append(event)
-        position = self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)
-        self._snapshot_if_due()
-        return position
-
-    def _commit_slates(self, served: list[SlateServed]) -> None:
-        self._commit(served)
-
-    def _snapshot_if_due(self) -> None:
-        if self._runtime.snapshot_due():
-            self._runtime.snapshot()
-
-    def _now(self, now: int | None) -> int:
-        return self.now() if now is None else time_of("now", now)
-
-    def _reach(self, after: int | None) -> None:
-        self._runtime.check_open()
-        if after is None or position_of("after", after) <= self._runtime.core.position:
-            return
-        if self._runtime.read_only:
-            self.refresh()
-        else:
-            self._runtime.fold()
-        position = self._runtime.core.position
-        if after > position:
-            raise NotReady(
-                f"after = {after}, but the log ends at {position}; ask again, or check where the position comes from",
-                position=position,
-                after=after,
-            )
-
-    def _request(
-        self,
-        user: str | None,
-        items: list[str],
-        n: int,
-        exclude: Sequence[Id],
-        now: int | None,
-        sources: Mapping[str, float] | None,
-    ) -> dict[str, Any]:
-        return {
-            "user": user,
-            "items": items,
-            "n": count_of(n),
-            "exclude": ids_of("exclude", exclude),
-            "now": self._now(now),
-            "sources": weights_of(sources),
-            "all_reasons": False,
-        }
-
-    def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Any = None) -> Slate:
-        """Ask the core and dress the answer as a slate."""
-        answer = _answers.decode((core or self._runtime.core).recommend(_encoder.encode(request)))
-        return Slate(
-            kind=kind,
-            id=slate,
-            user=request["user"],
-            about=request["items"] or answer.about,
-            n=request["n"],
-            items=answer.items,
-            positions=[answer.position],
-            now=request["now"],
-            fallback=answer.fallback,
-            config=self._query_version,
-        )
-
-    def _slate(self, kind: str, request: dict[str, Any], after: int | None, record: bool | None) -> Slate:
-        self._reach(after)
-        slate = self._answer(kind, request, f"{self._runtime.epoch}-{next(self._slate_numbers)}")
-        wanted = self._config.engine.record_slates if record is None else record
-        recordable = wanted and kind == "recommend" and not self._runtime.read_only
-        if recordable and not self._recorder.record(slate_record(slate, request, SCORER_VERSION)):
-            slate.degraded.append("slate not recorded: the record queue is full or the log refuses")
-        with self._slates_mutex:
-            self._slates[slate.id] = slate
-            if len(self._slates) > _SLATES_REMEMBERED:
-                self._slates.popitem(last=False)
-        return slate
-
-    def _anonymous(self, kind: str, answer: _Answer, request: dict[str, Any]) -> Slate:
-        about = answer.about or ([request["category"]] if request.get("category") else [])
-        return Slate(
-            kind=kind,
-            id=f"{self._runtime.epoch}-{next(self._slate_numbers)}",
-            user=None,
-            about=about,
-            n=request["n"],
-            items=answer.items,
-            positions=[answer.position],
-            now=request["now"],
-            fallback=answer.fallback,
-            config=self._query_version,
-        )
+        return self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)

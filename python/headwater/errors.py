@@ -4,7 +4,7 @@ Every error says what was wrong (key, value, what is allowed), where, and what t
 as attributes so that a program need not parse the message. The tree, by what the caller should do:
 
 * `InvalidInput`: the caller's value breaks a rule. Nothing was changed. Correct the value.
-    * `InvalidEvent`, `InvalidQuery`, `ConfigError`, `UnknownDataset`
+    * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
@@ -51,6 +51,12 @@ class InvalidQuery(InvalidInput):
     """A query parameter breaks a rule. Details: `field`, `value`, `rule`."""
 
     code = "invalid-query"
+
+
+class InvalidArray(InvalidInput):
+    """An argument of a kernel breaks a rule: shape, type, layout or content. Details: `field`, `rule`."""
+
+    code = "invalid-array"
 
 
 class ConfigError(InvalidInput):

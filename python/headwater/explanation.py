@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 
+from headwater.active_query import query_of
 from headwater.actors.recovery import fold_log
 from headwater.actors.runtime import EmbeddedRuntime
+from headwater.config import QueryConfig
 from headwater.core import new_core, restore_core
 from headwater.errors import InvalidQuery, SnapshotInvalid
 from headwater.events.frame import decode_frame
@@ -39,29 +41,29 @@ def explain(slate: Slate, item: str, runtime: EmbeddedRuntime) -> Explanation:
         parts=[] if chosen is None else chosen.parts,
         reasons=reasons,
         events=[event_at(runtime.log, ref) for ref in refs],
-        rules=_rules(slate, item, slot, runtime),
+        rules=_rules(slate, slot, runtime),
     )
 
 
-def _rules(slate: Slate, item: str, slot: int | None, runtime: EmbeddedRuntime) -> list[str]:
-    query = runtime.config.query
+def _rules(slate: Slate, slot: int | None, runtime: EmbeddedRuntime) -> list[str]:
+    """The rules that the slate was made under, which need not be today's."""
+    query = query_of(slate.config, runtime)
     rules = []
     if slot is None:
-        rules.append(f"No source ranked it high enough for the {slate.n} slots, or a rule kept it out: ")
+        rules.append(f"No source ranked it high enough for the {slate.n} slots, or a rule kept it out.")
         rules.append(
-            "items that are hidden, deleted, excluded by the request or rejected by the visitor are never shown."
+            "Items that are hidden, deleted, excluded by the request or rejected by the visitor are not shown."
         )
         if query.exclude_consumed:
             expiry = query.consumed_expiry_days
             rules.append("Consumed items come back " + ("never." if expiry is None else f"after {expiry:g} days."))
-    elif query.touched_factor < 1 and _demoted(slate, slot, runtime):
+    elif query.touched_factor < 1 and _demoted(slate, slot, runtime, query):
         rules.append(f"touched before: score x {query.touched_factor:g}")
     return rules
 
 
-def _demoted(slate: Slate, slot: int, runtime: EmbeddedRuntime) -> bool:
+def _demoted(slate: Slate, slot: int, runtime: EmbeddedRuntime, query: QueryConfig) -> bool:
     """Whether the score bears the factor of touched items: every part's share says so, and the user did touch it."""
-    query = runtime.config.query
     weights = [query.sources.get(part.source, 0.0) * query.touched_factor for part in slate.items[slot].parts]
     told = [part.share * (query.rrf_k + part.rank) for part in slate.items[slot].parts]
     if slate.user is None or not all(isclose(a, b, rel_tol=1e-9) for a, b in zip(told, weights, strict=True)):
@@ -93,7 +95,8 @@ def remake(slate: str, runtime: EmbeddedRuntime, answer: Answer) -> Slate:
         )
     position = served.positions[0]
     core = _state_at(position, runtime)
-    return answer("recommend", dict(served.request), slate, core)
+    remade = answer("recommend", dict(served.request), slate, core)
+    return msgspec.structs.replace(remade, config=served.config_version, recorded=True)
 
 
 def _find_record(slate: str, log: EventLog) -> SlateServed | None:

@@ -10,12 +10,12 @@ import msgspec
 
 from headwater.core import generation_of
 from headwater.errors import InvalidInput, StoreError
-from headwater.events.frame import decode_frame
+from headwater.events.log import decode_frames
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import Event, Feedback
 from headwater.store import directory_config
 
-_COLUMNS = ("type", "user", "item", "ts", "value", "event_id", "session", "basket", "slate", "slot")
+_COLUMNS = ("type", "user", "item", "ts", "value", "event_id", "session", "basket", "slate", "slot", "context")
 
 
 def export_events(directory: Path, file: Path) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def export_events(directory: Path, file: Path) -> dict[str, Any]:
 
 def _events(log: SqliteLog) -> Iterator[tuple[str, Event]]:
     for batch in log.read():
-        for position, frame in zip(batch.positions, batch.frames, strict=True):
-            for index, event in enumerate(decode_frame(frame)[1]):
+        for position, _, events in decode_frames(batch):
+            for index, event in enumerate(events):
                 yield f"{position}:{index}", event
 
 
@@ -55,11 +55,17 @@ def _write_lines(log: SqliteLog, file: Path) -> int:
     return count
 
 
+def _row(event: Feedback) -> tuple[Any, ...]:
+    """One row of a table; context as JSON text, which is how an import takes it."""
+    context = None if event.context is None else msgspec.json.encode(event.context).decode()
+    return (*(getattr(event, column) for column in _COLUMNS[:-1]), context)
+
+
 def _write_table(log: SqliteLog, file: Path) -> int:
     import polars as pl
 
     schema = dict.fromkeys(_COLUMNS, pl.String) | {"ts": pl.Int64, "value": pl.Float64, "slot": pl.Int64}
-    rows = [tuple(getattr(event, c) for c in _COLUMNS) for _, event in _events(log) if isinstance(event, Feedback)]
+    rows = [_row(event) for _, event in _events(log) if isinstance(event, Feedback)]
     frame = pl.DataFrame(rows, schema=schema, orient="row")
     if file.suffix == ".csv":
         frame.write_csv(file)

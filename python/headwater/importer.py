@@ -138,7 +138,7 @@ def import_items(
     runtime: EmbeddedRuntime, table: ItemTable, progress: ProgressCall, now_ms: Callable[[], int]
 ) -> ImportReport:
     """Import a table of items as puts: importing it again puts the same again."""
-    letters = DeadLetterFile(runtime.directory, "items")
+    letters = DeadLetterFile(runtime.directory, f"items-{table.fingerprint}")
     letters.add(table.unreadable)
 
     def puts() -> Iterator[ItemPut]:

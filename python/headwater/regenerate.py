@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from headwater import store
-from headwater.actors.recovery import fold_log
-from headwater.config import load_config
-from headwater.core import generation_of, new_core
-from headwater.errors import InvalidInput
-from headwater.events.frame import FrameWriter, decode_frame
-from headwater.events.log import LogBatch
+from headwater.actors.recovery import Refusals, fold_log
+from headwater.config import Config, load_config
+from headwater.core import Core, generation_of, new_core
+from headwater.errors import InvalidInput, StoreError
+from headwater.events.frame import FrameWriter
+from headwater.events.log import LogBatch, decode_frames
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject, subject_of
+from headwater.events.sync import sync_directory
 from headwater.events.types import Event
 from headwater.progress import progress_call
 
 
 def replay_directory(directory: Path, until: int | None, threads: int | None) -> dict[str, Any]:
-    """Fold a directory's log from its first frame: events, seconds, rate, digests. Writes nothing."""
+    """Fold a directory's log from its first frame: events, outcomes, damaged frames, seconds, rate, digests.
+
+    Writes nothing. A damaged frame is what it is to every reader: a no-op that is counted and named.
+    """
     config = store.directory_config(directory)
     log = SqliteLog(directory, generation_of(config.generation), read_only=True)
     try:
         core = new_core(config, threads or config.engine.threads)
         started = time.perf_counter()
-        fold_log(core, log, stop=None if until is None else until + 1)
+        damaged: Refusals = []
+        fold_log(core, log, stop=None if until is None else until + 1, damaged=damaged)
         seconds = time.perf_counter() - started
     finally:
         log.close()
-    events = sum(core.stats()["outcomes"].values())
+    outcomes = core.stats()["outcomes"]
+    events = sum(outcomes.values())
     parts = core.digest()
     return {
         "position": core.position,
         "events": events,
+        "outcomes": outcomes,
+        "damaged": [{"position": position, "reason": reason} for position, _, reason in damaged],
         "seconds": seconds,
         "events_per_s": events / seconds if seconds else 0.0,
         "digest": parts["whole"],
@@ -48,31 +59,24 @@ def regenerate(directory: Path, target: Path, config_file: Path | None, progress
     configuration.
 
     With an equal number of partitions the frames are copied as they are, otherwise their events are packed anew. The
-    old directory is only read. Raises `InvalidInput` if the target holds something already.
+    epochs go on from the old log's, so that neither frames nor slates of the next writers take names that are in use.
+    The old directory is only read; the new one appears when it is whole. Raises `InvalidInput` if the target holds
+    something already.
     """
-    if target.exists() and any(target.iterdir()):
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InvalidInput(f"{target} is not empty; allowed: a new directory", field="to", value=str(target))
     old = store.directory_config(directory)
     config = old if config_file is None else load_config(config_file)
-    store.begin(target, config)
-    if config_file is not None:
-        shutil.copyfile(config_file, target / store.CONFIG_FILE)
-    source = SqliteLog(directory, generation_of(old.generation), read_only=True)
-    sink = SqliteLog(target, generation_of(config.generation))
-    repack = _Repacker(generation_of(old.generation), config.generation.partitions)
-    same = old.generation.partitions == config.generation.partitions
     core = new_core(config, config.engine.threads)
+    source = SqliteLog(directory, generation_of(old.generation), read_only=True)
     try:
-        with progress_call(progress, "replay") as call:
-            last = source.last()
-            for batch in source.read():
-                frames = batch.frames if same else repack.frames(batch)
-                if frames:
-                    core.apply(sink.append(frames), frames)
-                call(batch.positions[-1], last)
+        with _appearing_whole(target) as place:
+            store.begin(place, config)
+            if config_file is not None:
+                shutil.copyfile(config_file, place / store.CONFIG_FILE)
+            _copy(source, place, core, old, config, progress)
     finally:
         source.close()
-        sink.close()
     stats = core.stats()
     return {
         "from": str(directory),
@@ -85,6 +89,42 @@ def regenerate(directory: Path, target: Path, config_file: Path | None, progress
     }
 
 
+@contextmanager
+def _appearing_whole(target: Path) -> Iterator[Path]:
+    """A directory beside the target that takes its name at the end, and is removed when the block does not get there.
+
+    Raises `StoreError` where that cannot be.
+    """
+    place = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield place
+        place.replace(target)
+        sync_directory(target.parent)
+    except OSError as err:
+        raise StoreError(f"{target}: cannot be written: {err.strerror or err}", path=str(target)) from err
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _copy(source: SqliteLog, place: Path, core: Core, old: Config, config: Config, progress: bool) -> None:
+    """The source's frames into a new log, folded on the way."""
+    repack = _Repacker(generation_of(old.generation), config.generation.partitions)
+    same = old.generation.partitions == config.generation.partitions
+    sink = SqliteLog(place, generation_of(config.generation))
+    try:
+        with progress_call(progress, "replay") as call:
+            last = source.last()
+            for batch in source.read():
+                frames = batch.frames if same else repack.frames(batch)
+                if frames:
+                    core.apply(sink.append(frames), frames)
+                call(batch.positions[-1], last)
+        # At the end: a writer of the old log that started meanwhile is counted too.
+        sink.skip_epochs(source.epochs())
+    finally:
+        sink.close()
+
+
 class _Repacker:
     """Events of old frames in new frames, by the new partitions. Append times are kept: they bound event times."""
 
@@ -95,8 +135,7 @@ class _Repacker:
     def frames(self, batch: LogBatch) -> list[bytes]:
         """The frames that carry a batch's events. Raises `LogCorrupt` for a frame that does not decode."""
         out: list[bytes] = []
-        for frame in batch.frames:
-            header, events = decode_frame(frame)
+        for _, header, events in decode_frames(batch):
             groups: dict[Subject, list[Event]] = {}
             for event in events:
                 groups.setdefault(subject_of(event, self._partitions), []).append(event)

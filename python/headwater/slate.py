@@ -1,7 +1,8 @@
 """Answers: slates and what explains them. Plain data that reads well in a terminal and in a notebook.
 
 The array layouts are those of `core_rs/src/query/answer.rs`. Rendering needs `rich`, tables need `polars`; both are
-imported when asked for, not before.
+imported when asked for, not before. The small structs hold no cycles, so the garbage collector need not visit them
+(`gc=False`): an answer is a hundred of them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-class EventRef(msgspec.Struct, array_like=True, frozen=True):
+class EventRef(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Names one event of the log: the frame's position and the index inside it, with type and time."""
 
     position: int
@@ -32,7 +33,7 @@ class EventRef(msgspec.Struct, array_like=True, frozen=True):
         return f"{self.position}:{self.index}"
 
 
-class Part(msgspec.Struct, array_like=True, frozen=True):
+class Part(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What one source said of an item: its rank there (from 1), the raw score, its share of the fused score."""
 
     source: str
@@ -41,7 +42,7 @@ class Part(msgspec.Struct, array_like=True, frozen=True):
     share: float
 
 
-class Reason(msgspec.Struct, array_like=True, frozen=True):
+class Reason(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """Why an item is here: the source, the visitor's own item and event that led to it, the count behind it.
 
     `count` is in full-weight events, at most `error` of it may belong to neighbours that were evicted; `detail` says
@@ -72,7 +73,7 @@ class Reason(msgspec.Struct, array_like=True, frozen=True):
         return f"{self.source.replace('_', ' ')}{because}, {self.count:.2f} times"
 
 
-class SlateItem(msgspec.Struct, array_like=True, frozen=True):
+class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One slot of a slate."""
 
     item: str
@@ -91,7 +92,11 @@ class SlateItem(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
-    """A ranked answer. Iterates over its items; `fallback` says why it is not personal or shorter than asked."""
+    """A ranked answer. Iterates over its items; `fallback` says why it is not personal or shorter than asked.
+
+    `recorded`: its record goes to the log, so that `explain` knows the id in other processes too. `config` is the
+    version of the query configuration that answered.
+    """
 
     kind: str
     id: str
@@ -104,6 +109,7 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     fallback: str | None = None
     degraded: list[str] = []
     config: str = ""
+    recorded: bool = False
 
     def __len__(self) -> int:
         return len(self.items)
@@ -156,18 +162,25 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
             "fallback": self.fallback,
             "degraded": self.degraded,
             "config": self.config,
+            "recorded": self.recorded,
         }
 
     def _title(self) -> str:
         who = self.user or ", ".join(self.about[:3]) or "everyone"
         return f"{self.kind} for {who}" if self.kind in ("recommend", "session") else f"{self.kind}: {who}"
 
+    def _notes(self) -> list[str]:
+        """What stands below the table: the id that `explain` takes, and what is wanting."""
+        recorded = [f"slate {self.id}"] if self.recorded else []
+        return [*recorded, *([self.fallback] if self.fallback else []), *self.degraded]
+
     def __rich__(self) -> Table:
         from rich.table import Table
         from rich.text import Text
 
         # Ids are text, whatever they look like: `Text` keeps them from being read as markup.
-        table = Table(title=Text(self._title()), caption=self.fallback)
+        notes = self._notes()
+        table = Table(title=Text(self._title()), caption=Text("\n".join(notes)) if notes else None)
         for name in ("slot", "item", "score", "source", "why"):
             table.add_column(name, justify="right" if name in ("slot", "score") else "left")
         for slot, r in enumerate(self.items):
@@ -181,12 +194,13 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
             for slot, r in enumerate(self.items)
         )
         note = f"<caption>{html.escape(self._title())}</caption>"
-        foot = f"<tfoot><tr><td colspan=5>{html.escape(self.fallback)}</td></tr></tfoot>" if self.fallback else ""
+        notes = "<br>".join(html.escape(note) for note in self._notes())
+        foot = f"<tfoot><tr><td colspan=5>{notes}</td></tr></tfoot>" if notes else ""
         head = "<tr><th>slot</th><th>item</th><th>score</th><th>source</th><th>why</th></tr>"
         return f"<table>{note}<thead>{head}</thead><tbody>{cells}</tbody>{foot}</table>"
 
 
-class SessionItem(msgspec.Struct, array_like=True, frozen=True):
+class SessionItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """An item that the user touched: whether in the current session, and the latest event on it."""
 
     item: str

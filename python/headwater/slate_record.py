@@ -1,22 +1,26 @@
 """Slate records: what was served, written to the log behind the answer.
 
 Answers do not wait for this: records queue up, a thread of its own commits them in groups. The queue is bounded; a
-slate that finds it full is marked as not recorded instead of being held up.
+slate that finds it full is marked as not recorded instead of being held up. Records of a write that failed are counted
+and given up, the next group is tried again: a disk that was full takes records as soon as it has room.
 """
 
 from __future__ import annotations
 
-import queue
+import logging
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from headwater.errors import HeadwaterError
+from headwater.errors import InvalidInput, StoreError
 from headwater.events.types import SlateServed
 from headwater.slate import Slate
 
 QUEUE_LIMIT = 10_000
 _GROUP = 500
+
+logger = logging.getLogger(__name__)
 
 
 class SlateRecorder:
@@ -24,74 +28,95 @@ class SlateRecorder:
 
     def __init__(self, commit: Callable[[list[SlateServed]], object]) -> None:
         self._commit = commit
-        self._queue: queue.Queue[SlateServed | None] = queue.Queue(QUEUE_LIMIT)
+        self._queue: deque[SlateServed] = deque()
+        self._writing = False
+        self._closing = False
         self._thread: threading.Thread | None = None
-        self._mutex = threading.Lock()
+        # One condition for the queue and for everything that is said of it below.
+        self._changed = threading.Condition()
         self.dropped = 0
-        self.error: HeadwaterError | None = None
+        self.error: str | None = None
+        """Why the last group was not written; `None` once one was written again."""
 
     def record(self, served: SlateServed) -> bool:
-        """Queue a record; whether there was room and the log still takes them."""
-        if self._thread is None:
-            self._start()
-        if self.error is None:
-            try:
-                self._queue.put_nowait(served)
-                return True
-            except queue.Full:
-                pass
-        self.dropped += 1
-        return False
+        """Queue a record; whether there was room."""
+        with self._changed:
+            if self._closing or len(self._queue) >= QUEUE_LIMIT:
+                self.dropped += 1
+                return False
+            if self._thread is None and not self._start():
+                self.dropped += 1
+                return False
+            self._queue.append(served)
+            self._changed.notify_all()
+            return True
 
-    def _start(self) -> None:
-        with self._mutex:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="slate-records", daemon=True)
-                self._thread.start()
+    def _start(self) -> bool:
+        thread = threading.Thread(target=self._run, name="slate-records", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as err:  # no more threads
+            self.error = str(err)
+            return False
+        self._thread = thread
+        return True
 
     def _run(self) -> None:
-        done = False
-        while not done:
-            group: list[SlateServed] = []
-            served = self._queue.get()
-            while True:
-                if served is None:
-                    done = True
-                    break
-                group.append(served)
-                if len(group) == _GROUP:
-                    break
-                try:
-                    served = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-            self._write(group)
+        try:
+            while group := self._take():
+                self._write(group)
+        finally:
+            # However the thread ends: nobody may wait for it, and the next record starts another.
+            with self._changed:
+                self._writing, self._thread = False, None
+                self._changed.notify_all()
+
+    def _take(self) -> list[SlateServed]:
+        """The next records to write; none when there is nothing left and the recorder is closing."""
+        with self._changed:
+            self._writing = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._queue or self._closing)
+            group = [self._queue.popleft() for _ in range(min(len(self._queue), _GROUP))]
+            self._writing = bool(group)
+            return group
 
     def _write(self, group: list[SlateServed]) -> None:
         try:
-            if group and self.error is None:
-                self._commit(group)
-        except HeadwaterError as err:
-            # Kept for status and for the next caller: the log no longer takes records.
-            self.error = err
+            self._commit(group)
+            self.error = None
+        except InvalidInput as err:
+            if len(group) == 1:
+                self._give_up(group, err.message)
+                return
+            for served in group:  # one record that no frame can hold costs no other its place
+                self._write([served])
+        except StoreError as err:
+            self._give_up(group, err.message)
+        except Exception as err:
+            logger.exception("slate records: the write broke off")
+            self._give_up(group, repr(err))
+
+    def _give_up(self, group: list[SlateServed], why: str) -> None:
+        if self.error is None:
+            logger.warning("%d slate records were not written: %s", len(group), why)
+        with self._changed:
+            self.error = why
             self.dropped += len(group)
-        finally:
-            for _ in group:
-                self._queue.task_done()
 
     def flush(self) -> None:
-        """Wait until everything queued so far is written."""
-        if self._thread is not None:
-            self._queue.join()
+        """Wait until everything queued so far is written or given up."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._thread is None or not (self._queue or self._writing))
 
     def close(self) -> None:
-        """Write what is queued and stop."""
-        with self._mutex:
-            if self._thread is not None:
-                self._queue.join()
-                self._queue.put(None)
-                self._thread.join()
-                self._thread = None
+        """Write what is queued and stop. Later records are refused."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
 
 
 def slate_record(slate: Slate, request: dict[str, Any], scorer: str) -> SlateServed:

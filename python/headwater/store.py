@@ -23,9 +23,11 @@ from headwater.config import (
     validate_config,
 )
 from headwater.errors import ConfigError, GenerationMismatch, StoreError
+from headwater.events.sync import sync_directory
 
 CONFIG_FILE = "headwater.toml"
 GENERATION_FILE = "generation.json"
+LOG_FILE = "log.sqlite3"
 
 
 def directory_config(directory: Path, profile: Profile | None = None) -> Config:
@@ -69,16 +71,30 @@ def check_generation(directory: Path, wanted: FoldConfig) -> None:
 
 
 def begin(directory: Path, config: Config) -> None:
-    """Make the directory and note the generation, if that was not done yet."""
+    """Make the directory and note the generation, if that was not done yet. Durable when it returns."""
     try:
+        made = [path for path in (directory, *directory.parents) if not path.exists()]
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / GENERATION_FILE
         if not path.exists():
+            # First the directories: where the file is, they last. A directory lasts when its entry in its parent does.
+            for new in made or [directory]:
+                sync_directory(new.parent)
             temporary = path.with_name(f".{GENERATION_FILE}.{os.getpid()}")
-            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(config.generation)))
+            with open(temporary, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(config.generation)))
+                file.flush()
+                os.fsync(file.fileno())
             temporary.replace(path)
+            sync_directory(directory)
     except OSError as err:
         raise StoreError(f"{directory}: cannot be used: {err.strerror or err}", path=str(directory)) from err
+
+
+def check_begun(directory: Path) -> None:
+    """Raise `StoreError` if the directory holds no log: for what only makes sense on one that is there."""
+    if not (directory / LOG_FILE).exists():
+        raise StoreError(f"{directory} holds no log; name a directory that events were written to", path=str(directory))
 
 
 def _begun_with(directory: Path) -> FoldConfig | None:

@@ -159,6 +159,9 @@ def test_tracking_recommending_and_explaining(tmp_path: Path, shop: Path) -> Non
     assert (explanation["slot"], explanation["item"]) == (0, item)
     assert explanation["score"] == slate["items"][0]["score"]
     assert {event["user"] for event in explanation["events"]} == {"bob"}
+    shown = headwater(tmp_path, "recommend", "shop", "bob", "--record").out
+    assert f"slate {int(slate['slate'].split('-')[0]) + 1}-1" in shown, "the id that explain takes"
+    assert "slate " not in headwater(tmp_path, "recommend", "shop", "bob").out
     told = headwater(tmp_path, "explain", "shop", slate["slate"], item)
     assert told.code == 0
     assert f"{item} stands in slot 0" in told.out
@@ -210,6 +213,28 @@ def test_a_broken_directory_fails_verification_with_1(tmp_path: Path, shop: Path
     assert headwater(tmp_path, "verify", "shop").code == 1
 
 
+def test_a_damaged_frame_is_named_by_what_reads_it(tmp_path: Path, shop: Path) -> None:
+    import shutil
+    import sqlite3
+    from contextlib import closing
+
+    shutil.copytree(shop / "shop", tmp_path / "shop")
+    with closing(sqlite3.connect(tmp_path / "shop" / "log.sqlite3")) as database:
+        ((frame,),) = database.execute("SELECT frame FROM frames WHERE position = 4").fetchall()
+        frame = frame[:-1] + bytes([frame[-1] ^ 1])
+        database.execute("UPDATE frames SET frame = ? WHERE position = 4", [frame])
+        database.commit()
+    (tmp_path / "four.toml").write_text("[generation]\npartitions = 4\n")
+    for arguments in (("export", "shop", "out.csv"), ("replay", "shop", "--to", "next", "--config", "four.toml")):
+        result = headwater(tmp_path, *arguments)
+        assert (result.code, result.out, result.err.count("\n")) == (1, "", 1), result
+        assert result.err.startswith("headwater: frame 4: ")
+    assert not (tmp_path / "next").exists()
+    replay = ok(tmp_path, "replay", "shop")
+    assert replay["damaged"] == [{"position": 4, "reason": "bad-crc"}]
+    assert replay["outcomes"]["bad-crc"] == 1
+
+
 def test_export_and_import_again(tmp_path: Path, shop: Path) -> None:
     import shutil
 
@@ -239,6 +264,18 @@ def test_validate_counts_without_writing(tmp_path: Path) -> None:
     assert (imported["events"], imported["refused"]) == (1, 2)
     kept = [json.loads(line) for line in (tmp_path / imported["dead_letters"]).read_text().splitlines()]
     assert {(x["row"], x["reason"]) for x in kept} == {(2, "bad-id"), (3, "malformed-row")}
+
+
+def test_validate_judges_times_as_the_directory_would(tmp_path: Path) -> None:
+    from headwater.questions import wall_clock
+
+    soon = wall_clock() + 30 * 3_600_000
+    (tmp_path / "soon.csv").write_text(f"type,user,item,ts\nview,ann,a,{soon}\n")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "headwater.toml").write_text("[generation]\nmax_future_hours = 48\n")
+    assert ok(tmp_path, "validate", "soon.csv")["reasons"] == {"future-ts": 1}
+    assert ok(tmp_path, "validate", "soon.csv", "--dir", "shop")["refused"] == 0
+    assert ok(tmp_path, "import", "shop", "soon.csv")["events"] == 1
 
 
 USAGE = [
@@ -286,13 +323,29 @@ USAGE = [
     ("replay", "shop", "--to", "shop"),
     ("replay", "shop", "--to", "other", "--config", "absent.toml"),
     ("replay", "shop", "--until", -1),
+    ("replay", "shop", "--to", "other", "--until", 3),
+    ("replay", "shop", "--to", "other", "--threads", 2),
+    ("replay", "shop", "--to", "clicks.csv"),
     ("demo", "--dataset", "netflix", "--path", "."),
     ("demo", "--dataset", "ml-1m"),
     ("demo", "--dataset", "ml-1m", "--path", "absent"),
     ("demo", "--events", 1),
-    ("forget", "absent", "bob"),
-    ("snapshot", "absent"),
+    ("bench", "--dir", "absent"),
+    ("validate", "clicks.csv", "-c", "user=visitor", "--dir", "absent"),
     ("init", "clicks.csv"),
+    ("recommend", "absent", "bob"),
+    ("recommend", "absent", "bob", "--record"),
+    ("similar", "absent", "lamp0"),
+    ("session", "absent", "lamp0"),
+    ("trending", "absent"),
+    ("explain", "absent", "1-1", "lamp0"),
+    ("status", "absent"),
+    ("snapshot", "absent"),
+    ("verify", "absent"),
+    ("replay", "absent"),
+    ("replay", "absent", "--to", "other"),
+    ("export", "absent", "out.csv"),
+    ("forget", "absent", "bob"),
 ]
 
 
@@ -311,11 +364,19 @@ def test_a_value_that_must_be_corrected_exits_2_with_one_line(arguments: tuple[s
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("status", "absent"),
         ("recommend", "nolog", "bob"),
-        ("export", "absent", "out.csv"),
+        ("recommend", "nolog", "bob", "--record"),
+        ("similar", "nolog", "lamp0"),
+        ("session", "nolog", "lamp0"),
+        ("trending", "nolog"),
+        ("explain", "nolog", "1-1", "lamp0"),
+        ("status", "nolog"),
+        ("snapshot", "nolog"),
+        ("replay", "nolog"),
+        ("replay", "nolog", "--to", "other"),
+        ("export", "nolog", "out.csv"),
+        ("forget", "nolog", "bob"),
         ("export", "shop", "absent/out.csv"),
-        ("replay", "absent"),
         ("demo", "--dir", "shop"),
     ],
     ids=lambda a: " ".join(a),
@@ -328,6 +389,7 @@ def test_a_failure_exits_1_with_one_line(arguments: tuple[str, ...], shop: Path)
     assert result.err.count("\n") == 1, result.err
     assert result.err.startswith("headwater: ")
     assert sorted(p.name for p in shop.iterdir()) == before
+    assert list((shop / "nolog").iterdir()) == [], "nothing is made in a directory that is no engine's"
 
 
 def test_errors_are_json_too(shop: Path) -> None:
@@ -336,7 +398,9 @@ def test_errors_are_json_too(shop: Path) -> None:
     assert result.json["error"]["code"] == "invalid-query"
     assert "nothing" in result.json["error"]["message"]
     assert headwater(shop, "recommend", "--json").json["error"]["code"] == "usage"
-    assert headwater(shop, "status", "absent", "--json").json["error"]["code"] == "store-error"
+    assert headwater(shop, "status", "absent", "--json").json["error"]["code"] == "usage"
+    (shop / "nolog").mkdir(exist_ok=True)
+    assert headwater(shop, "status", "nolog", "--json").json["error"]["code"] == "store-error"
 
 
 def test_a_wrong_configuration_is_named(tmp_path: Path) -> None:

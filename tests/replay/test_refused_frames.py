@@ -113,14 +113,7 @@ def test_a_refused_frame_changes_nothing_but_its_count(name: str) -> None:
     assert states[0] == states[1]
 
 
-MISNUMBERED = pytest.mark.xfail(
-    strict=True, reason="the fold numbers items and carries the clock on before it asks who owns the user"
-)
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=MISNUMBERED if name == "another-partition" else ()) for name in SINGLE]
-)
+@pytest.mark.parametrize("name", SINGLE)
 def test_a_refused_event_changes_nothing_but_its_count(name: str) -> None:
     """As if another refused event stood in its place."""
     frame = REFUSED[name]["frame"]

@@ -23,13 +23,9 @@ HISTORIES: dict[str, tuple[Subject, list[Event]]] = {
         [ConfigActivated(NOW + n, f"c{n}", query_json(QUERY).decode()) for n in range(3)],
     ),
 }
-NOT_TOLD = pytest.mark.xfail(
-    strict=True, reason="the fold keeps numbers of user partitions' frames only: catalogue and control frames repeat"
-)
-KINDS = [pytest.param(kind, marks=NOT_TOLD if kind in ("item", "configuration") else ()) for kind in HISTORIES]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", HISTORIES)
 @pytest.mark.parametrize("order", [(0, 1, 2, 2), (0, 1, 2, 0), (0, 0, 1, 2), (0, 2, 1, 0), (2, 1, 0, 1)])
 def test_a_frame_counts_once(kind: str, order: tuple[int, ...]) -> None:
     subject, events = HISTORIES[kind]

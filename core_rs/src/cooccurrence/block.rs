@@ -123,6 +123,11 @@ use equal_bytes_portable as equal_bytes;
 pub struct Door(pub u64);
 
 impl Door {
+    /// The door in a block's first line.
+    pub fn of(block: &[u32]) -> Self {
+        Self(u64::from(block[DOOR]) | u64::from(block[DOOR + 1]) << 32)
+    }
+
     /// Whether the newcomer with this item hash stands at the door: then it leaves the door. Otherwise it takes a place,
     /// and whoever has stood there for longest goes.
     pub fn second_hit(&mut self, hash: u64) -> bool {

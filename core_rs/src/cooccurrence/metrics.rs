@@ -26,6 +26,7 @@ pub struct PairCounts {
 impl PairCounts {
     /// The same counts, forced into a table that can exist: rounding of decayed counts and bounded rows may leave a pair
     /// a little above its marginals.
+    #[inline(always)]
     fn clamped(self) -> Self {
         let pair = self.pair.max(0.0);
         let out = self.out.max(pair);
@@ -41,6 +42,7 @@ impl PairCounts {
     }
 
     /// The measure, shrunk; 0 for a pair never drawn. O(1).
+    #[inline(always)]
     pub fn score(self, metric: Metric, shrinkage: f64) -> f64 {
         let c = self.clamped();
         if c.pair <= 0.0 {
@@ -48,7 +50,7 @@ impl PairCounts {
         }
         let value = match metric {
             Metric::Count => return c.pair,
-            Metric::Cosine => c.pair / (c.units_from * c.units_to).sqrt(),
+            Metric::Cosine => return cosine(c.pair, c.units_from, c.units_to, shrinkage),
             Metric::Jaccard => c.pair / (c.units_from + c.units_to - c.pair),
             Metric::Conditional => c.pair / c.units_from,
             Metric::Lift => c.pair * c.total / (c.out * c.into),
@@ -58,6 +60,16 @@ impl PairCounts {
         };
         value * (c.pair / (c.pair + shrinkage))
     }
+}
+
+/// Cosine over units, shrunk, in one division; 0 for a pair never drawn. Units are at least the pair's count.
+#[inline(always)]
+pub fn cosine(pair: f64, units_from: f64, units_to: f64, shrinkage: f64) -> f64 {
+    let units = units_from.max(pair) * units_to.max(pair);
+    let bound = units.sqrt() * (pair + shrinkage);
+    // Without a branch: a pair never drawn may have no units either.
+    let value = pair * pair / bound.max(f64::MIN_POSITIVE);
+    if pair > 0.0 { value } else { 0.0 }
 }
 
 /// Pearson correlation of the two indicator variables over pair draws.
@@ -119,6 +131,13 @@ mod tests {
             (score(Metric::Phi) - 8000.0 / (40.0 * 50.0 * 960.0 * 950.0f64).sqrt()).abs() < 1e-12
         );
         assert!((COUNTS.score(Metric::Jaccard, 10.0) - 0.125).abs() < 1e-12);
+    }
+
+    #[test]
+    fn cosine_of_nothing_is_nothing() {
+        assert_eq!(cosine(0.0, 0.0, 0.0, 0.0), 0.0);
+        assert_eq!(cosine(0.0, 3.0, 0.0, 5.0), 0.0);
+        assert_eq!(cosine(-1.0, 3.0, 2.0, 5.0), 0.0);
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl<'a> Row<'a> {
     }
 
     fn door(&self) -> Door {
-        Door(u64::from(self.head[DOOR]) | u64::from(self.head[DOOR + 1]) << 32)
+        Door::of(self.head)
     }
 
     /// Who stands at the door.

@@ -5,7 +5,7 @@
 //! error. So that a single stray pair cannot push out a settled neighbour, a newcomer is admitted on its *second* hit;
 //! the first leaves a fingerprint at the row's door, which is part of the state. Rows do not know of each other.
 
-use crate::cooccurrence::block::{DOOR, Door, LINE, Layout, TAGS};
+use crate::cooccurrence::block::{Door, LINE, Layout, TAGS};
 use crate::cooccurrence::draws::{Draw, DrawSorter};
 use crate::cooccurrence::row::Row;
 use crate::ids::ItemIx;
@@ -204,6 +204,22 @@ impl RowStore {
         to
     }
 
+    /// Asks for the row of a seed that is read soon.
+    pub fn prefetch(&self, seed: ItemIx) {
+        let Some(at) = self
+            .directory
+            .get(seed.0 as usize)
+            .filter(|at| **at != NO_ROW)
+        else {
+            return;
+        };
+        let (len, layout) = self.head(*at as usize);
+        let end = layout.pairs + 2 * len;
+        for word in (LINE..end).step_by(LINE) {
+            prefetch(&self.arena, *at as usize + word);
+        }
+    }
+
     /// The row of a seed: its epoch and its neighbours in slot order. Empty for a seed without one.
     pub fn row(&self, seed: ItemIx) -> (u32, impl Iterator<Item = Neighbour> + '_) {
         let at = self.directory.get(seed.0 as usize).copied();
@@ -246,9 +262,8 @@ impl RowStore {
                 w.item(ItemIx(seed as u32));
                 w.uint(u64::from(epoch));
                 let at = self.directory[seed] as usize;
-                let word = |place: usize| u64::from(self.arena[at + place]);
-                w.uint(word(DOOR) | word(DOOR + 1) << 32);
-                w.uint(word(1) & 0xffff);
+                w.uint(Door::of(&self.arena[at..]).0);
+                w.uint(u64::from(self.arena[at + 1] & 0xffff));
                 for neighbour in row {
                     w.item(neighbour.item);
                     w.uint(u64::from(neighbour.count));

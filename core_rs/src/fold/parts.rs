@@ -77,20 +77,43 @@ pub fn digests(state: &State, pool: Option<&rayon::ThreadPool>) -> Vec<(String, 
     })
 }
 
-/// Files of all parts by name, as they stand at the state's position.
-pub fn snapshot(
-    state: &State,
-    generation: u128,
-    pool: Option<&rayon::ThreadPool>,
-) -> Result<Vec<(String, Vec<u8>)>, CoreError> {
-    let files = each_part(state, pool, |part| {
+/// All parts written out by name at the state's position, not packed yet: what must happen while nothing folds.
+pub struct RawSnapshot {
+    /// Where the state stood.
+    pub position: Position,
+    parts: Vec<(String, Vec<u8>)>,
+}
+
+/// Writes all parts out.
+pub fn snapshot(state: &State, pool: Option<&rayon::ThreadPool>) -> RawSnapshot {
+    let parts = each_part(state, pool, |part| {
         let mut writer = PartWriter::snapshot(&state.names);
         part.write(state, &mut writer);
-        let name = part.name();
-        let file = file::seal(&name, generation, state.position, &writer.finish_snapshot())?;
-        Ok((name, file))
+        (part.name(), writer.finish_snapshot())
     });
-    files.into_iter().collect()
+    RawSnapshot {
+        position: state.position,
+        parts,
+    }
+}
+
+impl RawSnapshot {
+    /// Packs all parts into files.
+    pub fn seal(
+        self,
+        generation: u128,
+        pool: Option<&rayon::ThreadPool>,
+    ) -> Result<Vec<(String, Vec<u8>)>, CoreError> {
+        let position = self.position;
+        let seal = |(name, raw): (String, Vec<u8>)| {
+            let file = file::seal(&name, generation, position, &raw)?;
+            Ok((name, file))
+        };
+        match pool {
+            Some(pool) => pool.install(|| self.parts.into_par_iter().map(seal).collect()),
+            None => self.parts.into_iter().map(seal).collect(),
+        }
+    }
 }
 
 /// The state that [`snapshot`] wrote. Every part must be there, sound, of this generation and at the same position.

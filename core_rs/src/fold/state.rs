@@ -12,9 +12,10 @@
 use rayon::prelude::*;
 
 use crate::admission::frames::FrameVerdict;
-use crate::catalogue::{Catalogue, Embedding, ItemChange};
+use crate::catalogue::{Catalogue, ItemChange};
 use crate::config::{FoldConfig, QueryConfig};
 use crate::decay::Decay;
+use crate::embedding::Embedding;
 use crate::error::CoreError;
 use crate::fold::batch::{BatchFrame, Numbered, number};
 use crate::fold::control::Control;

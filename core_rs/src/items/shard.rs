@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use crate::catalogue::Catalogue;
 use crate::config::FoldConfig;
 use crate::cooccurrence::rows::RowStore;
-use crate::decay::{Decay, DecayedCount};
+use crate::decay::{Decay, DecayReader, DecayedCount};
 use crate::ids::{DAY_MS, ItemIx, Millis, TagIx};
 use crate::items::topset::{Offer, TopSet};
 use crate::names::Names;
@@ -47,12 +47,39 @@ impl ItemClocks {
         }
     }
 
-    /// Trending of these counts at `now`: (short - expected) / sqrt(expected + prior), where the long window says what
-    /// to expect of the short one.
+    /// Trending of these counts at `now`.
     pub fn trend(&self, stats: &ItemStats, now: Millis) -> f64 {
-        let short = stats.short.read(&self.short, now);
-        let share = self.short.half_life_ms() as f64 / self.long.half_life_ms() as f64;
-        let expected = stats.long.read(&self.long, now) * share;
+        TrendReader::new(self, now).trend(stats)
+    }
+}
+
+/// Trending of many items at one moment: (short - expected) / sqrt(expected + prior), where the long window says what to
+/// expect of the short one.
+#[derive(Clone, Copy, Debug)]
+pub struct TrendReader {
+    short: DecayReader,
+    long: DecayReader,
+    /// Share of the long window that falls into the short one.
+    share: f64,
+    prior: f64,
+}
+
+impl TrendReader {
+    /// A reader at `now`.
+    pub fn new(clocks: &ItemClocks, now: Millis) -> Self {
+        Self {
+            short: DecayReader::new(clocks.short, now),
+            long: DecayReader::new(clocks.long, now),
+            share: clocks.short.half_life_ms() as f64 / clocks.long.half_life_ms() as f64,
+            prior: clocks.prior,
+        }
+    }
+
+    /// How far the item's recent votes exceed what its past lets expect.
+    #[inline]
+    pub fn trend(&mut self, stats: &ItemStats) -> f64 {
+        let short = self.short.read(&stats.short);
+        let expected = self.long.read(&stats.long) * self.share;
         (short - expected) / (expected + self.prior).sqrt()
     }
 }

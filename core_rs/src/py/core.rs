@@ -203,12 +203,11 @@ impl Core {
 
     /// Position and files of all parts at that position.
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<(u64, Vec<NamedPart<'py>>)> {
+        let pool = self.pool.as_ref();
         let (position, files) = py.detach(|| {
-            let state = self.state.read();
-            Ok::<_, CoreError>((
-                state.position.0,
-                parts::snapshot(&state, self.generation_bits, self.pool.as_ref())?,
-            ))
+            // Folds wait while the parts are written out, not while they are packed.
+            let raw = parts::snapshot(&self.state.read(), pool);
+            Ok::<_, CoreError>((raw.position.0, raw.seal(self.generation_bits, pool)?))
         })?;
         Ok((
             position,

@@ -29,6 +29,11 @@ fn raise(py: Python<'_>, err: &CoreError) -> PyResult<PyErr> {
             details.set_item("reason", reason)?;
             "SnapshotInvalid"
         }
+        CoreError::Argument { field, rule } => {
+            details.set_item("field", field)?;
+            details.set_item("rule", rule)?;
+            "InvalidArray"
+        }
         CoreError::Query { field, rule } => {
             details.set_item("field", field)?;
             details.set_item("rule", rule)?;

@@ -2,18 +2,30 @@
 //!
 //! * [`core`]: the class `Core`, one engine's state behind a read-write lock.
 //! * [`frames`]: checks of single frames, hashes, identities.
+//! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
+//! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
+//! * [`limits`]: what the machine itself can do, for benchmarks.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
 //! Everything that takes longer than a look-up runs without the GIL.
 
+mod arrays;
+mod bloom;
 mod core;
+mod diversity;
 mod error;
 mod frames;
+mod kernels;
+mod limits;
 
 use pyo3::prelude::*;
 
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
-    frames::register(m)
+    frames::register(m)?;
+    kernels::register(m)?;
+    diversity::register(m)?;
+    bloom::register(m)?;
+    limits::register(m)
 }

@@ -24,6 +24,9 @@ pub fn order(names: &Names, a: &(ItemIx, f64), b: &(ItemIx, f64)) -> Ordering {
 }
 
 /// The `limit` best of the touched items that `eligible` lets through, each score passed through `adjust`.
+///
+/// Whether an item is eligible may cost more than its score did, so only the best are asked: as many as wanted and some
+/// more, then twice as many, until enough passed.
 pub fn top(
     names: &Names,
     scores: &Accumulator,
@@ -31,19 +34,27 @@ pub fn top(
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
-    let mut ranked: Vec<(ItemIx, f64)> = scores
+    let mut pool: Vec<(ItemIx, f64)> = scores
         .touched()
         .iter()
         .map(|at| ItemIx(*at))
-        .filter(|item| eligible(*item))
         .map(|item| (item, adjust(item, scores.get(item.0).unwrap_or_default())))
         .filter(|(_, score)| *score > 0.0)
         .collect();
-    if ranked.len() > limit {
-        ranked.select_nth_unstable_by(limit, |a, b| order(names, a, b));
-        ranked.truncate(limit);
+    let mut ranked = Vec::with_capacity(limit.min(pool.len()));
+    let (mut rest, mut batch) = (pool.as_mut_slice(), limit + limit / 2 + 16);
+    while ranked.len() < limit && !rest.is_empty() {
+        let cut = batch.min(rest.len());
+        if cut < rest.len() {
+            rest.select_nth_unstable_by(cut, |a, b| order(names, a, b));
+        }
+        let (best, others) = rest.split_at_mut(cut);
+        best.sort_unstable_by(|a, b| order(names, a, b));
+        let missing = limit - ranked.len();
+        let passed = best.iter().copied().filter(|(item, _)| eligible(*item));
+        ranked.extend(passed.take(missing));
+        (rest, batch) = (others, batch * 2);
     }
-    ranked.sort_unstable_by(|a, b| order(names, a, b));
     ranked
 }
 
@@ -52,6 +63,36 @@ pub fn fuse(lists: &[SourceList], k: f64, fused: &mut Accumulator) {
     for list in lists {
         for (rank, (item, _)) in list.ranked.iter().enumerate() {
             fused.add(item.0, list.weight / (k + rank as f64 + 1.0));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_that_pass_are_those_of_a_full_sort() {
+        let mut names = Names::new(1);
+        let mut scores = Accumulator::default();
+        scores.reset(3000);
+        let mut state = 5u64;
+        for i in 0..3000u32 {
+            names.items.intern_str(&format!("i{}", i % 7 * 1000 + i));
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            scores.add(i, f64::from((state >> 40) as u32 % 200) - 10.0);
+        }
+        for (limit, every) in [(1, 1), (10, 3), (200, 50), (200, 1), (5000, 2), (10, 4000)] {
+            let eligible = |item: ItemIx| item.0.is_multiple_of(every);
+            let mut expected: Vec<(ItemIx, f64)> = (0..3000)
+                .map(|i| (ItemIx(i), scores.get(i).unwrap_or_default()))
+                .filter(|(item, score)| *score > 0.0 && eligible(*item))
+                .collect();
+            expected.sort_by(|a, b| order(&names, a, b));
+            expected.truncate(limit);
+            assert_eq!(top(&names, &scores, limit, eligible, |_, s| s), expected);
         }
     }
 }

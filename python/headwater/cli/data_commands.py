@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from headwater.cli.output import facts, json_option, options, show
-from headwater.cli.store_commands import directory, profile_option
-from headwater.config import Profile
+from headwater.cli.store_commands import directory, existing_directory, profile_option
+from headwater.config import Profile, default_config
 
 _table_options = options(
     click.argument("file", type=click.Path(path_type=Path, dir_okay=False)),
@@ -77,16 +77,25 @@ def import_(
 @click.command()
 @_table_options
 @_kind_option
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Judge event times by this engine's max_future_hours. Default: at most 24 hours ahead of now.",
+)
 @json_option
-def validate(file: Path, columns: tuple[str, ...], format: str | None, kind: str, as_json: bool) -> None:
+def validate(
+    file: Path, columns: tuple[str, ...], format: str | None, kind: str, directory: Path | None, as_json: bool
+) -> None:
     """Read FILE as `import` would, write nothing, and say which rows would be refused and why.
 
     Example: headwater validate clicks.csv --json
     """
-    from headwater.engine import wall_clock
     from headwater.ingest.dead_letters import DeadLetter
     from headwater.ingest.event_table import EventTable
     from headwater.ingest.item_table import ItemTable
+    from headwater.questions import wall_clock
+    from headwater.store import directory_config
 
     table: EventTable | ItemTable
     letters: list[DeadLetter] = []
@@ -100,7 +109,9 @@ def validate(file: Path, columns: tuple[str, ...], format: str | None, kind: str
             else:
                 valid += 1
     else:
-        table = EventTable(file, columns=_mapping(columns), format=format, latest=wall_clock() + 86_400_000)
+        config = default_config() if directory is None else directory_config(directory)
+        latest = wall_clock() + int(config.generation.max_future_hours * 3_600_000)
+        table = EventTable(file, columns=_mapping(columns), format=format, latest=latest)
         for piece in table.chunks():
             valid += len(piece.frame)
             letters += piece.refused
@@ -113,7 +124,7 @@ def validate(file: Path, columns: tuple[str, ...], format: str | None, kind: str
 
 
 @click.command()
-@directory
+@existing_directory
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @json_option
 def export(directory: Path, file: Path, as_json: bool) -> None:

@@ -39,7 +39,7 @@ class ErrorReportingGroup(click.Group):
             _fail(err.code, err.message, USAGE if isinstance(err, InvalidInput) else FAILURE)
         except click.UsageError as err:
             where = "headwater" if err.ctx is None else err.ctx.command_path
-            _fail("usage", f"{err.format_message()} See `{where} --help`", USAGE)
+            _fail("usage", f"{err.format_message().rstrip('.')}. See `{where} --help`", USAGE)
         except click.ClickException as err:
             _fail("usage", err.format_message(), err.exit_code)
         except (_InterruptedError, click.Abort):

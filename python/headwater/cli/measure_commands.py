@@ -15,12 +15,17 @@ _scene_options = options(
         "--events", type=click.IntRange(1000, 50_000_000), default=500_000, show_default=True, help="Simulated events."
     ),
     click.option("--seed", type=int, default=7, show_default=True, help="Seed of the simulator."),
-    click.option("--dir", "directory", type=click.Path(path_type=Path, file_okay=False), help="Keep the engine here."),
 )
 
 
 @click.command()
 @_scene_options
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep the engine here, in a new directory. Default: a temporary one that is removed.",
+)
 @json_option
 def demo(dataset: str | None, path: Path | None, events: int, seed: int, directory: Path | None, as_json: bool) -> None:
     """Run a shop through the engine: import, a visitor's clicks, similar and trending items, kill -9, figures.
@@ -40,24 +45,123 @@ def demo(dataset: str | None, path: Path | None, events: int, seed: int, directo
         show(True, figures, None)
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @_scene_options
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
+)
 @json_option
+@click.pass_context
 def bench(
-    dataset: str | None, path: Path | None, events: int, seed: int, directory: Path | None, as_json: bool
+    context: click.Context,
+    dataset: str | None,
+    path: Path | None,
+    events: int,
+    seed: int,
+    directory: Path | None,
+    as_json: bool,
 ) -> None:
-    """Measure this machine: import, rebuild, fold, query latency and freshness, each beside the machine's own floor.
+    """Measure this machine: by itself, a whole engine; `kernels` and `recall` measure parts.
+
+    By itself: import, rebuild, fold, query latency and freshness, each beside the machine's own floor.
 
     Example: headwater bench --events 1000000 --json
     """
     from rich.console import Console
 
-    from headwater.bench import bench_table, run_bench
+    from headwater.bench.engine_bench import bench_table, run_bench
     from headwater.demo import dataset_scene, simulated_scene
 
+    if context.invoked_subcommand is not None:
+        return
     if dataset is not None and path is None:
         raise click.UsageError("--dataset needs --path: where its files are")
     scene = simulated_scene(seed, events) if dataset is None or path is None else dataset_scene(dataset, path)
     with Console(stderr=True).status("measuring"):
         figures = run_bench(scene, directory)
     show(as_json, figures, bench_table(figures))
+
+
+_kernel_options = options(
+    click.option(
+        "--data",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="A folder with ml-1m/, diginetica/, retailrocket/ and online-retail/. Without it their rows say so.",
+    ),
+    click.option("--tiny", is_flag=True, help="Sizes that only show that everything runs."),
+    click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it: a .png or .svg."),
+    click.option(
+        "--update",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="Also put the tables into this Markdown file, where it has places for them.",
+    ),
+)
+
+
+@bench.command()
+@_kernel_options
+@click.option("--only", multiple=True, help="A family of kernels; may be repeated.")
+@json_option
+def kernels(
+    data: Path | None, tiny: bool, plot: Path | None, update: Path | None, only: tuple[str, ...], as_json: bool
+) -> None:
+    """Every kernel beside its peers and the machine's limit: same run, same input, same threads, answers checked.
+
+    Needs numpy (`headwater[kernels]`); peers that are not installed are named in their rows.
+
+    Example: headwater bench kernels --data data --plot kernels.png
+    """
+    from rich.console import Console
+
+    from headwater.bench import markdown
+    from headwater.bench.kernel_bench import run_kernels
+    from headwater.bench.machine import describe
+    from headwater.bench.report import kernel_table, plot_kernels
+    from headwater.bench.scale import FULL, TINY
+
+    scale = (TINY if tiny else FULL)._replace(data=data)
+    with Console(stderr=True).status("measuring") as status:
+        rows = run_kernels(scale, only, lambda name: status.update(f"measuring: {name}"))
+    if plot is not None:
+        plot_kernels(rows, plot)
+    if update is not None:
+        markdown.update(update, markdown.kernel_sections(rows, describe()))
+    show(as_json, rows, None if as_json else kernel_table(rows, describe()))
+
+
+@bench.command()
+@_kernel_options
+@click.option("--capacity", multiple=True, type=click.IntRange(8, 4096), help="A capacity C; may be repeated.")
+@click.option("--only", multiple=True, help="ml-1m, retailrocket, online-retail or zipf; may be repeated.")
+@json_option
+def recall(
+    data: Path | None,
+    tiny: bool,
+    plot: Path | None,
+    update: Path | None,
+    capacity: tuple[int, ...],
+    only: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Recall@50 of bounded co-occurrence rows against exact ones, for several capacities.
+
+    Example: headwater bench recall --data data --plot recall.png
+    """
+    from rich.console import Console
+
+    from headwater.bench import markdown
+    from headwater.bench.recall_bench import CAPACITIES, run_recall
+    from headwater.bench.report import plot_recall, recall_table
+    from headwater.bench.scale import FULL, TINY
+
+    scale = (TINY if tiny else FULL)._replace(data=data)
+    with Console(stderr=True).status("measuring") as status:
+        rows = run_recall(scale, capacity or CAPACITIES, only, lambda name: status.update(f"measuring: {name}"))
+    if plot is not None:
+        plot_recall(rows, plot)
+    if update is not None:
+        markdown.update(update, markdown.recall_sections(rows))
+    show(as_json, rows, None if as_json else recall_table(rows))

@@ -15,6 +15,7 @@ from headwater.cli.store_commands import directory, existing_directory, profile_
 from headwater.config import Metric, Profile
 from headwater.engine import Engine
 from headwater.slate import Slate
+from headwater.store import check_begun
 
 _METRICS = Metric.__args__  # type: ignore[attr-defined]
 
@@ -26,6 +27,7 @@ _query_options = options(
 
 
 def _open(directory: Path, record: bool = False) -> Engine:
+    check_begun(directory)
     return Engine.open(directory, read_only=not record, clock="log")
 
 
@@ -86,7 +88,7 @@ def track(
 @existing_directory
 @click.argument("user")
 @_query_options
-@click.option("--record", is_flag=True, help="Write the slate to the log, so that it can be explained later.")
+@click.option("--record", is_flag=True, help="Write the slate to the log and show its id for `explain`.")
 @json_option
 def recommend(
     directory: Path, user: str, n: int, now: int | None, exclude: tuple[str, ...], record: bool, as_json: bool
@@ -101,7 +103,7 @@ def recommend(
 
 
 @click.command()
-@directory
+@existing_directory
 @click.argument("item")
 @_query_options
 @click.option("--relation", help="One relation, e.g. also_bought. Default: all, fused.")
@@ -126,7 +128,7 @@ def similar(
 
 
 @click.command()
-@directory
+@existing_directory
 @click.argument("items", nargs=-1)
 @_query_options
 @click.option("--user", help="Show what is known of this user's session instead of asking for items.")
@@ -155,7 +157,7 @@ def session(
 
 
 @click.command()
-@directory
+@existing_directory
 @click.argument("category", required=False)
 @click.option("-n", "n", type=int, default=10, show_default=True, help="How many items.")
 @click.option("--now", type=int, help="Time of the question, UTC ms. Default: the last event's time.")
@@ -170,7 +172,7 @@ def trending(directory: Path, category: str | None, n: int, now: int | None, as_
 
 
 @click.command()
-@directory
+@existing_directory
 @click.argument("slate")
 @click.argument("item")
 @json_option

@@ -11,6 +11,7 @@ import click
 from headwater.cli.output import facts, json_option, show
 from headwater.config import Profile
 
+# For commands that make the directory; the others take one that is there.
 directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 existing_directory = click.argument(
     "directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False, exists=True)
@@ -35,7 +36,7 @@ def init(directory: Path, profile: Profile, as_json: bool) -> None:
 
 
 @click.command()
-@directory
+@existing_directory
 @json_option
 def status(directory: Path, as_json: bool) -> None:
     """Position, counts, bytes and refusals of the engine in DIR, also while another process writes to it.
@@ -58,7 +59,9 @@ def snapshot(directory: Path, as_json: bool) -> None:
     Example: headwater snapshot shop
     """
     from headwater.engine import Engine
+    from headwater.store import check_begun
 
+    check_begun(directory)
     with Engine.open(directory) as engine:
         started = time.perf_counter()
         path = engine.snapshot()
@@ -67,7 +70,7 @@ def snapshot(directory: Path, as_json: bool) -> None:
 
 
 @click.command()
-@directory
+@existing_directory
 @click.option("--threads", type=click.IntRange(1, 256), help="Fold threads; the digests do not depend on it.")
 @json_option
 def verify(directory: Path, threads: int | None, as_json: bool) -> None:
@@ -88,9 +91,9 @@ def verify(directory: Path, threads: int | None, as_json: bool) -> None:
 
 
 @click.command()
-@directory
-@click.option("--until", type=click.IntRange(min=0), help="Stop after this position.")
-@click.option("--threads", type=click.IntRange(1, 256), help="Fold threads.")
+@existing_directory
+@click.option("--until", type=click.IntRange(min=0), help="Stop after this position (not with --to).")
+@click.option("--threads", type=click.IntRange(1, 256), help="Fold threads (not with --to).")
 @click.option(
     "--to", "target", type=click.Path(path_type=Path, file_okay=False), help="Build the next generation here."
 )
@@ -113,7 +116,9 @@ def replay(
     from headwater.regenerate import regenerate, replay_directory
 
     if target is not None:
-        plain = regenerate(directory, target, config_file, progress=not as_json)
+        if until is not None or threads is not None:
+            raise click.UsageError("--to copies the whole log: --until and --threads do not go with it")
+        plain = regenerate(directory, target, config_file, progress=not as_json and sys.stderr.isatty())
         show(as_json, plain, facts(f"{directory} -> {target}", plain))
         return
     if config_file is not None:
@@ -127,12 +132,17 @@ def replay(
 @click.argument("user")
 @json_option
 def forget(directory: Path, user: str, as_json: bool) -> None:
-    """Drop USER's state at once. Their events leave the log's history with the next generation.
+    """Drop USER's state at once: from now on they are an unknown visitor.
+
+    What they added to counts stays, and so do their events in the log, in exports and in copies made by `replay --to`.
+    Erasing them from history is not built yet.
 
     Example: headwater forget shop bob
     """
     from headwater.engine import Engine
+    from headwater.store import check_begun
 
+    check_begun(directory)
     with Engine.open(directory) as engine:
         plain = {"user": user, "position": engine.forget(user)}
     show(as_json, plain, f"forgot {user} at position {plain['position']}")

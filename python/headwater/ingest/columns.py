@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from headwater.errors import InvalidInput
 
 REQUIRED = ("type", "user", "item", "ts")
-OPTIONAL = ("value", "event_id", "session", "basket")
+OPTIONAL = ("value", "event_id", "session", "basket", "slate", "slot", "context")
 FIELDS = REQUIRED + OPTIONAL
+"""In the order of `Feedback`, which is the order on the wire."""
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "type": ("type", "event", "event_type", "action", "FeedbackType", "feedback_type"),
@@ -19,6 +20,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "event_id": ("event_id", "EventId", "transaction_event_id"),
     "session": ("session", "session_id", "SessionId"),
     "basket": ("basket", "basket_id", "order_id", "transactionid", "invoice"),
+    "slate": ("slate", "slate_id"),
+    "slot": ("slot",),
+    "context": ("context",),
 }
 
 CONSTANT = "="

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
 import polars as pl
 import xxhash
 
 from headwater.errors import InvalidInput
 from headwater.events.bulk import FeedbackColumns
 from headwater.events.subjects import partition_of
+from headwater.events.types import Scalar
+from headwater.events.validate import MAX_CONTEXT
 from headwater.ingest.columns import FIELDS, OPTIONAL, resolve
 from headwater.ingest.dead_letters import DeadLetter, shorten
 from headwater.ingest.source import ROW, TableSource, of_kind, read_table
@@ -24,7 +27,9 @@ CHUNK_ROWS = 65_536
 SECONDS_BELOW = 100_000_000_000
 
 _CONTROL = r"[\x00-\x1f\x7f]"
-_ID_LIMITS = {"type": 64, "user": 512, "item": 512, "event_id": 512, "session": 512, "basket": 512}
+_ID_LIMITS = {"type": 64, "user": 512, "item": 512, "event_id": 512, "session": 512, "basket": 512, "slate": 512}
+_MAX_SLOT = (1 << 32) - 1
+_contexts = msgspec.json.Decoder(dict[str, Scalar])
 
 
 class Chunk(NamedTuple):
@@ -45,7 +50,10 @@ class Chunk(NamedTuple):
 
 def _lists(frame: pl.DataFrame) -> FeedbackColumns:
     def column(field: str) -> list[Any] | None:
-        return frame[field].to_list() if field in frame.columns else None
+        if field not in frame.columns or frame[field].null_count() == len(frame):
+            return None  # a column without values is written like one that is not there
+        values = frame[field].to_list()
+        return [None if v is None else _contexts.decode(v) for v in values] if field == "context" else values
 
     return FeedbackColumns(*(column(field) for field in FIELDS))  # type: ignore[arg-type]
 
@@ -95,23 +103,32 @@ class EventTable:
 
     def _typed_column(self, field: str) -> pl.Expr:
         """The column of a field in its own type; a value that cannot be converted is null."""
+        column: pl.Expr
         if field in self._constants:
-            return pl.lit(self._constants[field])
-        name = self._columns[field]
-        column, dtype = pl.col(name), self._raw.schema[name]
+            name = f"={self._constants[field]}"
+            values = pl.Series([self._constants[field]])
+            column = pl.lit(self._constants[field])
+        else:
+            name = self._columns[field]
+            values = self._raw[name]
+            column = pl.col(name)
+        dtype = values.dtype
         if field == "ts":
-            return _time_column(column, dtype, self._raw[name])
+            return _time_column(column, dtype, values)
         if field == "value":
             return (
                 column.cast(pl.Float64, strict=False) if dtype != pl.Boolean else column.cast(pl.Int8).cast(pl.Float64)
             )
+        if field == "slot":
+            return _whole(column, dtype)
+        if field == "context" and isinstance(dtype, pl.Struct):
+            return pl.when(column.is_not_null()).then(column.struct.json_encode())
         if dtype in (pl.String, pl.Null):
             return column.cast(pl.String)
         if dtype.is_integer() or dtype in (pl.Categorical, pl.Enum):
             return column.cast(pl.String)
         if dtype.is_float():
-            whole = column.cast(pl.Int64, strict=False)
-            return pl.when(whole.cast(pl.Float64) == column).then(whole.cast(pl.String))
+            return _whole(column, dtype).cast(pl.String)
         raise InvalidInput(
             f"column {name!r} of type {dtype} cannot be a {field}; allowed: text or integers",
             field="columns",
@@ -139,6 +156,14 @@ class EventTable:
             letters.append(DeadLetter(int(row), reason, field, shorten(value)))
         return letters
 
+    def _given(self, field: str, typed: pl.DataFrame) -> pl.Expr:
+        """Whether the source says anything for a field in these rows."""
+        name = self._columns.get(field)
+        if name is None:
+            return pl.lit(True)
+        start = int(self._raw[ROW].search_sorted(typed[ROW][0])) if len(typed) else 0
+        return pl.lit(self._raw[name].is_not_null().slice(start, len(typed)))
+
     def _verdict(self, typed: pl.DataFrame) -> tuple[pl.Expr, pl.Expr]:
         """The first broken rule of each row: (reason, field), null for a valid row."""
         rules: list[tuple[str, str, pl.Expr]] = []
@@ -154,19 +179,37 @@ class EventTable:
         rules.append(("future-ts", "ts", ts > self._latest))
         if "value" in typed.columns:
             value = pl.col("value")
-            unreadable = value.is_null()
-            if (name := self._columns.get("value")) is not None:
-                raw = self._raw[name].is_not_null()
-                first = typed[ROW][0] if len(typed) else 1
-                start = int(self._raw[ROW].search_sorted(first))
-                unreadable = unreadable & pl.lit(raw.slice(start, len(typed)))
+            unreadable = value.is_null() & self._given("value", typed)
             rules.append(("bad-value", "value", value.is_nan() | value.is_infinite() | unreadable))
+        if "slot" in typed.columns:
+            slot = pl.col("slot")
+            unreadable = slot.is_null() & self._given("slot", typed)
+            rules.append(("bad-slot", "slot", (slot < 0) | (slot > _MAX_SLOT) | unreadable))
+        if "context" in typed.columns:
+            wrong = [text is not None and not _is_context(text) for text in typed["context"].to_list()]
+            rules.append(("bad-context", "context", pl.lit(pl.Series(wrong, dtype=pl.Boolean))))
         reason: Any = pl
         field_of: Any = pl
         for code, field, broken in rules:
             reason = reason.when(broken).then(pl.lit(code))
             field_of = field_of.when(broken).then(pl.lit(field))
         return reason.otherwise(None), field_of.otherwise(None)
+
+
+def _is_context(text: str) -> bool:
+    """Whether a text is a JSON object of scalars that is small enough."""
+    try:
+        return len(msgspec.msgpack.encode(_contexts.decode(text))) <= MAX_CONTEXT
+    except (msgspec.DecodeError, OverflowError):
+        return False
+
+
+def _whole(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Whole numbers; null for anything else."""
+    if not dtype.is_float():
+        return column.cast(pl.Int64, strict=False)
+    whole = column.cast(pl.Int64, strict=False)
+    return pl.when(whole.cast(pl.Float64) == column).then(whole)
 
 
 def _time_column(column: pl.Expr, dtype: pl.DataType, values: pl.Series) -> pl.Expr:

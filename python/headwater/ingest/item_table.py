@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
+import xxhash
 
 from headwater.errors import InvalidEvent, InvalidInput
 from headwater.events.types import Feedback, ItemPut
@@ -32,7 +33,7 @@ _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no", "")
 
 
 class ItemTable:
-    """A source of items, read and ready to be walked."""
+    """A source of items, read and ready to be walked. `fingerprint` identifies content and mapping."""
 
     def __init__(
         self,
@@ -48,6 +49,8 @@ class ItemTable:
         self._frame, self.unreadable, self._ts = of_kind(table.frame, "ItemPut"), table.refused, ts
         # What the lines of an export carry beside the item's own fields are no labels.
         self._not_labels = set(Feedback.__struct_fields__) | {"id", KIND} if is_export(table.frame) else set()
+        identity = repr((table.content_hash, sorted((columns or {}).items())))
+        self.fingerprint = xxhash.xxh3_128_hexdigest(identity.encode())
         self.name, self.rows = table.name, len(self._frame) + len(table.refused)
         names = [column for column in self._frame.columns if column != ROW]
         self._by_field = _resolve(names, columns or {})

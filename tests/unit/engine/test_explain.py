@@ -1,14 +1,16 @@
 """Explanations: the events that they name are in the log, and without those events the reason is gone."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import pytest
 
-from headwater import Engine, Slate
+from headwater import Config, Engine, Slate, default_config
 from headwater.events.frame import decode_frame
-from headwater.events.types import Feedback
+from headwater.events.types import ConfigActivated, Feedback
 from headwater.export import export_events
 from headwater.simulate import simulate_shop
 
@@ -142,3 +144,67 @@ def test_a_demotion_is_told(place: Path) -> None:
         told = {item for item in slate.item_ids if "touched before: score x 0.5" in engine.explain(slate, item).rules}
         assert told == touched & set(slate.item_ids)
         assert told
+
+
+def with_touched_factor(factor: float) -> Config:
+    default = default_config("shop")
+    return msgspec.structs.replace(default, query=msgspec.structs.replace(default.query, touched_factor=factor))
+
+
+def test_a_slate_names_the_rules_that_it_was_made_under(tmp_path: Path) -> None:
+    """Not those of the process that explains it, nor those that a reader's configuration proposes."""
+    simulation = simulate_shop(seed=5, events=2000)
+    with Engine.open(tmp_path, config=with_touched_factor(0.5), clock="log") as engine:
+        engine.put_items(simulation.items)
+        engine.ingest(simulation.events, progress=False)
+        for n, item in enumerate(engine.trending(n=3).item_ids):
+            engine.track("view", user="visitor", item=item, ts=engine.now() + n * 60_000)
+        first = engine.recommend("visitor", 100)
+    with Engine.open(tmp_path, config=with_touched_factor(0.25), clock="log") as engine:
+        second = engine.recommend("visitor", 100)
+        assert second.config != first.config
+        versions = {event.version for event in control_events(engine)}
+        assert versions == {first.config, second.config}
+    touched = {t for t in first.item_ids if first_score(first, t) < 0.51 * whole_score(first, t)}
+    assert touched
+    # A reader that proposes a third configuration answers, and explains, under the active one.
+    with Engine.open(tmp_path, config=with_touched_factor(0.125), clock="log", read_only=True) as engine:
+        asked_now = engine.recommend("visitor", 100)
+        assert asked_now.config == second.config
+        assert asked_now.items == second.items
+        for slate, rule in ((first, "x 0.5"), (second, "x 0.25")):
+            told = {item for item in slate.item_ids if any(rule in r for r in engine.explain(slate.id, item).rules)}
+            assert told == touched & set(slate.item_ids)
+            assert engine.explain(slate.id, slate.item_ids[0]).parts == slate[0].parts
+        told = {i for i in asked_now.item_ids if any("x 0.25" in r for r in engine.explain(asked_now, i).rules)}
+        assert told == touched & set(asked_now.item_ids)
+
+
+def control_events(engine: Engine) -> list[ConfigActivated]:
+    frames = [frame for batch in engine.log.read() for frame in batch.frames]
+    return [event for frame in frames for event in decode_frame(frame)[1] if isinstance(event, ConfigActivated)]
+
+
+def first_score(slate: Slate, item: str) -> float:
+    return slate[slate.item_ids.index(item)].score
+
+
+def whole_score(slate: Slate, item: str) -> float:
+    """The score that the sources alone give."""
+    query = default_config("shop").query
+    parts = slate[slate.item_ids.index(item)].parts
+    return sum(query.sources[part.source] / (query.rrf_k + part.rank) for part in parts)
+
+
+def test_the_table_of_a_recorded_slate_shows_the_id_that_explain_takes(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    with Engine.open(tmp_path) as engine:
+        engine.track("view", user="ann", item="a")
+        for record in (True, False):
+            slate = engine.recommend("ann", record=record)
+            assert slate.recorded is slate.to_dict()["recorded"] is record
+            out = StringIO()
+            Console(file=out, width=200).print(slate)
+            shown = f"slate {slate.id}"
+            assert [shown in out.getvalue(), shown in slate._repr_html_()] == [record, record]

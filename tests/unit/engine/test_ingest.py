@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from headwater import Engine
-from headwater.errors import InvalidInput
+from headwater.errors import InvalidInput, StoreError
 from headwater.export import export_events
 from reference.cooccurrence import DAY
 
@@ -423,3 +423,36 @@ def test_an_export_imported_again_says_the_same(form: str, tmp_path: Path) -> No
         report = copy.ingest(tmp_path / f"out.{form}", progress=False)
         assert (report.events, report.refused) == (1200, 0)
         assert view_of(copy) == expected
+
+
+def test_an_import_that_is_repeated_writes_no_letter_again(tmp_path: Path) -> None:
+    """Also where the log cannot tell that a chunk was done, because every row of it was refused."""
+    table = frame().with_columns(pl.when(pl.int_range(pl.len()) < 900).then("item").alias("item"))
+    for _ in range(3):
+        with Engine.open(tmp_path) as engine:
+            report = engine.ingest(table, progress=False, chunk_rows=100)
+            assert report.dead_letters is not None
+    assert [x["row"] for x in letters(tmp_path)] == list(range(901, 1201))
+    items = pl.DataFrame({"item": ["a", "", "b", None]})
+    for _ in range(2):
+        with Engine.open(tmp_path / "items") as engine:
+            assert engine.ingest(items, kind="items", progress=False).refused == 2
+    assert [x["row"] for x in letters(tmp_path / "items")] == [2, 4]
+    with Engine.open(tmp_path / "items") as engine:
+        engine.ingest(pl.DataFrame({"item": ["", "c"]}), kind="items", progress=False)
+    assert len(list((tmp_path / "items" / "deadletters").iterdir())) == 2, "another table, another file"
+    assert sorted(x["row"] for x in letters(tmp_path / "items")) == [1, 2, 4]
+
+
+def test_a_letter_that_was_cut_off_is_written_again(tmp_path: Path) -> None:
+    table = frame().with_columns(pl.when(pl.int_range(pl.len()) < 1190).then("item").alias("item"))
+    with Engine.open(tmp_path) as engine:
+        engine.ingest(table, progress=False, chunk_rows=10)
+        (file,) = (tmp_path / "deadletters").iterdir()
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-20])
+        engine.ingest(table, progress=False, chunk_rows=10)
+        assert file.read_bytes() == whole
+        file.write_bytes(b"what is this\n")
+        with pytest.raises(StoreError, match="dead letters"):
+            engine.ingest(table, progress=False, chunk_rows=10)

@@ -1,0 +1,159 @@
+//! Candidates in blocks of 16, most relevant first, and the lazy search for the best one.
+//!
+//! Both methods choose step by step the candidate with the largest value, and a choice can only lower the values of the
+//! others. So a value that was right some choices ago is an upper bound. A block is brought up to date only when its
+//! bound reaches the best found in this step; blocks of little relevance are hardly ever touched.
+
+use crate::embedding::store::LANES;
+
+/// One number for each candidate of a block.
+pub type Lanes<T> = [T; LANES];
+
+/// Candidates by falling relevance, equal ones by index, cut into blocks.
+#[derive(Clone, Debug)]
+pub struct Order {
+    indices: Vec<u32>,
+}
+
+impl Order {
+    /// Sorts the candidates.
+    pub fn new(relevance: &[f32]) -> Self {
+        // One integer for relevance and index: falling relevance, rising index. + 0.0 makes one zero of the two.
+        let mut keys: Vec<u64> = (0u64..)
+            .zip(relevance)
+            .map(|(index, r)| {
+                let bits = (r + 0.0).to_bits();
+                let rising = if bits >> 31 == 1 {
+                    !bits
+                } else {
+                    bits | 1 << 31
+                };
+                u64::from(!rising) << 32 | index
+            })
+            .collect();
+        keys.sort_unstable();
+        Self {
+            indices: keys.into_iter().map(|key| key as u32).collect(),
+        }
+    }
+
+    /// Number of blocks.
+    pub fn blocks(&self) -> usize {
+        self.indices.len().div_ceil(LANES)
+    }
+
+    /// Number of candidates.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// Indices of a block's candidates.
+    pub fn block(&self, block: usize) -> &[u32] {
+        let first = block * LANES;
+        &self.indices[first..(first + LANES).min(self.indices.len())]
+    }
+
+    /// A number for each candidate of a block, `missing` for lanes without one.
+    pub fn lanes<T: Copy>(&self, block: usize, values: impl Fn(u32) -> T, missing: T) -> Lanes<T> {
+        let mut lanes = [missing; LANES];
+        for (lane, index) in lanes.iter_mut().zip(self.block(block)) {
+            *lane = values(*index);
+        }
+        lanes
+    }
+}
+
+/// What a method wants to be largest.
+pub trait Objective {
+    /// Brings the values of a block's candidates up to date with the first `chosen` choices, one by one, as long as the
+    /// largest is not below `mark`. Returns the largest and the number of choices that it knows. Negative infinity stands
+    /// for candidates that are chosen, missing or out of question.
+    fn update(&mut self, block: usize, chosen: usize, mark: f64) -> (f64, usize);
+    /// The values of the last update.
+    fn values(&self, block: usize) -> &Lanes<f64>;
+    /// The candidate is chosen.
+    fn choose(&mut self, block: usize, lane: usize);
+}
+
+/// Chooses up to `k` candidates; returns their indices and values at the time. `bounds` are the blocks' largest values
+/// before the first choice; with `lazy` off, values may also rise, and every block is brought up to date in every step.
+pub fn choose(
+    order: &Order,
+    k: usize,
+    lazy: bool,
+    mut bounds: Vec<f64>,
+    objective: &mut impl Objective,
+) -> Vec<(u32, f64)> {
+    let k = k.min(order.len());
+    let mut chosen = Vec::with_capacity(k);
+    // The number of choices that a block's bound knows; none is known at all.
+    let mut known = vec![usize::MAX; bounds.len()];
+    let mut leader = 0;
+    while chosen.len() < k {
+        let (mut best, mut found) = (f64::NEG_INFINITY, leader);
+        // The last winner's block first: it makes a high mark for the others.
+        for block in std::iter::once(leader).chain(0..bounds.len()) {
+            if lazy && bounds[block] < best {
+                continue;
+            }
+            if known[block] != chosen.len() {
+                let mark = if lazy { best } else { f64::NEG_INFINITY };
+                (bounds[block], known[block]) = objective.update(block, chosen.len(), mark);
+                if known[block] < chosen.len() {
+                    continue;
+                }
+            }
+            let own = bounds[block];
+            let wins = own > best || {
+                let tied = own == best && own > f64::NEG_INFINITY && block != found;
+                tied && first_of(objective, order, block, own).0
+                    < first_of(objective, order, found, own).0
+            };
+            if wins {
+                (best, found) = (own, block);
+            }
+        }
+        if best == f64::NEG_INFINITY {
+            break;
+        }
+        let (index, lane) = first_of(objective, order, found, best);
+        objective.choose(found, lane);
+        chosen.push((index, best));
+        leader = found;
+    }
+    chosen
+}
+
+/// Index and lane of the candidate with this value; of several, the one with the smallest index.
+fn first_of(objective: &impl Objective, order: &Order, block: usize, value: f64) -> (u32, usize) {
+    let mut first = (u32::MAX, 0);
+    for (lane, index) in order.block(block).iter().enumerate() {
+        if objective.values(block)[lane] == value && *index < first.0 {
+            first = (*index, lane);
+        }
+    }
+    first
+}
+
+/// The largest of a block's values.
+#[inline(always)]
+pub fn largest(values: &Lanes<f64>) -> f64 {
+    let mut max = *values;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for l in 0..width {
+            max[l] = if max[l] > max[l + width] {
+                max[l]
+            } else {
+                max[l + width]
+            };
+        }
+        width /= 2;
+    }
+    max[0]
+}

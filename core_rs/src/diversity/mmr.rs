@@ -1,0 +1,161 @@
+//! Maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998).
+//!
+//! Step by step the candidate with the largest `l * relevance - (1 - l) * max similarity with a chosen one`; similarity is
+//! clamped to 0..=1, and is 0 before the first choice. The running maximum of each candidate is kept, so all of it is
+//! O(n k d), not O(n k^2 d).
+
+use crate::embedding::store::LANES;
+use crate::error::CoreError;
+use crate::simd::{Simd, by_simd};
+
+use super::blocks::{Lanes, Objective, Order, choose, largest};
+use super::{Similarity, check_relevance};
+
+/// What to choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Mmr {
+    /// How many, at most.
+    pub k: usize,
+    /// l: 1 looks at relevance alone, 0 at similarity alone.
+    pub trade_off: f32,
+    /// Only so many latest choices count; `None`: all.
+    pub window: Option<usize>,
+}
+
+/// Chooses up to k of `candidates`; returns their indices and values, in the order of choice.
+pub fn mmr(
+    simd: Simd,
+    mut candidates: impl Similarity,
+    relevance: &[f32],
+    count: usize,
+    how: &Mmr,
+) -> Result<Vec<(u32, f64)>, CoreError> {
+    check_relevance(relevance, count)?;
+    if !(0.0..=1.0).contains(&how.trade_off) {
+        let rule = format!("{}; allowed: 0 to 1", how.trade_off);
+        return Err(CoreError::Argument {
+            field: "trade_off",
+            rule,
+        });
+    }
+    let order = Order::new(relevance);
+    candidates.arrange(&order);
+    let gains: Vec<Lanes<f32>> = (0..order.blocks())
+        .map(|b| {
+            order.lanes(
+                b,
+                |i| how.trade_off * relevance[i as usize],
+                f32::NEG_INFINITY,
+            )
+        })
+        .collect();
+    // A choice that leaves the window raises values again; without one they only fall.
+    let window = how.window.filter(|w| *w < how.k);
+    let bounds = gains.iter().map(|lanes| f64::from(lanes[0])).collect();
+    let mut state = State {
+        simd,
+        candidates,
+        penalty: 1.0 - how.trade_off,
+        nearest: vec![[0.0; LANES]; gains.len()],
+        values: vec![[0.0; LANES]; gains.len()],
+        known: vec![0; gains.len()],
+        ring: vec![[0.0; LANES]; gains.len() * window.unwrap_or(0)],
+        window,
+        gains,
+    };
+    Ok(choose(&order, how.k, window.is_none(), bounds, &mut state))
+}
+
+struct State<S> {
+    simd: Simd,
+    candidates: S,
+    penalty: f32,
+    /// `l * relevance`; negative infinity once chosen.
+    gains: Vec<Lanes<f32>>,
+    /// Largest similarity with a choice.
+    nearest: Vec<Lanes<f32>>,
+    values: Vec<Lanes<f64>>,
+    known: Vec<usize>,
+    window: Option<usize>,
+    /// The latest similarities of each block, only with a window.
+    ring: Vec<Lanes<f32>>,
+}
+
+impl<S: Similarity> State<S> {
+    /// The largest of the last `window` similarities, once the newest has taken the place of the oldest.
+    fn slide(&mut self, block: usize, number: usize, window: usize, similarity: Lanes<f32>) {
+        self.nearest[block] = [0.0; LANES];
+        if window > 0 {
+            let ring = &mut self.ring[block * window..][..window];
+            ring[number % window] = similarity;
+            for old in ring {
+                raise(&mut self.nearest[block], old);
+            }
+        }
+    }
+}
+
+impl<S: Similarity> Objective for State<S> {
+    fn update(&mut self, block: usize, chosen: usize, mark: f64) -> (f64, usize) {
+        let (simd, penalty) = (self.simd, self.penalty);
+        // A block that knows all choices still wants its values: a similarity of nothing changes nothing else.
+        let mut similarity = [0.0; LANES];
+        let mut number = self.known[block];
+        loop {
+            if number < chosen {
+                similarity = self.candidates.with_chosen(simd, block, number);
+                if let Some(window) = self.window {
+                    self.slide(block, number, window, similarity);
+                    similarity = [0.0; LANES];
+                }
+            }
+            let (latest, gains) = (&similarity, &self.gains[block]);
+            let (nearest, values) = (&mut self.nearest[block], &mut self.values[block]);
+            let largest = by_simd!(simd, fn run(
+                latest: &Lanes<f32>,
+                gains: &Lanes<f32>,
+                nearest: &mut Lanes<f32>,
+                penalty: f32,
+                values: &mut Lanes<f64>,
+            ) -> f64 = marginal);
+            number += 1;
+            if number >= chosen || largest < mark {
+                self.known[block] = number.min(chosen);
+                return (largest, number.min(chosen));
+            }
+        }
+    }
+
+    fn values(&self, block: usize) -> &Lanes<f64> {
+        &self.values[block]
+    }
+
+    fn choose(&mut self, block: usize, lane: usize) {
+        self.gains[block][lane] = f32::NEG_INFINITY;
+        self.candidates.choose(block, lane);
+    }
+}
+
+/// `nearest` is never negative, so this clamps from below too.
+#[inline(always)]
+fn raise(nearest: &mut Lanes<f32>, similarity: &Lanes<f32>) {
+    for (near, s) in nearest.iter_mut().zip(similarity) {
+        let s = if *s < 1.0 { *s } else { 1.0 };
+        *near = if s > *near { s } else { *near };
+    }
+}
+
+#[inline(always)]
+fn marginal(
+    latest: &Lanes<f32>,
+    gains: &Lanes<f32>,
+    nearest: &mut Lanes<f32>,
+    penalty: f32,
+    values: &mut Lanes<f64>,
+) -> f64 {
+    raise(nearest, latest);
+    for l in 0..LANES {
+        values[l] = f64::from(gains[l] - penalty * nearest[l]);
+    }
+    largest(values)
+}

@@ -1,0 +1,58 @@
+//! Choosing k of n candidates that are relevant and unlike each other.
+//!
+//! * [`mmr`]: maximal marginal relevance. [`dpp`]: the mode of a determinantal point process, greedily.
+//! * [`vectors`], [`codes`], [`tags`]: what similarity means: cosine of f32 vectors or of int8 codes, Jaccard of tag sets.
+//! * [`slate`]: scoring, pool and MMR in one call.
+//! * [`blocks`]: candidates in blocks of 16 by relevance, and the lazy search for the best, which both methods share;
+//!   [`sums`]: their inner loop.
+//!
+//! Ties go to the smaller index. The operations of every candidate have a fixed order and are not contracted, so the
+//! choice is the same on every CPU; being lazy changes which are carried out, not what they give.
+
+pub mod blocks;
+pub mod codes;
+pub mod dpp;
+pub mod mmr;
+pub mod slate;
+pub mod sums;
+pub mod tags;
+pub mod vectors;
+
+use crate::error::CoreError;
+use crate::simd::Simd;
+
+use blocks::{Lanes, Order};
+
+/// Similarity between candidates that stand in blocks.
+pub trait Similarity {
+    /// Takes the candidates' order; called once, before everything else.
+    fn arrange(&mut self, order: &Order);
+    /// A candidate was chosen; it gets the next number.
+    fn choose(&mut self, block: usize, lane: usize);
+    /// Similarity of a block's candidates with the chosen one of that number, in -1..=1 up to rounding.
+    fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32>;
+}
+
+/// Checks relevance: one finite number for each candidate.
+pub fn check_relevance(relevance: &[f32], candidates: usize) -> Result<(), CoreError> {
+    let refused = |rule: String| CoreError::Argument {
+        field: "relevance",
+        rule,
+    };
+    if relevance.len() != candidates {
+        return Err(refused(format!(
+            "{} numbers for {candidates} candidates",
+            relevance.len()
+        )));
+    }
+    match relevance.iter().position(|r| !r.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(refused(format!(
+            "{} at {at}; allowed: finite numbers",
+            relevance[at]
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

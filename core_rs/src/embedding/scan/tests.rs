@@ -1,0 +1,197 @@
+//! Every path against the obvious computation, bit for bit.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::embedding::quantize::quantize_row;
+
+fn quantized(vectors: &[f32], dim: usize) -> Vec<(Vec<i8>, f32)> {
+    vectors
+        .chunks_exact(dim)
+        .map(|row| {
+            let mut codes = vec![0; dim];
+            let scale = quantize_row(Simd::PORTABLE, "x", 0, row, &mut codes).unwrap();
+            (codes, scale)
+        })
+        .collect()
+}
+
+/// All scores, sorted.
+fn reference(vectors: &[f32], query: &[f32], dim: usize, find: &Search<'_>) -> Vec<(u32, u32)> {
+    let (query, query_scale) = quantized(query, dim).remove(0);
+    let mut all: Vec<(u32, f32)> = Vec::new();
+    for (i, (codes, scale)) in quantized(vectors, dim).into_iter().enumerate() {
+        if find
+            .filter
+            .is_none_or(|bits| bits[i / 64] >> (i % 64) & 1 == 1)
+        {
+            let dot: i32 = codes
+                .iter()
+                .zip(&query)
+                .map(|(a, b)| i32::from(*a) * i32::from(*b))
+                .sum();
+            all.push((i as u32, (dot as f32 * scale) * query_scale));
+        }
+    }
+    all.retain(|(_, score)| *score >= find.min_score);
+    let rank = |i: u32| match find.ties {
+        Ties::Index => i,
+        Ties::Ranks(ranks) => ranks[i as usize],
+    };
+    all.sort_by(|a, b| {
+        b.1.partial_cmp(&a.1)
+            .unwrap()
+            .then_with(|| rank(a.0).cmp(&rank(b.0)))
+    });
+    all.truncate(find.k);
+    all.into_iter()
+        .map(|(i, score)| (i, (score + 0.0).to_bits()))
+        .collect()
+}
+
+fn component() -> impl Strategy<Value = f32> {
+    // Few values: extremes, equal scores and zero vectors are common.
+    prop_oneof![4 => Just(1.0f32), 4 => Just(-1.0), 4 => Just(0.0), 2 => -1.0f32..1.0, 1 => -1e-3f32..1e-3]
+}
+
+#[derive(Debug)]
+struct Case {
+    dim: usize,
+    vectors: Vec<f32>,
+    queries: Vec<f32>,
+    bits: Vec<u64>,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    (1usize..80, 0usize..150, 0usize..21).prop_flat_map(|(dim, n, q)| {
+        (
+            prop::collection::vec(component(), dim * n),
+            prop::collection::vec(component(), dim * q),
+            prop::collection::vec(any::<u64>(), n.div_ceil(64)),
+        )
+            .prop_map(move |(vectors, queries, bits)| Case {
+                dim,
+                vectors,
+                queries,
+                bits,
+            })
+    })
+}
+
+fn check(case: &Case, find: &Search<'_>) {
+    for simd in Simd::available() {
+        let mut store = PackedVectors::new(case.dim, 0).unwrap();
+        store.add(simd, &case.vectors).unwrap();
+        let mut found = vec![Vec::new(); case.queries.len() / case.dim];
+        let counts = search(
+            simd,
+            &store,
+            &case.queries,
+            find,
+            |q, place, index, score| {
+                assert_eq!(found[q].len(), place);
+                found[q].push((index, score.to_bits()));
+            },
+        )
+        .unwrap();
+        for (q, query) in case.queries.chunks_exact(case.dim).enumerate() {
+            let expected = reference(&case.vectors, query, case.dim, find);
+            assert_eq!(found[q], expected, "query {q} on {}", simd.name());
+            assert_eq!(counts[q], expected.len());
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_path_equals_the_reference(
+        case in case(),
+        k in 0usize..60,
+        filtered: bool,
+        ranked: bool,
+        threads in 1usize..4,
+        min_score in prop_oneof![Just(f32::NEG_INFINITY), -1.0f32..3.0],
+    ) {
+        let n = (case.vectors.len() / case.dim) as u32;
+        let ranks: Vec<u32> = (0..n).map(|i| i.wrapping_mul(2_654_435_761)).collect();
+        let find = Search {
+            k,
+            min_score,
+            filter: filtered.then_some(&case.bits),
+            ties: if ranked { Ties::Ranks(&ranks) } else { Ties::Index },
+            threads,
+        };
+        check(&case, &find);
+    }
+}
+
+#[test]
+fn extreme_codes_of_every_dimension_stay_exact() {
+    for dim in [1, 3, 4, 15, 16, 63, 64, 100, 127, 768, 1023, 1024] {
+        let vectors: Vec<f32> = (0..40 * dim)
+            .map(|i| if (i / dim) % 2 == 0 { 1.0 } else { -1.0 })
+            .collect();
+        let queries: Vec<f32> = (0..17 * dim)
+            .map(|i| if (i / dim) % 3 == 0 { 1.0 } else { -1.0 })
+            .collect();
+        let case = Case {
+            dim,
+            vectors,
+            queries,
+            bits: Vec::new(),
+        };
+        let find = Search {
+            k: 25,
+            min_score: f32::NEG_INFINITY,
+            filter: None,
+            ties: Ties::Index,
+            threads: 1,
+        };
+        check(&case, &find);
+    }
+}
+
+#[test]
+fn vectors_change_in_place() {
+    let dim = 6;
+    let rows: Vec<f32> = (0..50 * dim)
+        .map(|i| ((i * 7919) % 13) as f32 - 6.0)
+        .collect();
+    let mut whole = PackedVectors::new(dim, 50).unwrap();
+    whole.add(Simd::PORTABLE, &rows).unwrap();
+    for simd in Simd::available() {
+        let mut grown = PackedVectors::new(dim, 0).unwrap();
+        for row in rows.chunks_exact(dim) {
+            grown.add(simd, &vec![1.0; dim]).unwrap();
+            grown.put(simd, &[grown.len() as u32 - 1], row).unwrap();
+        }
+        let (mut a, mut b) = ([0; 6], [0; 6]);
+        for id in 0..50 {
+            assert_eq!(whole.get(id, &mut a), grown.get(id, &mut b));
+            assert_eq!(a, b);
+        }
+    }
+}
+
+#[test]
+fn what_is_refused_changes_nothing() {
+    let simd = Simd::best();
+    let mut store = PackedVectors::new(2, 0).unwrap();
+    store.add(simd, &[1.0, 2.0]).unwrap();
+    assert!(store.add(simd, &[1.0, 2.0, f32::NAN, 0.0]).is_err());
+    assert!(
+        store
+            .put(simd, &[0, 0], &[5.0, 6.0, f32::INFINITY, 0.0])
+            .is_err()
+    );
+    assert!(store.put(simd, &[1], &[1.0, 1.0]).is_err());
+    assert!(store.put(simd, &[0], &[1.0, 1.0, 1.0]).is_err());
+    assert_eq!(store.len(), 1);
+    let mut codes = [0; 2];
+    assert_eq!(store.get(0, &mut codes), 2.0 / 127.0);
+    assert_eq!(codes, [64, 127]);
+    assert!(PackedVectors::new(0, 0).is_err());
+    assert!(PackedVectors::new(1025, 0).is_err());
+    assert!(PackedVectors::new(1024, usize::MAX).is_err());
+    assert!(PackedVectors::new(1024, u32::MAX as usize).is_err());
+}

@@ -1,0 +1,86 @@
+"""Results as Markdown tables, put into a document's places for them, `<!-- name -->` to `<!-- /name -->`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headwater.bench.row import Row
+from headwater.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from headwater.bench.recall_bench import RecallRow
+
+_REACHED = {True: "yes", False: "no", None: ""}
+
+
+def kernel_sections(rows: Sequence[Row], machine: Mapping[str, Any]) -> dict[str, str]:
+    """The sections `machine` and `kernels`."""
+    flat = {key: value for key, value in machine.items() if not isinstance(value, dict)}
+    flat |= {
+        f"{key} {level}": size
+        for key, levels in machine.items()
+        if isinstance(levels, dict)
+        for level, size in levels.items()
+    }
+    lines = [", ".join(f"{key.replace('_', ' ')} {value}" for key, value in flat.items())]
+    table = [
+        "| kernel | size | ours | peers (ours is so many times as fast) | of limit | to reach | reached |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        peers = (
+            f"{name}: absent" if us is None else f"{name}: {shown_time(us)} ({row.ratio[name]:.3g}x)"
+            for name, us in row.peers.items()
+        )
+        facts = (f"{name} {value:,.4g}" for name, value in row.facts.items())
+        ours = row.note if row.ours_us is None else "; ".join((f"{shown_time(row.ours_us)} / {row.per}", *facts))
+        share = "" if row.limit_fraction is None else f"{row.limit_fraction:.0%}"
+        size = f"{row.size}; threads: {row.threads}" if row.threads else row.size
+        cells = (row.kernel, size, ours, "; ".join(peers), share, row.target, _REACHED[row.reached])
+        table.append("| " + " | ".join(cells) + " |")
+    return {"machine": "\n".join(lines), "kernels": "\n".join(table)}
+
+
+def recall_sections(rows: Sequence[RecallRow]) -> dict[str, str]:
+    """The section `recall`."""
+    table = [
+        "| log | relation | metric | C | rows overflowing | recall@50 | of those rows | by events | MB of rows |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        over = "" if row.recall_overflowing is None else f"{row.recall_overflowing:.4f}"
+        figures = (
+            ("", row.note, "", "", "", "")
+            if row.note
+            else (
+                str(row.capacity),
+                f"{row.overflowing:.1%}",
+                f"{row.recall:.4f}",
+                over,
+                f"{row.recall_by_events:.4f}",
+                f"{row.megabytes:,.1f}",
+            )
+        )
+        table.append("| " + " | ".join((row.log, row.relation, row.metric, *figures)) + " |")
+    return {"recall": "\n".join(table)}
+
+
+def shown_time(us: float) -> str:
+    """Microseconds in the unit that suits them."""
+    if us >= 1000:
+        return f"{us / 1000:,.3g} ms"
+    return f"{us:.3g} us" if us >= 1 else f"{us * 1000:.3g} ns"
+
+
+def update(path: Path, sections: Mapping[str, str]) -> None:
+    """Replace sections of a document. Raises `InvalidInput`, with nothing changed, for one that has no place there."""
+    text = path.read_text(encoding="utf-8")
+    for name, content in sections.items():
+        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
+        if not place.search(text):
+            raise InvalidInput(f"{path} has no place for {name}: <!-- {name} --> and <!-- /{name} -->", field=name)
+        text = place.sub(lambda found, new=content: f"{found[1]}{new}\n{found[2]}", text)  # type: ignore[misc]
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,265 @@
+"""The question side of an engine: slates, sessions and reasons, from the state as it stands.
+
+`Questions` asks the core, remembers the latest slates so that they can be explained, and hands records of slates to
+whoever writes them. It writes nothing itself: `headwater.engine.Engine` adds that.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from headwater import explanation
+from headwater.active_query import active_version, query_version
+from headwater.actors.recovery import fold_log
+from headwater.actors.runtime import EmbeddedRuntime
+from headwater.arguments import Id, count_of, ids_of, name_of, position_of, query_id, time_of, weights_of
+from headwater.config import Metric
+from headwater.errors import InvalidQuery, NotReady
+from headwater.slate import Explanation, SessionState, SessionView, Slate, SlateItem
+from headwater.slate_record import SlateRecorder, slate_record
+
+SCORER_VERSION = "rrf-1"
+_SLATES_REMEMBERED = 1000
+
+
+class _Answer(msgspec.Struct, array_like=True, frozen=True):
+    items: list[SlateItem]
+    fallback: str | None
+    about: list[str]
+    position: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_answers = msgspec.msgpack.Decoder(_Answer)
+_sessions = msgspec.msgpack.Decoder(SessionState)
+
+
+def wall_clock() -> int:
+    """UTC milliseconds: the one place where the engine looks at a clock."""
+    return time.time_ns() // 1_000_000
+
+
+class Questions:
+    """What can be asked of a runtime's state. Safe to use from many threads."""
+
+    def __init__(self, runtime: EmbeddedRuntime, clock: Literal["wall", "log"], recorder: SlateRecorder) -> None:
+        """`recorder` takes the records of slates; a read-only runtime gives it none."""
+        self._runtime = runtime
+        self._config = runtime.config
+        self._clock = clock
+        self._recorder = recorder
+        self._slate_numbers = itertools.count(1)
+        self._slates: OrderedDict[str, Slate] = OrderedDict()
+        self._slates_mutex = threading.Lock()
+        self._refresh_mutex = threading.Lock()
+        self._query_version = query_version(self._config.query)
+
+    def recommend(
+        self,
+        user: Id,
+        n: int = 10,
+        *,
+        exclude: Sequence[Id] = (),
+        now: int | None = None,
+        after: int | None = None,
+        sources: Mapping[str, float] | None = None,
+        record: bool | None = None,
+    ) -> Slate:
+        """The `n` (1 to 1000) best items for a user, with reasons. An unknown user gets trending and popular items,
+        and the slate says so (`fallback`).
+
+        `sources` overrides source weights for this request; `record=False` writes no slate record. Raises
+        `InvalidQuery`, `NotReady`.
+        """
+        request = self._request(query_id("user", user), [], n, exclude, now, sources)
+        return self._slate("recommend", request, after, record)
+
+    def session(
+        self,
+        items: Sequence[Id],
+        n: int = 10,
+        *,
+        exclude: Sequence[Id] = (),
+        now: int | None = None,
+        after: int | None = None,
+        sources: Mapping[str, float] | None = None,
+    ) -> Slate:
+        """The `n` best items for an anonymous visitor who touched `items`, latest last. Never recorded."""
+        names = ids_of("items", items)
+        return self._slate("session", self._request(None, names, n, exclude, now, sources), after, False)
+
+    def similar(
+        self,
+        item: Id,
+        n: int = 10,
+        *,
+        relation: str | None = None,
+        metric: Metric | None = None,
+        exclude: Sequence[Id] = (),
+        now: int | None = None,
+        after: int | None = None,
+    ) -> Slate:
+        """The `n` items most associated with an item: by one `relation` and `metric`, or by all relations fused.
+
+        Raises `InvalidQuery` for an item that nothing ever named, an unknown relation or metric.
+        """
+        self._reach(after)
+        if metric is not None and metric not in Metric.__args__:  # type: ignore[attr-defined]
+            allowed = ", ".join(Metric.__args__)  # type: ignore[attr-defined]
+            raise InvalidQuery(f"metric = {metric!r}; allowed: {allowed}", field="metric", value=metric, rule=allowed)
+        request = {
+            "item": query_id("item", item),
+            "n": count_of(n),
+            "relation": name_of("relation", relation),
+            "metric": metric,
+            "exclude": ids_of("exclude", exclude),
+            "now": self._now(now),
+        }
+        answer = _answers.decode(self._runtime.core.similar(_encoder.encode(request)))
+        return self._anonymous("similar", answer, request)
+
+    def trending(
+        self, category: str | None = None, n: int = 10, *, now: int | None = None, after: int | None = None
+    ) -> Slate:
+        """The `n` items whose recent votes most exceed what their past lets expect, overall or in a category."""
+        self._reach(after)
+        request = {"category": name_of("category", category), "n": count_of(n), "now": self._now(now)}
+        answer = _answers.decode(self._runtime.core.trending(_encoder.encode(request)))
+        return self._anonymous("trending", answer, request)
+
+    def session_of(self, user: Id, *, now: int | None = None, after: int | None = None) -> SessionView:
+        """What is known of a user: session, recent items, tastes. Raises `InvalidQuery` for a user without state."""
+        self._reach(after)
+        name = query_id("user", user)
+        view = self._runtime.core.session_view(name, self._now(now))
+        if view is None:
+            raise InvalidQuery(
+                f"user {name!r} has no state: no event, or forgotten", field="user", value=name, rule="a known user"
+            )
+        return SessionView(user=name, state=_sessions.decode(view), position=self._runtime.core.position)
+
+    def explain(self, slate: Slate | str, item: Id) -> Explanation:
+        """Why an item stands in a slate, or why not, with the visitor's own events as the log holds them.
+
+        A slate that is no longer remembered is looked up in the log and made again from it (O(log)). Raises
+        `InvalidQuery` for a slate that was neither.
+        """
+        self._runtime.check_open()
+        if isinstance(slate, str):
+            known = self._slates.get(slate)
+            slate = known or explanation.remake(slate, self._runtime, self._answer)
+        return explanation.explain(slate, query_id("item", item), self._runtime)
+
+    def now(self) -> int:
+        """What `now` defaults to: the wall clock, or the last event's time."""
+        return self._runtime.core.clock if self._clock == "log" else wall_clock()
+
+    def refresh(self) -> int:
+        """Fold what another process appended since (read-only engines); the position reached."""
+        if self._runtime.read_only:
+            with self._refresh_mutex:
+                fold_log(self._runtime.core, self._runtime.log)
+        return self._runtime.core.position
+
+    def __contains__(self, item: object) -> bool:
+        """Whether any event or put ever named the item."""
+        return isinstance(item, str) and self._runtime.core.knows_item(item)
+
+    def _forget_slates(self, user: str) -> None:
+        with self._slates_mutex:
+            for slate in [key for key, slate in self._slates.items() if slate.user == user]:
+                del self._slates[slate]
+
+    def _now(self, now: int | None) -> int:
+        return self.now() if now is None else time_of("now", now)
+
+    def _reach(self, after: int | None) -> None:
+        self._runtime.check_open()
+        if after is None or position_of("after", after) <= self._runtime.core.position:
+            return
+        if self._runtime.read_only:
+            self.refresh()
+        else:
+            self._runtime.fold()
+        position = self._runtime.core.position
+        if after > position:
+            raise NotReady(
+                f"after = {after}, but the log ends at {position}; ask again, or check where the position comes from",
+                position=position,
+                after=after,
+            )
+
+    def _request(
+        self,
+        user: str | None,
+        items: list[str],
+        n: int,
+        exclude: Sequence[Id],
+        now: int | None,
+        sources: Mapping[str, float] | None,
+    ) -> dict[str, Any]:
+        return {
+            "user": user,
+            "items": items,
+            "n": count_of(n),
+            "exclude": ids_of("exclude", exclude),
+            "now": self._now(now),
+            "sources": weights_of(sources),
+            "all_reasons": False,
+        }
+
+    def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Any = None) -> Slate:
+        """Ask a core (the runtime's own, or one at an earlier position) and dress the answer as a slate."""
+        core = core or self._runtime.core
+        answer = _answers.decode(core.recommend(_encoder.encode(request)))
+        return self._dressed(kind, answer, request, request["items"] or answer.about, slate, core)
+
+    def _dressed(
+        self, kind: str, answer: _Answer, request: dict[str, Any], about: list[str], slate: str, core: Any
+    ) -> Slate:
+        return Slate(
+            kind=kind,
+            id=slate,
+            user=request.get("user"),
+            about=about,
+            n=request["n"],
+            items=answer.items,
+            positions=[answer.position],
+            now=request["now"],
+            fallback=answer.fallback,
+            config=active_version(core, self._query_version),
+        )
+
+    def _slate(self, kind: str, request: dict[str, Any], after: int | None, record: bool | None) -> Slate:
+        self._reach(after)
+        slate = self._answer(kind, request, self._next_id())
+        wanted = self._config.engine.record_slates if record is None else record
+        if wanted and kind == "recommend" and not self._runtime.read_only:
+            slate = self._recorded(slate, request)
+        with self._slates_mutex:
+            self._slates[slate.id] = slate
+            if len(self._slates) > _SLATES_REMEMBERED:
+                self._slates.popitem(last=False)
+        return slate
+
+    def _recorded(self, slate: Slate, request: dict[str, Any]) -> Slate:
+        queued = self._recorder.record(slate_record(slate, request, SCORER_VERSION))
+        if not queued:
+            slate.degraded.append("slate not recorded: the record queue is full")
+        elif self._recorder.error is not None:
+            slate.degraded.append(f"slate may not be recorded: the last write failed ({self._recorder.error})")
+        return msgspec.structs.replace(slate, recorded=queued)
+
+    def _next_id(self) -> str:
+        return f"{self._runtime.epoch}-{next(self._slate_numbers)}"
+
+    def _anonymous(self, kind: str, answer: _Answer, request: dict[str, Any]) -> Slate:
+        about = answer.about or ([request["category"]] if request.get("category") else [])
+        return self._dressed(kind, answer, request, about, self._next_id(), self._runtime.core)

@@ -1,0 +1,38 @@
+"""Tables go where a document has a place for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from headwater.bench.markdown import kernel_sections, shown_time, update
+from headwater.bench.row import absent_row, make_row
+from headwater.errors import InvalidInput
+
+
+def test_a_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# a\n<!-- machine -->\nold\n<!-- /machine -->\nb\n<!-- kernels -->\n<!-- /kernels -->\nc\n")
+    rows = [make_row("k", "s", {"ours": [1e-6], "p": [2e-6]}, absent=("q",)), absent_row("l", "t", "no data")]
+    for _ in range(2):
+        update(page, kernel_sections(rows, {"cpu": "x"}))
+        text = page.read_text()
+        assert "old" not in text
+        assert text.startswith("# a\n<!-- machine -->\ncpu x\n<!-- /machine -->\nb\n")
+        assert "| k | s; threads: 1 | 1 us / call | p: 2 us (2x); q: absent |" in text
+        assert "| l | t | not measured: no data |" in text
+        assert text.endswith("<!-- /kernels -->\nc\n")
+
+
+def test_a_page_without_a_place_is_left_alone(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing\n")
+    with pytest.raises(InvalidInput, match="no place for kernels"):
+        update(page, {"kernels": "x"})
+    assert page.read_text() == "nothing\n"
+
+
+@pytest.mark.parametrize(("us", "shown"), [(1500.0, "1.5 ms"), (12.34, "12.3 us"), (0.0123, "12.3 ns")])
+def test_times_have_the_unit_that_suits_them(us: float, shown: str) -> None:
+    assert shown_time(us) == shown
