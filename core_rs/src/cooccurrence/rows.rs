@@ -5,7 +5,7 @@
 //! error. So that a single stray pair cannot push out a settled neighbour, a newcomer is admitted on its *second* hit;
 //! the first leaves a fingerprint at the row's door, which is part of the state. Rows do not know of each other.
 
-use crate::cooccurrence::block::{DOOR, Door, LINE, Layout, TAGS};
+use crate::cooccurrence::block::{Door, LINE, Layout, TAGS};
 use crate::cooccurrence::draws::{Draw, DrawSorter};
 use crate::cooccurrence::row::Row;
 use crate::ids::ItemIx;
