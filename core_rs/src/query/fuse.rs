@@ -78,7 +78,7 @@ mod tests {
         scores.reset(3000);
         let mut state = 5u64;
         for i in 0..3000u32 {
-            names.items.intern_str(&format!("i{}", i % 7 * 1000 + i));
+            names.items.intern_str(&format!("i{}", i * 7 % 3000));
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
