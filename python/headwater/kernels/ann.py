@@ -35,14 +35,22 @@ class ExactRule(NamedTuple):
     """When a query is scanned exactly.
 
     Fewer than `below` vectors; a filter that admits less than `share` of them, or fewer than `matches`; more than
-    `fetched` of the graph's nodes to be fetched (unless `expansion_search` or k alone ask for that): random reads of so
-    many cost more than a pass over all.
+    `expansion_search` and more than `fetched` of the graph's nodes to be fetched, for a large k or a strict filter:
+    so many random reads cost more than a pass over all.
     """
 
     below: int = 200_000
     share: float = 0.05
     matches: int = 50_000
-    fetched: float = 1 / 128
+    fetched: float = 1 / 512
+
+    def checked(self) -> ExactRule:
+        """Itself. Raises `InvalidArray` for a number out of bounds."""
+        int_of("below", self.below, 0, MAX_VECTORS)
+        float_of("share", self.share, 0.0, 1.0)
+        int_of("matches", self.matches, 0, MAX_VECTORS)
+        float_of("fetched", self.fetched, 0.0, 1.0)
+        return self
 
 
 DEFAULT_RULE = ExactRule()
@@ -73,11 +81,7 @@ class AnnIndex:
     ) -> None:
         """For vectors of 1 to 1024 dimensions, with memory for `capacity` of them set aside. Raises `InvalidArray`."""
         self.vectors = Int8Index(dim, capacity)
-        int_of("below", rule.below, 0, MAX_VECTORS)
-        float_of("share", rule.share, 0.0, 1.0)
-        int_of("matches", rule.matches, 0, MAX_VECTORS)
-        float_of("fetched", rule.fetched, 0.0, 1.0)
-        self._rule = rule
+        self._rule = rule.checked()
         self._settings = hnsw.checked()
         self._graph: HnswGraph | None = None
         self._changing = threading.Lock()
@@ -110,8 +114,8 @@ class AnnIndex:
 
     @property
     def needs_build(self) -> bool:
-        """Whether `build` is worth its while: there are vectors enough and no graph, or a quarter of its nodes are those
-        of vectors that were overwritten."""
+        """Whether `build` is worth its while: there are vectors enough and no graph, or overwritten vectors left a
+        quarter of its nodes unused."""
         if len(self) < max(self._rule.below, 1):
             return False
         graph = self._graph
@@ -181,19 +185,23 @@ class AnnIndex:
         mask: NDArray[np.bool_] | NDArray[np.uint8] | None = None,
         min_score: float = -np.inf,
         threads: int = 1,
+        rule: ExactRule | None = None,
     ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
         """The `k` best vectors for each query, best first, equal scores by ascending id.
 
-        Arguments and answer are those of `Int8Index.search`. Scores are always the exact scan's. Items are, too, where
-        `ExactRule` says so, without a graph, for a zero query, and where the graph finds too few; otherwise a few of the
-        true best may be missing, and the next best stand in their place. `routes` counts which way queries went.
+        Arguments and answer are those of `Int8Index.search`; `rule` stands in for the index's own.
+
+        Scores are always the exact scan's. Items are, too, where the rule says so, without a graph, for a zero query,
+        and where the graph finds too few; otherwise a few of the true best may be missing, and the next best stand in
+        their place. `routes` counts which way queries went.
 
         Exact O(n q d). By the graph about O(q f log n d) for f fetched, the larger of `expansion_search` and k over the
         share that `mask` admits, and O(n) for a mask. Raises `InvalidArray`.
         """
         graph = self._graph
+        rule = self._rule if rule is None else rule.checked()
         rows = queries.reshape(1, -1) if isinstance(queries, np.ndarray) and queries.ndim == 1 else queries
-        plan = None if graph is None or not _walkable(rows, self.dim) else self._plan(graph, k, mask)
+        plan = None if graph is None or not _walkable(rows, self.dim) else self._plan(graph, rule, k, mask)
         if graph is None or plan is None:
             found = self.vectors.search(queries, k, mask=mask, min_score=min_score, threads=threads)
             self._count(exact=len(rows))
@@ -221,14 +229,14 @@ class AnnIndex:
             self._graph = None
             raise
 
-    def _plan(self, graph: HnswGraph, k: int, mask: Any) -> _Plan | None:
+    def _plan(self, graph: HnswGraph, rule: ExactRule, k: int, mask: Any) -> _Plan | None:
         """How to walk the graph; None where the rule asks for a scan, or a scan is faster."""
         total = len(self)
         k = min(int_of("k", k, 0, MAX_VECTORS), total)
-        if k == 0 or total < self._rule.below or not graph.nodes:
+        if k == 0 or total < rule.below or not graph.nodes:
             return None
         allowed, matches = _allowed(mask, total)
-        if allowed is not None and (matches < self._rule.matches or matches < self._rule.share * total):
+        if allowed is not None and (matches < rule.matches or matches < rule.share * total):
             return None
         wanted = min(k, matches)
         if wanted == 0:
@@ -238,7 +246,7 @@ class AnnIndex:
         useful = matches / graph.nodes
         # Filters do not admit evenly: with a little more, few queries walk twice.
         fetch = min(graph.nodes, least if useful == 1 else math.ceil(least / useful * _MARGIN))
-        most = max(least, int(graph.nodes * self._rule.fetched))
+        most = max(self._settings.expansion_search, int(graph.nodes * rule.fetched))
         return None if fetch > most else _Plan(k, wanted, enough, fetch, most, allowed)
 
     def _walk(

@@ -2,9 +2,9 @@
 
 HNSW (Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using hierarchical navigable small
 world graphs", TPAMI 2018). Graphs need a distance, and an inner product is none: vectors get one more component that
-gives them all one length (Bachrach et al., "Speeding up the Xbox recommender system using a Euclidean transformation for
-inner-product spaces", RecSys 2014). Other than there, this is not the length of the longest: a few long ones would make
-all others look alike. The longest tenth stay as they are, and are easily found since they are long.
+gives them all one length (Bachrach et al., "Speeding up the Xbox recommender system using a Euclidean transformation
+for inner-product spaces", RecSys 2014). Other than there, this is not the length of the longest: a few long ones would
+make all others look alike. The longest tenth stay as they are, and are easily found since they are long.
 
 A graph only grows. An item that is set again gets another node and its old one is never answered again; `worn` says
 how much of the graph is of no more use. What is right and what is exact is decided above, in `ann`.

@@ -112,6 +112,17 @@ def test_without_a_filter_only_the_size_decides() -> None:
     index = filled(clustered(VECTORS, 1), rule)
     index.search(clustered(1, 2)[0], 10)
     assert index.routes == Routes(graph=1)
+    many = index.search(clustered(1, 2)[0], 500)
+    assert_same(many, index.vectors.search(clustered(1, 2)[0], 500))
+    assert index.routes == Routes(graph=1, exact=1)
+
+
+def test_one_question_can_have_a_rule_of_its_own(graph: AnnIndex) -> None:
+    query, before = clustered(1, 2)[0], graph.routes
+    assert_same(graph.search(query, 10, rule=ExactRule()), graph.vectors.search(query, 10))
+    assert graph.routes == before._replace(exact=before.exact + 1)
+    with pytest.raises(InvalidArray, match="share"):
+        graph.search(query, 10, rule=ExactRule(share=-1))
 
 
 def test_packed_filters_equal_plain_ones(graph: AnnIndex) -> None:
