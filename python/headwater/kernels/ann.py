@@ -252,7 +252,7 @@ class AnnIndex:
     def _walk(
         self, graph: HnswGraph, rows: NDArray[np.float32], plan: _Plan, threads: int
     ) -> tuple[NDArray[np.uint32], NDArray[np.float32], NDArray[np.intp]]:
-        """Ids and scores (q, wanted), and which queries found fewer than wanted, whose rows are to be filled."""
+        """Ids and scores (q, wanted), and which queries found too few, whose rows are to be filled."""
         ids = np.full((len(rows), plan.wanted), NO_ITEM, np.uint32)
         scores = np.full(ids.shape, -np.inf, np.float32)
         codes, scales = quantize(rows)

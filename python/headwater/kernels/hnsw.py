@@ -25,7 +25,7 @@ from headwater.kernels.scoring import NO_ITEM
 if TYPE_CHECKING:
     from usearch.index import Index
 
-_STEP = 65_536  # vectors that are turned into float32 at a time
+_STEP = 512  # vectors that are added at a time; searches that came meanwhile go in between
 
 
 class HnswSettings(NamedTuple):
@@ -48,7 +48,7 @@ class HnswSettings(NamedTuple):
 
 
 class HnswGraph:
-    """Items 0 to n - 1 and their vectors as a graph. Safe to use from several threads: calls exclude each other."""
+    """Items 0 to n - 1 and their vectors as a graph. Searches may run beside one change: they take turns."""
 
     def __init__(self, dim: int, length: float, settings: HnswSettings) -> None:
         """`length`: to which vectors are filled up; longer ones stay as they are.
@@ -89,12 +89,12 @@ class HnswGraph:
 
         O(n log N d) for N nodes, times `expansion_add`.
         """
-        with self._lock:
-            for start in range(0, len(ids), _STEP):
-                part = slice(start, start + _STEP)
-                vectors = codes[part] * (scales[part, None] / np.float64(self._length)).astype(np.float32)
-                squares = np.square(vectors.astype(np.float64)).sum(axis=1)
-                rest = np.sqrt(np.maximum(0.0, 1.0 - squares)).astype(np.float32)
+        for start in range(0, len(ids), _STEP):
+            part = slice(start, start + _STEP)
+            vectors = codes[part] * (scales[part, None] / np.float64(self._length)).astype(np.float32)
+            squares = np.square(vectors.astype(np.float64)).sum(axis=1)
+            rest = np.sqrt(np.maximum(0.0, 1.0 - squares)).astype(np.float32)
+            with self._lock:
                 self._append(ids[part], np.column_stack([vectors, rest]), threads)
 
     def near(self, queries: NDArray[np.float32], count: int, threads: int) -> NDArray[np.uint32]:
