@@ -74,7 +74,7 @@ $(PEERS): pyproject.toml .ci/bench-constraints.txt $(DEPS)
 	$(BIN)/python -m pip install --quiet --group bench -c .ci/bench-constraints.txt
 	touch $@
 
-.PHONY: bench bench-kernels bench-engine bench-recall bench-rust fuzz
+.PHONY: bench bench-ann bench-kernels bench-engine bench-recall bench-rust fuzz
 bench: bench-engine bench-kernels ## measure this machine: the engine, then the kernels
 bench-kernels: $(BUILT) $(PEERS) ## every kernel beside its peers and the machine's limit
 	$(BIN)/headwater bench kernels $(if $(DATA),--data $(DATA)) $(ARGS)
@@ -82,6 +82,8 @@ bench-engine: $(BUILT) ## a whole engine: import, rebuild, queries, freshness
 	$(BIN)/headwater bench $(ARGS)
 bench-recall: $(BUILT) $(PEERS) ## bounded co-occurrence rows against exact ones
 	$(BIN)/headwater bench recall $(if $(DATA),--data $(DATA)) $(ARGS)
+bench-ann: $(BUILT) ## approximate search against the exact scan
+	$(BIN)/headwater bench ann $(ARGS)
 bench-rust: ## criterion benchmarks of the core
 	cargo bench --locked -p headwater-bench $(ARGS)
 fuzz: ## damaged frames and snapshots for a minute; more with ARGS="600 7" (seconds, seed)

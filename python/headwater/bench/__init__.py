@@ -7,6 +7,7 @@
     * One file per family: `filter_rows`, `scoring_rows` ...
     * `logs`: the logs that are folded, as frames in memory. `zipf`: a log with a long tail.
 * `recall_bench`: `headwater bench recall`: bounded co-occurrence rows against exact ones.
+* `ann_bench`: `headwater bench ann`: approximate search against the exact scan.
 * `report`: results as a table for people and as a plot. `markdown`: as tables of a document.
 
 Nothing here is imported by the engine. Peers and plots need the dependency group `bench`; what is not installed is

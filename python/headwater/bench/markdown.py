@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headwater.bench.ann_bench import ANN_HEADINGS, AnnRow, ann_cells
 from headwater.bench.row import Row
 from headwater.errors import InvalidInput
 
@@ -66,6 +67,12 @@ def recall_sections(rows: Sequence[RecallRow]) -> dict[str, str]:
         )
         table.append("| " + " | ".join((row.log, row.relation, row.metric, *figures)) + " |")
     return {"recall": "\n".join(table)}
+
+
+def ann_sections(rows: Sequence[AnnRow]) -> dict[str, str]:
+    """The section `ann`."""
+    table = [ANN_HEADINGS, ("---",) * len(ANN_HEADINGS), *ann_cells(rows)]
+    return {"ann": "\n".join("| " + " | ".join(cells) + " |" for cells in table)}
 
 
 def shown_time(us: float) -> str:

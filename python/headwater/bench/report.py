@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headwater.bench.ann_bench import ANN_HEADINGS, AnnRow, ann_cells
 from headwater.bench.markdown import shown_time
 from headwater.bench.peers import peer
 from headwater.bench.row import Row
@@ -72,6 +73,16 @@ def recall_table(rows: Sequence[RecallRow]) -> Table:
             f"{row.megabytes:,.1f}",
             row.metric,
         )
+    return table
+
+
+def ann_table(rows: Sequence[AnnRow]) -> Table:
+    """One line per size and filter."""
+    from rich.table import Table
+
+    table = Table(*ANN_HEADINGS)
+    for cells in ann_cells(rows):
+        table.add_row(*cells)
     return table
 
 

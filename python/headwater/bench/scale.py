@@ -15,6 +15,7 @@ class Scale(NamedTuple):
     dedup: int = 10_000_000
     vectors: int = 100_000
     dim: int = 64
+    ann_vectors: tuple[int, ...] = (100_000, 500_000)
     pool: int = 500
     fold_events: int = 5_000_000
     """ML-1M is repeated until it has as many."""
@@ -32,6 +33,7 @@ TINY = Scale(
     bloom_large=20_000,
     dedup=20_000,
     vectors=2_000,
+    ann_vectors=(3_000,),
     pool=100,
     fold_events=1,
     zipf_events=20_000,

@@ -64,7 +64,7 @@ def bench(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure this machine: by itself, a whole engine; `kernels` and `recall` measure parts.
+    """Measure this machine: by itself, a whole engine; `kernels`, `recall` and `ann` measure parts.
 
     By itself: import, rebuild, fold, query latency and freshness, each beside the machine's own floor.
 
@@ -85,19 +85,22 @@ def bench(
     show(as_json, figures, bench_table(figures))
 
 
+_table_options = options(
+    click.option("--tiny", is_flag=True, help="Sizes that only show that everything runs."),
+    click.option(
+        "--update",
+        type=click.Path(path_type=Path, dir_okay=False, exists=True),
+        help="Also put the tables into this Markdown file, where it has places for them.",
+    ),
+)
 _kernel_options = options(
     click.option(
         "--data",
         type=click.Path(path_type=Path, file_okay=False),
         help="A folder with ml-1m/, diginetica/, retailrocket/ and online-retail/. Without it their rows say so.",
     ),
-    click.option("--tiny", is_flag=True, help="Sizes that only show that everything runs."),
     click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it: a .png or .svg."),
-    click.option(
-        "--update",
-        type=click.Path(path_type=Path, dir_okay=False, exists=True),
-        help="Also put the tables into this Markdown file, where it has places for them.",
-    ),
+    _table_options,
 )
 
 
@@ -165,3 +168,32 @@ def recall(
     if update is not None:
         markdown.update(update, markdown.recall_sections(rows))
     show(as_json, rows, None if as_json else recall_table(rows))
+
+
+@bench.command()
+@_table_options
+@click.option(
+    "--vectors", multiple=True, type=click.IntRange(1000, 10_000_000), help="How many vectors; may be repeated."
+)
+@json_option
+def ann(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool) -> None:
+    """Approximate search against the exact scan: recall@100 and time a query, with filters that admit more or less.
+
+    Needs usearch (`headwater[ann]`).
+
+    Example: headwater bench ann --vectors 100000
+    """
+    from rich.console import Console
+
+    from headwater.bench import markdown
+    from headwater.bench.ann_bench import run_ann
+    from headwater.bench.report import ann_table
+    from headwater.bench.scale import FULL, TINY
+
+    scale = TINY if tiny else FULL
+    scale = scale._replace(ann_vectors=vectors or scale.ann_vectors)
+    with Console(stderr=True).status("measuring") as status:
+        rows = run_ann(scale, lambda name: status.update(f"measuring: {name}"))
+    if update is not None:
+        markdown.update(update, markdown.ann_sections(rows))
+    show(as_json, rows, None if as_json else ann_table(rows))

@@ -9,6 +9,7 @@
 The map:
 
 * `scoring`: `Int8Index`, exact top-k over int8 vectors; `quantize`.
+* `ann`: `AnnIndex`, the same with a graph beside it for many vectors. `hnsw`: the graph, by usearch.
 * `bloom`: `BloomFilter`, `RotatingBloomFilter`, `DedupLedger`.
 * `diversity`: `mmr` and `dpp` choose few of many that are relevant and unlike each other; `slate` scores and chooses.
 * `arrays`: what the kernels accept as arrays, and how they refuse the rest.
@@ -18,10 +19,11 @@ each. The environment variable `HEADWATER_SIMD` (auto, avx512, avx2, portable), 
 `simd_path()` says which it is. Arrays must be C-contiguous and of the type that the docstring names: nothing is
 converted behind the caller's back. Errors are `headwater.errors.InvalidArray`.
 
-Needs numpy: `pip install 'headwater[kernels]'`.
+Needs numpy: `pip install 'headwater[kernels]'`; graphs need usearch: `pip install 'headwater[ann]'`.
 """
 
 from headwater.core import simd_path
+from headwater.kernels.ann import AnnIndex, ExactRule, Routes
 from headwater.kernels.bloom import (
     BEYOND_HORIZON,
     FRESH,
@@ -33,6 +35,7 @@ from headwater.kernels.bloom import (
     hash_keys,
 )
 from headwater.kernels.diversity import TagSets, dpp, mmr, slate
+from headwater.kernels.hnsw import HnswSettings
 from headwater.kernels.scoring import NO_ITEM, Int8Index, quantize
 
 __all__ = [
@@ -40,10 +43,14 @@ __all__ = [
     "FRESH",
     "NO_ITEM",
     "REPEAT",
+    "AnnIndex",
     "BloomFilter",
     "DedupLedger",
+    "ExactRule",
+    "HnswSettings",
     "Int8Index",
     "RotatingBloomFilter",
+    "Routes",
     "TagSets",
     "dpp",
     "hash_event_ids",
