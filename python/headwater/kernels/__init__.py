@@ -11,6 +11,8 @@ The map:
 * `scoring`: `Int8Index`, exact top-k over int8 vectors; `quantize`.
 * `bloom`: `BloomFilter`, `RotatingBloomFilter`, `DedupLedger`.
 * `diversity`: `mmr` and `dpp` choose few of many that are relevant and unlike each other; `slate` scores and chooses.
+* `cooccurrence`: `CooccurrenceCounts`, items touched together, by seven measures.
+* `session_knn`: `SessionIndex`, what comes next in a session.
 * `arrays`: what the kernels accept as arrays, and how they refuse the rest.
 
 They run on AVX-512 VNNI, AVX2 or plain Rust, whichever is the fastest that the CPU has, and give the same bits on
@@ -32,8 +34,10 @@ from headwater.kernels.bloom import (
     hash_event_ids,
     hash_keys,
 )
+from headwater.kernels.cooccurrence import CooccurrenceCounts
 from headwater.kernels.diversity import TagSets, dpp, mmr, slate
 from headwater.kernels.scoring import NO_ITEM, Int8Index, quantize
+from headwater.kernels.session_knn import SessionIndex
 
 __all__ = [
     "BEYOND_HORIZON",
@@ -41,9 +45,11 @@ __all__ = [
     "NO_ITEM",
     "REPEAT",
     "BloomFilter",
+    "CooccurrenceCounts",
     "DedupLedger",
     "Int8Index",
     "RotatingBloomFilter",
+    "SessionIndex",
     "TagSets",
     "dpp",
     "hash_event_ids",
