@@ -32,6 +32,8 @@ pub struct CooccurrenceCounts {
     pub rows: RowStore,
     /// The marginals. A draw and a unit count 1.
     pub marginals: Marginals,
+    /// Units that have the item, again: questions read one of them for every neighbour, and these lie close together.
+    units_to: Vec<f64>,
     window: usize,
     unit_cap: usize,
     /// One more than the largest item seen.
@@ -50,6 +52,7 @@ impl CooccurrenceCounts {
         Self {
             rows: RowStore::new(capacity),
             marginals: Marginals::default(),
+            units_to: Vec::new(),
             window,
             unit_cap,
             width: 0,
@@ -66,6 +69,11 @@ impl CooccurrenceCounts {
         self.width
     }
 
+    /// Units that have each item.
+    pub fn units_to(&self) -> &[f64] {
+        &self.units_to
+    }
+
     /// Units counted.
     pub fn units(&self) -> u64 {
         self.units
@@ -74,7 +82,7 @@ impl CooccurrenceCounts {
     /// Bytes held by rows, marginals and what finds repeats.
     pub fn memory(&self) -> usize {
         let (_, _, rows) = self.rows.size();
-        rows + self.marginals.memory() + self.distinct.memory()
+        rows + self.marginals.memory() + self.units_to.capacity() * 8 + self.distinct.memory()
     }
 
     /// Counts units. O(items x window). Errors: the rows have no memory left to name (16 GiB); units before that are
@@ -83,6 +91,7 @@ impl CooccurrenceCounts {
         self.width = self.width.max(units.width());
         self.rows.ensure(self.width);
         self.marginals.ensure(self.width);
+        self.units_to.resize(self.width, 0.0);
         for unit in units.iter() {
             self.distinct.reset(self.width);
             self.unit.clear();
@@ -134,6 +143,7 @@ impl CooccurrenceCounts {
             units_to: 1,
         };
         self.marginals.add(&change, &self.partners, &[]);
+        self.units_to[item as usize] += 1.0;
         self.unit.push(item);
     }
 

@@ -19,7 +19,7 @@ pub fn related(
     metric: Metric,
     shrinkage: f64,
 ) -> Vec<(ItemIx, f64)> {
-    let view = RelationView::of(vec![&counts.rows], &counts.marginals, 1.0);
+    let view = RelationView::of_counts(counts);
     with_scratch(counts.width(), |scratch| {
         view.score(seeds, metric, shrinkage, &mut scratch.scores);
         let eligible = |item| !seeds.iter().any(|seed| seed.item == item);

@@ -6,6 +6,7 @@ use crate::cooccurrence::rows::RowStore;
 use crate::decay::{EPOCH_HALF_LIVES, power_of_two};
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
+use crate::neighbourhood::counts::CooccurrenceCounts;
 use crate::neighbourhood::marginals::{ItemMarginals, Marginals};
 use crate::query::accumulator::Accumulator;
 use crate::query::seeds::Seed;
@@ -15,6 +16,8 @@ pub struct RelationView<'a> {
     /// The rows, by shard of the neighbour.
     rows: Vec<&'a RowStore>,
     marginals: &'a Marginals,
+    /// Units with each item on the "to" side in full-weight events, where that is kept; it is the marginals' otherwise.
+    units: Option<&'a [f64]>,
     epoch: u32,
     unit: f64,
     total: f64,
@@ -27,15 +30,26 @@ impl<'a> RelationView<'a> {
         let (_, epoch) = marginals.total();
         let unit = state.relations[relation].decay.read(1, epoch, now);
         let rows = state.shards.iter().map(|s| &s.rows[relation]).collect();
-        Self::of(rows, marginals, unit)
+        Self::of(rows, marginals, None, unit)
     }
 
-    /// Rows and marginals by themselves; `unit` is what one stored unit of the marginals' epoch is worth.
-    pub fn of(rows: Vec<&'a RowStore>, marginals: &'a Marginals, unit: f64) -> Self {
+    /// Counts without decay, by themselves.
+    pub fn of_counts(counts: &'a CooccurrenceCounts) -> Self {
+        let units = Some(counts.units_to());
+        Self::of(vec![&counts.rows], &counts.marginals, units, 1.0)
+    }
+
+    fn of(
+        rows: Vec<&'a RowStore>,
+        marginals: &'a Marginals,
+        units: Option<&'a [f64]>,
+        unit: f64,
+    ) -> Self {
         let (total, epoch) = marginals.total();
         Self {
             rows,
             marginals,
+            units,
             epoch,
             unit,
             total: total as f64 * unit,
@@ -126,6 +140,9 @@ impl<'a> RelationView<'a> {
     /// Units with each neighbour of a row on the "to" side, in full-weight events.
     fn units_to(&self, pairs: &[[u32; 2]], out: &mut Vec<f64>) {
         out.clear();
+        if let Some(units) = self.units {
+            return out.extend(pairs.iter().map(|pair| units[pair[0] as usize]));
+        }
         out.extend(pairs.iter().map(|pair| {
             let to = self.marginals.item_ref(ItemIx(pair[0]));
             to.units_to as f64 * self.scale(to.epoch)

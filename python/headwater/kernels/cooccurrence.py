@@ -29,7 +29,7 @@ class CooccurrenceCounts:
     directions with the `window` distinct items before it. A unit of `unit_cap` distinct items is closed there and the
     rest is another, so that no unit counts for too much. Counts are whole numbers; nothing decays.
 
-    Memory: 48 bytes an item up to the largest, 9 bytes and a share of a cache line a pair, 13 in rows that are full.
+    Memory: 56 bytes an item up to the largest, 9 bytes and a share of a cache line a pair, 13 in rows that are full.
     Safe to use from several threads: questions run beside each other, changes exclude them.
     """
 
