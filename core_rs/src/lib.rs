@@ -13,7 +13,7 @@
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
-//! * [`ids`], [`intern`], [`names`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
+//! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
 //! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
@@ -25,6 +25,7 @@ pub mod bloom;
 pub mod catalogue;
 pub mod config;
 pub mod cooccurrence;
+pub mod csr;
 pub mod decay;
 mod decay_table;
 pub mod diversity;

@@ -3,6 +3,18 @@
 use crate::ids::{ItemIx, TagIx, UserIx, owner, stable_hash};
 use crate::intern::Interner;
 
+/// Stable hashes of items, by which ties are broken and items are told apart.
+pub trait ItemHashes {
+    /// Stable hash of an item.
+    fn item_hash(&self, item: ItemIx) -> u64;
+}
+
+impl ItemHashes for Names {
+    fn item_hash(&self, item: ItemIx) -> u64 {
+        Self::item_hash(self, item)
+    }
+}
+
 /// All dictionaries. Numbers are local to the process; only names and their hashes leave it.
 #[derive(Debug)]
 pub struct Names {

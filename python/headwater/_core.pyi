@@ -9,10 +9,12 @@ from numpy.typing import NDArray
 __all__ = [
     "FOLD_VERSION",
     "BloomKernel",
+    "CooccurrenceKernel",
     "Core",
     "DedupKernel",
     "Int8Store",
     "LineVisits",
+    "SessionKernel",
     "diversify_codes",
     "diversify_tags",
     "diversify_vectors",
@@ -147,6 +149,39 @@ class DedupKernel:
 def hash_bytes(data: bytes) -> int: ...
 def hash_texts(texts: Sequence[str], out: NDArray[np.uint64]) -> None: ...
 def hash_event_ids(ids: Sequence[str], out: NDArray[np.uint64]) -> None: ...
+
+@final
+class CooccurrenceKernel:
+    def __new__(cls, capacity: int, window: int, unit_cap: int, max_items: int) -> CooccurrenceKernel: ...
+    def add_units(self, offsets: NDArray[np.int64], items: NDArray[np.uint32]) -> None: ...
+    def top(
+        self,
+        seeds: NDArray[np.uint32],
+        weights: NDArray[np.float64] | None,
+        metric: str,
+        shrinkage: float,
+        items: NDArray[np.uint32],
+        scores: NDArray[np.float64],
+    ) -> int: ...
+    @property
+    def width(self) -> int: ...
+    def sizes(self) -> tuple[int, int, int, int]: ...
+
+@final
+class SessionKernel:
+    def __new__(cls, postings: int, max_sessions: int, max_session_items: int, max_items: int) -> SessionKernel: ...
+    def add_sessions(self, offsets: NDArray[np.int64], items: NDArray[np.uint32]) -> None: ...
+    def top(
+        self,
+        session: NDArray[np.uint32],
+        neighbours: int,
+        last: int,
+        items: NDArray[np.uint32],
+        scores: NDArray[np.float64],
+    ) -> int: ...
+    @property
+    def width(self) -> int: ...
+    def sizes(self) -> tuple[int, int, int]: ...
 
 @final
 class LineVisits:

@@ -4,7 +4,7 @@ use crate::cooccurrence::block::{DOOR, Door, LINE, Layout, TAGS, matching, tag};
 use crate::cooccurrence::draws::Draw;
 use crate::decay::EPOCH_HALF_LIVES;
 use crate::ids::ItemIx;
-use crate::names::Names;
+use crate::names::ItemHashes;
 
 /// The parts of one block.
 pub struct Row<'a> {
@@ -38,7 +38,7 @@ impl<'a> Row<'a> {
 
     /// Counts draws until one needs a wider row; how many were counted. O(row) a draw, one scan of its tags.
     #[inline]
-    pub fn count(&mut self, draws: &[Draw], names: &Names) -> usize {
+    pub fn count(&mut self, draws: &[Draw], names: &impl ItemHashes) -> usize {
         for (done, draw) in draws.iter().enumerate() {
             if draw.epoch > self.head[0] {
                 self.rescale(draw.epoch);
@@ -71,7 +71,7 @@ impl<'a> Row<'a> {
     }
 
     /// Takes in a draw that counts and whose target is not in the row; `false` if the row must grow for it.
-    fn admit(&mut self, draw: &Draw, names: &Names) -> bool {
+    fn admit(&mut self, draw: &Draw, names: &impl ItemHashes) -> bool {
         let len = self.len();
         if len < self.pairs.len() {
             self.put(len, draw.target, u32::from(draw.weight), 0);
@@ -122,7 +122,7 @@ impl<'a> Row<'a> {
         self.head[DOOR + 1] = (door.0 >> 32) as u32;
     }
 
-    fn replace_smallest(&mut self, draw: &Draw, names: &Names) {
+    fn replace_smallest(&mut self, draw: &Draw, names: &impl ItemHashes) {
         let smallest = self.pairs.iter().fold(u32::MAX, |least, p| least.min(p[1]));
         let tied = (0..self.pairs.len()).filter(|slot| self.pairs[*slot][1] == smallest);
         let hash = |slot: &usize| names.item_hash(ItemIx(self.pairs[*slot][0]));

@@ -9,7 +9,7 @@ use crate::cooccurrence::block::{Door, LINE, Layout, TAGS};
 use crate::cooccurrence::draws::{Draw, DrawSorter};
 use crate::cooccurrence::row::Row;
 use crate::ids::ItemIx;
-use crate::names::Names;
+use crate::names::ItemHashes;
 use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -88,8 +88,18 @@ impl RowStore {
         (self.rows, self.pairs, bytes)
     }
 
+    /// Whether so many draws surely leave every block at an offset of 32 bits.
+    pub fn has_room(&self, draws: usize) -> bool {
+        let widest = self.classes.last().map_or(0, |layout| layout.words);
+        self.arena.len() + draws * widest <= NO_ROW as usize
+    }
+
     /// Counts the draws of `slices`, each row's in order.
-    pub fn add_all<'a>(&mut self, slices: impl Iterator<Item = &'a [Draw]> + Clone, names: &Names) {
+    pub fn add_all<'a>(
+        &mut self,
+        slices: impl Iterator<Item = &'a [Draw]> + Clone,
+        names: &impl ItemHashes,
+    ) {
         let mut sorter = std::mem::take(&mut self.sorter);
         let draws = sorter.sort(slices, self.directory.len());
         // Rows lie far apart in memory, so a run's row is asked for when the run is found, and counted some runs later.
@@ -122,7 +132,7 @@ impl RowStore {
     }
 
     /// Counts draws of one seed in order.
-    fn add_run(&mut self, seed: ItemIx, mut run: &[Draw], names: &Names) {
+    fn add_run(&mut self, seed: ItemIx, mut run: &[Draw], names: &impl ItemHashes) {
         let mut at = self.directory[seed.0 as usize];
         if at == NO_ROW {
             // Draws too old to count make no row.
@@ -214,16 +224,19 @@ impl RowStore {
             return;
         };
         let (len, layout) = self.head(*at as usize);
-        let end = layout.pairs + 2 * len;
-        for word in (LINE..end).step_by(LINE) {
-            prefetch(&self.arena, *at as usize + word);
+        let errors = if layout.evicts { len } else { 0 };
+        for (start, words) in [(layout.pairs, 2 * len), (layout.errors, errors)] {
+            for word in (start..start + words).step_by(LINE) {
+                prefetch(&self.arena, *at as usize + word);
+            }
         }
     }
 
-    /// The row of a seed: its epoch and its neighbours in slot order. Empty for a seed without one.
-    pub fn row(&self, seed: ItemIx) -> (u32, impl Iterator<Item = Neighbour> + '_) {
+    /// The row of a seed as it lies in memory: its epoch, (item, count) of every neighbour, and their errors, which may
+    /// be absent altogether. Empty for a seed without a row.
+    pub fn slots(&self, seed: ItemIx) -> (u32, &[[u32; 2]], &[u32]) {
         let at = self.directory.get(seed.0 as usize).copied();
-        let (epoch, pairs, errors): (u32, &[u32], &[u32]) = match at {
+        match at {
             None | Some(NO_ROW) => (0, &[], &[]),
             Some(at) => {
                 let at = at as usize;
@@ -231,10 +244,14 @@ impl RowStore {
                 let pairs = &self.arena[at + layout.pairs..at + layout.pairs + 2 * len];
                 let errors = if layout.evicts { len } else { 0 };
                 let errors = &self.arena[at + layout.errors..at + layout.errors + errors];
-                (self.arena[at], pairs, errors)
+                (self.arena[at], pairs.as_chunks::<2>().0, errors)
             }
-        };
-        let (pairs, _) = pairs.as_chunks::<2>();
+        }
+    }
+
+    /// The row of a seed: its epoch and its neighbours in slot order. Empty for a seed without one.
+    pub fn row(&self, seed: ItemIx) -> (u32, impl Iterator<Item = Neighbour> + '_) {
+        let (epoch, pairs, errors) = self.slots(seed);
         let neighbours = pairs.iter().enumerate().map(|(slot, pair)| Neighbour {
             item: ItemIx(pair[0]),
             count: pair[1],
@@ -311,6 +328,7 @@ impl RowStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::Names;
 
     fn setup(items: usize, capacity: usize) -> (Names, RowStore) {
         let mut names = Names::new(1);

@@ -21,6 +21,15 @@ pub struct ItemMarginals {
 }
 
 impl ItemMarginals {
+    /// Those of an item never drawn.
+    const NONE: Self = Self {
+        epoch: 0,
+        out: 0,
+        into: 0,
+        units_from: 0,
+        units_to: 0,
+    };
+
     #[inline]
     fn carry(&mut self, epoch: u32) {
         if epoch > self.epoch {
@@ -116,6 +125,13 @@ impl Marginals {
     /// Counts of an item; zeros for one never drawn.
     pub fn item(&self, item: ItemIx) -> ItemMarginals {
         self.items.get(item.0 as usize).copied().unwrap_or_default()
+    }
+
+    /// [`Marginals::item`] where they lie.
+    #[inline]
+    pub fn item_ref(&self, item: ItemIx) -> &ItemMarginals {
+        static NONE: ItemMarginals = ItemMarginals::NONE;
+        self.items.get(item.0 as usize).unwrap_or(&NONE)
     }
 
     /// Sum of all draws and the epoch it is written in.

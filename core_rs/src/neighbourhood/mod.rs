@@ -2,11 +2,14 @@
 //!
 //! * [`user`]: each user's current units, session items and recent votes; turns an event into pair draws.
 //! * [`marginals`]: how often each item was drawn from, drawn to, and in how many units it stood, per relation.
-//! * [`sessions`]: the recent-session index behind session kNN.
+//! * [`counts`]: marginals and rows of one relation by themselves, fed whole units.
+//! * [`sessions`]: the recent-session index behind session kNN; [`sealed`]: one by itself, fed whole sessions.
 //!
 //! It is the same on every item host, so a query needs one scatter. Shards hold the rows (see `cooccurrence`).
 
+pub mod counts;
 pub mod marginals;
+pub mod sealed;
 pub mod sessions;
 pub mod user;
 

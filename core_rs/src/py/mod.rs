@@ -4,6 +4,7 @@
 //! * [`frames`]: checks of single frames, hashes, identities.
 //! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
 //! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
+//! * [`neighbours`]: co-occurrence counts and the session index, for use without an engine.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
@@ -17,6 +18,7 @@ mod error;
 mod frames;
 mod kernels;
 mod limits;
+mod neighbours;
 
 use pyo3::prelude::*;
 
@@ -27,5 +29,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     kernels::register(m)?;
     diversity::register(m)?;
     bloom::register(m)?;
+    neighbours::register(m)?;
     limits::register(m)
 }

@@ -2,53 +2,66 @@
 
 use std::cell::RefCell;
 
+/// What stands where no sum is: a NaN that no arithmetic makes.
+const NONE: u64 = u64::MAX;
+
 /// A dense array of sums and the list of numbers that have one.
 #[derive(Debug, Default)]
 pub struct Accumulator {
-    values: Vec<f64>,
-    stamps: Vec<u32>,
-    stamp: u32,
+    /// Bits of the sums, or [`NONE`].
+    sums: Vec<u64>,
+    /// The first `count` are in use; one more place than numbers.
     touched: Vec<u32>,
+    count: usize,
 }
 
 impl Accumulator {
     /// Forgets all sums and makes room for numbers below `len`.
     pub fn reset(&mut self, len: usize) {
-        if self.values.len() < len {
-            self.values.resize(len, 0.0);
-            self.stamps.resize(len, 0);
+        for at in &self.touched[..self.count] {
+            self.sums[*at as usize] = NONE;
         }
-        self.touched.clear();
-        self.stamp = self.stamp.wrapping_add(1);
-        if self.stamp == 0 {
-            self.stamps.fill(0);
-            self.stamp = 1;
+        self.count = 0;
+        if self.sums.len() < len {
+            self.sums.resize(len, NONE);
+            self.touched.resize(len + 1, 0);
         }
     }
 
     /// Adds to a sum.
     #[inline]
     pub fn add(&mut self, at: u32, value: f64) {
-        let ix = at as usize;
-        if self.stamps[ix] == self.stamp {
-            self.values[ix] += value;
-        } else {
-            self.stamps[ix] = self.stamp;
-            self.values[ix] = value;
-            self.touched.push(at);
+        self.add_all(std::iter::once((at, value)));
+    }
+
+    /// Adds to sums, one after the other.
+    #[inline]
+    pub fn add_all(&mut self, values: impl Iterator<Item = (u32, f64)>) {
+        let (sums, touched) = (self.sums.as_mut_slice(), self.touched.as_mut_slice());
+        let mut count = self.count;
+        for (at, value) in values {
+            // Without a branch: which of a query's items are new is what a CPU cannot foresee.
+            let sum = &mut sums[at as usize];
+            let new = *sum == NONE;
+            let known = u64::from(new).wrapping_sub(1);
+            *sum = (f64::from_bits(*sum & known) + value).to_bits();
+            touched[count] = at;
+            count += usize::from(new);
         }
+        self.count = count;
     }
 
     /// The sum, if the number was touched.
     #[inline]
     pub fn get(&self, at: u32) -> Option<f64> {
-        let ix = at as usize;
-        (self.stamps.get(ix) == Some(&self.stamp)).then(|| self.values[ix])
+        let sum = self.sums.get(at as usize).filter(|sum| **sum != NONE)?;
+        Some(f64::from_bits(*sum))
     }
 
-    /// Numbers with a sum, in the order of their first touch.
-    pub fn touched(&self) -> &[u32] {
-        &self.touched
+    /// Numbers with their sums, in the order of their first touch.
+    pub fn sums(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
+        let sum = |at: &u32| (*at, f64::from_bits(self.sums[*at as usize]));
+        self.touched[..self.count].iter().map(sum)
     }
 }
 
@@ -88,7 +101,9 @@ mod tests {
         sums.add(2, 1.0);
         sums.add(2, 0.5);
         assert_eq!((sums.get(2), sums.get(1)), (Some(1.5), None));
-        assert_eq!(sums.touched(), [2]);
+        assert_eq!(sums.sums().collect::<Vec<_>>(), [(2, 1.5)]);
+        sums.add_all([(0, 2.0), (2, -1.5), (0, 1.0)].into_iter());
+        assert_eq!(sums.sums().collect::<Vec<_>>(), [(2, 0.0), (0, 3.0)]);
         sums.reset(4);
         assert_eq!(sums.get(2), None);
     }

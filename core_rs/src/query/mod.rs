@@ -7,6 +7,7 @@
 //! * [`fuse`]: reciprocal-rank fusion of the sources and the final order.
 //! * [`reasons`]: which of the visitor's own events led to an item.
 //! * [`recommend`], [`similar`], [`trending`], [`session_view`]: the verbs.
+//! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
 //!
 //! Same state, same request, same answer, bit for bit: ties break by item id, sums run in a fixed order, `ln` comes from
 //! the pure-Rust `libm`.
@@ -15,6 +16,7 @@ pub mod accumulator;
 pub mod answer;
 pub mod fuse;
 pub mod leaders;
+pub mod numbered;
 pub mod reasons;
 pub mod recommend;
 pub mod relation;

@@ -46,12 +46,13 @@ impl Reasoner<'_> {
     fn relation(&self, relation: usize, item: ItemIx) -> Vec<Reason> {
         let view = RelationView::new(self.state, relation, self.now);
         let (metric, shrinkage) = (self.query.metric, self.query.shrinkage);
+        let (shard, _) = self.state.owner(item);
         let mut found: Vec<(f64, &Seed, f64, f64)> = self
             .asker
             .seeds
             .iter()
             .filter_map(|seed| {
-                let (score, count, error) = view.pair(seed.item, item, metric, shrinkage)?;
+                let (score, count, error) = view.pair(shard, seed.item, item, metric, shrinkage)?;
                 Some((seed.weight * score, seed, count, error))
             })
             .collect();
@@ -80,7 +81,7 @@ impl Reasoner<'_> {
         }
         let mut places: Vec<usize> = (0..by_seed.len()).filter(|p| by_seed[*p].1 > 0.0).collect();
         places.sort_by(|a, b| by_seed[*b].0.total_cmp(&by_seed[*a].0));
-        let detail = format!("idf {:.2}", idf(self.state, item));
+        let detail = format!("idf {:.2}", idf(&self.state.hood.sessions, item));
         places
             .into_iter()
             .map(|p| {

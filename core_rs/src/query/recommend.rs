@@ -31,8 +31,12 @@ pub fn recommend(
     };
     with_scratch(state.names.items.len(), |scratch| {
         exclude(state, query, request, &asker, &mut scratch.excluded);
-        let neighbours =
-            session_knn::neighbours(state, &asker, query.knn_last_items, query.knn_neighbours);
+        let neighbours = session_knn::neighbours(
+            &state.hood.sessions,
+            &asker.latest(query.knn_last_items),
+            asker.own_session,
+            query.knn_neighbours,
+        );
         let lists = retrieve(
             state,
             query,
@@ -135,10 +139,9 @@ fn retrieve(
             "session-knn" => {
                 knn = true;
                 session_knn::score(
-                    state,
+                    &state.hood.sessions,
                     neighbours,
-                    &asker.seeds,
-                    query.knn_last_items,
+                    &asker.latest(query.knn_last_items),
                     &mut scores,
                 );
             }
@@ -166,7 +169,7 @@ fn retrieve(
         };
         let adjust = |item: ItemIx, score: f64| {
             if knn {
-                score * session_knn::idf(state, item)
+                score * session_knn::idf(&state.hood.sessions, item)
             } else {
                 score
             }

@@ -1,18 +1,23 @@
 //! Co-occurrence relations as a candidate source.
 
 use crate::config::Metric;
-use crate::cooccurrence::metrics::{PairCounts, cosine};
-use crate::decay::{Decay, EPOCH_HALF_LIVES, power_of_two};
+use crate::cooccurrence::metrics::{PairCounts, cosine_row};
+use crate::cooccurrence::rows::RowStore;
+use crate::decay::{EPOCH_HALF_LIVES, power_of_two};
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
-use crate::neighbourhood::marginals::ItemMarginals;
+use crate::neighbourhood::counts::CooccurrenceCounts;
+use crate::neighbourhood::marginals::{ItemMarginals, Marginals};
 use crate::query::accumulator::Accumulator;
 use crate::query::seeds::Seed;
 
 /// One relation read at one moment: turns stored counts into full-weight events.
 pub struct RelationView<'a> {
-    state: &'a State,
-    relation: usize,
+    /// The rows, by shard of the neighbour.
+    rows: Vec<&'a RowStore>,
+    marginals: &'a Marginals,
+    /// Units with each item on the "to" side in full-weight events, where that is kept; it is the marginals' otherwise.
+    units: Option<&'a [f64]>,
     epoch: u32,
     unit: f64,
     total: f64,
@@ -21,12 +26,30 @@ pub struct RelationView<'a> {
 impl<'a> RelationView<'a> {
     /// The relation as it stands at `now`.
     pub fn new(state: &'a State, relation: usize, now: Millis) -> Self {
-        let (total, epoch) = state.hood.marginals[relation].total();
-        let decay: &Decay = &state.relations[relation].decay;
-        let unit = decay.read(1, epoch, now);
+        let marginals = &state.hood.marginals[relation];
+        let (_, epoch) = marginals.total();
+        let unit = state.relations[relation].decay.read(1, epoch, now);
+        let rows = state.shards.iter().map(|s| &s.rows[relation]).collect();
+        Self::of(rows, marginals, None, unit)
+    }
+
+    /// Counts without decay, by themselves.
+    pub fn of_counts(counts: &'a CooccurrenceCounts) -> Self {
+        let units = Some(counts.units_to());
+        Self::of(vec![&counts.rows], &counts.marginals, units, 1.0)
+    }
+
+    fn of(
+        rows: Vec<&'a RowStore>,
+        marginals: &'a Marginals,
+        units: Option<&'a [f64]>,
+        unit: f64,
+    ) -> Self {
+        let (total, epoch) = marginals.total();
         Self {
-            state,
-            relation,
+            rows,
+            marginals,
+            units,
             epoch,
             unit,
             total: total as f64 * unit,
@@ -78,40 +101,52 @@ impl<'a> RelationView<'a> {
     }
 
     /// [`RelationView::score_by`] for the default measure, with the same results. A division and a root a neighbour are
-    /// most of the work, so they are done for a whole row at once, where the compiler makes vector code of them.
+    /// most of the work, so they are done for a whole row at once.
     fn score_cosine(&self, seeds: &[Seed], shrinkage: f64, scores: &mut Accumulator) {
-        let marginals = &self.state.hood.marginals[self.relation];
-        let rows = || self.state.shards.iter().map(|s| &s.rows[self.relation]);
-        let (mut items, mut pairs, mut units) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut units) = (Vec::new(), Vec::new());
         for (i, seed) in seeds.iter().enumerate() {
             if let Some(next) = seeds.get(i + 1) {
-                rows().for_each(|rows| rows.prefetch(next.item));
+                self.rows.iter().for_each(|rows| rows.prefetch(next.item));
             }
-            let from = marginals.item(seed.item);
+            let from = self.marginals.item(seed.item);
             if from.out == 0 {
                 continue;
             }
-            items.clear();
-            pairs.clear();
-            units.clear();
-            for rows in rows() {
-                let (epoch, row) = rows.row(seed.item);
-                let scale = self.scale(epoch);
-                for neighbour in row {
-                    let to = marginals.item(neighbour.item);
-                    items.push(neighbour.item.0);
-                    pairs.push(f64::from(neighbour.count - neighbour.error) * scale);
-                    units.push(to.units_to as f64 * self.scale(to.epoch));
-                }
-            }
             let units_from = from.units_from as f64 * self.scale(from.epoch);
-            for (pair, units_to) in pairs.iter_mut().zip(&units) {
-                *pair = cosine(*pair, units_from, *units_to, shrinkage);
-            }
-            for (item, value) in items.iter().zip(&pairs).filter(|(_, value)| **value > 0.0) {
-                scores.add(*item, seed.weight * value);
+            for rows in &self.rows {
+                let (epoch, pairs, errors) = rows.slots(seed.item);
+                self.guaranteed(epoch, pairs, errors, &mut values);
+                self.units_to(pairs, &mut units);
+                let from = (units_from, seed.weight);
+                cosine_row(&mut values, &units, from, shrinkage);
+                let items = pairs.iter().map(|pair| pair[0]);
+                scores.add_all(items.zip(values.iter().copied()));
             }
         }
+    }
+
+    /// Guaranteed counts (count - error) of a row in full-weight events.
+    fn guaranteed(&self, epoch: u32, pairs: &[[u32; 2]], errors: &[u32], out: &mut Vec<f64>) {
+        let scale = self.scale(epoch);
+        out.clear();
+        if errors.is_empty() {
+            out.extend(pairs.iter().map(|pair| f64::from(pair[1]) * scale));
+        } else {
+            let counts = pairs.iter().zip(errors);
+            out.extend(counts.map(|(pair, error)| f64::from(pair[1] - error) * scale));
+        }
+    }
+
+    /// Units with each neighbour of a row on the "to" side, in full-weight events.
+    fn units_to(&self, pairs: &[[u32; 2]], out: &mut Vec<f64>) {
+        out.clear();
+        if let Some(units) = self.units {
+            return out.extend(pairs.iter().map(|pair| units[pair[0] as usize]));
+        }
+        out.extend(pairs.iter().map(|pair| {
+            let to = self.marginals.item_ref(ItemIx(pair[0]));
+            to.units_to as f64 * self.scale(to.epoch)
+        }));
     }
 
     #[inline(always)]
@@ -121,8 +156,8 @@ impl<'a> RelationView<'a> {
         scores: &mut Accumulator,
         measure: impl Fn(PairCounts) -> f64,
     ) {
-        let marginals = &self.state.hood.marginals[self.relation];
-        let rows = || self.state.shards.iter().map(|s| &s.rows[self.relation]);
+        let marginals = self.marginals;
+        let rows = || self.rows.iter();
         for (i, seed) in seeds.iter().enumerate() {
             if let Some(next) = seeds.get(i + 1) {
                 rows().for_each(|rows| rows.prefetch(next.item));
@@ -133,30 +168,26 @@ impl<'a> RelationView<'a> {
             }
             for rows in rows() {
                 let (epoch, row) = rows.row(seed.item);
-                for neighbour in row {
-                    let to = marginals.item(neighbour.item);
-                    let counts = self.counts(&from, &to, neighbour.count - neighbour.error, epoch);
-                    let value = measure(counts);
-                    if value != 0.0 {
-                        scores.add(neighbour.item.0, seed.weight * value);
-                    }
-                }
+                scores.add_all(row.map(|neighbour| {
+                    let to = marginals.item_ref(neighbour.item);
+                    let counts = self.counts(&from, to, neighbour.count - neighbour.error, epoch);
+                    (neighbour.item.0, seed.weight * measure(counts))
+                }));
             }
         }
     }
 
-    /// What one seed says of one item: score, count and error bound in full-weight events.
+    /// What one seed says of one item of `shard`: score, count and error bound in full-weight events.
     pub fn pair(
         &self,
+        shard: usize,
         seed: ItemIx,
         item: ItemIx,
         metric: Metric,
         shrinkage: f64,
     ) -> Option<(f64, f64, f64)> {
-        let (shard, _) = self.state.owner(item);
-        let (epoch, neighbour) = self.state.shards[shard].rows[self.relation].pair(seed, item)?;
-        let marginals = &self.state.hood.marginals[self.relation];
-        let (from, to) = (marginals.item(seed), marginals.item(item));
+        let (epoch, neighbour) = self.rows[shard].pair(seed, item)?;
+        let (from, to) = (self.marginals.item(seed), self.marginals.item(item));
         let counts = self.counts(&from, &to, neighbour.count - neighbour.error, epoch);
         let scale = self.scale(epoch);
         let score = counts.score(metric, shrinkage);

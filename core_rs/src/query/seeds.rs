@@ -28,6 +28,13 @@ pub struct Asker<'a> {
     pub tags: Vec<(TagIx, f64)>,
 }
 
+impl Asker<'_> {
+    /// The `last` newest items, newest first.
+    pub fn latest(&self, last: usize) -> Vec<ItemIx> {
+        self.seeds.iter().take(last).map(|seed| seed.item).collect()
+    }
+}
+
 /// Newest weighs 1, every older one three quarters of the one after it.
 const STEP: f64 = 0.75;
 

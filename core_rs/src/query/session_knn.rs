@@ -5,10 +5,9 @@
 //! vote for their items with similarity x weight of the best match x idf. Differences from the published code: weights
 //! stay positive at any length, and no order comes from a hash table.
 
-use crate::fold::state::State;
 use crate::ids::ItemIx;
+use crate::neighbourhood::sessions::{SessionIndex, SessionNo};
 use crate::query::accumulator::Accumulator;
-use crate::query::seeds::{Asker, Seed};
 
 /// One session like the visitor's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,23 +62,19 @@ fn position_weight(place: usize, count: usize) -> f64 {
     (count - place) as f64 / count as f64
 }
 
-/// The `k` sessions most like the visitor's. O(seeds x postings).
+/// The `k` sessions, other than the visitor's `own`, most like that of a visitor whose latest items are `seeds`, newest
+/// first. O(seeds x postings).
 pub fn neighbours(
-    state: &State,
-    asker: &Asker<'_>,
-    last: usize,
+    index: &SessionIndex,
+    seeds: &[ItemIx],
+    own: Option<SessionNo>,
     k: usize,
 ) -> Vec<NeighbourSession> {
-    let index = &state.hood.sessions;
-    let seeds = &asker.seeds[..asker.seeds.len().min(last)];
-    let postings = seeds.iter().map(|s| index.frequency(s.item)).sum();
+    let postings = seeds.iter().map(|seed| index.frequency(*seed)).sum();
     let mut similarities = Similarities::with_capacity(postings);
     for (place, seed) in seeds.iter().enumerate() {
         let weight = position_weight(place, seeds.len());
-        for number in index
-            .sessions_of(seed.item)
-            .filter(|n| Some(*n) != asker.own_session)
-        {
+        for number in index.sessions_of(*seed).filter(|n| Some(*n) != own) {
             similarities.add(number, weight, place);
         }
     }
@@ -108,18 +103,15 @@ pub fn neighbours(
 
 /// Adds what the neighbours say of items other than the visitor's own seeds.
 pub fn score(
-    state: &State,
+    index: &SessionIndex,
     neighbours: &[NeighbourSession],
-    seeds: &[Seed],
-    last: usize,
+    seeds: &[ItemIx],
     scores: &mut Accumulator,
 ) {
-    let index = &state.hood.sessions;
-    let count = seeds.len().min(last);
     for neighbour in neighbours {
-        let vote = neighbour.similarity * position_weight(neighbour.newest, count);
+        let vote = neighbour.similarity * position_weight(neighbour.newest, seeds.len());
         for item in index.items_of(neighbour.number) {
-            if !seeds[..count].iter().any(|s| s.item.0 == *item) {
+            if !seeds.contains(&ItemIx(*item)) {
                 scores.add(*item, vote);
             }
         }
@@ -127,8 +119,7 @@ pub fn score(
 }
 
 /// Inverse document frequency of an item among the sessions held.
-pub fn idf(state: &State, item: ItemIx) -> f64 {
-    let (_, held) = state.hood.sessions.len();
-    libm::log((held as f64 + 1.0) / (state.hood.sessions.frequency(item) as f64 + 0.5)).max(0.0)
-        + 1.0
+pub fn idf(index: &SessionIndex, item: ItemIx) -> f64 {
+    let (_, held) = index.len();
+    libm::log((held as f64 + 1.0) / (index.frequency(item) as f64 + 0.5)).max(0.0) + 1.0
 }

@@ -12,6 +12,8 @@ The map:
 * `ann`: `AnnIndex`, the same with a graph beside it for many vectors. `hnsw`: the graph, by usearch.
 * `bloom`: `BloomFilter`, `RotatingBloomFilter`, `DedupLedger`.
 * `diversity`: `mmr` and `dpp` choose few of many that are relevant and unlike each other; `slate` scores and chooses.
+* `cooccurrence`: `CooccurrenceCounts`, items touched together, by seven measures.
+* `session_knn`: `SessionIndex`, what comes next in a session.
 * `arrays`: what the kernels accept as arrays, and how they refuse the rest.
 
 They run on AVX-512 VNNI, AVX2 or plain Rust, whichever is the fastest that the CPU has, and give the same bits on
@@ -34,9 +36,11 @@ from headwater.kernels.bloom import (
     hash_event_ids,
     hash_keys,
 )
+from headwater.kernels.cooccurrence import CooccurrenceCounts
 from headwater.kernels.diversity import TagSets, dpp, mmr, slate
 from headwater.kernels.hnsw import HnswSettings
 from headwater.kernels.scoring import NO_ITEM, Int8Index, quantize
+from headwater.kernels.session_knn import SessionIndex
 
 __all__ = [
     "BEYOND_HORIZON",
@@ -45,12 +49,14 @@ __all__ = [
     "REPEAT",
     "AnnIndex",
     "BloomFilter",
+    "CooccurrenceCounts",
     "DedupLedger",
     "ExactRule",
     "HnswSettings",
     "Int8Index",
     "RotatingBloomFilter",
     "Routes",
+    "SessionIndex",
     "TagSets",
     "dpp",
     "hash_event_ids",

@@ -21,7 +21,9 @@ KERNELS = [
     "dedup path",
     "co-occurrence update, all shipped relations",
     "co-occurrence query, 10 seeds",
+    "co-occurrence query, 10 seeds, kernel",
     "session kNN query, p90",
+    "session kNN query, kernel, p90",
     "fold of everything",
     "fold of everything",
 ]
