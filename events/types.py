@@ -118,6 +118,7 @@ class SlateServed(msgspec.Struct, tag_field="tag", tag=20, array_like=True, froz
     left_out: list[str]
     candidates: list[tuple[str, str, float]] | None
     items: list[tuple[str, float, str, float, float, bool]]
+    extra: dict[str, Any] | None = None
 
 
 class ConfigActivated(msgspec.Struct, tag_field="tag", tag=30, array_like=True, frozen=True):

@@ -1,4 +1,4 @@
-//! What a generation folds and how queries are answered, as the Python side validated it.
+//! What a generation folds, as the Python side validated it.
 //!
 //! Mirrors `headwater/config.py` field by field; unknown fields are refused, so the two cannot drift apart unnoticed.
 
@@ -88,39 +88,6 @@ pub struct FoldConfig {
     pub session_knn: SessionKnnConfig,
 }
 
-/// Association measure of a pair, computed when read.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Metric {
-    Cosine,
-    Jaccard,
-    Conditional,
-    Lift,
-    Pmi,
-    Phi,
-    Llr,
-    Count,
-}
-
-/// `[query]`: which sources answer and how they are fused.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
-pub struct QueryConfig {
-    pub sources: BTreeMap<String, f64>,
-    pub rrf_k: f64,
-    pub pool: usize,
-    pub seeds: usize,
-    pub metric: Metric,
-    pub shrinkage: f64,
-    pub knn_neighbours: usize,
-    pub knn_last_items: usize,
-    pub exclude_consumed: bool,
-    pub consumed_expiry_days: Option<f64>,
-    pub touched_factor: f64,
-}
-
 impl FoldConfig {
     /// Decodes the JSON that `headwater.config` writes. Errors name the field.
     pub fn from_json(bytes: &[u8]) -> Result<Self, CoreError> {
@@ -132,13 +99,6 @@ impl FoldConfig {
             ));
         }
         Ok(config)
-    }
-}
-
-impl QueryConfig {
-    /// Decodes the JSON that `headwater.config` writes. Errors name the field.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, CoreError> {
-        serde_json::from_slice(bytes).map_err(|err| CoreError::Config(err.to_string()))
     }
 }
 

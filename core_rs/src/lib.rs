@@ -13,7 +13,7 @@
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
-//! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
+//! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`scenario`], [`error`]: what all of them use.
 //! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
@@ -41,6 +41,7 @@ pub mod limits;
 pub mod names;
 pub mod neighbourhood;
 pub mod query;
+pub mod scenario;
 pub mod search;
 pub mod sessions;
 pub mod simd;

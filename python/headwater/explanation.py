@@ -7,27 +7,32 @@ and the state at that position is a fold away.
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isclose
 from typing import Any
 
 import msgspec
 
-from headwater.active_query import query_of
 from headwater.actors.recovery import fold_log
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.config import QueryConfig
 from headwater.core import new_core, restore_core
 from headwater.errors import InvalidQuery, SnapshotInvalid
 from headwater.events.frame import decode_frame
 from headwater.events.log import EventLog
 from headwater.events.types import SlateServed
-from headwater.slate import EventRef, Explanation, SessionState, Slate
+from headwater.slate import EventRef, Explanation, Slate, SlateItem
 
 Answer = Callable[[str, dict[str, Any], str, Any], Slate]
 
 
-def explain(slate: Slate, item: str, runtime: EmbeddedRuntime) -> Explanation:
-    """The explanation of one item of a slate."""
+class Answered(msgspec.Struct, frozen=True):
+    """A slate and the request that it answered; no request for one that is neither remembered nor recorded."""
+
+    slate: Slate
+    request: dict[str, Any] | None
+
+
+def explain(answered: Answered, item: str, runtime: EmbeddedRuntime) -> Explanation:
+    """The explanation of one item of a slate, or of one that is not in it."""
+    slate = answered.slate
     slot = next((i for i, r in enumerate(slate.items) if r.item == item), None)
     chosen = None if slot is None else slate.items[slot]
     reasons = [] if chosen is None else chosen.reasons
@@ -41,36 +46,32 @@ def explain(slate: Slate, item: str, runtime: EmbeddedRuntime) -> Explanation:
         parts=[] if chosen is None else chosen.parts,
         reasons=reasons,
         events=[event_at(runtime.log, ref) for ref in refs],
-        rules=_rules(slate, slot, runtime),
+        rules=_absence(answered, item, runtime) if chosen is None else _rules(chosen, slate),
     )
 
 
-def _rules(slate: Slate, slot: int | None, runtime: EmbeddedRuntime) -> list[str]:
-    """The rules that the slate was made under, which need not be today's."""
-    query = query_of(slate.config, runtime)
-    rules = []
-    if slot is None:
-        rules.append(f"No source ranked it high enough for the {slate.n} slots, or a rule kept it out.")
-        rules.append(
-            "Items that are hidden, deleted, excluded by the request or rejected by the visitor are not shown."
-        )
-        if query.exclude_consumed:
-            expiry = query.consumed_expiry_days
-            rules.append("Consumed items come back " + ("never." if expiry is None else f"after {expiry:g} days."))
-    elif query.touched_factor < 1 and _demoted(slate, slot, runtime, query):
-        rules.append(f"touched before: score x {query.touched_factor:g}")
+def _rules(chosen: SlateItem, slate: Slate) -> list[str]:
+    """What decided beside the sources."""
+    rules = [f"{name}: score x {factor:g}" for name, factor in chosen.factors]
+    if chosen.pinned:
+        rules.append("pinned to this slot")
+    if chosen.promoted:
+        rules.append("the slot was kept for promoted items")
+    if slate.exploring.floor > 0:
+        how = "as the slate without exploration has it" if chosen.greedy else "to explore"
+        rules.append(f"{how}: probability {chosen.propensity:.4g} given the slots above")
     return rules
 
 
-def _demoted(slate: Slate, slot: int, runtime: EmbeddedRuntime, query: QueryConfig) -> bool:
-    """Whether the score bears the factor of touched items: every part's share says so, and the user did touch it."""
-    weights = [query.sources.get(part.source, 0.0) * query.touched_factor for part in slate.items[slot].parts]
-    told = [part.share * (query.rrf_k + part.rank) for part in slate.items[slot].parts]
-    if slate.user is None or not all(isclose(a, b, rel_tol=1e-9) for a, b in zip(told, weights, strict=True)):
-        return False
-    view = runtime.core.session_view(slate.user, slate.now)
-    touched = [] if view is None else msgspec.msgpack.decode(view, type=SessionState).items
-    return any(touch.item == slate.items[slot].item for touch in touched)
+def _absence(answered: Answered, item: str, runtime: EmbeddedRuntime) -> list[str]:
+    """What kept an item out, from the state that answered."""
+    slate, request = answered.slate, answered.request
+    if request is None:
+        return ["The slate was not recorded and is no longer remembered: what kept the item out cannot be said."]
+    position = slate.positions[0]
+    core = runtime.core if runtime.core.position == position else state_at(position, runtime)
+    asked = msgspec.msgpack.encode(request | {"key": slate.id, "why": item})
+    return list(msgspec.msgpack.decode(core.recommend(asked))[-1])
 
 
 def event_at(log: EventLog, ref: EventRef) -> dict[str, Any]:
@@ -83,23 +84,30 @@ def event_at(log: EventLog, ref: EventRef) -> dict[str, Any]:
     return {"id": ref.id, "position": ref.position, "index": ref.index, "missing": True}
 
 
-def remake(slate: str, runtime: EmbeddedRuntime, answer: Answer) -> Slate:
-    """A recorded slate, answered again by the state at its position. Raises `InvalidQuery` if no record names it."""
-    served = _find_record(slate, runtime.log)
+def unknown_slate(slate: str) -> InvalidQuery:
+    """The error for a slate of which nothing is known."""
+    return InvalidQuery(
+        f"slate {slate!r} is neither remembered nor recorded in the log",
+        field="slate",
+        value=slate,
+        rule="a known slate",
+    )
+
+
+def recorded(slate: str, runtime: EmbeddedRuntime, answer: Answer) -> Answered | None:
+    """A recorded slate, answered again by the state at its position; None if no record names it. O(log)."""
+    served = find_record(slate, runtime.log)
     if served is None:
-        raise InvalidQuery(
-            f"slate {slate!r} is neither remembered nor recorded in the log",
-            field="slate",
-            value=slate,
-            rule="a known slate",
-        )
-    position = served.positions[0]
-    core = _state_at(position, runtime)
-    remade = answer("recommend", dict(served.request), slate, core)
-    return msgspec.structs.replace(remade, config=served.config_version, recorded=True)
+        return None
+    core = state_at(served.positions[0], runtime)
+    kind = (served.extra or {}).get("kind", "recommend")
+    remade = answer(kind, dict(served.request), slate, core)
+    remade = msgspec.structs.replace(remade, config=served.config_version, recorded=True)
+    return Answered(remade, dict(served.request))
 
 
-def _find_record(slate: str, log: EventLog) -> SlateServed | None:
+def find_record(slate: str, log: EventLog) -> SlateServed | None:
+    """The record of a slate. O(log)."""
     # The id's own bytes stand in the frame that holds the record: most frames are passed over without decoding.
     needle = msgspec.msgpack.encode(slate)
     for batch in log.read():
@@ -112,7 +120,7 @@ def _find_record(slate: str, log: EventLog) -> SlateServed | None:
     return None
 
 
-def _state_at(position: int, runtime: EmbeddedRuntime) -> Any:
+def state_at(position: int, runtime: EmbeddedRuntime) -> Any:
     """State after the frame at `position`: the nearest snapshot before it, or nothing, and what follows."""
     threads = runtime.config.engine.threads
     core = new_core(runtime.config, threads)

@@ -19,13 +19,27 @@ from headwater import explanation
 from headwater.active_query import active_version, query_version
 from headwater.actors.recovery import fold_log
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.arguments import Id, count_of, ids_of, name_of, position_of, query_id, time_of, weights_of
-from headwater.config import Metric
+from headwater.arguments import (
+    Id,
+    Param,
+    context_of,
+    count_of,
+    ids_of,
+    name_of,
+    params_of,
+    position_of,
+    query_id,
+    share_of,
+    time_of,
+    weights_of,
+)
 from headwater.errors import InvalidQuery, NotReady
-from headwater.slate import Explanation, SessionState, SessionView, Slate, SlateItem
+from headwater.events.types import Scalar
+from headwater.scenario import Metric
+from headwater.slate import Explanation, Exploring, SessionState, SessionView, Slate, SlateItem
 from headwater.slate_record import SlateRecorder, slate_record
 
-SCORER_VERSION = "rrf-1"
+SCORER_VERSION = "rrf-2"
 _SLATES_REMEMBERED = 1000
 
 
@@ -34,6 +48,11 @@ class _Answer(msgspec.Struct, array_like=True, frozen=True):
     fallback: str | None
     about: list[str]
     position: int
+    notes: list[str]
+    exploring: Exploring
+    feature_names: list[str]
+    candidates: list[tuple[str, list[float]]]
+    why: list[str] | None
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -56,7 +75,7 @@ class Questions:
         self._clock = clock
         self._recorder = recorder
         self._slate_numbers = itertools.count(1)
-        self._slates: OrderedDict[str, Slate] = OrderedDict()
+        self._slates: OrderedDict[str, explanation.Answered] = OrderedDict()
         self._slates_mutex = threading.Lock()
         self._refresh_mutex = threading.Lock()
         self._query_version = query_version(self._config.query)
@@ -66,34 +85,81 @@ class Questions:
         user: Id,
         n: int = 10,
         *,
+        scenario: str | None = None,
+        filter: str | None = None,
+        params: Mapping[str, Param] | None = None,
         exclude: Sequence[Id] = (),
+        context: Mapping[str, Scalar] | None = None,
+        diversity: float | None = None,
+        exploration: float | None = None,
+        sources: Mapping[str, float] | None = None,
+        features: bool = False,
         now: int | None = None,
         after: int | None = None,
-        sources: Mapping[str, float] | None = None,
         record: bool | None = None,
     ) -> Slate:
         """The `n` (1 to 1000) best items for a user, with reasons. An unknown user gets trending and popular items,
         and the slate says so (`fallback`).
 
-        `sources` overrides source weights for this request; `record=False` writes no slate record. Raises
-        `InvalidQuery`, `NotReady`.
+        `scenario` names one of the configuration; `filter` with its `params` narrows what may be shown beside the
+        scenario's own; `diversity` and `exploration` (0 to 1) and `sources` (weights) take the scenario's place for
+        this request. `features` gives every candidate's features. `context` is kept in the record. `record=False`
+        writes no record. Raises `InvalidQuery`, `NotReady`.
         """
         request = self._request(query_id("user", user), [], n, exclude, now, sources)
-        return self._slate("recommend", request, after, record)
+        request |= _asked(scenario, filter, params, diversity, exploration, features)
+        return self._slate("recommend", request, after, record, context)
 
     def session(
         self,
         items: Sequence[Id],
         n: int = 10,
         *,
+        scenario: str | None = None,
+        filter: str | None = None,
+        params: Mapping[str, Param] | None = None,
         exclude: Sequence[Id] = (),
+        diversity: float | None = None,
+        exploration: float | None = None,
+        sources: Mapping[str, float] | None = None,
+        features: bool = False,
         now: int | None = None,
         after: int | None = None,
-        sources: Mapping[str, float] | None = None,
     ) -> Slate:
         """The `n` best items for an anonymous visitor who touched `items`, latest last. Never recorded."""
-        names = ids_of("items", items)
-        return self._slate("session", self._request(None, names, n, exclude, now, sources), after, False)
+        request = self._request(None, ids_of("items", items), n, exclude, now, sources)
+        request |= _asked(scenario, filter, params, diversity, exploration, features)
+        return self._slate("session", request, after, False)
+
+    def rank(
+        self,
+        user: Id,
+        items: Sequence[Id],
+        n: int | None = None,
+        *,
+        scenario: str | None = None,
+        filter: str | None = None,
+        params: Mapping[str, Param] | None = None,
+        context: Mapping[str, Scalar] | None = None,
+        diversity: float | None = None,
+        exploration: float | None = None,
+        sources: Mapping[str, float] | None = None,
+        features: bool = False,
+        now: int | None = None,
+        after: int | None = None,
+        record: bool | None = None,
+    ) -> Slate:
+        """The caller's own items (1 to 1000) in the order that suits the user: all of them, or the `n` best.
+
+        What may not be shown (hidden, consumed, filtered) is left out, and the slate says so; what no source knows
+        keeps the caller's order after the rest.
+        """
+        listed = list(dict.fromkeys(ids_of("items", items)))
+        count = len(listed) if n is None else n
+        request = self._request(query_id("user", user), [], count, (), now, sources)
+        request |= _asked(scenario, filter, params, diversity, exploration, features)
+        request["candidates"] = listed
+        return self._slate("rank", request, after, record, context)
 
     def similar(
         self,
@@ -152,10 +218,14 @@ class Questions:
         `InvalidQuery` for a slate that was neither.
         """
         self._runtime.check_open()
-        if isinstance(slate, str):
-            known = self._slates.get(slate)
-            slate = known or explanation.remake(slate, self._runtime, self._answer)
-        return explanation.explain(slate, query_id("item", item), self._runtime)
+        name = slate if isinstance(slate, str) else slate.id
+        known = self._slates.get(name)
+        answered = known or explanation.recorded(name, self._runtime, self._answer)
+        if answered is None and isinstance(slate, Slate):
+            answered = explanation.Answered(slate, None)
+        if answered is None:
+            raise explanation.unknown_slate(name)
+        return explanation.explain(answered, query_id("item", item), self._runtime)
 
     def now(self) -> int:
         """What `now` defaults to: the wall clock, or the last event's time."""
@@ -174,7 +244,7 @@ class Questions:
 
     def _forget_slates(self, user: str) -> None:
         with self._slates_mutex:
-            for slate in [key for key, slate in self._slates.items() if slate.user == user]:
+            for slate in [key for key, known in self._slates.items() if known.slate.user == user]:
                 del self._slates[slate]
 
     def _now(self, now: int | None) -> int:
@@ -212,13 +282,12 @@ class Questions:
             "exclude": ids_of("exclude", exclude),
             "now": self._now(now),
             "sources": weights_of(sources),
-            "all_reasons": False,
         }
 
     def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Any = None) -> Slate:
         """Ask a core (the runtime's own, or one at an earlier position) and dress the answer as a slate."""
         core = core or self._runtime.core
-        answer = _answers.decode(core.recommend(_encoder.encode(request)))
+        answer = _answers.decode(core.recommend(_encoder.encode(request | {"key": slate})))
         return self._dressed(kind, answer, request, request["items"] or answer.about, slate, core)
 
     def _dressed(
@@ -235,22 +304,34 @@ class Questions:
             now=request["now"],
             fallback=answer.fallback,
             config=active_version(core, self._query_version),
+            scenario=request.get("scenario"),
+            notes=answer.notes,
+            exploring=answer.exploring,
+            feature_names=answer.feature_names,
+            candidates=dict(answer.candidates),
         )
 
-    def _slate(self, kind: str, request: dict[str, Any], after: int | None, record: bool | None) -> Slate:
+    def _slate(
+        self,
+        kind: str,
+        request: dict[str, Any],
+        after: int | None,
+        record: bool | None,
+        context: Mapping[str, Scalar] | None = None,
+    ) -> Slate:
         self._reach(after)
         slate = self._answer(kind, request, self._next_id())
         wanted = self._config.engine.record_slates if record is None else record
-        if wanted and kind == "recommend" and not self._runtime.read_only:
-            slate = self._recorded(slate, request)
+        if wanted and kind != "session" and not self._runtime.read_only:
+            slate = self._recorded(slate, request, context)
         with self._slates_mutex:
-            self._slates[slate.id] = slate
+            self._slates[slate.id] = explanation.Answered(slate, request)
             if len(self._slates) > _SLATES_REMEMBERED:
                 self._slates.popitem(last=False)
         return slate
 
-    def _recorded(self, slate: Slate, request: dict[str, Any]) -> Slate:
-        queued = self._recorder.record(slate_record(slate, request, SCORER_VERSION))
+    def _recorded(self, slate: Slate, request: dict[str, Any], context: Mapping[str, Scalar] | None) -> Slate:
+        queued = self._recorder.record(slate_record(slate, request, SCORER_VERSION, context_of(context)))
         if not queued:
             slate.degraded.append("slate not recorded: the record queue is full")
         elif self._recorder.error is not None:
@@ -263,3 +344,23 @@ class Questions:
     def _anonymous(self, kind: str, answer: _Answer, request: dict[str, Any]) -> Slate:
         about = answer.about or ([request["category"]] if request.get("category") else [])
         return self._dressed(kind, answer, request, about, self._next_id(), self._runtime.core)
+
+
+def _asked(
+    scenario: str | None,
+    filter: str | None,
+    params: Mapping[str, Param] | None,
+    diversity: float | None,
+    exploration: float | None,
+    features: bool,
+) -> dict[str, Any]:
+    """What was really asked beyond the usual: a request says nothing of the rest."""
+    asked = {
+        "scenario": name_of("scenario", scenario),
+        "filter": name_of("filter", filter),
+        "params": params_of(params) or None,
+        "diversity": share_of("diversity", diversity),
+        "exploration": share_of("exploration", exploration),
+        "features": features or None,
+    }
+    return {field: value for field, value in asked.items() if value is not None}

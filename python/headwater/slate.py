@@ -68,6 +68,20 @@ class Reason(msgspec.Struct, array_like=True, frozen=True, gc=False):
             return f"you like {self.detail}" + (f", as in{because}" if because else "")
         if self.source == "trending":
             return f"trending: {self.count:.1f} recent votes"
+        if self.source == "trending-in-tags":
+            return f"trending among what you like: {self.count:.1f} recent votes"
+        if self.source in ("trending-in-segment", "popular-in-segment"):
+            return f"{self.source.removesuffix('-in-segment')} with visitors like you: {self.count:.1f} votes"
+        if self.source == "repeats":
+            return "you looked at it in this session" + because.removeprefix(f" {self.seed}")
+        if self.source == "fresh":
+            return f"new, shown {self.count:.0f} times so far"
+        if self.source == "list":
+            return f"place {self.count:.0f} of the list"
+        if self.source == "catalogue":
+            return "in the catalogue; nothing else is known of it"
+        if self.source.startswith("vector:"):
+            return f"near{because} by {self.source.removeprefix('vector:')} (similarity {self.count:.2f})"
         if self.source == "popular":
             return f"popular: {self.count:.1f} votes"
         return f"{self.source.replace('_', ' ')}{because}, {self.count:.2f} times"
@@ -82,13 +96,29 @@ class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     parts: list[Part]
     reasons: list[Reason]
     propensity: float = 1.0
+    """Probability of the item in this slot, given the slots above."""
     propensity_cascade: float = 1.0
+    """Probability of this slot and all above."""
     pinned: bool = False
+    promoted: bool = False
+    greedy: bool = True
+    """Whether the slate without exploration has it in this slot."""
+    factors: list[tuple[str, float]] = []
+    """What the fused score was multiplied with, by name; the parts' shares have it in them."""
 
     @property
     def reason(self) -> str:
         """The strongest reason as a sentence."""
         return self.reasons[0].text if self.reasons else self.source
+
+
+class Exploring(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How a slate was explored: the softmax's temperature, the least probability of any allowed candidate of a slot,
+    and the candidates of the pool. Temperature and floor are 0 where nothing was explored."""
+
+    temperature: float = 0.0
+    floor: float = 0.0
+    pool: int = 0
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +140,13 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     degraded: list[str] = []
     config: str = ""
     recorded: bool = False
+    scenario: str | None = None
+    notes: list[str] = []
+    """What rules did that the caller should know: a pin that could not be kept, for one."""
+    exploring: Exploring = Exploring()
+    feature_names: list[str] = []
+    candidates: dict[str, list[float]] = {}
+    """Features of every candidate of the pool, when they were asked for."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -145,6 +182,9 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
                 "propensity": r.propensity,
                 "propensity_cascade": r.propensity_cascade,
                 "pinned": r.pinned,
+                "promoted": r.promoted,
+                "greedy": r.greedy,
+                "factors": [{"name": name, "factor": factor} for name, factor in r.factors],
                 "parts": [_named(part) for part in r.parts],
                 "reasons": [reason_dict(reason) for reason in r.reasons],
             }
@@ -163,16 +203,21 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
             "degraded": self.degraded,
             "config": self.config,
             "recorded": self.recorded,
+            "scenario": self.scenario,
+            "notes": self.notes,
+            "exploring": _named(self.exploring),
+            "feature_names": self.feature_names,
+            "candidates": [{"item": item, "features": row} for item, row in self.candidates.items()],
         }
 
     def _title(self) -> str:
         who = self.user or ", ".join(self.about[:3]) or "everyone"
-        return f"{self.kind} for {who}" if self.kind in ("recommend", "session") else f"{self.kind}: {who}"
+        return f"{self.kind} for {who}" if self.kind in ("recommend", "session", "rank") else f"{self.kind}: {who}"
 
     def _notes(self) -> list[str]:
         """What stands below the table: the id that `explain` takes, and what is wanting."""
         recorded = [f"slate {self.id}"] if self.recorded else []
-        return [*recorded, *([self.fallback] if self.fallback else []), *self.degraded]
+        return [*recorded, *([self.fallback] if self.fallback else []), *self.notes, *self.degraded]
 
     def __rich__(self) -> Table:
         from rich.table import Table

@@ -119,8 +119,18 @@ class SlateRecorder:
             thread.join()
 
 
-def slate_record(slate: Slate, request: dict[str, Any], scorer: str) -> SlateServed:
-    """The record of a slate: with the log, all that is needed to make it again."""
+def slate_record(
+    slate: Slate, request: dict[str, Any], scorer: str, context: dict[str, Any] | None = None
+) -> SlateServed:
+    """The record of a slate: with the log, all that is needed to make it again and to learn from it."""
+    extra: dict[str, Any] = {"kind": slate.kind}
+    if context is not None:
+        extra["context"] = context
+    if slate.exploring.floor > 0:
+        extra["temperature"], extra["floor"] = slate.exploring.temperature, slate.exploring.floor
+    if slate.feature_names:
+        extra["feature_names"] = slate.feature_names
+        extra["features"] = [slate.candidates.get(r.item) for r in slate.items]
     return SlateServed(
         slate=slate.id,
         user=slate.user or "",
@@ -133,4 +143,5 @@ def slate_record(slate: Slate, request: dict[str, Any], scorer: str) -> SlateSer
         left_out=[],
         candidates=None,
         items=[(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in slate.items],
+        extra=extra,
     )

@@ -12,18 +12,10 @@ from pathlib import Path
 
 import msgspec
 
-from headwater.config import (
-    Config,
-    FoldConfig,
-    Profile,
-    QueryConfig,
-    default_config,
-    load_config,
-    query_profile,
-    validate_config,
-)
+from headwater.config import Config, FoldConfig, Profile, default_config, load_config, validate_config
 from headwater.errors import ConfigError, GenerationMismatch, StoreError
 from headwater.events.sync import sync_directory
+from headwater.scenario import QueryConfig, query_profile
 
 CONFIG_FILE = "headwater.toml"
 GENERATION_FILE = "generation.json"

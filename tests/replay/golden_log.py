@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from headwater.config import Config, FoldConfig, QueryConfig, Relation, SessionKnn, Trending, query_profile
+from headwater.config import Config, FoldConfig, Relation, SessionKnn, Trending
 from headwater.core import query_json
 from headwater.events.frame import FrameWriter, encode_frame
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, Subject, partition_of, stable_hash
@@ -27,6 +27,7 @@ from headwater.events.types import (
     UserMerge,
     UserPut,
 )
+from headwater.scenario import QueryConfig, query_profile
 from replay.golden_events import NOW, PARTITIONS, SUBJECT, USER, golden_frames, older_frames, refused_frames
 
 USERS, ITEMS, STEPS = 40, 30, 900

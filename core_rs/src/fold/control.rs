@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::admission::frames::{FrameLedger, FrameVerdict};
-use crate::config::QueryConfig;
+use crate::scenario::QueryConfig;
 use crate::fold::report::Counts;
 use crate::frame::header::{Frame, Subject};
 use crate::ids::Millis;

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 
 use crate::admission::frames::FrameVerdict;
 use crate::catalogue::{Catalogue, ItemChange};
-use crate::config::{FoldConfig, QueryConfig};
+use crate::config::FoldConfig;
+use crate::scenario::QueryConfig;
 use crate::decay::Decay;
 use crate::embedding::Embedding;
 use crate::error::CoreError;

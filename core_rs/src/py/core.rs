@@ -7,7 +7,8 @@ use pyo3::types::{PyBytes, PyDict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::{FoldConfig, QueryConfig, generation_id};
+use crate::config::{FoldConfig, generation_id};
+use crate::scenario::QueryConfig;
 use crate::error::CoreError;
 use crate::fold::batch::decode_frames;
 use crate::fold::parts;

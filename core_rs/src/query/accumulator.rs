@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use crate::bitmap::Bitmap;
+
 /// What stands where no sum is: a NaN that no arithmetic makes.
 const NONE: u64 = u64::MAX;
 
@@ -72,8 +74,14 @@ pub struct Scratch {
     pub scores: Accumulator,
     /// Fused scores.
     pub fused: Accumulator,
-    /// Items that must not be shown.
+    /// Items that the asker handed in.
     pub excluded: Accumulator,
+    /// Items that may be shown.
+    pub allowed: Bitmap,
+    /// The part of them that a source looks at.
+    pub filter: Bitmap,
+    /// Items that the visitor touched.
+    pub touched: Bitmap,
 }
 
 thread_local! {

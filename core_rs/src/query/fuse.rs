@@ -13,6 +13,8 @@ pub struct SourceList {
     pub name: String,
     /// Weight in the fusion.
     pub weight: f64,
+    /// Whether it follows from what the visitor did.
+    pub personal: bool,
     /// Item and raw score.
     pub ranked: Vec<(ItemIx, f64)>,
 }

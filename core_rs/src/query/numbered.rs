@@ -1,6 +1,6 @@
 //! Questions to counts and sessions of items that the caller numbered, without a state around them.
 
-use crate::config::Metric;
+use crate::scenario::Metric;
 use crate::ids::ItemIx;
 use crate::neighbourhood::counts::CooccurrenceCounts;
 use crate::neighbourhood::sealed::SealedSessions;

@@ -1,12 +1,13 @@
 //! Why an item is in an answer: the visitor's own events that led there, source by source.
 
-use crate::config::{Metric, QueryConfig};
+use crate::scenario::{Metric, Scenario};
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
-use crate::query::answer::{EventName, Reason};
+use crate::query::answer::{EventName, Part, Reason};
 use crate::query::leaders::TAGS;
 use crate::query::relation::RelationView;
 use crate::query::seeds::{Asker, Seed};
+use crate::query::source::Source;
 use crate::query::session_knn::{NeighbourSession, idf};
 
 /// What is needed to say why.
@@ -15,8 +16,8 @@ pub struct Reasoner<'a> {
     pub state: &'a State,
     /// Who asked.
     pub asker: &'a Asker<'a>,
-    /// Metric and shrinkage in force.
-    pub query: &'a QueryConfig,
+    /// The scenario in force.
+    pub scenario: &'a Scenario,
     /// The sessions that voted.
     pub neighbours: &'a [NeighbourSession],
     /// When.
@@ -26,16 +27,22 @@ pub struct Reasoner<'a> {
 }
 
 impl Reasoner<'_> {
-    /// Reasons of one source for one item, strongest first.
-    pub fn reasons(&self, source: &str, item: ItemIx) -> Vec<Reason> {
-        let mut reasons = match source {
-            "session-knn" => self.sessions(item),
-            "tag-affinity" => self.tags(item),
-            "trending" | "popular" => self.votes(source, item),
-            name => match self.state.relations.iter().position(|r| r.name == name) {
-                Some(relation) => self.relation(relation, item),
-                None => Vec::new(),
-            },
+    /// Reasons of one source for one item that it ranked, strongest first.
+    pub fn reasons(&self, part: &Part, item: ItemIx) -> Vec<Reason> {
+        let source = part.0.as_str();
+        let mut reasons = match Source::named(self.state, source) {
+            Some(Source::Relation(relation)) => self.relation(relation, item),
+            Some(Source::SessionKnn) => self.sessions(item),
+            Some(Source::TagAffinity) => self.tags(item),
+            Some(Source::Repeats) => self.repeats(item),
+            Some(Source::Vector(name)) => self.vectors(source, &name, item),
+            Some(Source::Fresh) => {
+                let served = f64::from(self.state.stats(item).served);
+                vec![self.reason(source, None, served, 0.0, "served")]
+            }
+            Some(Source::List) => vec![self.reason(source, None, f64::from(part.1), 0.0, "place")],
+            Some(_) => self.votes(source, item),
+            None => vec![self.reason(source, None, 0.0, 0.0, "catalogue")],
         };
         if !self.all {
             reasons.truncate(1);
@@ -43,9 +50,28 @@ impl Reasoner<'_> {
         reasons
     }
 
+    fn repeats(&self, item: ItemIx) -> Vec<Reason> {
+        let own = self.asker.seeds.iter().filter(|seed| seed.item == item);
+        own.map(|seed| self.reason("repeats", Some(seed), 1.0, 0.0, "session")).collect()
+    }
+
+    /// The seeds nearest to an item: cosine of their int8 codes.
+    fn vectors(&self, source: &str, name: &str, item: ItemIx) -> Vec<Reason> {
+        let Some(vectors) = self.state.vectors.get(name) else {
+            return Vec::new();
+        };
+        let seeds = self.asker.seeds.iter().filter(|seed| vectors.has(seed.item));
+        let mut near: Vec<(f64, &Seed)> =
+            seeds.map(|seed| (vectors.cosine(seed.item, item), seed)).collect();
+        near.sort_by(|a, b| b.0.total_cmp(&a.0));
+        near.into_iter()
+            .map(|(cosine, seed)| self.reason(source, Some(seed), cosine, 0.0, "cosine"))
+            .collect()
+    }
+
     fn relation(&self, relation: usize, item: ItemIx) -> Vec<Reason> {
         let view = RelationView::new(self.state, relation, self.now);
-        let (metric, shrinkage) = (self.query.metric, self.query.shrinkage);
+        let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
         let (shard, _) = self.state.owner(item);
         let mut found: Vec<(f64, &Seed, f64, f64)> = self
             .asker
@@ -126,7 +152,7 @@ impl Reasoner<'_> {
         let (shard, local) = self.state.owner(item);
         let stats = self.state.shards[shard].stats(local);
         let clocks = &self.state.clocks;
-        let votes = if source == "trending" {
+        let votes = if source.starts_with("trending") {
             stats.short.read(&clocks.short, self.now)
         } else {
             stats.popularity.read(&clocks.popularity, self.now)

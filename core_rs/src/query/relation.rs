@@ -1,6 +1,6 @@
 //! Co-occurrence relations as a candidate source.
 
-use crate::config::Metric;
+use crate::scenario::Metric;
 use crate::cooccurrence::metrics::{PairCounts, cosine_row};
 use crate::cooccurrence::rows::RowStore;
 use crate::decay::{EPOCH_HALF_LIVES, power_of_two};

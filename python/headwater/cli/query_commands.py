@@ -12,8 +12,9 @@ import click
 
 from headwater.cli.output import json_option, options, show
 from headwater.cli.store_commands import directory, existing_directory, profile_option
-from headwater.config import Metric, Profile
+from headwater.config import Profile
 from headwater.engine import Engine
+from headwater.scenario import Metric
 from headwater.slate import Slate
 from headwater.store import check_begun
 

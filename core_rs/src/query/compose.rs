@@ -1,0 +1,260 @@
+//! From the pool to the slate: rules, diversity and exploration of the scenario, handed to [`crate::slate`].
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::bitmap::Bitmap;
+use crate::diversity::Similarity;
+use crate::diversity::codes::Codes;
+use crate::diversity::tags::TagSets;
+use crate::error::CoreError;
+use crate::fold::state::State;
+use crate::ids::ItemIx;
+use crate::query::allowed::Allowed;
+use crate::query::request::RecommendRequest;
+use crate::scenario::{DiversityMethod, Scenario};
+use crate::simd::Simd;
+use crate::slate::answer::{PinFault, Slate};
+use crate::slate::choose;
+use crate::slate::request::{
+    Cap, Exploration, Method, NO_GROUP, Pin, Promotion, Request, Rules,
+};
+
+/// What a slate is chosen from, and how.
+pub struct Composition<'a> {
+    /// The state that is asked.
+    pub state: &'a State,
+    /// The scenario in force, the request's overrides applied.
+    pub scenario: &'a Scenario,
+    /// What is asked.
+    pub request: &'a RecommendRequest,
+    /// What may be shown.
+    pub allowed: &'a Allowed<'a>,
+    /// Items of the scenario's promotion.
+    pub promoted: Option<Arc<Bitmap>>,
+}
+
+/// A slate, and the candidates that its numbers mean.
+pub struct Composed {
+    /// Candidates: the pool, then pinned items from outside it.
+    pub candidates: Vec<(ItemIx, f64)>,
+    /// So many of them are the pool.
+    pub pool: usize,
+    /// The choice.
+    pub slate: Slate,
+    /// What the rules did that the caller should know.
+    pub notes: Vec<String>,
+}
+
+/// The values of one field, candidate by candidate.
+struct Values {
+    starts: Vec<u32>,
+    values: Vec<u32>,
+}
+
+impl Composition<'_> {
+    /// Chooses up to `n` of a pool that is ordered by score, equal scores by item id.
+    pub fn choose(&self, pool: Vec<(ItemIx, f64)>) -> Result<Composed, CoreError> {
+        let scenario = self.scenario;
+        let mut notes = Vec::new();
+        let within = pool.len();
+        let mut candidates = pool;
+        let pins = self.pins(&mut candidates, &mut notes);
+        let groups = scenario.one_per_group.then(|| self.groups(&candidates)).flatten();
+        let capped: Vec<Values> = scenario
+            .caps
+            .iter()
+            .map(|cap| self.values(&cap.field, &candidates))
+            .collect::<Result<_, _>>()?;
+        let caps: Vec<Cap<'_>> = scenario
+            .caps
+            .iter()
+            .zip(&capped)
+            .map(|(cap, of)| Cap {
+                starts: &of.starts,
+                values: &of.values,
+                max: cap.max,
+            })
+            .collect();
+        let promoted = self.promoted.as_ref().map(|items| -> Vec<bool> {
+            candidates.iter().map(|(item, _)| items.get(item.0 as usize)).collect()
+        });
+        let promotion = promoted.as_ref().zip(scenario.promote.as_ref());
+        let exploration = (scenario.exploration > 0.0).then(|| Exploration {
+            share: scenario.exploration,
+            uniform: scenario.exploration_uniform.max(f64::MIN_POSITIVE),
+            key: xxh3_128(self.request.key.as_bytes()),
+        });
+        let request = Request {
+            n: self.request.n,
+            pool: within,
+            method: match scenario.diversity_method {
+                _ if scenario.diversity <= 0.0 => Method::Relevance,
+                DiversityMethod::Mmr => Method::Mmr,
+                DiversityMethod::Dpp => Method::Dpp,
+            },
+            diversity: scenario.diversity,
+            rules: Rules {
+                groups: groups.as_deref(),
+                caps: &caps,
+                pins: &pins,
+                promotion: promotion.map(|(promoted, promote)| Promotion {
+                    promoted,
+                    share: promote.share,
+                }),
+            },
+            exploration,
+        };
+        let slate = self.choose_by(&candidates, within, &request)?;
+        notes.extend(slate.skipped.iter().map(|(pin, fault)| {
+            let item = self.state.names.item(candidates[pin.candidate as usize].0);
+            format!("pinned item {item} is not in slot {}: {}", pin.slot, said(*fault))
+        }));
+        Ok(Composed {
+            candidates,
+            pool: within,
+            slate,
+            notes,
+        })
+    }
+
+    /// Chooses with the similarity that the scenario names.
+    fn choose_by(
+        &self,
+        candidates: &[(ItemIx, f64)],
+        pool: usize,
+        request: &Request<'_>,
+    ) -> Result<Slate, CoreError> {
+        let relevance = relevance(candidates, pool);
+        let run = |similarity: Option<&mut dyn Similarity>| {
+            choose(Simd::best(), &relevance, similarity, request)
+        };
+        if request.method == Method::Relevance {
+            return run(None);
+        }
+        if self.scenario.diversity_by == "tags" {
+            let tags = self.tags(candidates);
+            return run(Some(&mut TagSets::new(&tags.starts, &tags.values)?));
+        }
+        let name = self.scenario.diversity_by.as_str();
+        let Some(vectors) = self.state.vectors.get(name) else {
+            // No item has that embedding yet: then nothing is alike.
+            let tags = Values {
+                starts: vec![0; candidates.len() + 1],
+                values: Vec::new(),
+            };
+            return run(Some(&mut TagSets::new(&tags.starts, &tags.values)?));
+        };
+        let store = vectors.store();
+        run(Some(&mut Codes::new(vectors.dim(), |at: usize, codes: &mut [i8]| {
+            store.get(candidates[at].0.0 as usize, codes);
+        })))
+    }
+
+    /// The pins that may be shown, as candidates; those outside the pool are appended to it.
+    fn pins(&self, candidates: &mut Vec<(ItemIx, f64)>, notes: &mut Vec<String>) -> Vec<Pin> {
+        let mut pins = Vec::new();
+        for pin in self.scenario.pins.iter().filter(|pin| pin.slot < self.request.n) {
+            let item = self.state.names.find_item(&pin.item);
+            let Some(item) = item.filter(|item| self.allowed.contains(*item)) else {
+                notes.push(format!("pinned item {} may not be shown here", pin.item));
+                continue;
+            };
+            let at = candidates.iter().position(|(other, _)| *other == item).unwrap_or_else(|| {
+                candidates.push((item, 0.0));
+                candidates.len() - 1
+            });
+            pins.push(Pin {
+                slot: pin.slot,
+                candidate: at as u32,
+            });
+        }
+        pins
+    }
+
+    /// Variant group of each candidate, if any has one.
+    fn groups(&self, candidates: &[(ItemIx, f64)]) -> Option<Vec<u32>> {
+        let mut any = false;
+        let groups = candidates.iter().map(|(item, _)| {
+            let group = self.state.catalogue.group(*item);
+            any |= group.is_some();
+            group.unwrap_or(NO_GROUP)
+        });
+        let groups = groups.collect();
+        any.then_some(groups)
+    }
+
+    /// The values of a field, numbered by their first appearance.
+    fn values(&self, field: &str, candidates: &[(ItemIx, f64)]) -> Result<Values, CoreError> {
+        let values = self.state.catalogue.field_values(field).map_err(|err| CoreError::Query {
+            field: "caps",
+            rule: err.to_string(),
+        })?;
+        let mut out = Values {
+            starts: vec![0],
+            values: Vec::new(),
+        };
+        let mut own = Vec::new();
+        for (item, _) in candidates {
+            own.clear();
+            values.each(*item, |code| own.push(code));
+            own.sort_unstable();
+            own.dedup();
+            out.values.extend_from_slice(&own);
+            out.starts.push(out.values.len() as u32);
+        }
+        number_densely(&mut out);
+        Ok(out)
+    }
+
+    fn tags(&self, candidates: &[(ItemIx, f64)]) -> Values {
+        let mut out = Values {
+            starts: vec![0],
+            values: Vec::new(),
+        };
+        for (item, _) in candidates {
+            let first = out.values.len();
+            out.values.extend(self.state.catalogue.tags(*item).iter().map(|tag| tag.0));
+            out.values[first..].sort_unstable();
+            out.starts.push(out.values.len() as u32);
+        }
+        out
+    }
+}
+
+/// Gives the values small numbers in the same order.
+fn number_densely(values: &mut Values) {
+    let mut known = values.values.clone();
+    known.sort_unstable();
+    known.dedup();
+    for value in &mut values.values {
+        // Every value is among those known.
+        *value = known.partition_point(|other| *other < *value) as u32;
+    }
+}
+
+/// Scores moved and scaled so that the pool spans 0 to 1; all 1 where all scores are equal.
+fn relevance(candidates: &[(ItemIx, f64)], pool: usize) -> Vec<f32> {
+    let scores = || candidates[..pool].iter().map(|(_, score)| *score);
+    let (best, worst) = (scores().fold(0.0, f64::max), scores().fold(f64::INFINITY, f64::min));
+    let spread = best - worst;
+    let scaled = |score: f64| {
+        if spread > 0.0 {
+            ((score - worst) / spread).clamp(0.0, 1.0) as f32
+        } else {
+            1.0
+        }
+    };
+    candidates.iter().map(|(_, score)| scaled(*score)).collect()
+}
+
+fn said(fault: PinFault) -> &'static str {
+    match fault {
+        PinFault::NoSlot => "there is no such slot",
+        PinFault::SlotTaken => "another pin has it",
+        PinFault::CandidateTaken => "another pin has the item",
+        PinFault::Group => "a pinned item is of the same group",
+        PinFault::Cap => "pinned items use up a cap",
+    }
+}
