@@ -13,6 +13,7 @@ use crate::query::relation::RelationView;
 use crate::query::request::{RecommendRequest, check_n};
 use crate::query::seeds::{self, Asker};
 use crate::query::session_knn::{self, NeighbourSession};
+use crate::sessions::touches::Roles;
 
 /// Sources that know nothing of the visitor.
 const IMPERSONAL: [&str; 2] = ["trending", "popular"];
@@ -106,7 +107,7 @@ fn exclude(
         excluded.add(item.0, 1.0);
     }
     let Some(user) = asker.user else { return };
-    for touch in user.recent.iter().filter(|t| t.negative) {
+    for touch in user.recent.iter().filter(|t| t.roles.has(Roles::NEGATIVE)) {
         excluded.add(touch.item.0, 1.0);
     }
     if query.exclude_consumed {

@@ -2,6 +2,7 @@
 
 use crate::fold::state::State;
 use crate::ids::{EventRef, ItemIx, Millis, TagIx};
+use crate::sessions::touches::Roles;
 use crate::sessions::user::UserState;
 
 /// One of the visitor's items.
@@ -53,7 +54,7 @@ pub fn of_user<'a>(state: &'a State, user: &str, limit: usize, now: Millis) -> A
         .recent
         .iter()
         .rev()
-        .filter(|t| !t.negative)
+        .filter(|t| !t.roles.has(Roles::NEGATIVE))
         .take(limit)
     {
         let ty = state.partitions[partition].type_name(touch.ty).to_string();
