@@ -31,6 +31,15 @@ pub struct ItemMeta {
     pub group: Option<Box<str>>,
     pub comment: Option<Box<str>>,
     pub embeddings: Vec<(Box<str>, Embedding)>,
+    /// Time of the put that made the item appear; later puts and patches keep it.
+    pub appeared: Millis,
+}
+
+impl ItemMeta {
+    /// When the item came into the world: what it says itself, else when it appeared.
+    pub fn born(&self) -> Millis {
+        self.timestamp.unwrap_or(self.appeared)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +92,8 @@ impl Entry {
 #[derive(Clone, Debug, Default)]
 #[allow(missing_docs)]
 pub struct ItemChange {
+    /// Time of the put or patch.
+    pub ts: Millis,
     pub categories: Option<Vec<TagIx>>,
     /// `None` as a value removes the label.
     pub labels: Option<Vec<(Box<str>, Option<Label>)>>,
@@ -146,6 +157,13 @@ impl Catalogue {
         self.entries.get(ix.0 as usize)?.meta.as_deref()
     }
 
+    /// When a put item that may be shown came into the world.
+    pub fn born(&self, ix: ItemIx) -> Option<Millis> {
+        let entry = self.entries.get(ix.0 as usize)?;
+        let shown = entry.presence == Presence::Put;
+        entry.meta.as_ref().filter(|_| shown).map(|m| m.born())
+    }
+
     /// Tags of an item; empty for one without metadata.
     pub fn tags(&self, ix: ItemIx) -> &[TagIx] {
         self.entries
@@ -159,7 +177,10 @@ impl Catalogue {
         let entry = &mut self.entries[ix.0 as usize];
         let mut meta = match entry.meta.take() {
             Some(meta) if !replace => meta,
-            _ => Box::default(),
+            before => Box::new(ItemMeta {
+                appeared: before.map_or(change.ts, |meta| meta.appeared),
+                ..ItemMeta::default()
+            }),
         };
         if let Some(categories) = change.categories {
             meta.categories = categories;
@@ -306,6 +327,7 @@ fn write_meta(meta: &ItemMeta, w: &mut PartWriter<'_>) {
     w.byte(u8::from(meta.hidden));
     w.byte(u8::from(meta.timestamp.is_some()));
     w.int(meta.timestamp.unwrap_or_default());
+    w.int(meta.appeared);
     write_optional_text(meta.group.as_deref(), w);
     write_optional_text(meta.comment.as_deref(), w);
     w.uint(meta.embeddings.len() as u64);
@@ -330,6 +352,7 @@ fn read_meta(r: &mut PartReader<'_>) -> ReadResult<ItemMeta> {
     let timed = r.byte()? == 1;
     let timestamp = r.int()?;
     meta.timestamp = timed.then_some(timestamp);
+    meta.appeared = r.int()?;
     meta.group = read_optional_text(r)?;
     meta.comment = read_optional_text(r)?;
     for _ in 0..r.len(3)? {
@@ -428,6 +451,36 @@ mod tests {
         assert!(!catalogue.visible(item) && catalogue.meta(item).is_none());
         catalogue.change(item, ItemChange::default(), true, &mut names);
         assert!(catalogue.visible(item));
+    }
+
+    #[test]
+    fn an_item_is_born_when_it_appears_or_says_so() {
+        let mut names = Names::new(1);
+        let mut catalogue = Catalogue::new(&[], true);
+        let item = ItemIx(names.items.intern_str("sku"));
+        let change = |ts, timestamp, hidden| ItemChange {
+            ts,
+            timestamp,
+            hidden,
+            ..Default::default()
+        };
+        catalogue.ensure(1);
+        assert_eq!(catalogue.born(item), None, "only named by events");
+        catalogue.change(item, change(7, None, None), false, &mut names);
+        assert_eq!(catalogue.born(item), Some(7));
+        for replace in [false, true] {
+            catalogue.change(item, change(9, None, None), replace, &mut names);
+            assert_eq!(catalogue.born(item), Some(7));
+        }
+        catalogue.change(item, change(10, Some(3), None), false, &mut names);
+        assert_eq!(catalogue.born(item), Some(3));
+        catalogue.change(item, change(11, None, None), true, &mut names);
+        assert_eq!(catalogue.born(item), Some(7), "it says nothing any more");
+        catalogue.change(item, change(12, None, Some(true)), false, &mut names);
+        assert_eq!(catalogue.born(item), None, "hidden");
+        catalogue.delete(item);
+        catalogue.change(item, change(20, None, None), true, &mut names);
+        assert_eq!(catalogue.born(item), Some(20), "deleted and put: born anew");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::error::CoreError;
 
 /// Version of the fold's code: state folded by another version is another generation.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// What bounds "together" in a relation.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -75,8 +75,11 @@ pub struct FoldConfig {
     pub dedup_horizon: u64,
     pub max_future_hours: f64,
     pub popularity_half_life_days: f64,
+    pub fresh_days: f64,
     pub votes: Vec<String>,
     pub consumption: Vec<String>,
+    pub positive: Vec<String>,
+    pub strong: Vec<String>,
     pub negative: Vec<String>,
     pub impression: Vec<String>,
     pub affinity_weights: BTreeMap<String, f64>,

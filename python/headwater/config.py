@@ -105,9 +105,14 @@ class FoldConfig(_Strict, frozen=True, kw_only=True):
     """Events with an `event_id` per user partition within which a repeat is recognised."""
     max_future_hours: float = 24.0
     popularity_half_life_days: float = 30.0
+    fresh_days: float = 30.0
+    """Put items are held as fresh for this long after they were born."""
     votes: tuple[str, ...] = ()
     """Types that count for popularity and trending, one vote per user, item and day."""
     consumption: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    """Types that show interest in the item; `strong`: types that show much."""
+    strong: tuple[str, ...] = ()
     negative: tuple[str, ...] = ()
     impression: tuple[str, ...] = ()
     """Types that are mere exposure: logged, but they touch no session and no count."""
@@ -152,6 +157,7 @@ _ROWS: dict[str, Any] = {"relations": Relation, "boosts": Boost, "caps": Cap, "p
 
 _BROWSE = ("view", "click", "cart", "purchase", "buy")
 _BOUGHT = ("purchase", "buy")
+_WANTED = ("cart", "purchase", "buy", "like")
 _LIKED = ("like", "rating>=4", "purchase")
 _PLAYED = ("play", "read", "watch", "click", "view", "rating", "purchase")
 
@@ -163,6 +169,8 @@ def fold_profile(profile: Profile) -> FoldConfig:
             profile="shop",
             votes=_BROWSE,
             consumption=_BOUGHT,
+            positive=("view", "click", *_WANTED),
+            strong=_WANTED,
             negative=("dislike", "hide", "return"),
             impression=("impression",),
             affinity_weights={"view": 1.0, "click": 1.0, "cart": 3.0, "purchase": 5.0, "buy": 5.0, "like": 3.0},
@@ -201,6 +209,8 @@ def fold_profile(profile: Profile) -> FoldConfig:
             profile="media",
             votes=_PLAYED,
             consumption=("play", "read", "watch", "rating", "purchase"),
+            positive=("play", "read", "watch", "like", "rating>=4", "view", "click"),
+            strong=_LIKED,
             negative=("dislike", "hide", "rating<=2"),
             impression=("impression",),
             affinity_weights={
@@ -361,6 +371,7 @@ def validate_config(config: Config, where: str = "configuration") -> None:
     in_range(where, "generation.dedup_horizon", gen.dedup_horizon, 1, 1_000_000_000)
     in_range(where, "generation.max_future_hours", gen.max_future_hours, 0, 24 * 366)
     in_range(where, "generation.popularity_half_life_days", gen.popularity_half_life_days, 0.01, 36_500)
+    in_range(where, "generation.fresh_days", gen.fresh_days, 0, 36_500)
     in_range(where, "generation.affinity_half_life_days", gen.affinity_half_life_days, 0.01, 36_500)
     in_range(where, "generation.trending.short_half_life_hours", gen.trending.short_half_life_hours, 0.1, 24 * 366)
     in_range(where, "generation.trending.long_half_life_days", gen.trending.long_half_life_days, 0.1, 36_500)
@@ -375,7 +386,7 @@ def validate_config(config: Config, where: str = "configuration") -> None:
     in_range(where, "generation.session_knn.postings", gen.session_knn.postings, 1, 65_535)
     in_range(where, "generation.session_knn.max_sessions", gen.session_knn.max_sessions, 1, 1 << 30)
     in_range(where, "generation.session_knn.max_session_items", gen.session_knn.max_session_items, 2, 1000)
-    for key in ("votes", "consumption", "negative", "impression"):
+    for key in ("votes", "consumption", "positive", "strong", "negative", "impression"):
         for spec in getattr(gen, key):
             _type_spec(where, f"generation.{key}", spec)
     for spec, weight in gen.affinity_weights.items():

@@ -251,6 +251,8 @@ class SessionItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     item: str
     in_session: bool
     event: EventRef
+    roles: list[str] = []
+    """What the event counts for: negative, positive, strong, consumed."""
 
 
 class SessionState(msgspec.Struct, array_like=True, frozen=True):
@@ -281,7 +283,14 @@ class SessionView(msgspec.Struct, frozen=True):
         """Plain data, ready for JSON."""
         view = _named(self.state)
         view["items"] = [
-            {"item": t.item, "in_session": t.in_session, "event": t.event.id, "type": t.event.type, "ts": t.event.ts}
+            {
+                "item": t.item,
+                "in_session": t.in_session,
+                "event": t.event.id,
+                "type": t.event.type,
+                "ts": t.event.ts,
+                "roles": t.roles,
+            }
             for t in self.state.items
         ]
         view["affinities"] = [{"tag": tag, "weight": weight} for tag, weight in self.state.affinities]

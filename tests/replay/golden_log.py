@@ -11,7 +11,6 @@ from collections.abc import Iterator
 import msgspec
 
 from headwater.config import Config, FoldConfig, Relation, SessionKnn, Trending
-from headwater.core import query_json
 from headwater.events.frame import FrameWriter, encode_frame
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, Subject, partition_of, stable_hash
 from headwater.events.types import (
@@ -31,6 +30,13 @@ from headwater.scenario import QueryConfig, query_profile
 from replay.golden_events import NOW, PARTITIONS, SUBJECT, USER, golden_frames, older_frames, refused_frames
 
 USERS, ITEMS, STEPS = 40, 30, 900
+# A body as it was once logged: it must be read for ever, whatever keys come later.
+_QUERY = (
+    '{"consumed_expiry_days":30.0,"exclude_consumed":true,"knn_last_items":6,"knn_neighbours":100,"metric":"cosine",'
+    '"pool":200,"rrf_k":60.0,"seeds":10,"shrinkage":5.0,"sources":{"also_bought":0.7,"also_viewed":1.0,'
+    '"bought_after_view":0.8,"bought_together":0.5,"popular":0.1,"session-knn":1.0,"tag-affinity":0.3,"trending":0.2},'
+    '"touched_factor":0.5}'
+)
 _BEGIN = NOW - 20 * 86_400_000
 
 
@@ -48,8 +54,11 @@ def golden_config() -> Config:
         dedup_horizon=16,
         max_future_hours=24.0,
         popularity_half_life_days=30.0,
+        fresh_days=10.0,
         votes=("view", "cart", "purchase"),
         consumption=("purchase",),
+        positive=("view", "rating>=3"),
+        strong=("cart", "rating>=4"),
         negative=("dislike", "rating<=2"),
         impression=("impression",),
         affinity_weights={"view": 1.0, "cart": 2.0, "purchase": 4.0, "rating>=4": 3.0},
@@ -133,7 +142,7 @@ def _history() -> Iterator[tuple[Subject, Event]]:
         pause = (2_000, 40_000, 90_000, 600_000, 4_000_000, 90_000_000)[_draw(f"pause-{step}", 6)]
         clock[u] += pause
         yield from _step(step, u, clock[u])
-    yield CONTROL_SUBJECT, ConfigActivated(NOW, "c2", query_json(query_profile("shop")).decode())
+    yield CONTROL_SUBJECT, ConfigActivated(NOW, "c2", _QUERY)
     yield CONTROL_SUBJECT, ConfigActivated(NOW, "c3", '{"unknown": 1}')
     yield CONTROL_SUBJECT, ModelActivated(NOW, "blender", "file:///m/1", "sha256:00ff")
     yield CONTROL_SUBJECT, UserMerge("u1", "u2", NOW)

@@ -144,6 +144,7 @@ pub fn restore(
         read_part(part, &name, &raw, &mut state)?;
     }
     state.position = position.unwrap_or_default();
+    state.derive();
     Ok(state)
 }
 

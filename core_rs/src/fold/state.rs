@@ -28,6 +28,7 @@ use crate::frame::event::{Decoded, Event};
 use crate::frame::header::{Frame, FrameError, Subject};
 use crate::frame::item::ItemFields;
 use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position, TagIx, owner};
+use crate::items::fresh::Fresh;
 use crate::items::shard::{ItemClocks, Shard, TagChange};
 use crate::names::Names;
 use crate::neighbourhood::{Neighbourhood, Relation};
@@ -65,6 +66,8 @@ pub struct State {
     pub hood: Neighbourhood,
     /// Catalogue.
     pub catalogue: Catalogue,
+    /// Items that came into the world lately. Follows from the catalogue.
+    pub fresh: Fresh,
     /// Control: active configuration, running time, outcomes.
     pub control: Control,
     /// The last frame folded.
@@ -96,6 +99,7 @@ impl State {
             shards: (0..config.shards).map(|_| Shard::new(config)).collect(),
             hood: Neighbourhood::new(config),
             catalogue: Catalogue::new(&config.tag_labels, config.auto_insert_items),
+            fresh: Fresh::new(config.fresh_days),
             control: Control::default(),
             position: Position(0),
             owners: Vec::new(),
@@ -226,6 +230,7 @@ impl State {
             events += content.len();
         }
         self.settle_items();
+        self.fresh.advance(self.control.clock);
         let pool = pool.filter(|_| events >= PARALLEL_EVENTS);
         self.fold_partitions(frames, &segment, pool);
         self.apply_effects(&segment, pool);
@@ -363,8 +368,12 @@ impl State {
         for (index, event) in events.iter().enumerate() {
             let at = EventRef::new(position, index as u16);
             match event {
-                Ok(Event::ItemPut { item, fields, .. }) => self.change_item(item, fields, true),
-                Ok(Event::ItemPatch { item, fields, .. }) => self.change_item(item, fields, false),
+                Ok(Event::ItemPut { item, ts, fields }) => {
+                    self.change_item(item, *ts, fields, true)
+                }
+                Ok(Event::ItemPatch { item, ts, fields }) => {
+                    self.change_item(item, *ts, fields, false)
+                }
                 Ok(Event::ItemDelete { item, .. }) => self.delete_item(item),
                 Ok(_) => {
                     report.refuse(at, outcome::WRONG_SUBJECT);
@@ -379,12 +388,13 @@ impl State {
         }
     }
 
-    fn change_item(&mut self, item: &str, fields: &ItemFields<'_>, replace: bool) {
+    fn change_item(&mut self, item: &str, ts: Millis, fields: &ItemFields<'_>, replace: bool) {
         let ix = ItemIx(self.names.items.intern_str(item));
         self.settle_items();
         let tag = |names: &mut Names, name: &str| TagIx(names.tags.intern_str(name));
         let label = |(key, value): &(&str, _)| (Box::from(*key), owned_label(value));
         let change = ItemChange {
+            ts,
             categories: fields
                 .categories
                 .as_ref()
@@ -403,23 +413,27 @@ impl State {
                     .collect()
             }),
         };
-        let before = self.catalogue.tags(ix).to_vec();
+        let before = (self.catalogue.tags(ix).to_vec(), self.catalogue.born(ix));
         self.catalogue.change(ix, change, replace, &mut self.names);
-        self.retag(ix, &before);
+        self.settle_change(ix, &before.0, before.1);
     }
 
     fn delete_item(&mut self, item: &str) {
         let ix = ItemIx(self.names.items.intern_str(item));
         self.settle_items();
-        let before = self.catalogue.tags(ix).to_vec();
+        let before = (self.catalogue.tags(ix).to_vec(), self.catalogue.born(ix));
         self.catalogue.delete(ix);
-        self.retag(ix, &before);
+        self.settle_change(ix, &before.0, before.1);
     }
 
-    fn retag(&mut self, ix: ItemIx, before: &[TagIx]) {
+    /// Tells everyone who follows the catalogue of an item's change: its tags and birth before it are given.
+    fn settle_change(&mut self, ix: ItemIx, tags: &[TagIx], born: Option<Millis>) {
+        let hash = self.names.item_hash(ix);
+        let after = self.catalogue.born(ix);
+        self.fresh.change(ix, hash, born, after, self.control.clock);
         let (shard, local) = self.owner(ix);
         let change = TagChange {
-            old: before,
+            old: tags,
             new: self.catalogue.tags(ix),
             visible: self.catalogue.visible(ix),
             clock: self.control.clock,
@@ -446,6 +460,15 @@ impl State {
                 Ok(_) => report.refuse(at, outcome::WRONG_SUBJECT),
                 Err(error) => report.refuse(at, error.code()),
             }
+        }
+    }
+
+    /// Builds what follows from other parts and is in no snapshot.
+    pub fn derive(&mut self) {
+        for ix in (0..self.owners.len() as u32).map(ItemIx) {
+            let hash = self.names.item_hash(ix);
+            let born = self.catalogue.born(ix);
+            self.fresh.change(ix, hash, None, born, self.control.clock);
         }
     }
 

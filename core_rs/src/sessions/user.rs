@@ -9,7 +9,7 @@ use crate::names::Names;
 use crate::neighbourhood::user::{read_run, write_run};
 use crate::sessions::affinity::Affinities;
 use crate::sessions::seen::SeenFilter;
-use crate::sessions::touches::{Touch, Touches};
+use crate::sessions::touches::{Roles, Touch, Touches};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Five-minute windows kept per user: the last hour.
@@ -86,7 +86,7 @@ impl UserState {
         let touch = Touch {
             item: fact.item,
             ty: fact.ty,
-            negative: fact.flags.has(Flags::NEGATIVE),
+            roles: Roles::of(fact.flags),
             weight: fact.affinity,
             ts: fact.ts,
             at: fact.at,
