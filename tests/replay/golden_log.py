@@ -26,7 +26,7 @@ from headwater.events.types import (
     UserMerge,
     UserPut,
 )
-from headwater.scenario import QueryConfig, query_profile
+from headwater.scenario import QueryConfig
 from replay.golden_events import NOW, PARTITIONS, SUBJECT, USER, golden_frames, older_frames, refused_frames
 
 USERS, ITEMS, STEPS = 40, 30, 900

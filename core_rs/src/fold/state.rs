@@ -29,7 +29,7 @@ use crate::frame::header::{Frame, FrameError, Subject};
 use crate::frame::item::ItemFields;
 use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position, TagIx, owner};
 use crate::items::fresh::Fresh;
-use crate::items::shard::{ItemClocks, Shard, TagChange};
+use crate::items::shard::{ItemClocks, ItemStats, Shard, TagChange};
 use crate::names::Names;
 use crate::neighbourhood::{Neighbourhood, Relation};
 use crate::sessions::user::UserLimits;
@@ -114,6 +114,12 @@ impl State {
     pub fn owner(&self, item: ItemIx) -> (usize, u32) {
         let (shard, local) = self.owners[item.0 as usize];
         (usize::from(shard), local)
+    }
+
+    /// Counts of an item.
+    pub fn stats(&self, item: ItemIx) -> &ItemStats {
+        let (shard, local) = self.owner(item);
+        self.shards[shard].stats(local)
     }
 
     /// Owners of all items, for parts that are read back.

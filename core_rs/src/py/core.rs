@@ -10,12 +10,15 @@ use serde::de::DeserializeOwned;
 use crate::config::{FoldConfig, generation_id};
 use crate::scenario::QueryConfig;
 use crate::error::CoreError;
+use crate::filter::FilterCache;
 use crate::fold::batch::decode_frames;
 use crate::fold::parts;
 use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
+use crate::query::many::recommend_many;
+use crate::query::plan::Tools;
 use crate::query::{recommend, session_view, similar, trending};
 
 /// Position, index inside the frame, code.
@@ -32,6 +35,7 @@ pub struct Core {
     generation: String,
     generation_bits: u128,
     query: QueryConfig,
+    filters: FilterCache,
     pool: Option<rayon::ThreadPool>,
     state: RwLock<State>,
 }
@@ -62,6 +66,7 @@ impl Core {
             generation,
             generation_bits,
             query,
+            filters: FilterCache::default(),
             pool,
             state: RwLock::new(state),
         })
@@ -71,21 +76,25 @@ impl Core {
         (self.config.max_future_hours * 3_600_000.0) as i64
     }
 
+    fn tools<'a>(&'a self, state: &'a State) -> Tools<'a> {
+        let active = state.control.active();
+        Tools {
+            query: active.map_or(&self.query, |(_, query)| query),
+            filters: &self.filters,
+        }
+    }
+
     /// Decodes a request, answers it under the read lock without the GIL, encodes the answer.
     fn ask<'py, Q: DeserializeOwned + Send + Sync, A: Serialize + Send>(
         &self,
         py: Python<'py>,
         request: &[u8],
-        verb: impl Fn(&State, &QueryConfig, &Q) -> Result<A, CoreError> + Sync + Send,
+        verb: impl Fn(&State, &Tools<'_>, &Q) -> Result<A, CoreError> + Sync + Send,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let request: Q = rmp_serde::from_slice(request).map_err(protocol)?;
         let answer = py.detach(|| {
             let state = self.state.read();
-            let query = state
-                .control
-                .active()
-                .map_or(&self.query, |(_, query)| query);
-            let answer = verb(&state, query, &request)?;
+            let answer = verb(&state, &self.tools(&state), &request)?;
             drop(state);
             Ok::<_, CoreError>(rmp_serde::to_vec(&answer))
         })?;
@@ -224,6 +233,17 @@ impl Core {
         self.ask(py, request, recommend::recommend)
     }
 
+    /// `recommend` for many users at once, on the fold's threads: a `ManyRequest` in, a `ManyAnswer` out.
+    fn recommend_many<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.ask(py, request, |state, tools, request| {
+            recommend_many(state, tools, request, self.pool.as_ref())
+        })
+    }
+
     /// `similar`: a `SimilarRequest` in, an `Answer` out.
     fn similar<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
         self.ask(py, request, similar::similar)
@@ -231,9 +251,7 @@ impl Core {
 
     /// `trending`: a `TrendingRequest` in, an `Answer` out.
     fn trending<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-        self.ask(py, request, |state, _, request| {
-            trending::trending(state, request)
-        })
+        self.ask(py, request, trending::trending)
     }
 
     /// What is known of a user as MessagePack; `None` for one without state.

@@ -9,7 +9,7 @@ use crate::ids::{DAY_MS, ItemIx, Millis};
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
-use crate::sessions::touches::Touch;
+use crate::sessions::touches::{Roles, Touch};
 
 /// Up to so many items all of them are looked at; of more, only the leaders that the fold keeps.
 pub const FEW: usize = 20_000;
@@ -103,7 +103,7 @@ pub fn rejected<'a>(asker: &Asker<'a>) -> impl Iterator<Item = &'a Touch> + use<
     let user = asker.user;
     user.into_iter()
         .flat_map(|user| user.recent.iter().rev())
-        .filter(|touch| touch.is_negative())
+        .filter(|touch| touch.roles.has(Roles::NEGATIVE))
 }
 
 /// What the visitor consumed and must not see again at `now`.

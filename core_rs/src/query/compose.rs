@@ -175,19 +175,16 @@ impl Composition<'_> {
 
     /// Variant group of each candidate, if any has one.
     fn groups(&self, candidates: &[(ItemIx, f64)]) -> Option<Vec<u32>> {
-        let mut any = false;
-        let groups = candidates.iter().map(|(item, _)| {
-            let group = self.state.catalogue.group(*item);
-            any |= group.is_some();
-            group.unwrap_or(NO_GROUP)
-        });
-        let groups = groups.collect();
-        any.then_some(groups)
+        let groups = self.state.catalogue.values("group", &self.state.names).ok()?;
+        let group = |(item, _): &(ItemIx, f64)| groups.of(*item).first().copied();
+        let groups: Vec<u32> = candidates.iter().map(|c| group(c).unwrap_or(NO_GROUP)).collect();
+        groups.iter().any(|group| *group != NO_GROUP).then_some(groups)
     }
 
     /// The values of a field, numbered by their first appearance.
     fn values(&self, field: &str, candidates: &[(ItemIx, f64)]) -> Result<Values, CoreError> {
-        let values = self.state.catalogue.field_values(field).map_err(|err| CoreError::Query {
+        let (catalogue, names) = (&self.state.catalogue, &self.state.names);
+        let values = catalogue.values(field, names).map_err(|err| CoreError::Query {
             field: "caps",
             rule: err.to_string(),
         })?;
@@ -195,13 +192,10 @@ impl Composition<'_> {
             starts: vec![0],
             values: Vec::new(),
         };
-        let mut own = Vec::new();
         for (item, _) in candidates {
-            own.clear();
-            values.each(*item, |code| own.push(code));
-            own.sort_unstable();
-            own.dedup();
-            out.values.extend_from_slice(&own);
+            let first = out.values.len();
+            out.values.extend_from_slice(values.of(*item));
+            out.values[first..].sort_unstable();
             out.starts.push(out.values.len() as u32);
         }
         number_densely(&mut out);

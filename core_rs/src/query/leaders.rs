@@ -139,7 +139,7 @@ pub fn fresh(
 ) {
     let since = now.max(state.clock()) - (scenario.fresh_days * DAY_MS) as Millis;
     let strongest = asker.strongest_tags().map(|(_, w)| w).fold(0.0, f64::max);
-    let newest = state.fresh.newest(since).filter(|(item, _)| {
+    let newest = state.fresh.newest_first(since, now).filter(|(item, _)| {
         allowed.contains(*item) && state.stats(*item).served < scenario.fresh_budget
     });
     for (item, born) in newest.take(scenario.pool) {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use crate::bitmap::Bitmap;
 use crate::error::CoreError;
-use crate::filter::cache::FilterCache;
-use crate::filter::{Filter, Params};
+use crate::filter::{Filter, FilterCache, FilterError, Params};
 use crate::fold::state::State;
 use crate::query::request::{RecommendRequest, check_n};
 use crate::query::source::{Source, Weighted};
@@ -49,8 +48,10 @@ impl<'a> Plan<'a> {
         check_n(request.n)?;
         let configured = tools.query.scenario(request.scenario.as_deref())?;
         let scenario = overridden(configured, request)?;
-        let mut evaluation = Evaluation::new(state, tools, request);
         let texts = [configured.filter.as_deref(), request.filter.as_deref()];
+        let promote = configured.promote.as_ref();
+        let count = texts.iter().flatten().count() + configured.boosts.len() + promote.iter().count();
+        let mut evaluation = Evaluation::new(state, tools, request, count);
         let filters = texts
             .into_iter()
             .flatten()
@@ -61,7 +62,6 @@ impl<'a> Plan<'a> {
             .iter()
             .map(|boost| evaluation.items("boosts", &boost.filter))
             .collect::<Result<_, _>>()?;
-        let promote = configured.promote.as_ref();
         let promoted = promote
             .map(|promote| evaluation.items("promote", &promote.filter))
             .transpose()?;
@@ -150,31 +150,38 @@ struct Evaluation<'a> {
     state: &'a State,
     filters: &'a FilterCache,
     params: &'a Params,
+    /// Whether one filter has all the parameters, and need not be asked which are its own.
+    alone: bool,
     used: Vec<String>,
 }
 
 impl<'a> Evaluation<'a> {
-    fn new(state: &'a State, tools: &Tools<'a>, request: &'a RecommendRequest) -> Self {
+    fn new(state: &'a State, tools: &Tools<'a>, request: &'a RecommendRequest, filters: usize) -> Self {
         Self {
             state,
             filters: tools.filters,
             params: &request.params,
+            alone: filters == 1,
             used: Vec::new(),
         }
     }
 
     fn items(&mut self, field: &'static str, text: &str) -> Result<Arc<Bitmap>, CoreError> {
-        let refused = |err: crate::filter::FilterError| CoreError::Filter {
+        let refused = |err: FilterError| CoreError::Filter {
             field,
             rule: err.to_string(),
             at: err.at,
         };
-        let filter = Filter::parse(text).map_err(refused)?;
-        let own = filter.params_of(self.params);
+        let (catalogue, names) = (&self.state.catalogue, &self.state.names);
+        if self.alone || self.params.is_empty() {
+            self.used.extend(self.params.keys().cloned());
+            return self.filters.evaluate(text, self.params, catalogue, names).map_err(refused);
+        }
+        let mentioned = Filter::parse(text).map_err(refused)?.names();
+        let own = self.params.iter().filter(|(name, _)| mentioned.contains(name.as_str()));
+        let own: Params = own.map(|(name, value)| (name.clone(), value.clone())).collect();
         self.used.extend(own.keys().cloned());
-        self.filters
-            .items(&self.state.catalogue, &self.state.names, text, &own)
-            .map_err(refused)
+        self.filters.evaluate(text, &own, catalogue, names).map_err(refused)
     }
 
     /// A parameter that no filter names is a mistake of the caller.

@@ -203,7 +203,11 @@ impl Page<'_> {
 
     fn item(&self, slot: &Slot, item: ItemIx, score: f64, mut parts: Vec<Part>) -> AnswerItem {
         parts.sort_by(|a, b| b.3.total_cmp(&a.3));
-        let reasons = parts.iter().flat_map(|part| self.why.reasons(part, item)).collect();
+        let brief = self.request.brief;
+        let reasons = match brief {
+            true => Vec::new(),
+            false => parts.iter().flat_map(|part| self.why.reasons(part, item)).collect(),
+        };
         let unnamed = if slot.pinned { "pinned" } else { "" };
         let strongest = parts.first().map_or_else(|| unnamed.to_string(), |part| part.0.clone());
         AnswerItem {
@@ -217,7 +221,10 @@ impl Page<'_> {
             pinned: slot.pinned,
             promoted: slot.promoted,
             greedy: slot.greedy,
-            factors: self.knobs.factors(item),
+            factors: match brief {
+                true => Vec::new(),
+                false => self.knobs.factors(item),
+            },
         }
     }
 

@@ -42,6 +42,8 @@ pub struct RecommendRequest {
     pub key: String,
     /// Whether to give the features of every candidate of the pool.
     pub features: bool,
+    /// Whether to leave out reasons and factors.
+    pub brief: bool,
     /// An item of which to say what became of it.
     pub why: Option<String>,
 }

@@ -73,7 +73,7 @@ pub fn of_user<'a>(state: &'a State, user: &str, limit: usize, now: Millis) -> A
     };
     let mut seeds = Vec::with_capacity(limit);
     let mut weight = 1.0;
-    let liked = known.recent.iter().rev().filter(|t| !t.is_negative());
+    let liked = known.recent.iter().rev().filter(|t| !t.roles.has(Roles::NEGATIVE));
     for touch in liked.take(limit) {
         let ty = state.partitions[partition].type_name(touch.ty).to_string();
         seeds.push(Seed {
