@@ -11,11 +11,11 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from headwater import explanation
+from headwater import explanation, many
 from headwater.active_query import active_version, query_version
 from headwater.actors.recovery import fold_log
 from headwater.actors.runtime import EmbeddedRuntime
@@ -37,9 +37,11 @@ from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import Scalar
 from headwater.scenario import Metric
 from headwater.slate import Explanation, Exploring, SessionState, SessionView, Slate, SlateItem
-from headwater.slate_record import SlateRecorder, slate_record
+from headwater.slate_record import SCORER_VERSION, SlateRecorder, slate_record
 
-SCORER_VERSION = "rrf-2"
+if TYPE_CHECKING:
+    import polars
+
 _SLATES_REMEMBERED = 1000
 
 
@@ -160,6 +162,36 @@ class Questions:
         request |= _asked(scenario, filter, params, diversity, exploration, features)
         request["candidates"] = listed
         return self._slate("rank", request, after, record, context)
+
+    def recommend_many(
+        self,
+        users: Sequence[Id],
+        n: int = 10,
+        *,
+        scenario: str | None = None,
+        filter: str | None = None,
+        params: Mapping[str, Param] | None = None,
+        exclude: Sequence[Id] = (),
+        diversity: float | None = None,
+        exploration: float | None = None,
+        sources: Mapping[str, float] | None = None,
+        now: int | None = None,
+        after: int | None = None,
+        record: bool = False,
+    ) -> polars.DataFrame:
+        """One question for many users, answered in parallel on the engine's threads: for mails, exports, caches.
+
+        A frame with one row a slot, users in their order: user, slate, slot, item, score, source, propensity,
+        propensity_cascade, pinned, fallback. `record=True` writes each slate's record; otherwise `slate` is null.
+        Reasons are left out (`explain` a recorded slate for them). All users are answered at one `now`, in portions of
+        1,000 between which the state may move on.
+        """
+        self._reach(after)
+        names = ids_of("users", users)
+        request = self._request(None, [], n, exclude, now, sources)
+        request |= _asked(scenario, filter, params, diversity, exploration, False)
+        recorder = self._recorder if record and not self._runtime.read_only else None
+        return many.recommend_many(self._runtime.core, names, request, self._next_id, recorder, self._query_version)
 
     def similar(
         self,

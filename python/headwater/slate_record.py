@@ -17,6 +17,9 @@ from headwater.errors import InvalidInput, StoreError
 from headwater.events.types import SlateServed
 from headwater.slate import Slate
 
+SCORER_VERSION = "rrf-2"
+"""Changes whenever the same state and request would give another slate."""
+
 QUEUE_LIMIT = 10_000
 _GROUP = 500
 
@@ -38,9 +41,11 @@ class SlateRecorder:
         self.error: str | None = None
         """Why the last group was not written; `None` once one was written again."""
 
-    def record(self, served: SlateServed) -> bool:
-        """Queue a record; whether there was room."""
+    def record(self, served: SlateServed, *, wait: bool = False) -> bool:
+        """Queue a record; whether there was room. With `wait` room is waited for, as long as records are written."""
         with self._changed:
+            if wait:
+                self._changed.wait_for(lambda: self._closing or self._thread is None or len(self._queue) < QUEUE_LIMIT)
             if self._closing or len(self._queue) >= QUEUE_LIMIT:
                 self.dropped += 1
                 return False

@@ -228,9 +228,20 @@ impl Core {
         ))
     }
 
-    /// `recommend` and `session`: a `RecommendRequest` in, an `Answer` out, both MessagePack.
-    fn recommend<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-        self.ask(py, request, recommend::recommend)
+    /// `recommend`, `session` and `rank`: a `RecommendRequest` in, an `Answer` out, both MessagePack. Under the active query
+    /// configuration, or under `query`, the JSON of another one.
+    #[pyo3(signature = (request, query=None))]
+    fn recommend<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+        query: Option<&[u8]>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let other = query.map(QueryConfig::from_json).transpose()?;
+        self.ask(py, request, |state, tools, request| {
+            let query = other.as_ref().unwrap_or(tools.query);
+            recommend::recommend(state, &Tools { query, ..*tools }, request)
+        })
     }
 
     /// `recommend` for many users at once, on the fold's threads: a `ManyRequest` in, a `ManyAnswer` out.
