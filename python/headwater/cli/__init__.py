@@ -17,7 +17,7 @@ import click
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.measure_commands import bench, demo
-from headwater.cli.query_commands import explain, recommend, session, similar, track, trending
+from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 
 
@@ -44,6 +44,7 @@ for command in (
     validate,
     track,
     recommend,
+    rank,
     similar,
     session,
     trending,
