@@ -10,6 +10,7 @@ The map, in the order of use:
 * `rewards`: `Rewards`, which feedback is worth how much, and how long a slate waits for it.
 * `sound_events`: the events of a log that the fold would take, each once.
 * `facts`: the slates, feedback and impressions among them, in one pass.
+* `people`: which user ids are one person, by the merges in the log.
 * `joining`: `join`, one row per slot: item, propensities, status, reward.
 * `schema`: what each column means, and which estimators each propensity supports.
 * `parquet`: `export`, the rows as Parquet with that schema.

@@ -36,20 +36,12 @@ class SlateFacts(msgspec.Struct):
     slates: dict[str, ServedSlate]
     answers: list[Feedback]
     views: list[Impression]
-    merged: dict[str, str]
-    """User -> the user that they turned out to be."""
+    merges: list[tuple[str, str]]
+    """(user, the user that they turned out to be)."""
     forgotten: dict[str, int]
     """User -> position of the latest wish to be forgotten."""
     clock: int
     set_aside: Counter[str]
-
-    def person(self, user: str) -> str:
-        """The user behind an id, merges followed."""
-        seen = {user}
-        while (next_user := self.merged.get(user)) is not None and next_user not in seen:
-            user = next_user
-            seen.add(user)
-        return user
 
 
 def collect(log: EventLog, *, start: int = 1, stop: int | None = None, max_future_ms: int = 86_400_000) -> SlateFacts:
@@ -58,7 +50,7 @@ def collect(log: EventLog, *, start: int = 1, stop: int | None = None, max_futur
     One pass in batches; what is kept grows with slates and their answers, not with the log. An `event_id` counts once
     per user partition, the first in log order, as in the fold (here without a horizon). A slate id counts once too.
     """
-    facts = SlateFacts(slates={}, answers=[], views=[], merged={}, forgotten={}, clock=0, set_aside=Counter())
+    facts = SlateFacts(slates={}, answers=[], views=[], merges=[], forgotten={}, clock=0, set_aside=Counter())
     ids: set[tuple[int, str]] = set()
     for position, header, event in sound_events(log, start, stop, max_future_ms, facts.set_aside):
         if isinstance(event, Feedback | Impression | SlateServed):
@@ -82,7 +74,7 @@ def collect(log: EventLog, *, start: int = 1, stop: int | None = None, max_futur
             else:
                 facts.slates[event.slate] = _served(position, event)
         elif isinstance(event, UserMerge):
-            facts.merged[event.from_user] = event.into_user
+            facts.merges.append((event.from_user, event.into_user))
         elif isinstance(event, UserForget):
             facts.forgotten[event.user] = position
     return facts

@@ -12,6 +12,7 @@ import msgspec
 from headwater.events.log import EventLog
 from headwater.events.types import Feedback, Impression
 from headwater.learning.facts import ServedSlate, SlateFacts, collect
+from headwater.learning.people import People
 from headwater.learning.rewards import RewardRules, Rewards
 from headwater.learning.schema import COLUMNS, STATUSES
 
@@ -59,9 +60,9 @@ def join_facts(facts: SlateFacts, rewards: Rewards) -> Joined:
     """The join proper: pure."""
     import polars as pl
 
-    set_aside = Counter(facts.set_aside)
-    slates = _remembered(facts, set_aside)
-    outcomes = _Outcomes(facts, slates, rewards, set_aside)
+    set_aside, people = Counter(facts.set_aside), People(facts.merges)
+    slates = _remembered(facts, people, set_aside)
+    outcomes = _Outcomes(facts, people, slates, rewards, set_aside)
     columns: dict[str, list[Any]] = {column.name: [] for column in COLUMNS}
     for slate in slates.values():
         outcomes.append_rows(slate, columns)
@@ -77,15 +78,15 @@ def join_facts(facts: SlateFacts, rewards: Rewards) -> Joined:
     )
 
 
-def _remembered(facts: SlateFacts, set_aside: Counter[str]) -> dict[str, ServedSlate]:
+def _remembered(facts: SlateFacts, people: People, set_aside: Counter[str]) -> dict[str, ServedSlate]:
     """Slates of users who did not ask to be forgotten after them."""
     gone: dict[str, int] = {}
     for user, position in facts.forgotten.items():
-        person = facts.person(user)
-        gone[person] = max(position, gone.get(person, 0))
+        for id in people.became(user):
+            gone[id] = max(position, gone.get(id, 0))
     kept = {}
     for id, slate in facts.slates.items():
-        if slate.position <= gone.get(facts.person(slate.user), 0):
+        if slate.position <= gone.get(slate.user, 0):
             set_aside["forgotten-user"] += 1
         else:
             kept[id] = slate
@@ -102,9 +103,15 @@ class _Outcomes:
     """What became of slots: which were seen, which were rewarded."""
 
     def __init__(
-        self, facts: SlateFacts, slates: Mapping[str, ServedSlate], rewards: Rewards, set_aside: Counter[str]
+        self,
+        facts: SlateFacts,
+        people: People,
+        slates: Mapping[str, ServedSlate],
+        rewards: Rewards,
+        set_aside: Counter[str],
     ) -> None:
         self._facts = facts
+        self._people = people
         self._slates = slates
         self._rewards = rewards
         self._rules = RewardRules(rewards)
@@ -144,7 +151,7 @@ class _Outcomes:
         slate = self._slates.get(event.slate or "")
         if slate is None:
             reason = "unknown-slate" if event.slate not in self._facts.slates else "forgotten-user"
-        elif event.user != slate.user and self._facts.person(event.user) != self._facts.person(slate.user):
+        elif not self._people.same(event.user, slate.user):
             reason = "other-user"
         elif event.ts < slate.ts:
             reason = "before-slate"
