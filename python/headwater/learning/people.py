@@ -22,7 +22,7 @@ class People:
         return a == b or self._leader(a) == self._leader(b)
 
     def became(self, user: str) -> set[str]:
-        """The id and all that turned out to be it, directly or not: whose slates are gone when this user is forgotten."""
+        """The id and all that turned out to be it, directly or not: whose slates go when this user is forgotten."""
         found, new = {user}, [user]
         while new:
             new = [id for into in new for id in self._merged_from.get(into, ()) if id not in found]
