@@ -48,6 +48,7 @@ def test_intervals_hold_the_true_value_as_often_as_they_say() -> None:
     near: Counter[str] = Counter()
     values: dict[str, list[float]] = {name: [] for name in ESTIMATORS}
     errors: dict[str, list[float]] = {name: [] for name in ESTIMATORS}
+    widths: dict[str, list[float]] = {name: [] for name in ESTIMATORS}
     missed_by_ignoring: int = 0
     for table in tables():
         target = target_of(table)
@@ -57,6 +58,7 @@ def test_intervals_hold_the_true_value_as_often_as_they_say() -> None:
             near[name] += abs(estimate.value - truth(name)) <= 1.96 * estimate.standard_error
             values[name].append(estimate.value)
             errors[name].append(estimate.standard_error)
+            widths[name].append((estimate.high - estimate.low) / (2 * 1.96 * estimate.standard_error))
         as_logged = rips(table, table["propensity"], interval=Interval(resamples=500))
         missed_by_ignoring += not as_logged.low <= truth("rips") <= as_logged.high
     for name in ESTIMATORS:
@@ -67,6 +69,7 @@ def test_intervals_hold_the_true_value_as_often_as_they_say() -> None:
         assert isinstance(spread, float)
         assert abs(mean - truth(name)) < 3.3 * spread / len(SEEDS) ** 0.5, "no bias that 60 logs could show"
         assert sum(errors[name]) / len(SEEDS) == pytest.approx(spread, rel=0.35), "errors are as large as they say"
+        assert sum(widths[name]) / len(SEEDS) == pytest.approx(1, abs=0.1), "bootstrap and linearised error agree"
     assert missed_by_ignoring > 40, "an estimate that does not ask which policy it is would not pass"
 
 

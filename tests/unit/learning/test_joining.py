@@ -8,9 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from headwater.events.frame import FrameWriter
+from headwater.events.subjects import partition_of, subject_of
 from headwater.events.types import Event, UserForget, UserMerge
 from headwater.learning import COLUMNS, Joined, Rewards, join
-from reference.slate_log import HOUR, START, did, frames_of, later, log_of, seen, served
+from reference.slate_log import HOUR, PARTITIONS, START, did, frames_of, later, log_of, seen, served
 
 CLICKS = Rewards(values={"click": 1.0, "purchase": 5.0}, negative=("dislike",))
 OVER = later(25)
@@ -113,6 +115,20 @@ def test_several_rewards_give_their_maximum_or_their_sum() -> None:
         assert (row["reward"], row["reward_type"], row["reward_ts"]) == (reward, "purchase", START + HOUR)
 
 
+def test_of_equal_rewards_the_earliest_is_named() -> None:
+    likes = [did("like", "a", 0, after=3000), did("click", "a", 0, after=2000), did("cart", "a", 0, after=2000)]
+    rewards = Rewards(values={"click": 1, "like": 1, "cart": 1})
+    for order in (likes, likes[::-1], likes[1:] + likes[:1]):
+        row = joined(served(), *order, OVER, rewards=rewards).table.row(0, named=True)
+        assert (row["reward_type"], row["delay_ms"]) == ("cart", 2000)
+
+
+def test_an_event_id_counts_once_per_partition() -> None:
+    assert partition_of("ann", PARTITIONS) != partition_of("bob", PARTITIONS)
+    clicks = [did("click", "a", 0, user="ann", id="e1"), did("click", "a", 0, "s2", "bob", id="e1")]
+    assert joined(served(), served("s2", "bob"), *clicks, OVER).statuses["rewarded"] == 2, "as in the fold"
+
+
 def test_an_event_id_counts_once() -> None:
     twice = [did("click", "a", 0, id="e1"), did("click", "a", 0, id="e1"), seen([1], id="e2"), seen([1], id="e2")]
     result = joined(served(), *twice, OVER, rewards=Rewards(values={"click": 1}, combine="sum"))
@@ -148,6 +164,11 @@ def test_slates_from_before_a_wish_to_be_forgotten_are_left_out() -> None:
     shared = [UserMerge("v7", "ann", START), UserMerge("v7", "bob", START), UserForget("ann", START)]
     result = joined(served(user="v7"), served("s2", "bob"), *shared, OVER)
     assert sorted(set(column(result, "slate"))) == ["s2"], "bob shares a device with ann, he is not her"
+    log = log_of(OVER)
+    writer = FrameWriter("one frame", 1)
+    both: list[Event] = [served(), UserForget("ann", START)]
+    log.append(list(writer.pack(subject_of(served(), PARTITIONS), both, START)))
+    assert join(log, CLICKS).slates == 0
     merged = joined(served(user="v7"), UserMerge("v7", "ann", START), UserForget("ann", START), OVER)
     assert (merged.slates, merged.set_aside) == (0, {"forgotten-user": 1})
 
@@ -164,10 +185,11 @@ def test_the_order_of_events_does_not_matter(seed: int) -> None:
         *(served(), served("s2", "bob", "cab", ts=START + HOUR, scenario=7)),
         *(seen([0, 1], id="i1"), seen([0, 1], id="i1"), seen([1], "s2", "bob", after=2 * HOUR)),
         *(did("click", "b", 1, id="c1"), did("click", "b", 1, id="c1"), did("purchase", "b", after=HOUR)),
+        did("cart", "b", after=HOUR),
         *(did("click", "a", None, "s2", "bob", after=2 * HOUR), did("click", "a", 0, "s2", "bob", after=2 * HOUR)),
         *(did("click", "a", after=40 * HOUR), later(30)),
     ]
-    rewards = Rewards(values={"click": 0.1, "purchase": 0.7}, combine="sum")
+    rewards = Rewards(values={"click": 0.1, "purchase": 0.7, "cart": 0.2}, combine="sum")
     whole = joined(*events, rewards=rewards)
     assert whole.statuses["rewarded"] == 2
     shuffled = random.Random(seed).sample(events, len(events))

@@ -40,6 +40,7 @@ def test_feedback_of_every_slot_over_the_whole_catalogue(table: pl.DataFrame) ->
     assert feedback["n_actions"] == 4
     assert feedback["action"].tolist() == [1, 3, 3]
     assert feedback["position"].tolist() == [0, 1, 0]
+    assert obp_feedback(table, slot=1)["position"].tolist() == [0], "one slot: one place in action_dist"
     with pytest.raises(InvalidInput, match="1 shown items are not among them, first 'c'"):
         obp_feedback(table, items=["a", "b"])
     with pytest.raises(InvalidInput, match="named twice"):
