@@ -149,11 +149,10 @@ def validate(
 def export(directory: Path, file: Path | None, learning: Path | None, as_json: bool, **slates: Any) -> None:
     """Write every event of the log in DIR to FILE: all kinds as .jsonl, feedback as .parquet or .csv.
 
-    With --learning: what became of recorded slates, for off-policy evaluation and for training.
+    With --learning: what became of recorded slates, for off-policy evaluation and for training, as in
+    `headwater export shop --learning slates.parquet --rewards click=1,purchase=5 --window 24h`.
 
-    \b
     Example: headwater export shop events.jsonl
-             headwater export shop --learning slates.parquet --rewards click=1,purchase=5 --window 24h
     """
     from headwater.export import export_events
 
