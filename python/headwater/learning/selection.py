@@ -49,13 +49,10 @@ def slot_rows(table: pl.DataFrame, slot: int | None, outcomes: Outcomes) -> pl.D
 
 def slate_rows(table: pl.DataFrame, outcomes: Outcomes) -> pl.DataFrame:
     """Rows of whole slates with their outcome, slate by slate, slots from the first. Raises `CannotEstimate`."""
-    import polars as pl
-
     rows = _learnable(table, outcomes)
     if outcomes == "impressed":
         # Of the whole table: an impression that names only pinned slots is one too.
-        named = table.filter("impressed").get_column("slate").unique()
-        rows = rows.filter(pl.col("slate").is_in(named.implode()))
+        rows = rows.join(table.filter("impressed"), on="slate", how="semi")
     rows = rows.sort("position", "slate", "slot")
     _check_rows(table, rows, outcomes)
     for column in _PROPENSITIES:
