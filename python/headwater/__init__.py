@@ -14,6 +14,7 @@ The map, from the outside in:
   `demo`, `bench`, `measure`: what it shows and measures.
 * `importer`, `ingest`, `datasets`, `simulate`: events and items in bulk, from files, public datasets or a simulator.
   `export`: the other way.
+* `learning`: what recorded slates, impressions and rewards can answer: Parquet export, off-policy estimators.
 * `arguments`, `active_query`, `slate`, `slate_record`, `explanation`: questions, the rules they are answered under,
   answers, their record, and why.
 * `store`, `verify`, `regenerate`: the directory, whether all in it agrees, and the next generation of it.
