@@ -177,7 +177,8 @@ impl<'a> Evaluation<'a> {
             self.used.extend(self.params.keys().cloned());
             return self.filters.evaluate(text, self.params, catalogue, names).map_err(refused);
         }
-        let mentioned = Filter::parse(text).map_err(refused)?.names();
+        let filter = Filter::parse(text).map_err(refused)?;
+        let mentioned = filter.root().names();
         let own = self.params.iter().filter(|(name, _)| mentioned.contains(name.as_str()));
         let own: Params = own.map(|(name, value)| (name.clone(), value.clone())).collect();
         self.used.extend(own.keys().cloned());
