@@ -81,7 +81,7 @@ impl Features<'_> {
             stats.popularity.read(&state.clocks.popularity, now),
             TrendReader::new(&state.clocks, now).trend(stats),
             age.unwrap_or(-1.0),
-            f64::from(stats.served),
+            f64::from(state.served(item)),
             f64::from(u8::from(self.asker.user.is_some_and(|u| u.touched(item, &state.names)))),
             shared.map(|(_, weight)| weight).sum(),
         ]

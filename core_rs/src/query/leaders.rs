@@ -84,7 +84,7 @@ pub fn trending_in_tags(state: &State, asker: &Asker<'_>, now: Millis, scores: &
 }
 
 /// Items that visitors of a segment vote for more than the segment's past lets expect.
-pub fn trending_in_segment(state: &State, segment: usize, now: Millis, scores: &mut Accumulator) {
+pub fn trending_in_segment(state: &State, segment: u8, now: Millis, scores: &mut Accumulator) {
     let mut reader = TrendReader::new(&state.clocks, now);
     for (item, stats) in state.shards.iter().flat_map(|s| s.trending_in(segment)) {
         let trend = reader.trend(stats);
@@ -117,7 +117,7 @@ pub fn popular_of(state: &State, now: Millis, few: &Allowed<'_>, scores: &mut Ac
 }
 
 /// Items with the most decayed votes of a segment's visitors.
-pub fn popular_in_segment(state: &State, segment: usize, now: Millis, scores: &mut Accumulator) {
+pub fn popular_in_segment(state: &State, segment: u8, now: Millis, scores: &mut Accumulator) {
     let mut reader = DecayReader::new(state.clocks.popularity, now);
     for (item, stats) in state.shards.iter().flat_map(|s| s.popular_in(segment)) {
         let votes = reader.read(&stats.popularity);
@@ -140,7 +140,7 @@ pub fn fresh(
     let since = now.max(state.clock()) - (scenario.fresh_days * DAY_MS) as Millis;
     let strongest = asker.strongest_tags().map(|(_, w)| w).fold(0.0, f64::max);
     let newest = state.fresh.newest_first(since, now).filter(|(item, _)| {
-        allowed.contains(*item) && state.stats(*item).served < scenario.fresh_budget
+        allowed.contains(*item) && state.served(*item) < scenario.fresh_budget
     });
     for (item, born) in newest.take(scenario.pool) {
         let age = (now - born).max(0) as f64 / DAY_MS;

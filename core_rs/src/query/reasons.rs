@@ -37,7 +37,7 @@ impl Reasoner<'_> {
             Some(Source::Repeats) => self.repeats(item),
             Some(Source::Vector(name)) => self.vectors(source, &name, item),
             Some(Source::Fresh) => {
-                let served = f64::from(self.state.stats(item).served);
+                let served = f64::from(self.state.served(item));
                 vec![self.reason(source, None, served, 0.0, "served")]
             }
             Some(Source::List) => vec![self.reason(source, None, f64::from(part.1), 0.0, "place")],

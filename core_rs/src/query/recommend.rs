@@ -6,7 +6,7 @@ use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
-use crate::query::accumulator::{Scratch, with_scratch};
+use crate::query::accumulator::{Accumulator, Scratch, with_scratch};
 use crate::query::allowed::Allowed;
 use crate::query::answer::{Answer, AnswerItem, Exploring, Part};
 use crate::query::blend::{self, Knobs};
@@ -117,7 +117,7 @@ fn answer(
         }
         .of(item)
     });
-    Ok(page.answer(filled, trace, scratch))
+    Ok(page.answer(filled, trace, &mut scratch.scores))
 }
 
 /// What an answer is written from.
@@ -135,7 +135,7 @@ impl Page<'_> {
         &self,
         filled: usize,
         trace: Option<Vec<String>>,
-        scratch: &mut Scratch,
+        places: &mut Accumulator,
     ) -> Answer {
         let (state, composed, asker) = (self.state, self.composed, self.why.asker);
         let chosen: Vec<(ItemIx, f64)> = composed
@@ -144,7 +144,7 @@ impl Page<'_> {
             .iter()
             .map(|slot| composed.candidates[slot.candidate as usize])
             .collect();
-        let parts = self.parts(&chosen, scratch);
+        let parts = self.parts(&chosen, places);
         let features = self.request.features.then_some(Features {
             state,
             asker,
@@ -178,10 +178,8 @@ impl Page<'_> {
         }
     }
 
-    /// What each source said of each chosen item.
-    fn parts(&self, chosen: &[(ItemIx, f64)], scratch: &mut Scratch) -> Vec<Vec<Part>> {
-        // The score array serves as a map from chosen item to its place.
-        let places = &mut scratch.scores;
+    /// What each source said of each chosen item. `places` serves as a map from chosen item to its place.
+    fn parts(&self, chosen: &[(ItemIx, f64)], places: &mut Accumulator) -> Vec<Vec<Part>> {
         places.reset(self.state.names.items.len());
         for (place, (item, _)) in chosen.iter().enumerate() {
             places.add(item.0, place as f64);

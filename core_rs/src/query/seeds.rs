@@ -25,7 +25,7 @@ pub struct Asker<'a> {
     /// State of a known user.
     pub user: Option<&'a UserState>,
     /// Segment of a known user.
-    pub segment: Option<usize>,
+    pub segment: Option<u8>,
     /// The session of a known user that must not be their own neighbour.
     pub own_session: Option<u64>,
     /// Newest first.
