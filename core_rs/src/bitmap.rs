@@ -151,6 +151,7 @@ impl Bitmap {
     }
 
     /// Replaces word after word by what `word(w)` says; bits beyond the length are dropped.
+    #[inline(always)]
     pub fn fill_words(&mut self, mut word: impl FnMut(usize) -> u64) {
         for (w, slot) in self.words.iter_mut().enumerate() {
             *slot = word(w);

@@ -215,7 +215,8 @@ impl Catalogue {
     }
 
     /// Codes of the values in a field, for caps: texts, tags, categories, groups, booleans and whole numbers, equal text
-    /// under one code. Codes hold as long as the returned handle. Errors: an unknown field; one with fractions or with a
+    /// under one code. Codes hold as long as the returned handle, which no one should keep beyond the query: a fold that
+    /// meets it copies the column. Errors: an unknown field; one with fractions or with a
     /// value of its own for each item. O(items) the first time.
     pub fn values(&self, field: &str, names: &Names) -> Result<Values, FieldError> {
         let field = Field::named(field);

@@ -10,7 +10,7 @@ use crate::bitmap::Bitmap;
 use crate::intern::Interner;
 
 /// Bitmaps of single values that one column keeps; the least recently asked goes first.
-const MAX_BITMAPS: usize = 256;
+const MAX_BITMAPS: usize = 64;
 
 /// Codes of each item, side by side in one pool. A column ends at the last item that ever had a value.
 #[derive(Debug, Default)]
