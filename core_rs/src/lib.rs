@@ -44,6 +44,7 @@ pub mod query;
 pub mod search;
 pub mod sessions;
 pub mod simd;
+pub mod slate;
 pub mod snapshot;
 pub mod topk;
 
