@@ -48,6 +48,7 @@ pub mod scenario;
 pub mod search;
 pub mod sessions;
 pub mod simd;
+pub mod slate;
 pub mod snapshot;
 pub mod topk;
 
