@@ -15,6 +15,7 @@ from headwater.events.types import Event, Feedback, Impression, ItemPatch, ItemP
 MAX_ID = 512
 MAX_TYPE = 64
 MAX_CONTEXT = 4096
+MAX_EXTRA = 65_536
 MAX_LIST = 64
 MAX_EMBEDDINGS = 8
 MAX_DIMENSIONS = 4096
@@ -52,7 +53,7 @@ def check_event(event: Event, appended: int, max_future_ms: int) -> None:
         _check_labels(event.labels)
         _check_comment(event.comment)
     elif isinstance(event, SlateServed):
-        _check_nesting("request", event.request)
+        _check_slate(event)
     elif isinstance(event, UserMerge) and event.from_user == event.into_user:
         _refuse("into_user", event.into_user, "another user than from_user")
 
@@ -118,6 +119,16 @@ def _check_feedback(event: Feedback) -> None:
         _refuse("slot", event.slot, "a number from 0")
     if event.context is not None and len(msgspec.msgpack.encode(event.context)) > MAX_CONTEXT:
         _refuse("context", event.context, f"at most {MAX_CONTEXT} bytes")
+
+
+def _check_slate(event: SlateServed) -> None:
+    _check_nesting("request", event.request)
+    for slot, (item, *_) in enumerate(event.items):
+        check_text(f"items[{slot}]", item, MAX_ID)
+    if event.extra is not None:
+        _check_nesting("extra", event.extra)
+        if len(_encoder.encode(event.extra)) > MAX_EXTRA:
+            _refuse("extra", event.extra, f"at most {MAX_EXTRA} bytes")
 
 
 def _check_item(event: ItemPut | ItemPatch) -> None:

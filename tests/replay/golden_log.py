@@ -22,6 +22,7 @@ from headwater.events.types import (
     ItemPatch,
     ItemPut,
     ModelActivated,
+    SlateServed,
     UserForget,
     UserMerge,
     UserPut,
@@ -166,6 +167,7 @@ def _step(step: int, u: int, ts: int) -> Iterator[tuple[Subject, Event]]:
     elif kind == 35:
         yield subject, Feedback("impression", user, item, ts)
         yield subject, Impression(user, f"sl{step}", ts, [0, 1])
+        yield subject, _slate(step, user, ts)
     elif kind == 36:
         yield subject, UserPut(user, ts, {"age": step % 90, "tags": ["a", f"g{step % 2}"]})
     elif kind == 37:
@@ -174,6 +176,25 @@ def _step(step: int, u: int, ts: int) -> Iterator[tuple[Subject, Event]]:
         yield CATALOGUE_SUBJECT, ItemDelete(f"i{20 + step % 10}", ts)
     elif step % 4 == 0:
         yield subject, UserForget(user, ts)
+
+
+def _slate(step: int, user: str, ts: int) -> SlateServed:
+    """A record of three items, one of which no other event may have named."""
+    items = [f"i{_draw(f'served-{step}', ITEMS)}", "i1", f"shown{step % 7}"]
+    return SlateServed(
+        slate=f"sl{step}",
+        user=user,
+        ts=ts,
+        request={"user": user, "n": 3},
+        variant=None,
+        config_version="c1",
+        scorer_version="rrf-1",
+        positions=[step],
+        left_out=[],
+        candidates=None,
+        items=[(item, 0.5, "viewed", 1.0, 1.0, False) for item in items],
+        extra={"step": step} if step % 2 else None,
+    )
 
 
 def _draw(key: str, below: int) -> int:

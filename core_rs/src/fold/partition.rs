@@ -7,7 +7,7 @@ use crate::admission::frames::{FrameLedger, FrameVerdict};
 use crate::admission::rapid::RapidLedger;
 use crate::catalogue::{Catalogue, Label};
 use crate::config::FoldConfig;
-use crate::fold::batch::Numbered;
+use crate::fold::batch::{FrameNumbers, Numbered};
 use crate::fold::fact::Fact;
 use crate::fold::outbox::Outbox;
 use crate::fold::report::outcome;
@@ -130,7 +130,7 @@ impl Partition {
         position: Position,
         verdict: FrameVerdict,
         events: &[Decoded<'_>],
-        numbers: &[Numbered],
+        numbers: &FrameNumbers,
         users: &mut Interner,
         hood: &mut Vec<Option<Box<HoodUser>>>,
         cx: &Context<'_>,
@@ -140,7 +140,8 @@ impl Partition {
             out.report.counts.add(code, events.len() as u64);
             return out.end_frame();
         }
-        for (index, (event, number)) in events.iter().zip(numbers).enumerate() {
+        let mut served = numbers.served.as_slice();
+        for (index, (event, number)) in events.iter().zip(&numbers.events).enumerate() {
             let at = EventRef::new(position, index as u16);
             match event {
                 Ok(Event::Feedback(feedback)) => {
@@ -150,9 +151,13 @@ impl Partition {
                     self.put_user(at, user, labels, users, cx, out)
                 }
                 Ok(Event::UserForget { user, .. }) => self.forget(at, user, users, hood, cx, out),
-                Ok(Event::Impression { .. } | Event::SlateServed { .. }) => {
+                Ok(Event::SlateServed { items, .. }) if number.user.is_some() => {
+                    let (own, later) = served.split_at(items.len());
+                    out.serve(own, cx.owners);
+                    served = later;
                     out.report.counts.add(outcome::RECORDED, 1);
                 }
+                Ok(Event::Impression { .. }) => out.report.counts.add(outcome::RECORDED, 1),
                 Ok(_) => out.report.refuse(at, outcome::WRONG_SUBJECT),
                 Err(error) => out.report.refuse(at, error.code()),
             }

@@ -18,7 +18,7 @@ use crate::scenario::QueryConfig;
 use crate::decay::Decay;
 use crate::embedding::Embedding;
 use crate::error::CoreError;
-use crate::fold::batch::{BatchFrame, Numbered, number};
+use crate::fold::batch::{BatchFrame, FrameNumbers, number};
 use crate::fold::control::Control;
 use crate::fold::outbox::Outbox;
 use crate::fold::partition::{Context, Partition, owned_label};
@@ -76,7 +76,7 @@ pub struct State {
     rules: TypeRules,
     max_session_items: usize,
     outboxes: Vec<Outbox>,
-    numbers: Vec<Vec<Numbered>>,
+    numbers: Vec<FrameNumbers>,
 }
 
 impl State {
@@ -221,7 +221,7 @@ impl State {
                 break;
             }
             if self.numbers.len() <= i {
-                self.numbers.push(Vec::new());
+                self.numbers.push(FrameNumbers::default());
             }
             let verdict = self.partitions[p].admit(header);
             if verdict == FrameVerdict::Fresh {
@@ -323,6 +323,7 @@ impl State {
                 (p, seen[p] - 1)
             })
             .collect();
+        let folded = (0..seen.len()).filter(|p| seen[*p] > 0);
         let (outboxes, owners, names) = (&self.outboxes, &self.owners, &self.names);
         let (catalogue, clocks) = (&self.catalogue, &self.clocks);
         let apply_shard = |(s, shard): (usize, &mut Shard)| {
@@ -331,6 +332,9 @@ impl State {
                     .iter()
                     .map(|(p, frame)| outboxes[*p].draws_of(*frame, s, relation));
                 rows.add_all(draws, names);
+            }
+            for p in folded.clone() {
+                shard.serve(outboxes[p].served_of(s));
             }
             for (p, frame) in &order {
                 let out = &outboxes[*p];

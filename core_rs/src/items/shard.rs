@@ -128,6 +128,8 @@ pub struct TagChange<'a> {
 pub struct Shard {
     items: Vec<ItemIx>,
     stats: Vec<ItemStats>,
+    /// How often each item was served.
+    served: Vec<u32>,
     /// Which sets an item is a member of, so that a vote need not look for it. Follows from the sets, no state.
     marks: Vec<u8>,
     popular: TopSet,
@@ -150,6 +152,7 @@ impl Shard {
         Self {
             items: Vec::new(),
             stats: Vec::new(),
+            served: Vec::new(),
             marks: Vec::new(),
             popular: TopSet::default(),
             trending: Vec::new(),
@@ -168,6 +171,7 @@ impl Shard {
     pub fn own(&mut self, item: ItemIx) -> u32 {
         self.items.push(item);
         self.stats.push(ItemStats::default());
+        self.served.push(0);
         self.marks.push(0);
         self.items.len() as u32 - 1
     }
@@ -185,6 +189,19 @@ impl Shard {
     /// Counts of an owned item.
     pub fn stats(&self, local: u32) -> &ItemStats {
         &self.stats[local as usize]
+    }
+
+    /// How often an owned item stood in a slate.
+    pub fn served(&self, local: u32) -> u32 {
+        self.served[local as usize]
+    }
+
+    /// Counts items that slates held.
+    pub fn serve(&mut self, locals: &[u32]) {
+        for local in locals {
+            let count = &mut self.served[*local as usize];
+            *count = count.saturating_add(1);
+        }
     }
 
     /// Counts one vote. O(1) but for a change of leaders.
@@ -349,12 +366,17 @@ impl Shard {
             .iter()
             .map(|s| size_of::<TopSet>() + s.members().len() * 4)
             .sum();
-        self.items.capacity() * 4 + self.stats.capacity() * size_of::<ItemStats>() + sets
+        (self.items.capacity() + self.served.capacity()) * 4
+            + self.stats.capacity() * size_of::<ItemStats>()
+            + sets
     }
 
     /// Writes everything.
     pub fn write(&self, w: &mut PartWriter<'_>) {
-        for (item, stats) in self.all().filter(|(_, s)| **s != ItemStats::default()) {
+        for ((item, stats), served) in self.all().zip(&self.served) {
+            if *stats == ItemStats::default() && *served == 0 {
+                continue;
+            }
             w.entity(KIND_STATS, |w| {
                 w.item(item);
                 for count in [stats.popularity, stats.short, stats.long] {
@@ -363,6 +385,7 @@ impl Shard {
                 }
                 w.uint(stats.votes);
                 w.int(stats.last);
+                w.uint(u64::from(*served));
             });
         }
         w.entity(KIND_LEADERS, |w| {
@@ -417,6 +440,7 @@ impl Shard {
                     votes: r.uint()?,
                     last: r.int()?,
                 };
+                self.served[at] = r.uint32()?;
             }
             KIND_LEADERS => {
                 let members = self.read_set(r, local)?;

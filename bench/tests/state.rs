@@ -1,0 +1,153 @@
+//! State that no other test sees from outside: as the log says, and equal after a snapshot was read back.
+
+use headwater_bench::shop::{self, seal};
+use headwater_core::config::FoldConfig;
+use headwater_core::fold::parts;
+use headwater_core::fold::state::State;
+use headwater_core::ids::{ItemIx, owner, stable_hash};
+use serde::Serialize;
+
+const DAY: i64 = 86_400_000;
+const START: i64 = 19_000 * DAY;
+
+fn config() -> FoldConfig {
+    let mut config = shop::fold_config().unwrap();
+    (config.partitions, config.shards) = (2, 2);
+    config.fresh_days = 10.0;
+    config
+}
+
+/// One frame for each event.
+#[derive(Default)]
+struct Log {
+    frames: Vec<Vec<u8>>,
+}
+
+impl Log {
+    fn push(&mut self, kind: u8, partition: usize, event: &impl Serialize) {
+        let mut body = vec![0x91];
+        body.extend(rmp_serde::to_vec(event).unwrap());
+        let sequence = self.frames.len() as u64 + 1;
+        let frame = seal(
+            kind,
+            partition as u16,
+            sequence,
+            START + 1000 * DAY,
+            1,
+            &body,
+        );
+        self.frames.push(frame);
+    }
+
+    fn of_user(&mut self, user: &str, event: &impl Serialize) {
+        self.push(0, owner(stable_hash(user.as_bytes()), 2), event);
+    }
+
+    fn view(&mut self, user: &str, item: &str, ts: i64) {
+        self.of_user(user, &(1, "view", user, item, ts));
+    }
+
+    /// A put: hidden or not, with its own time or not.
+    fn put(&mut self, item: &str, ts: i64, hidden: bool, born: Option<i64>) {
+        self.push(1, 0, &(10, item, ts, [(); 0], (), hidden, born));
+    }
+
+    fn slate(&mut self, partition: usize, user: &str, items: &[&str]) {
+        let slots: Vec<(&str, f64)> = items.iter().map(|item| (*item, 0.5)).collect();
+        let unread = ((), (), (), (), (), (), ());
+        let (a, b, c, d, e, f, g) = unread;
+        self.push(
+            0,
+            partition,
+            &(20, "s", user, START, a, b, c, d, e, f, g, slots),
+        );
+    }
+}
+
+/// Folds the log; the state, and the one that is read back from its snapshot.
+fn both(config: &FoldConfig, log: &Log) -> [State; 2] {
+    let state = shop::fold(config, &log.frames).unwrap();
+    let files = parts::snapshot(&state, None).seal(1, None).unwrap();
+    let files: Vec<_> = files
+        .iter()
+        .map(|(name, file)| (name.clone(), file.as_slice()))
+        .collect();
+    let restored = parts::restore(config, 1, &files).unwrap();
+    assert_eq!(
+        parts::digests(&state, None),
+        parts::digests(&restored, None)
+    );
+    [state, restored]
+}
+
+fn names(state: &State, items: impl Iterator<Item = ItemIx>) -> Vec<String> {
+    items
+        .map(|item| state.names.item(item).to_string())
+        .collect()
+}
+
+#[test]
+fn fresh_items_follow_the_catalogue_and_the_running_time() {
+    let mut log = Log::default();
+    log.put("a", START, false, None);
+    log.put("old", START + DAY, false, Some(START - 20 * DAY));
+    log.put("b", START + 2 * DAY, false, Some(START + DAY));
+    log.put("hidden", START + 3 * DAY, true, None);
+    log.put("gone", START + 3 * DAY, false, None);
+    log.put("c", START + 4 * DAY, false, None);
+    log.view("u", "only-viewed", START + 4 * DAY);
+    log.push(1, 0, &(12, "gone", START + 5 * DAY));
+    log.put("a", START + 6 * DAY, false, None);
+    let all = |state: &State| {
+        names(
+            state,
+            state.fresh.newest_first(i64::MIN, i64::MAX).map(|f| f.0),
+        )
+    };
+    for state in both(&config(), &log) {
+        assert_eq!(all(&state), ["c", "b", "a"]);
+        let since = state.fresh.newest_first(START + DAY, START + 3 * DAY);
+        assert_eq!(names(&state, since.map(|f| f.0)), ["b"]);
+    }
+    log.view("u", "a", START + 11 * DAY);
+    log.push(1, 0, &(12, "a", START + 11 * DAY));
+    log.put("a", START + 11 * DAY, false, None);
+    for state in both(&config(), &log) {
+        assert_eq!(
+            all(&state),
+            ["a", "c", "b"],
+            "b is ten days old, a was born anew"
+        );
+    }
+    log.view("u", "a", START + 11 * DAY + 1);
+    for state in both(&config(), &log) {
+        assert_eq!(all(&state), ["a", "c"]);
+        let born = |item| state.catalogue.born(state.names.find_item(item).unwrap());
+        assert_eq!(born("b"), Some(START + DAY), "no longer fresh, still born");
+        assert_eq!(
+            [born("hidden"), born("gone"), born("only-viewed")],
+            [None; 3]
+        );
+    }
+}
+
+#[test]
+fn items_of_slates_are_counted_in_their_shards() {
+    let mut log = Log::default();
+    log.view("u", "a", START);
+    let own = owner(stable_hash(b"u"), 2);
+    log.slate(own, "u", &["a", "b", "a"]);
+    log.slate(own, "u", &[]);
+    log.slate(own, "u", &["b", "shown-only"]);
+    log.slate(1 - own, "u", &["a", "of another partition"]);
+    for state in both(&config(), &log) {
+        let served = |item| {
+            let (shard, local) = state.owner(state.names.find_item(item).unwrap());
+            state.shards[shard].served(local)
+        };
+        assert_eq!(["a", "b", "shown-only"].map(served), [2, 2, 1]);
+        assert!(state.names.find_item("of another partition").is_none());
+        let outcomes = state.control.outcomes();
+        assert_eq!((outcomes["recorded"], outcomes["wrong-subject"]), (3, 1));
+    }
+}
