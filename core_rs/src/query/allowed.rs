@@ -129,20 +129,12 @@ pub fn consumed<'a>(
 }
 
 /// Days after which a consumed item comes back; `None`: never.
-fn expiry(state: &State, scenario: &Scenario, item: ItemIx) -> Option<f64> {
-    let label = scenario.consumed_expiry_label.as_deref();
-    let own = label.and_then(|label| {
-        match state
-            .catalogue
-            .meta(item)?
-            .labels
-            .iter()
-            .find(|(key, _)| **key == *label)?
-        {
-            (_, Label::Int(days)) => Some(*days as f64),
-            (_, Label::Float(days)) => Some(*days),
-            _ => None,
-        }
-    });
-    own.or(scenario.consumed_expiry_days)
+pub fn expiry(state: &State, scenario: &Scenario, item: ItemIx) -> Option<f64> {
+    let name = scenario.consumed_expiry_label.as_str();
+    let meta = state.catalogue.meta(item).filter(|_| !name.is_empty());
+    match meta.and_then(|meta| meta.label(name)) {
+        Some(Label::Int(days)) => Some(*days as f64),
+        Some(Label::Float(days)) => Some(*days),
+        _ => scenario.consumed_expiry_days,
+    }
 }

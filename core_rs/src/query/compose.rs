@@ -84,7 +84,6 @@ impl Composition<'_> {
                 .map(|(item, _)| items.get(item.0 as usize))
                 .collect()
         });
-        let promotion = promoted.as_ref().zip(scenario.promote.as_ref());
         let exploration = (scenario.exploration > 0.0).then(|| Exploration {
             share: scenario.exploration,
             uniform: scenario.exploration_uniform.max(f64::MIN_POSITIVE),
@@ -103,9 +102,9 @@ impl Composition<'_> {
                 groups: groups.as_deref(),
                 caps: &caps,
                 pins: &pins,
-                promotion: promotion.map(|(promoted, promote)| Promotion {
+                promotion: promoted.as_ref().map(|promoted| Promotion {
                     promoted,
-                    share: promote.share,
+                    share: scenario.promote.share,
                 }),
             },
             exploration,

@@ -48,8 +48,9 @@ impl<'a> Plan<'a> {
         check_n(request.n)?;
         let configured = tools.query.scenario(request.scenario.as_deref())?;
         let scenario = overridden(configured, request)?;
-        let texts = [configured.filter.as_deref(), request.filter.as_deref()];
-        let promote = configured.promote.as_ref();
+        let own = Some(configured.filter.as_str()).filter(|text| !text.is_empty());
+        let texts = [own, request.filter.as_deref()];
+        let promote = Some(&configured.promote).filter(|promote| promote.share > 0.0);
         let count =
             texts.iter().flatten().count() + configured.boosts.len() + promote.iter().count();
         let mut evaluation = Evaluation::new(state, tools, request, count);

@@ -2,7 +2,7 @@
 
 use crate::fold::state::State;
 use crate::ids::ItemIx;
-use crate::query::allowed::{Allowed, consumed, rejected};
+use crate::query::allowed::{Allowed, consumed, expiry, rejected};
 use crate::query::compose::Composed;
 use crate::query::fuse::SourceList;
 use crate::query::plan::Plan;
@@ -90,7 +90,14 @@ impl Trace<'_> {
             let gone = consumed(state, &self.plan.scenario, self.asker, request.now)
                 .find(|touch| touch.item == item);
             if let Some(touch) = gone {
-                said.push(format!("the visitor consumed it ({})", event(touch)));
+                let back = match expiry(state, &self.plan.scenario, item) {
+                    Some(days) => format!("it comes back after {days} days"),
+                    None => "it does not come back".to_string(),
+                };
+                said.push(format!(
+                    "the visitor consumed it ({}); {back}",
+                    event(touch)
+                ));
             } else if self.allowed.is_gone(item) {
                 said.push("the visitor consumed it long ago".to_string());
             }
