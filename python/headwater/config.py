@@ -32,6 +32,7 @@ SOURCES: tuple[str, ...] = ("session-knn", "tag-affinity", "trending", "popular"
 """Candidate sources beside the relations, which are sources under their own names."""
 
 MAX_RELATIONS = 8
+MAX_SEGMENTS = 32
 NEVER = "never"
 """What `consumed_expiry_days` is in a `headwater.toml` that has no other word for nothing."""
 
@@ -79,6 +80,14 @@ class SessionKnn(_Strict, frozen=True, kw_only=True):
     max_session_items: int = 50
 
 
+class Segments(_Strict, frozen=True, kw_only=True):
+    """Users whose votes also count apart, by the value of a label of theirs (`put_user`)."""
+
+    label: str = ""
+    values: tuple[str, ...] = ()
+    """One segment each; a user of none of them counts overall only. None: off."""
+
+
 class FoldConfig(_Strict, frozen=True, kw_only=True):
     """`[generation]`: everything that the state depends on beside the log itself."""
 
@@ -116,6 +125,7 @@ class FoldConfig(_Strict, frozen=True, kw_only=True):
     relations: tuple[Relation, ...] = ()
     trending: Trending = Trending()
     session_knn: SessionKnn = SessionKnn()
+    segments: Segments = Segments()
 
 
 class QueryConfig(_Strict, frozen=True, kw_only=True):
@@ -164,6 +174,7 @@ _TABLES: dict[str, Any] = {
     "engine": EngineConfig,
     "trending": Trending,
     "session_knn": SessionKnn,
+    "segments": Segments,
 }
 
 _BROWSE = ("view", "click", "cart", "purchase", "buy")
@@ -408,6 +419,7 @@ def validate_config(config: Config, where: str = "configuration") -> None:
         _type_spec(where, "generation.affinity_weights", spec)
         _in_range(where, f"generation.affinity_weights.{spec}", weight, 0, 1000)
     _validate_relations(where, gen.relations)
+    _validate_segments(where, gen.segments)
     _validate_query(where, query, {r.name for r in gen.relations})
     _in_range(where, "engine.threads", engine.threads, 1, 256)
     _in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
@@ -432,6 +444,17 @@ def _validate_relations(where: str, relations: tuple[Relation, ...]) -> None:
         _in_range(where, f"{key}.within_days", rel.within_days, 0.001, 36_500)
         _in_range(where, f"{key}.half_life_days", rel.half_life_days, 0.01, 36_500)
         _in_range(where, f"{key}.capacity", rel.capacity, 8, 4096)
+
+
+def _validate_segments(where: str, segments: Segments) -> None:
+    key, values = "generation.segments", segments.values
+    if len(values) > MAX_SEGMENTS or len(set(values)) < len(values):
+        _refuse(where, f"{key}.values", list(values), f"at most {MAX_SEGMENTS} values, each once")
+    for value in values:
+        if not 1 <= len(value.encode()) <= 1024:
+            _refuse(where, f"{key}.values", value, "1 to 1024 bytes")
+    if len(segments.label.encode()) > 128 or (values and not segments.label):
+        _refuse(where, f"{key}.label", segments.label, "the name of a user label, 1 to 128 bytes")
 
 
 def _validate_query(where: str, query: QueryConfig, relations: set[str]) -> None:

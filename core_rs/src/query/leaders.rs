@@ -3,7 +3,7 @@
 use crate::decay::DecayReader;
 use crate::fold::state::State;
 use crate::ids::Millis;
-use crate::items::shard::TrendReader;
+use crate::items::votes::TrendReader;
 use crate::query::accumulator::Accumulator;
 use crate::query::seeds::Asker;
 
