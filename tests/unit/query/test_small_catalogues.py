@@ -1,0 +1,44 @@
+"""Rules where sources know little: the catalogue still fills the slate, pins and promotions still count."""
+
+from __future__ import annotations
+
+from headwater import Engine
+from headwater.scenario import Cap, Pin, Promote, Scenario
+from reference.random_shops import START, config_with
+
+
+def test_variants_do_not_keep_the_rest_of_the_catalogue_out() -> None:
+    with Engine.open(":memory:", config=config_with(Scenario()), threads=1) as engine:
+        engine.put_items([{"item": f"shirt{n}", "group_id": "shirt", "timestamp": START + n} for n in range(6)])
+        engine.put_items([{"item": f"hat{n}", "timestamp": START - 1} for n in range(3)])
+        slate = engine.recommend("ann", 4, scenario="s", record=False)
+        assert sorted(slate.item_ids) == ["hat0", "hat1", "hat2", "shirt5"]
+
+
+def test_a_cap_does_not_keep_the_rest_of_the_catalogue_out() -> None:
+    config = config_with(Scenario(caps=(Cap(field="brand", max=1),)))
+    with Engine.open(":memory:", config=config, threads=1) as engine:
+        engine.put_items([{"item": f"a{n}", "labels": {"brand": "a"}, "timestamp": START + n} for n in range(6)])
+        engine.put_items([{"item": f"b{n}", "labels": {"brand": "b"}, "timestamp": START - 1} for n in range(3)])
+        slate = engine.recommend("ann", 2, scenario="s", record=False)
+        assert [item[0] for item in slate.item_ids] == ["a", "b"]
+
+
+def test_a_pin_below_the_end_of_a_short_slate_is_told() -> None:
+    config = config_with(Scenario(pins=(Pin(slot=4, item="c"),)))
+    with Engine.open(":memory:", config=config, threads=1) as engine:
+        engine.put_items([{"item": item} for item in "abc"])
+        slate = engine.recommend("ann", 6, scenario="s", record=False)
+        assert sorted(slate.item_ids) == ["a", "b", "c"]
+        assert any("pinned item c " in note for note in slate.notes)
+
+
+def test_an_item_that_no_source_names_can_be_promoted() -> None:
+    promote = Promote(filter="sale", share=0.25)
+    config = config_with(Scenario(sources={"popular": 1.0}, promote=promote))
+    with Engine.open(":memory:", config=config, threads=1) as engine:
+        engine.put_item("new", labels={"sale": True})
+        for n in range(8):
+            engine.track("view", user="bob", item=f"i{n}", ts=START + n * 60_000)
+        slate = engine.recommend("ann", 4, scenario="s", now=START, record=False)
+        assert (slate[3].item, slate[3].promoted) == ("new", True)
