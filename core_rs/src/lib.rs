@@ -9,7 +9,7 @@
 //! * [`fold`]: frames in log order become state; [`fold::state`] is the place to start reading.
 //! * Parts of the state: [`sessions`] (user partitions), [`items`] (item shards) with [`cooccurrence`] rows,
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
-//! * [`query`]: read-only answers over the state.
+//! * [`query`]: read-only answers over the state; [`slate`]: from ranked candidates to a slate under rules.
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
