@@ -57,7 +57,7 @@ def _rules(chosen: SlateItem, slate: Slate) -> list[str]:
         rules.append("pinned to this slot")
     if chosen.promoted:
         rules.append("the slot was kept for promoted items")
-    if slate.exploring.floor > 0:
+    if slate.exploring.temperature > 0:
         how = "as the slate without exploration has it" if chosen.greedy else "to explore"
         rules.append(f"{how}: probability {chosen.propensity:.4g} given the slots above")
     return rules

@@ -131,7 +131,7 @@ def slate_record(
     extra: dict[str, Any] = {"kind": slate.kind}
     if context is not None:
         extra["context"] = context
-    if slate.exploring.floor > 0:
+    if slate.exploring.temperature > 0:
         extra["temperature"], extra["floor"] = slate.exploring.temperature, slate.exploring.floor
     if slate.feature_names:
         extra["feature_names"] = slate.feature_names

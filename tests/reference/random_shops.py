@@ -233,3 +233,9 @@ def config_with(scenario: Scenario) -> Config:
     """The shop's configuration, with one scenario beside the default one."""
     config = default_config("shop")
     return msgspec.structs.replace(config, query=msgspec.structs.replace(config.query, scenarios={"s": scenario}))
+
+
+def default_scenario() -> Scenario:
+    """What answers when no scenario is named, as a scenario."""
+    query = default_config("shop").query
+    return Scenario(**{field: getattr(query, field) for field in Scenario.__struct_fields__})
