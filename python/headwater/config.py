@@ -268,6 +268,15 @@ def fold_profile(profile: Profile) -> FoldConfig:
     raise ConfigError(f"profile {profile!r} is unknown; allowed: {', '.join(PROFILES)}", key="profile", value=profile)
 
 
+def fold_config_from(table: dict[str, Any]) -> FoldConfig:
+    """The `[generation]` that a log was begun with; keys that came later than the log have the profile's defaults.
+
+    Raises `msgspec.ValidationError` or `ConfigError`.
+    """
+    defaults: dict[str, Any] = msgspec.to_builtins(fold_profile(table.get("profile", "shop")))
+    return msgspec.convert(_overlay(defaults, table), FoldConfig)
+
+
 def query_profile(profile: Profile) -> QueryConfig:
     """The shipped `[query]` of a profile."""
     if profile == "media":
