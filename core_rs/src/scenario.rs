@@ -63,8 +63,8 @@ pub struct Pin {
 }
 
 /// The share of slots that is kept for items that pass.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct Promote {
     pub filter: String,
@@ -86,10 +86,10 @@ pub struct Scenario {
     pub knn_last_items: usize,
     pub fresh_days: f64,
     pub fresh_budget: u32,
-    pub filter: Option<String>,
+    pub filter: String,
     pub exclude_consumed: bool,
     pub consumed_expiry_days: Option<f64>,
-    pub consumed_expiry_label: Option<String>,
+    pub consumed_expiry_label: String,
     pub touched_factor: f64,
     pub dislike_factor: f64,
     pub freshness: f64,
@@ -103,7 +103,7 @@ pub struct Scenario {
     pub one_per_group: bool,
     pub caps: Vec<Cap>,
     pub pins: Vec<Pin>,
-    pub promote: Option<Promote>,
+    pub promote: Promote,
     pub exploration: f64,
     pub exploration_uniform: f64,
 }
@@ -121,10 +121,10 @@ impl Default for Scenario {
             knn_last_items: 6,
             fresh_days: 14.0,
             fresh_budget: 100,
-            filter: None,
+            filter: String::new(),
             exclude_consumed: true,
             consumed_expiry_days: Some(30.0),
-            consumed_expiry_label: None,
+            consumed_expiry_label: String::new(),
             touched_factor: 0.5,
             // Before there were dislikes that push away.
             dislike_factor: 1.0,
@@ -139,7 +139,7 @@ impl Default for Scenario {
             one_per_group: true,
             caps: Vec::new(),
             pins: Vec::new(),
-            promote: None,
+            promote: Promote::default(),
             exploration: 0.0,
             exploration_uniform: 0.1,
         }

@@ -30,6 +30,7 @@ from headwater.events.types import (
     ConfigActivated,
     Event,
     Feedback,
+    Impression,
     ItemDelete,
     ItemPatch,
     ItemPut,
@@ -42,6 +43,7 @@ from headwater.slate_record import SlateRecorder
 
 if TYPE_CHECKING:
     from headwater.ingest.source import TableSource
+    from headwater.slate import Slate
 
 
 class Engine(Questions):
@@ -151,6 +153,37 @@ class Engine(Questions):
             context=context,
         )
         return self._commit([event])
+
+    def seen(
+        self,
+        slate: Slate | str,
+        slots: Iterable[int],
+        *,
+        user: Id | None = None,
+        ts: int | None = None,
+        event_id: str | None = None,
+    ) -> int:
+        """Record which slots of a slate were really seen; only those can teach that an item was not wanted. The
+        position.
+
+        `user` is only needed for a slate's id. Raises `InvalidEvent`.
+        """
+        if user is None and not isinstance(slate, str):
+            user = slate.user
+        if user is None:
+            rule = "the user that the slate was for"
+            raise InvalidEvent(f"user = None; allowed: {rule}", field="user", value=None, rule=rule)
+        return self._commit(
+            [
+                Impression(
+                    user=id_text("user", user),
+                    slate=slate if isinstance(slate, str) else slate.id,
+                    ts=self.now() if ts is None else ts,
+                    slots=list(slots),
+                    event_id=event_id,
+                )
+            ]
+        )
 
     def track_many(self, events: Sequence[Feedback]) -> int:
         """Record many events at once, all or none; the position of the last. For files use `ingest`."""

@@ -40,7 +40,7 @@ from headwater.core import Core
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import Scalar
 from headwater.scenario import Metric
-from headwater.slate import Explanation, SessionState, SessionView, Slate
+from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
 from headwater.slate_record import SCORER_VERSION, SlateRecorder, slate_record
 from headwater.time_travel import AsOf, Moment, moment_of, unknown_slate
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 _SLATES_REMEMBERED = 1000
 
 
+_items = msgspec.msgpack.Decoder(ItemView)
 _sessions = msgspec.msgpack.Decoder(SessionState)
 
 
@@ -246,6 +247,17 @@ class Questions:
                 f"user {name!r} has no state: no event, or forgotten", field="user", value=name, rule="a known user"
             )
         return SessionView(user=name, state=_sessions.decode(view), position=self._runtime.core.position)
+
+    def item(self, item: Id, *, now: int | None = None, after: int | None = None) -> ItemView:
+        """What is known of an item: metadata and counts. Raises `InvalidQuery` for one that nothing ever named."""
+        self._reach(after)
+        name = query_id("item", item)
+        view = self._runtime.core.item_view(name, self._now(now))
+        if view is None:
+            raise InvalidQuery(
+                f"item {name!r}: no event or put ever named it", field="item", value=name, rule="a known item"
+            )
+        return _items.decode(view)
 
     def explain(self, slate: Slate | str, item: Id, *, audit: bool = False) -> Explanation:
         """Why an item stands in a slate, or why not, with the visitor's own events as the log holds them.

@@ -71,8 +71,8 @@ class Pin(_Strict, frozen=True, kw_only=True):
 class Promote(_Strict, frozen=True, kw_only=True):
     """The share of slots that is kept for items that pass `filter`, as long as there are any."""
 
-    filter: str
-    share: float
+    filter: str = ""
+    share: float = 0.0
 
 
 class Scenario(_Strict, frozen=True, kw_only=True):
@@ -94,12 +94,12 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     """Items are fresh for so long after they came, and until they were served `fresh_budget` times."""
     fresh_budget: int = 100
     # What may be shown.
-    filter: str | None = None
-    """Only items that pass (see the guide on filters)."""
+    filter: str = ""
+    """Only items that pass; empty: all (see the guide on filters)."""
     exclude_consumed: bool = True
     consumed_expiry_days: float | None = 30.0
     """Consumed items come back after this long; None (in `headwater.toml`: "never"): never."""
-    consumed_expiry_label: str | None = None
+    consumed_expiry_label: str = ""
     """Items that have this numeric label come back after so many days instead."""
     # What counts how much.
     touched_factor: float = 0.5
@@ -123,7 +123,7 @@ class Scenario(_Strict, frozen=True, kw_only=True):
     one_per_group: bool = True
     caps: tuple[Cap, ...] = ()
     pins: tuple[Pin, ...] = ()
-    promote: Promote | None = None
+    promote: Promote = Promote()
     # Exploration.
     exploration: float = 0.0
     """Expected share of slots that differ from the best slate."""
@@ -221,8 +221,9 @@ def _validate_scenario(where: str, at: str, scenario: Scenario, relations: set[s
         in_range(where, f"{at}.pins[{i}].slot", slot, 0, MAX_SLOTS - 1)
         if slot in slots[:i]:
             refuse(where, f"{at}.pins[{i}].slot", slot, "one item a slot")
-    if scenario.promote is not None:
-        in_range(where, f"{at}.promote.share", scenario.promote.share, 0, 1)
+    in_range(where, f"{at}.promote.share", scenario.promote.share, 0, 1)
+    if scenario.promote.share > 0 and not scenario.promote.filter:
+        refuse(where, f"{at}.promote.filter", "", "a filter, where a share is promoted")
 
 
 def check_source(where: str, key: str, name: str, relations: set[str]) -> None:

@@ -371,6 +371,30 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class ItemView(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of an item (`core_rs/src/query/item_view.rs`): what was put, what events made of it. Times in ms."""
+
+    put: bool
+    visible: bool
+    categories: list[str]
+    labels: dict[str, bool | int | float | str | list[str]]
+    is_hidden: bool
+    timestamp: int | None
+    group_id: str | None
+    comment: str | None
+    embeddings: dict[str, int]
+    """Name -> dimension."""
+    born: int | None
+    votes: int
+    popularity: float
+    trend: float
+    served: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return _named(self)
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Why an item stands in a slate, with the visitor's own events as the log holds them.
 

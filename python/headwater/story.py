@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rich.markup import escape
-
 from headwater.engine import Engine
 from headwater.slate import Slate
 
@@ -60,12 +58,12 @@ class _Walk:
     def _clicks(self, first: str, second: str) -> int:
         self._view(first)
         before = self._recommend(8)
-        self._say(f"   after one click, a view of {escape(first)}:")
+        self._say(f"   after one click, a view of {_escaped(first)}:")
         self._say(before)
         self._view(second)
         after = self._recommend(8)
         changed = len(set(after.item_ids) - set(before.item_ids))
-        self._say(f"   after a view of {escape(second)}, {changed} of {len(after)} slots changed:")
+        self._say(f"   after a view of {_escaped(second)}, {changed} of {len(after)} slots changed:")
         self._say(after)
         for _ in range(3):
             slate = self._recommend(3)
@@ -75,7 +73,7 @@ class _Walk:
         self._say("   after five clicks, the last three on what was recommended:")
         self._say(five)
         if five.items:
-            self._say(escape(self._engine.explain(five, five[0].item).text))
+            self._say(_escaped(self._engine.explain(five, five[0].item).text))
         return changed
 
     def _dislike(self) -> str | None:
@@ -86,9 +84,9 @@ class _Walk:
         self._now += _STEP
         self._engine.track("dislike", user="visitor", item=disliked, ts=self._now, slate=before.id, slot=0)
         after = self._recommend(8)
-        self._say(f"\n[bold]3. A dislike[/bold] of {escape(disliked)}: it is gone, and what is like it comes later")
+        self._say(f"\n[bold]3. A dislike[/bold] of {_escaped(disliked)}: it is gone, and what is like it comes later")
         self._say(after)
-        self._say(escape(self._engine.explain(after, disliked).text))
+        self._say(_escaped(self._engine.explain(after, disliked).text))
         return disliked
 
     def _filter(self, first: str) -> int:
@@ -101,7 +99,7 @@ class _Walk:
                 break
         slate = self._recommend(5, filter=text, params=params, diversity=0.3)
         told = "".join(f", {name} = {value}" for name, value in params.items())
-        self._say(f"\n[bold]4. A filter[/bold]: {escape(text)}{told}; and some diversity")
+        self._say(f"\n[bold]4. A filter[/bold]: {_escaped(text)}{told}; and some diversity")
         self._say(slate)
         return len(slate)
 
@@ -130,7 +128,7 @@ class _Walk:
         if place is None:
             self._say("   it is not among 20 items yet")
         else:
-            self._say(escape(engine.explain(slate, "brand-new").text))
+            self._say(_escaped(engine.explain(slate, "brand-new").text))
         return {"new_item_served": served, "new_item_slot": place}
 
     def _neighbours(self, first: str) -> None:
@@ -146,3 +144,10 @@ def _two_worlds(engine: Engine) -> tuple[str, str]:
     near = set(engine.similar(first, 100).item_ids) | {first}
     far = [item for item in popular if item not in near and len(engine.similar(item, 5))]
     return first, far[0] if far else popular[-1]
+
+
+def _escaped(text: str) -> str:
+    """Text in which nothing is markup."""
+    from rich.markup import escape
+
+    return escape(text)

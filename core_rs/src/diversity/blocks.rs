@@ -162,6 +162,9 @@ impl<'a> Search<'a> {
 
     /// The best candidate; `None` when all are out of question.
     pub fn best(&mut self, objective: &mut (impl Objective + ?Sized)) -> Option<Best> {
+        if self.bounds.is_empty() {
+            return None;
+        }
         let (order, leader) = (self.order, self.leader);
         let (mut best, mut found) = (f64::NEG_INFINITY, leader);
         // The last winner's block first: it makes a high mark for the others.

@@ -14,7 +14,6 @@ use rayon::prelude::*;
 use crate::admission::frames::FrameVerdict;
 use crate::catalogue::{Catalogue, ItemChange};
 use crate::config::FoldConfig;
-use crate::scenario::QueryConfig;
 use crate::decay::Decay;
 use crate::embedding::Embedding;
 use crate::error::CoreError;
@@ -32,6 +31,7 @@ use crate::items::fresh::Fresh;
 use crate::items::shard::{ItemClocks, ItemStats, Shard, TagChange};
 use crate::names::Names;
 use crate::neighbourhood::{Neighbourhood, Relation};
+use crate::scenario::QueryConfig;
 use crate::sessions::user::UserLimits;
 
 /// A segment is closed after this many events, so that queries get their turn.
@@ -68,6 +68,8 @@ pub struct State {
     pub catalogue: Catalogue,
     /// Items that came into the world lately. Follows from the catalogue.
     pub fresh: Fresh,
+    /// placeholder
+    pub vectors: std::collections::BTreeMap<String, crate::items::vectors::ItemVectors>,
     /// Control: active configuration, running time, outcomes.
     pub control: Control,
     /// The last frame folded.
@@ -100,6 +102,7 @@ impl State {
             hood: Neighbourhood::new(config),
             catalogue: Catalogue::new(&config.tag_labels, config.auto_insert_items),
             fresh: Fresh::new(config.fresh_days),
+            vectors: Default::default(),
             control: Control::default(),
             position: Position(0),
             owners: Vec::new(),
@@ -120,6 +123,17 @@ impl State {
     pub fn stats(&self, item: ItemIx) -> &ItemStats {
         let (shard, local) = self.owner(item);
         self.shards[shard].stats(local)
+    }
+
+    /// How often an item was served.
+    pub fn served(&self, item: ItemIx) -> u32 {
+        let (shard, local) = self.owner(item);
+        self.shards[shard].served(local)
+    }
+
+    /// placeholder
+    pub fn segment_of(&self, _: &crate::sessions::user::UserState) -> Option<u8> {
+        None
     }
 
     /// Owners of all items, for parts that are read back.

@@ -7,3 +7,4 @@
 pub mod fresh;
 pub mod shard;
 pub mod topset;
+pub mod vectors;

@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::{FoldConfig, generation_id};
-use crate::scenario::QueryConfig;
 use crate::error::CoreError;
 use crate::filter::FilterCache;
 use crate::fold::batch::decode_frames;
@@ -19,7 +18,8 @@ use crate::ids::Position;
 use crate::py::error::protocol;
 use crate::query::many::recommend_many;
 use crate::query::plan::Tools;
-use crate::query::{recommend, session_view, similar, trending};
+use crate::query::{item_view, recommend, session_view, similar, trending};
+use crate::scenario::QueryConfig;
 
 /// Position, index inside the frame, code.
 type Refused = (u64, u16, &'static str);
@@ -273,6 +273,22 @@ impl Core {
         now: i64,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let Some(view) = session_view::session_view(&self.state.read(), user, now) else {
+            return Ok(None);
+        };
+        Ok(Some(PyBytes::new(
+            py,
+            &rmp_serde::to_vec(&view).map_err(protocol)?,
+        )))
+    }
+
+    /// What is known of an item as MessagePack; `None` for one that nothing ever named.
+    fn item_view<'py>(
+        &self,
+        py: Python<'py>,
+        item: &str,
+        now: i64,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let Some(view) = item_view::item_view(&self.state.read(), item, now) else {
             return Ok(None);
         };
         Ok(Some(PyBytes::new(

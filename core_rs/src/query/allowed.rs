@@ -63,7 +63,10 @@ impl<'a> Allowed<'a> {
             state,
             bits,
             forever: Some(asker).filter(|asker| {
-                never && asker.user.is_some_and(|user| !user.consumed_seen.is_empty())
+                never
+                    && asker
+                        .user
+                        .is_some_and(|user| !user.consumed_seen.is_empty())
             }),
             narrowed: !filters.is_empty() || request.candidates.is_some(),
         }
@@ -78,7 +81,10 @@ impl<'a> Allowed<'a> {
     /// Whether the item was consumed so long ago that only the Bloom filter knows.
     pub fn is_gone(&self, item: ItemIx) -> bool {
         let user = self.forever.and_then(|asker| asker.user);
-        user.is_some_and(|user| user.consumed_seen.contains(self.state.names.item_hash(item)))
+        user.is_some_and(|user| {
+            user.consumed_seen
+                .contains(self.state.names.item_hash(item))
+        })
     }
 
     /// One bit for each item. Items that [`Allowed::is_gone`] are still in.
@@ -123,14 +129,12 @@ pub fn consumed<'a>(
 }
 
 /// Days after which a consumed item comes back; `None`: never.
-fn expiry(state: &State, scenario: &Scenario, item: ItemIx) -> Option<f64> {
-    let label = scenario.consumed_expiry_label.as_deref();
-    let own = label.and_then(|label| {
-        match state.catalogue.meta(item)?.labels.iter().find(|(key, _)| **key == *label)? {
-            (_, Label::Int(days)) => Some(*days as f64),
-            (_, Label::Float(days)) => Some(*days),
-            _ => None,
-        }
-    });
-    own.or(scenario.consumed_expiry_days)
+pub fn expiry(state: &State, scenario: &Scenario, item: ItemIx) -> Option<f64> {
+    let name = scenario.consumed_expiry_label.as_str();
+    let meta = state.catalogue.meta(item).filter(|_| !name.is_empty());
+    match meta.and_then(|meta| meta.label(name)) {
+        Some(Label::Int(days)) => Some(*days as f64),
+        Some(Label::Float(days)) => Some(*days),
+        _ => scenario.consumed_expiry_days,
+    }
 }

@@ -86,7 +86,9 @@ impl AnswerItem {
         Self {
             item,
             score,
-            source: parts.first().map_or_else(String::new, |part| part.0.clone()),
+            source: parts
+                .first()
+                .map_or_else(String::new, |part| part.0.clone()),
             parts,
             reasons,
             propensity: 1.0,

@@ -53,7 +53,9 @@ impl<'a> Knobs<'a> {
             scenario,
             asker,
             now,
-            boosts: boosts.map(|(boost, items)| (boost.factor, boost.filter.as_str(), items)).collect(),
+            boosts: boosts
+                .map(|(boost, items)| (boost.factor, boost.filter.as_str(), items))
+                .collect(),
             disliked,
             touched: demoted.map(|_| &*touched),
         }
@@ -69,9 +71,18 @@ impl<'a> Knobs<'a> {
     /// The factors other than 1, by name.
     pub fn factors(&self, item: ItemIx) -> Vec<(String, f64)> {
         let mut factors = Vec::new();
-        self.each(item, |name, factor| factors.push((name.to_string(), factor)));
-        for (factor, filter, _) in self.boosts.iter().filter(|(_, _, b)| b.get(item.0 as usize)) {
-            if let Some(entry) = factors.iter_mut().find(|(name, f)| name == "boost" && f == factor) {
+        self.each(item, |name, factor| {
+            factors.push((name.to_string(), factor))
+        });
+        for (factor, filter, _) in self
+            .boosts
+            .iter()
+            .filter(|(_, _, b)| b.get(item.0 as usize))
+        {
+            if let Some(entry) = factors
+                .iter_mut()
+                .find(|(name, f)| name == "boost" && f == factor)
+            {
                 entry.0 = format!("boost: {filter}");
             }
         }
@@ -85,7 +96,8 @@ impl<'a> Knobs<'a> {
 
     /// Whether the visitor touched the item before, so that its score is lowered.
     pub fn is_touched(&self, item: ItemIx) -> bool {
-        self.touched.is_some_and(|touched| touched.get(item.0 as usize))
+        self.touched
+            .is_some_and(|touched| touched.get(item.0 as usize))
             || self.touched.is_some()
                 && self.asker.user.is_some_and(|user| {
                     !user.seen.is_empty() && user.seen.contains(self.state.names.item_hash(item))
@@ -101,18 +113,29 @@ impl<'a> Knobs<'a> {
         if !self.disliked.is_empty() {
             let likeness = self.likeness_to_disliked(item);
             if likeness > 0.0 {
-                with("like a rejected item", 1.0 - (1.0 - scenario.dislike_factor) * likeness);
+                with(
+                    "like a rejected item",
+                    1.0 - (1.0 - scenario.dislike_factor) * likeness,
+                );
             }
         }
         if scenario.freshness > 0.0
             && let Some(born) = self.state.catalogue.born(item)
         {
-            let age = (self.now - born).max(0) as f64 / (scenario.freshness_half_life_days * DAY_MS);
+            let age =
+                (self.now - born).max(0) as f64 / (scenario.freshness_half_life_days * DAY_MS);
             with("freshness", 1.0 + scenario.freshness * libm::exp2(-age));
         }
         if scenario.popularity_debias > 0.0 {
-            let votes = self.state.stats(item).popularity.read(&self.state.clocks.popularity, self.now);
-            with("popularity", libm::pow(1.0 + votes, -scenario.popularity_debias));
+            let votes = self
+                .state
+                .stats(item)
+                .popularity
+                .read(&self.state.clocks.popularity, self.now);
+            with(
+                "popularity",
+                libm::pow(1.0 + votes, -scenario.popularity_debias),
+            );
         }
         for (factor, _, items) in &self.boosts {
             if items.get(item.0 as usize) {
@@ -146,5 +169,11 @@ pub fn pool(
     fused: &mut Accumulator,
 ) -> Vec<(ItemIx, f64)> {
     fuse(lists, knobs.scenario.rrf_k, fused);
-    top(&state.names, fused, limit, |_| true, |item, score| score * knobs.factor(item))
+    top(
+        &state.names,
+        fused,
+        limit,
+        |_| true,
+        |item, score| score * knobs.factor(item),
+    )
 }

@@ -17,9 +17,7 @@ use crate::scenario::{DiversityMethod, Scenario};
 use crate::simd::Simd;
 use crate::slate::answer::{PinFault, Slate};
 use crate::slate::choose;
-use crate::slate::request::{
-    Cap, Exploration, Method, NO_GROUP, Pin, Promotion, Request, Rules,
-};
+use crate::slate::request::{Cap, Exploration, Method, NO_GROUP, Pin, Promotion, Request, Rules};
 
 /// What a slate is chosen from, and how.
 pub struct Composition<'a> {
@@ -61,7 +59,10 @@ impl Composition<'_> {
         let within = pool.len();
         let mut candidates = pool;
         let pins = self.pins(&mut candidates, &mut notes);
-        let groups = scenario.one_per_group.then(|| self.groups(&candidates)).flatten();
+        let groups = scenario
+            .one_per_group
+            .then(|| self.groups(&candidates))
+            .flatten();
         let capped: Vec<Values> = scenario
             .caps
             .iter()
@@ -78,9 +79,11 @@ impl Composition<'_> {
             })
             .collect();
         let promoted = self.promoted.as_ref().map(|items| -> Vec<bool> {
-            candidates.iter().map(|(item, _)| items.get(item.0 as usize)).collect()
+            candidates
+                .iter()
+                .map(|(item, _)| items.get(item.0 as usize))
+                .collect()
         });
-        let promotion = promoted.as_ref().zip(scenario.promote.as_ref());
         let exploration = (scenario.exploration > 0.0).then(|| Exploration {
             share: scenario.exploration,
             uniform: scenario.exploration_uniform.max(f64::MIN_POSITIVE),
@@ -99,9 +102,9 @@ impl Composition<'_> {
                 groups: groups.as_deref(),
                 caps: &caps,
                 pins: &pins,
-                promotion: promotion.map(|(promoted, promote)| Promotion {
+                promotion: promoted.as_ref().map(|promoted| Promotion {
                     promoted,
-                    share: promote.share,
+                    share: scenario.promote.share,
                 }),
             },
             exploration,
@@ -109,7 +112,11 @@ impl Composition<'_> {
         let slate = self.choose_by(&candidates, within, &request)?;
         notes.extend(slate.skipped.iter().map(|(pin, fault)| {
             let item = self.state.names.item(candidates[pin.candidate as usize].0);
-            format!("pinned item {item} is not in slot {}: {}", pin.slot, said(*fault))
+            format!(
+                "pinned item {item} is not in slot {}: {}",
+                pin.slot,
+                said(*fault)
+            )
         }));
         Ok(Composed {
             candidates,
@@ -147,24 +154,35 @@ impl Composition<'_> {
             return run(Some(&mut TagSets::new(&tags.starts, &tags.values)?));
         };
         let store = vectors.store();
-        run(Some(&mut Codes::new(vectors.dim(), |at: usize, codes: &mut [i8]| {
-            store.get(candidates[at].0.0 as usize, codes);
-        })))
+        run(Some(&mut Codes::new(
+            vectors.dim(),
+            |at: usize, codes: &mut [i8]| {
+                store.get(candidates[at].0.0 as usize, codes);
+            },
+        )))
     }
 
     /// The pins that may be shown, as candidates; those outside the pool are appended to it.
     fn pins(&self, candidates: &mut Vec<(ItemIx, f64)>, notes: &mut Vec<String>) -> Vec<Pin> {
         let mut pins = Vec::new();
-        for pin in self.scenario.pins.iter().filter(|pin| pin.slot < self.request.n) {
+        for pin in self
+            .scenario
+            .pins
+            .iter()
+            .filter(|pin| pin.slot < self.request.n)
+        {
             let item = self.state.names.find_item(&pin.item);
             let Some(item) = item.filter(|item| self.allowed.contains(*item)) else {
                 notes.push(format!("pinned item {} may not be shown here", pin.item));
                 continue;
             };
-            let at = candidates.iter().position(|(other, _)| *other == item).unwrap_or_else(|| {
-                candidates.push((item, 0.0));
-                candidates.len() - 1
-            });
+            let at = candidates
+                .iter()
+                .position(|(other, _)| *other == item)
+                .unwrap_or_else(|| {
+                    candidates.push((item, 0.0));
+                    candidates.len() - 1
+                });
             pins.push(Pin {
                 slot: pin.slot,
                 candidate: at as u32,
@@ -175,19 +193,31 @@ impl Composition<'_> {
 
     /// Variant group of each candidate, if any has one.
     fn groups(&self, candidates: &[(ItemIx, f64)]) -> Option<Vec<u32>> {
-        let groups = self.state.catalogue.values("group", &self.state.names).ok()?;
+        let groups = self
+            .state
+            .catalogue
+            .values("group", &self.state.names)
+            .ok()?;
         let group = |(item, _): &(ItemIx, f64)| groups.of(*item).first().copied();
-        let groups: Vec<u32> = candidates.iter().map(|c| group(c).unwrap_or(NO_GROUP)).collect();
-        groups.iter().any(|group| *group != NO_GROUP).then_some(groups)
+        let groups: Vec<u32> = candidates
+            .iter()
+            .map(|c| group(c).unwrap_or(NO_GROUP))
+            .collect();
+        groups
+            .iter()
+            .any(|group| *group != NO_GROUP)
+            .then_some(groups)
     }
 
     /// The values of a field, numbered by their first appearance.
     fn values(&self, field: &str, candidates: &[(ItemIx, f64)]) -> Result<Values, CoreError> {
         let (catalogue, names) = (&self.state.catalogue, &self.state.names);
-        let values = catalogue.values(field, names).map_err(|err| CoreError::Query {
-            field: "caps",
-            rule: err.to_string(),
-        })?;
+        let values = catalogue
+            .values(field, names)
+            .map_err(|err| CoreError::Query {
+                field: "caps",
+                rule: err.to_string(),
+            })?;
         let mut out = Values {
             starts: vec![0],
             values: Vec::new(),
@@ -209,7 +239,8 @@ impl Composition<'_> {
         };
         for (item, _) in candidates {
             let first = out.values.len();
-            out.values.extend(self.state.catalogue.tags(*item).iter().map(|tag| tag.0));
+            out.values
+                .extend(self.state.catalogue.tags(*item).iter().map(|tag| tag.0));
             out.values[first..].sort_unstable();
             out.starts.push(out.values.len() as u32);
         }
@@ -231,7 +262,10 @@ fn number_densely(values: &mut Values) {
 /// Scores moved and scaled so that the pool spans 0 to 1; all 1 where all scores are equal.
 fn relevance(candidates: &[(ItemIx, f64)], pool: usize) -> Vec<f32> {
     let scores = || candidates[..pool].iter().map(|(_, score)| *score);
-    let (best, worst) = (scores().fold(0.0, f64::max), scores().fold(f64::INFINITY, f64::min));
+    let (best, worst) = (
+        scores().fold(0.0, f64::max),
+        scores().fold(f64::INFINITY, f64::min),
+    );
     let spread = best - worst;
     let scaled = |score: f64| {
         if spread > 0.0 {

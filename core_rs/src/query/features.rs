@@ -38,7 +38,8 @@ pub struct Features<'a> {
 impl Features<'_> {
     /// Names of the features: for each source `rank:NAME` (1 / rank, 0 for none) and `raw:NAME`, then the item's own.
     pub fn names(&self) -> Vec<String> {
-        let of_source = |list: &SourceList| [format!("rank:{}", list.name), format!("raw:{}", list.name)];
+        let of_source =
+            |list: &SourceList| [format!("rank:{}", list.name), format!("raw:{}", list.name)];
         let own = OWN.iter().map(|name| (*name).to_string());
         self.lists.iter().flat_map(of_source).chain(own).collect()
     }
@@ -54,8 +55,11 @@ impl Features<'_> {
                 row
             })
             .collect();
-        let mut places: Vec<(ItemIx, usize)> =
-            candidates.iter().enumerate().map(|(at, (item, _))| (*item, at)).collect();
+        let mut places: Vec<(ItemIx, usize)> = candidates
+            .iter()
+            .enumerate()
+            .map(|(at, (item, _))| (*item, at))
+            .collect();
         places.sort_unstable();
         for (source, list) in self.lists.iter().enumerate() {
             for (rank, (item, raw)) in list.ranked.iter().enumerate() {
@@ -74,7 +78,10 @@ impl Features<'_> {
         let stats = state.stats(item);
         let tags = state.catalogue.tags(item);
         let shared = self.asker.tags.iter().filter(|(tag, _)| tags.contains(tag));
-        let age = state.catalogue.born(item).map(|born| (now - born).max(0) as f64 / DAY_MS);
+        let age = state
+            .catalogue
+            .born(item)
+            .map(|born| (now - born).max(0) as f64 / DAY_MS);
         [
             score,
             self.knobs.factor(item),
@@ -82,7 +89,11 @@ impl Features<'_> {
             TrendReader::new(&state.clocks, now).trend(stats),
             age.unwrap_or(-1.0),
             f64::from(state.served(item)),
-            f64::from(u8::from(self.asker.user.is_some_and(|u| u.touched(item, &state.names)))),
+            f64::from(u8::from(
+                self.asker
+                    .user
+                    .is_some_and(|u| u.touched(item, &state.names)),
+            )),
             shared.map(|(_, weight)| weight).sum(),
         ]
     }

@@ -59,7 +59,10 @@ pub fn fill(
     }
     let ranked: Vec<(ItemIx, f64)> = found.iter().map(|(_, _, item)| (*item, 0.0)).collect();
     let score = |(rank, (item, _)): (usize, &(ItemIx, f64))| {
-        (*item, WEIGHT / (knobs.rrf_k() + rank as f64 + 1.0) * knobs.factor(*item))
+        (
+            *item,
+            WEIGHT / (knobs.rrf_k() + rank as f64 + 1.0) * knobs.factor(*item),
+        )
     };
     pool.extend(ranked.iter().enumerate().map(score));
     lists.push(SourceList {

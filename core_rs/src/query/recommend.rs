@@ -49,7 +49,11 @@ fn answer(
     scratch: &mut Scratch,
 ) -> Result<Answer, CoreError> {
     let (scenario, now) = (&*plan.scenario, request.now);
-    let filters: Vec<Arc<Bitmap>> = plan.filters.iter().map(|(_, items)| items.clone()).collect();
+    let filters: Vec<Arc<Bitmap>> = plan
+        .filters
+        .iter()
+        .map(|(_, items)| items.clone())
+        .collect();
     let repeats = plan.uses(&Source::Repeats);
     let bits = &mut scratch.allowed;
     let allowed = Allowed::new(state, scenario, request, asker, &filters, repeats, bits);
@@ -165,14 +169,19 @@ impl Page<'_> {
         Answer {
             items,
             fallback: self.fallback(chosen.len(), filled),
-            about: asker.seeds.iter().map(|s| state.names.item(s.item).to_string()).collect(),
+            about: asker
+                .seeds
+                .iter()
+                .map(|s| state.names.item(s.item).to_string())
+                .collect(),
             position: state.position.0,
             notes: composed.notes.clone(),
             exploring: Exploring(slate.temperature, slate.floor, composed.pool),
             feature_names: features.as_ref().map_or_else(Vec::new, Features::names),
             candidates: features.map_or_else(Vec::new, |features| {
                 let rows = pool.iter().zip(features.of(pool));
-                rows.map(|((item, _), row)| (state.names.item(*item).to_string(), row)).collect()
+                rows.map(|((item, _), row)| (state.names.item(*item).to_string(), row))
+                    .collect()
             }),
             why: trace,
         }
@@ -184,7 +193,10 @@ impl Page<'_> {
         for (place, (item, _)) in chosen.iter().enumerate() {
             places.add(item.0, place as f64);
         }
-        let factors: Vec<f64> = chosen.iter().map(|(item, _)| self.knobs.factor(*item)).collect();
+        let factors: Vec<f64> = chosen
+            .iter()
+            .map(|(item, _)| self.knobs.factor(*item))
+            .collect();
         let mut parts: Vec<Vec<Part>> = vec![Vec::new(); chosen.len()];
         for list in self.lists {
             for (rank, (item, raw)) in list.ranked.iter().enumerate() {
@@ -204,10 +216,15 @@ impl Page<'_> {
         let brief = self.request.brief;
         let reasons = match brief {
             true => Vec::new(),
-            false => parts.iter().flat_map(|part| self.why.reasons(part, item)).collect(),
+            false => parts
+                .iter()
+                .flat_map(|part| self.why.reasons(part, item))
+                .collect(),
         };
         let unnamed = if slot.pinned { "pinned" } else { "" };
-        let strongest = parts.first().map_or_else(|| unnamed.to_string(), |part| part.0.clone());
+        let strongest = parts
+            .first()
+            .map_or_else(|| unnamed.to_string(), |part| part.0.clone());
         AnswerItem {
             item: self.state.names.item(item).to_string(),
             score,
@@ -230,7 +247,10 @@ impl Page<'_> {
     fn fallback(&self, found: usize, filled: usize) -> Option<String> {
         let (state, request, asker) = (self.state, self.request, self.why.asker);
         let mut why = Vec::new();
-        let personal = self.lists.iter().any(|list| list.personal && !list.ranked.is_empty());
+        let personal = self
+            .lists
+            .iter()
+            .any(|list| list.personal && !list.ranked.is_empty());
         if asker.seeds.is_empty() {
             let who = match &request.user {
                 Some(user) if state.names.find_user(user).is_none() => "unknown user",
@@ -245,7 +265,9 @@ impl Page<'_> {
             );
         }
         if filled > 0 {
-            why.push(format!("{filled} candidates of which nothing but the catalogue is known"));
+            why.push(format!(
+                "{filled} candidates of which nothing but the catalogue is known"
+            ));
         }
         if found < request.n {
             let shortfall = &self.composed.slate.shortfall;
@@ -260,7 +282,10 @@ impl Page<'_> {
                 true => String::new(),
                 false => format!(" ({} left out)", left_out.join(", ")),
             };
-            why.push(format!("only {found} of {} items can be shown{rules}", request.n));
+            why.push(format!(
+                "only {found} of {} items can be shown{rules}",
+                request.n
+            ));
         }
         (!why.is_empty()).then(|| why.join("; "))
     }

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use crate::scenario::Metric;
 use crate::error::CoreError;
 use crate::filter::Params;
 use crate::ids::Millis;
+use crate::scenario::Metric;
 
 /// The most items that one answer may hold.
 pub const MAX_N: usize = 1000;

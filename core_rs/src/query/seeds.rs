@@ -42,7 +42,11 @@ impl Asker<'_> {
 
     /// The tags that are looked up, strongest first.
     pub fn strongest_tags(&self) -> impl Iterator<Item = (TagIx, f64)> {
-        self.tags.iter().take(TAGS).copied().filter(|(_, weight)| *weight > 0.0)
+        self.tags
+            .iter()
+            .take(TAGS)
+            .copied()
+            .filter(|(_, weight)| *weight > 0.0)
     }
 }
 
@@ -73,7 +77,11 @@ pub fn of_user<'a>(state: &'a State, user: &str, limit: usize, now: Millis) -> A
     };
     let mut seeds = Vec::with_capacity(limit);
     let mut weight = 1.0;
-    let liked = known.recent.iter().rev().filter(|t| !t.roles.has(Roles::NEGATIVE));
+    let liked = known
+        .recent
+        .iter()
+        .rev()
+        .filter(|t| !t.roles.has(Roles::NEGATIVE));
     for touch in liked.take(limit) {
         let ty = state.partitions[partition].type_name(touch.ty).to_string();
         seeds.push(Seed {

@@ -1,17 +1,17 @@
 //! `similar(item)`: neighbours of one item by a relation and a metric, or by all relations fused.
 
-use crate::scenario::Scenario;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::query::accumulator::with_scratch;
 use crate::query::answer::{Answer, AnswerItem, Part};
 use crate::query::fuse::{SourceList, fuse, top};
 use crate::query::leaders;
-use crate::query::reasons::Reasoner;
 use crate::query::plan::Tools;
+use crate::query::reasons::Reasoner;
 use crate::query::relation::RelationView;
 use crate::query::request::{SimilarRequest, check_n};
 use crate::query::seeds;
+use crate::scenario::Scenario;
 
 /// Answers a request. Errors: `n` out of range, an unknown item or relation.
 pub fn similar(

@@ -54,9 +54,15 @@ pub fn nearest(
         threads: 1,
     };
     let mut ranked = Vec::with_capacity(find.k);
-    search(Simd::best(), vectors.store(), &query, &find, |_, _, index, score| {
-        ranked.push((ItemIx(index), f64::from(score)));
-    })?;
+    search(
+        Simd::best(),
+        vectors.store(),
+        &query,
+        &find,
+        |_, _, index, score| {
+            ranked.push((ItemIx(index), f64::from(score)));
+        },
+    )?;
     ranked.retain(|(item, _)| !allowed.is_gone(*item));
     // As everywhere else, the id decides between equal scores; where the scan was cut, its hash did.
     let name = |item: ItemIx| state.names.item(item);

@@ -2,7 +2,7 @@
 
 use crate::fold::state::State;
 use crate::ids::ItemIx;
-use crate::query::allowed::{Allowed, consumed, rejected};
+use crate::query::allowed::{Allowed, consumed, expiry, rejected};
 use crate::query::compose::Composed;
 use crate::query::fuse::SourceList;
 use crate::query::plan::Plan;
@@ -67,7 +67,11 @@ impl Trace<'_> {
             said.push("it is hidden, deleted, or was never put".to_string());
         }
         let name = state.names.item(item);
-        if request.candidates.as_ref().is_some_and(|list| !list.iter().any(|i| i == name)) {
+        if request
+            .candidates
+            .as_ref()
+            .is_some_and(|list| !list.iter().any(|i| i == name))
+        {
             said.push("it is not on the caller's list".to_string());
         }
         for (text, items) in &self.plan.filters {
@@ -86,7 +90,14 @@ impl Trace<'_> {
             let gone = consumed(state, &self.plan.scenario, self.asker, request.now)
                 .find(|touch| touch.item == item);
             if let Some(touch) = gone {
-                said.push(format!("the visitor consumed it ({})", event(touch)));
+                let back = match expiry(state, &self.plan.scenario, item) {
+                    Some(days) => format!("it comes back after {days} days"),
+                    None => "it does not come back".to_string(),
+                };
+                said.push(format!(
+                    "the visitor consumed it ({}); {back}",
+                    event(touch)
+                ));
             } else if self.allowed.is_gone(item) {
                 said.push("the visitor consumed it long ago".to_string());
             }
@@ -100,10 +111,18 @@ impl Trace<'_> {
     /// What kept a candidate of the pool out of the slate.
     fn rules(&self, item: ItemIx, place: usize) -> Option<String> {
         let slate = &self.composed.slate;
-        if slate.slots.iter().any(|slot| slot.candidate as usize == place) {
+        if slate
+            .slots
+            .iter()
+            .any(|slot| slot.candidate as usize == place)
+        {
             return None;
         }
-        let group = self.state.catalogue.meta(item).and_then(|meta| meta.group.as_deref());
+        let group = self
+            .state
+            .catalogue
+            .meta(item)
+            .and_then(|meta| meta.group.as_deref());
         let same_group = slate.slots.iter().find(|slot| {
             let (other, _) = self.composed.candidates[slot.candidate as usize];
             let meta = self.state.catalogue.meta(other);
@@ -112,9 +131,13 @@ impl Trace<'_> {
         Some(match same_group {
             Some(slot) => {
                 let (other, _) = self.composed.candidates[slot.candidate as usize];
-                format!("a variant of it is in the slate: {}", self.state.names.item(other))
+                format!(
+                    "a variant of it is in the slate: {}",
+                    self.state.names.item(other)
+                )
             }
-            None => "others were chosen before it: by score, by a cap, for diversity or to explore".to_string(),
+            None => "others were chosen before it: by score, by a cap, for diversity or to explore"
+                .to_string(),
         })
     }
 }

@@ -42,6 +42,12 @@ impl Budget {
         }
     }
 
+    /// The least probability with which a slot that is alive must be left: those below cannot differ more often than
+    /// always.
+    pub fn least_leave(&self) -> f64 {
+        1.0 - self.foreseen * (1.0 - self.rate)
+    }
+
     /// A slot was filled that cost `spent` and leaves `expected` slots alive, both in expectation; now it is known which
     /// candidate it was, and `alive` slots are left.
     pub fn settle(&mut self, spent: f64, expected: f64, alive: f64) {

@@ -351,7 +351,10 @@ impl<'e, 'a> Explorer<'e, 'a> {
         let default = self.default_cost(distribution, outlook);
         let more = self.cost(distribution, outlook) - default;
         let may = self.budget.of_slot(outlook.is_alive, left) - default;
-        let wanted = if more > 0.0 { may / more } else { 1.0 };
+        let mut wanted = if more > 0.0 { may / more } else { 1.0 };
+        if outlook.is_alive {
+            wanted = wanted.max(self.budget.least_leave());
+        }
         wanted.clamp(
             LEAST_LEAVE * self.exploration.share * (1.0 - least),
             1.0 - least,
