@@ -8,7 +8,6 @@ one of the two only (`docs/guide-learning.md` says what a log can answer).
 from __future__ import annotations
 
 import heapq
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any
 
 import msgspec
 
+from headwater.active_query import query_version
 from headwater.actors.snapshots import DirectorySnapshots, SnapshotStore
 from headwater.answer import ask
-from headwater.config import Config, config_from_table, load_config
+from headwater.config import Config, config_from_table, load_table
 from headwater.core import Core, generation_of, query_json
 from headwater.errors import ConfigError, InvalidInput, InvalidQuery
 from headwater.events.log import EventLog
@@ -289,3 +289,66 @@ def _report(comparison: _Comparison, since: int, until: int, version: str) -> Sh
 def _groups(tallies: dict[str, _Tally]) -> dict[str, Group]:
     groups = {name: tally.group() for name, tally in tallies.items()}
     return dict(sorted(groups.items(), key=lambda entry: -entry[1].slates))
+
+
+def shadow_directory(
+    directory: Path,
+    config_file: Path,
+    *,
+    since: int = 1,
+    until: int | None = None,
+    limit: int | None = None,
+    threads: int | None = None,
+    progress: Call | None = None,
+) -> ShadowReport:
+    """`shadow` of what lies in a directory, under the `[query]` of another `headwater.toml`; writes nothing.
+
+    A file without `[generation]` takes the log's. Raises `ConfigError` naming the keys for one whose `[generation]`
+    differs, and `InvalidInput` for a stretch that the log does not have.
+    """
+    check_begun(directory)
+    config = directory_config(directory)
+    other = _other_config(config_file, config)
+    log = SqliteLog(directory, generation_of(config.generation), read_only=True)
+    try:
+        last = log.last()
+        if not 1 <= since <= last or (until is not None and until < since):
+            rule = f"1 to {last}, not after --until"
+            raise InvalidInput(f"since = {since}; allowed: {rule}", field="since", value=since, rule=rule)
+        return shadow(
+            log,
+            config,
+            other.query,
+            query_version(other.query),
+            snapshots=DirectorySnapshots(directory / "snapshots"),
+            threads=threads,
+            since=since,
+            until=until,
+            limit=limit,
+            progress=progress,
+        )
+    finally:
+        log.close()
+
+
+def _other_config(file: Path, own: Config) -> Config:
+    """The configuration of `file`; its `[generation]` must be the log's, or absent."""
+    table = load_table(file)
+    if "generation" not in table:
+        table = table | {"generation": msgspec.to_builtins(own.generation)}
+    other = config_from_table(table, where=str(file))
+    if other.generation != own.generation:
+        fields = own.generation.__struct_fields__
+        differing = [f for f in fields if getattr(other.generation, f) != getattr(own.generation, f)]
+        told = "; ".join(
+            f"{f}: log {getattr(own.generation, f)!r:.80}, {file.name} {getattr(other.generation, f)!r:.80}"
+            for f in differing
+        )
+        raise ConfigError(
+            f"{file}: [generation] differs from the log's in {told}. A shadow compares answers of one state: leave "
+            "[generation] out, or build another generation with `headwater replay DIR --to NEW_DIR --config NEW.toml`",
+            key=", ".join(f"generation.{f}" for f in differing),
+            value=str(file),
+            rule="the log's [generation]",
+        )
+    return other
