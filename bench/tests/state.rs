@@ -6,6 +6,7 @@ use headwater_core::fold::parts;
 use headwater_core::fold::state::State;
 use headwater_core::ids::{ItemIx, owner, stable_hash};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 const DAY: i64 = 86_400_000;
 const START: i64 = 19_000 * DAY;
@@ -149,5 +150,88 @@ fn items_of_slates_are_counted_in_their_shards() {
         assert!(state.names.find_item("of another partition").is_none());
         let outcomes = state.control.outcomes();
         assert_eq!((outcomes["recorded"], outcomes["wrong-subject"]), (3, 1));
+    }
+}
+
+#[test]
+fn votes_of_a_segment_count_for_it_as_all_votes_count_overall() {
+    let mut config = config();
+    config.segments.label = "country".into();
+    config.segments.values = ["de", "fr", "fi"].map(String::from).to_vec();
+    let user_put = |log: &mut Log, user: &str, country: &str| {
+        log.of_user(
+            user,
+            &(13, user, START, BTreeMap::from([("country", country)])),
+        );
+    };
+    // The same votes: by everyone in one log, in the other by users of two segments.
+    let (mut log, mut only_fr) = (Log::default(), Log::default());
+    for u in 0..40 {
+        let user = format!("u{u}");
+        let country = if u % 2 == 0 { "fr" } else { "de" };
+        user_put(&mut log, &user, country);
+        for n in 0..60 {
+            let item = format!("i{}", (u * 7 + n * n) % 300);
+            let ts = START + (u * 60 + n) * 600_000;
+            log.view(&user, &item, ts);
+            if u % 2 == 0 {
+                only_fr.view(&user, &item, ts);
+            }
+        }
+    }
+    log.put("i3", START + 20 * DAY, true, None);
+    only_fr.put("i3", START + 20 * DAY, true, None);
+    let alone = shop::fold(&config, &only_fr.frames).unwrap();
+    for state in both(&config, &log) {
+        for (s, shard) in state.shards.iter().enumerate() {
+            let other = &alone.shards[s];
+            let sorted = |state: &State, leaders: Vec<(ItemIx, u64)>| {
+                let mut named: Vec<_> = leaders
+                    .into_iter()
+                    .map(|(item, votes)| (state.names.item(item).to_string(), votes))
+                    .collect();
+                named.sort();
+                named
+            };
+            let popular = shard.popular_in(1).map(|(i, s)| (i, s.votes)).collect();
+            let expected = other.popular().map(|(i, s)| (i, s.votes)).collect();
+            assert_eq!(sorted(&state, popular), sorted(&alone, expected));
+            let trending: Vec<_> = shard.trending_in(1).map(|(i, s)| (i, s.votes)).collect();
+            let expected = other.trending().map(|(i, s)| (i, s.votes)).collect();
+            assert!(trending.len() > 10);
+            assert_eq!(sorted(&state, trending), sorted(&alone, expected));
+            assert_eq!(shard.popular_in(2).count() + shard.popular_in(9).count(), 0);
+        }
+        let votes = |item| {
+            let (shard, local) = state.owner(state.names.find_item(item).unwrap());
+            let of = |segment| {
+                state.shards[shard]
+                    .stats_in(segment, local)
+                    .map(|s| s.votes)
+            };
+            (state.shards[shard].stats(local).votes, of(0), of(1), of(2))
+        };
+        let (all, de, fr, fi) = votes("i7");
+        assert_eq!((Some(all), fi), (de.zip(fr).map(|(a, b)| a + b), None));
+        let segment = |user| {
+            let (partition, ix) = state.names.find_user(user).unwrap();
+            state.partitions[partition].user(ix).unwrap().segment
+        };
+        assert_eq!([segment("u0"), segment("u1")], [Some(1), Some(0)]);
+    }
+}
+
+#[test]
+fn without_segments_labels_change_no_count() {
+    let mut log = Log::default();
+    log.of_user("u", &(13, "u", START, BTreeMap::from([("country", "de")])));
+    log.view("u", "a", START);
+    for state in both(&config(), &log) {
+        assert!(
+            state
+                .shards
+                .iter()
+                .all(|shard| shard.stats_in(0, 0).is_none())
+        );
     }
 }

@@ -59,6 +59,18 @@ pub struct SessionKnnConfig {
     pub max_session_items: usize,
 }
 
+/// Users whose votes are counted apart.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct SegmentsConfig {
+    pub label: String,
+    pub values: Vec<String>,
+}
+
+/// Most segments.
+pub const MAX_SEGMENTS: usize = 32;
+
 /// `[generation]`: everything that the state depends on beside the log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -89,6 +101,7 @@ pub struct FoldConfig {
     pub relations: Vec<RelationConfig>,
     pub trending: TrendingConfig,
     pub session_knn: SessionKnnConfig,
+    pub segments: SegmentsConfig,
 }
 
 impl FoldConfig {
@@ -100,6 +113,10 @@ impl FoldConfig {
             return Err(CoreError::Config(
                 "partitions and shards from 1, at most 8 relations".into(),
             ));
+        }
+        if config.segments.values.len() > MAX_SEGMENTS {
+            let rule = format!("at most {MAX_SEGMENTS} segments");
+            return Err(CoreError::Config(rule));
         }
         Ok(config)
     }

@@ -40,6 +40,7 @@ Unit = Literal["session", "user", "basket"]
 
 PROFILES: tuple[str, ...] = ("shop", "media")
 MAX_RELATIONS = 8
+MAX_SEGMENTS = 32
 NEVER = "never"
 """What `consumed_expiry_days` is in a `headwater.toml` that has no other word for nothing."""
 
@@ -87,6 +88,14 @@ class SessionKnn(_Strict, frozen=True, kw_only=True):
     max_session_items: int = 50
 
 
+class Segments(_Strict, frozen=True, kw_only=True):
+    """Users whose votes also count apart, by the value of a label of theirs (`put_user`)."""
+
+    label: str = ""
+    values: tuple[str, ...] = ()
+    """One segment each; a user of none of them counts overall only. None: off."""
+
+
 class FoldConfig(_Strict, frozen=True, kw_only=True):
     """`[generation]`: everything that the state depends on beside the log itself."""
 
@@ -124,6 +133,7 @@ class FoldConfig(_Strict, frozen=True, kw_only=True):
     relations: tuple[Relation, ...] = ()
     trending: Trending = Trending()
     session_knn: SessionKnn = SessionKnn()
+    segments: Segments = Segments()
 
 
 class EngineConfig(_Strict, frozen=True, kw_only=True):
@@ -152,6 +162,7 @@ _TABLES: dict[str, Any] = {
     "trending": Trending,
     "session_knn": SessionKnn,
     "promote": Promote,
+    "segments": Segments,
 }
 _ROWS: dict[str, Any] = {"relations": Relation, "boosts": Boost, "caps": Cap, "pins": Pin}
 
@@ -397,6 +408,7 @@ def validate_config(config: Config, where: str = "configuration") -> None:
         _type_spec(where, "generation.affinity_weights", spec)
         in_range(where, f"generation.affinity_weights.{spec}", weight, 0, 1000)
     _validate_relations(where, gen.relations)
+    _validate_segments(where, gen.segments)
     validate_query(where, query, {r.name for r in gen.relations})
     in_range(where, "engine.threads", engine.threads, 1, 256)
     in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
@@ -421,6 +433,17 @@ def _validate_relations(where: str, relations: tuple[Relation, ...]) -> None:
         in_range(where, f"{key}.within_days", rel.within_days, 0.001, 36_500)
         in_range(where, f"{key}.half_life_days", rel.half_life_days, 0.01, 36_500)
         in_range(where, f"{key}.capacity", rel.capacity, 8, 4096)
+
+
+def _validate_segments(where: str, segments: Segments) -> None:
+    key, values = "generation.segments", segments.values
+    if len(values) > MAX_SEGMENTS or len(set(values)) < len(values):
+        refuse(where, f"{key}.values", list(values), f"at most {MAX_SEGMENTS} values, each once")
+    for value in values:
+        if not 1 <= len(value.encode()) <= 1024:
+            refuse(where, f"{key}.values", value, "1 to 1024 bytes")
+    if len(segments.label.encode()) > 128 or (values and not segments.label):
+        refuse(where, f"{key}.label", segments.label, "the name of a user label, 1 to 128 bytes")
 
 
 def _type_spec(where: str, key: str, spec: str) -> None:

@@ -372,7 +372,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemView(msgspec.Struct, array_like=True, frozen=True):
-    """What is known of an item (`core_rs/src/query/item_view.rs`): what was put, what events made of it. Times in ms."""
+    """What is known of an item (`core_rs/src/query/item_view.rs`): what was put, and counts. Times in ms."""
 
     put: bool
     visible: bool

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from headwater.config import Config, FoldConfig, Relation, SessionKnn, Trending
+from headwater.config import Config, FoldConfig, Relation, Segments, SessionKnn, Trending
 from headwater.events.frame import FrameWriter, encode_frame
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, Subject, partition_of, stable_hash
 from headwater.events.types import (
@@ -74,6 +74,7 @@ def golden_config() -> Config:
         ),
         trending=Trending(short_half_life_hours=24.0, long_half_life_days=14.0, prior=10.0),
         session_knn=SessionKnn(postings=20, max_sessions=100, max_session_items=10),
+        segments=Segments(label="tags", values=("g1", "g2", "g0")),
     )
     return Config(generation=generation, query=QueryConfig(sources={"viewed": 1.0, "popular": 0.1}))
 

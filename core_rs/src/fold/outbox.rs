@@ -4,7 +4,7 @@
 use crate::cooccurrence::draws::Draw;
 use crate::fold::report::Report;
 use crate::ids::{ItemIx, UserIx};
-use crate::items::shard::Vote;
+use crate::items::votes::Vote;
 use crate::neighbourhood::marginals::{MarginalChange, Partner};
 use crate::neighbourhood::user::SessionTouch;
 

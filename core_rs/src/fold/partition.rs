@@ -20,6 +20,7 @@ use crate::intern::Interner;
 use crate::names::Names;
 use crate::neighbourhood::Relation;
 use crate::neighbourhood::user::HoodUser;
+use crate::sessions::segments::Segments;
 use crate::sessions::user::{UserLimits, UserState};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -35,6 +36,7 @@ pub struct Partition {
     frames: FrameLedger,
     events: EventLedger,
     rapid: RapidLedger,
+    segments: Segments,
     /// Events of a type come in runs; what follows from the name is looked up once a run. No state.
     latest_type: LatestType,
 }
@@ -80,6 +82,7 @@ impl Partition {
             frames: FrameLedger::default(),
             events: EventLedger::new(config.dedup_horizon),
             rapid: RapidLedger::new((config.rapid_repeat_seconds * 1000.0) as i64),
+            segments: Segments::new(&config.segments),
             latest_type: LatestType::default(),
         }
     }
@@ -207,10 +210,12 @@ impl Partition {
         if !self.rapid.admit(user, key, feedback.ts) {
             return out.report.counts.add(outcome::RAPID_REPEAT, 1);
         }
+        let ty = self.number_of_latest_type();
+        let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
         let fact = Fact {
             user,
             item: number.item,
-            ty: self.number_of_latest_type(),
+            ty,
             flags,
             affinity,
             ts: feedback.ts,
@@ -218,12 +223,12 @@ impl Partition {
             at,
             session: feedback.session.map(|s| stable_hash(s.as_bytes())),
             basket: feedback.basket.map(|b| stable_hash(b.as_bytes())),
+            segment: state.segment,
         };
         let neighbour =
             slot(hood, user).get_or_insert_with(|| Box::new(HoodUser::new(cx.relations.len())));
         let (gap, most) = (cx.limits.gap_ms, cx.max_session_items);
         neighbour.fold(&fact, cx.relations, gap, most, &mut out.effects(cx.owners));
-        let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
         state.fold(&fact, cx.catalogue.tags(fact.item), cx.limits, cx.names);
         out.report.counts.add(outcome::APPLIED, 1);
     }
@@ -267,6 +272,7 @@ impl Partition {
         state
             .labels
             .sort_by(|a: &(Box<str>, Label), b| a.0.cmp(&b.0));
+        state.segment = self.segments.of(&state.labels);
         out.report.counts.add(outcome::APPLIED, 1);
     }
 
@@ -326,7 +332,9 @@ impl Partition {
                     }
                     let user = UserIx(names.users[self.number].intern_str(name));
                     self.rapid.read_user(user, r)?;
-                    *slot(&mut self.users, user) = Some(Box::new(UserState::read(r)?));
+                    let mut state = UserState::read(r)?;
+                    state.segment = self.segments.of(&state.labels);
+                    *slot(&mut self.users, user) = Some(Box::new(state));
                 }
                 KIND_FRAMES => self.frames.read(r)?,
                 _ if self.events.read(kind, r)? => {}

@@ -28,7 +28,8 @@ use crate::frame::header::{Frame, FrameError, Subject};
 use crate::frame::item::ItemFields;
 use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position, TagIx, owner};
 use crate::items::fresh::Fresh;
-use crate::items::shard::{ItemClocks, ItemStats, Shard, TagChange};
+use crate::items::shard::{Shard, TagChange};
+use crate::items::votes::{ItemClocks, ItemStats};
 use crate::names::Names;
 use crate::neighbourhood::{Neighbourhood, Relation};
 use crate::scenario::QueryConfig;
@@ -129,11 +130,6 @@ impl State {
     pub fn served(&self, item: ItemIx) -> u32 {
         let (shard, local) = self.owner(item);
         self.shards[shard].served(local)
-    }
-
-    /// placeholder
-    pub fn segment_of(&self, _: &crate::sessions::user::UserState) -> Option<u8> {
-        None
     }
 
     /// Owners of all items, for parts that are read back.

@@ -4,7 +4,7 @@
 
 use crate::fold::state::State;
 use crate::ids::{DAY_MS, ItemIx, Millis};
-use crate::items::shard::TrendReader;
+use crate::items::votes::TrendReader;
 use crate::query::blend::Knobs;
 use crate::query::fuse::SourceList;
 use crate::query::seeds::Asker;

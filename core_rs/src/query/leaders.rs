@@ -6,7 +6,7 @@
 use crate::decay::DecayReader;
 use crate::fold::state::State;
 use crate::ids::{DAY_MS, ItemIx, Millis};
-use crate::items::shard::TrendReader;
+use crate::items::votes::TrendReader;
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
 use crate::query::seeds::Asker;
@@ -86,10 +86,7 @@ pub fn trending_in_tags(state: &State, asker: &Asker<'_>, now: Millis, scores: &
 /// Items that visitors of a segment vote for more than the segment's past lets expect.
 pub fn trending_in_segment(state: &State, segment: u8, now: Millis, scores: &mut Accumulator) {
     let mut reader = TrendReader::new(&state.clocks, now);
-    for (item, stats) in state.shards.iter().flat_map(|s| {
-        let _ = segment;
-        s.trending()
-    }) {
+    for (item, stats) in state.shards.iter().flat_map(|s| s.trending_in(segment)) {
         let trend = reader.trend(stats);
         if trend > 0.0 {
             scores.add(item.0, trend);
@@ -122,10 +119,7 @@ pub fn popular_of(state: &State, now: Millis, few: &Allowed<'_>, scores: &mut Ac
 /// Items with the most decayed votes of a segment's visitors.
 pub fn popular_in_segment(state: &State, segment: u8, now: Millis, scores: &mut Accumulator) {
     let mut reader = DecayReader::new(state.clocks.popularity, now);
-    for (item, stats) in state.shards.iter().flat_map(|s| {
-        let _ = segment;
-        s.popular()
-    }) {
+    for (item, stats) in state.shards.iter().flat_map(|s| s.popular_in(segment)) {
         let votes = reader.read(&stats.popularity);
         if votes > 0.0 {
             scores.add(item.0, votes);

@@ -97,7 +97,7 @@ pub fn of_user<'a>(state: &'a State, user: &str, limit: usize, now: Millis) -> A
         .strongest(&state.limits.affinity, now, &state.names);
     Asker {
         user: Some(known),
-        segment: state.segment_of(known),
+        segment: known.segment,
         own_session,
         seeds,
         tags,

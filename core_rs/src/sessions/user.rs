@@ -67,6 +67,8 @@ pub struct UserState {
     pub affinities: Affinities,
     /// Labels of the last `UserPut`.
     pub labels: Vec<(Box<str>, Label)>,
+    /// Segment, which follows from the labels.
+    pub segment: Option<u8>,
     /// Events per five-minute window, the newest window last.
     pub windows: [u16; WINDOWS],
     /// Number of the newest window.

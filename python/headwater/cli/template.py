@@ -36,6 +36,7 @@ _NOTES: dict[str, str] = {
     "generation.impression": "mere exposure: logged, never counted",
     "generation.auto_insert_items": "items that only events name may be shown",
     "generation.affinity_weights": "how much an event says about tastes",
+    "generation.segments": "users whose votes also count apart, by the value of a label of theirs",
     "query.sources": "weight of each source in the fusion; 0 switches it off. Replaced as a whole",
     "query.pool": "candidates taken of each source",
     "query.seeds": "latest items that candidates are looked up from",
