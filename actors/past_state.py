@@ -23,7 +23,12 @@ STATES_KEPT = 2
 
 
 def rebuild(
-    log: EventLog, snapshots: SnapshotStore | None, config: Config, threads: int, position: int, start: Core | None = None
+    log: EventLog,
+    snapshots: SnapshotStore | None,
+    config: Config,
+    threads: int,
+    position: int,
+    start: Core | None = None,
 ) -> Core:
     """The state after the frame at `position`, from the nearest sound snapshot at or before it, else from nothing.
 
@@ -39,7 +44,7 @@ def rebuild(
             assert snapshots is not None
             restored = restore_core(config, threads, snapshots.load(stored))
         except StoreError:
-            continue  # damaged, or dropped by its writer meanwhile: an older one, or the whole log, gives the same state
+            continue  # damaged, or dropped by its writer meanwhile: an older one or the whole log gives the same state
         if restored.position == stored:
             core = restored
             break
@@ -52,7 +57,9 @@ def rebuild(
 def _check_reached(core: Core, position: int) -> None:
     if core.position != position:
         raise LogCorrupt(
-            f"the log ends at position {core.position}, asked for the state at {position}", position=position, reason="gap"
+            f"the log ends at position {core.position}, asked for the state at {position}",
+            position=position,
+            reason="gap",
         )
 
 

@@ -1,9 +1,9 @@
 """Whose events led to an item: the operator's part of an explanation, read from the log.
 
 For a relation: the other visitors whose events made a draw from the visitor's item to the recommended one, counted as
-`core_rs/src/neighbourhood/user.rs` counts, but without decay, evictions and admission to a bounded row. For session-knn:
-the other visitors' sessions that hold both items; the session index may have let go of the older of them. Visitors who
-asked to be forgotten, at any time, are counted and not named.
+`core_rs/src/neighbourhood/user.rs` counts, but without decay, evictions and admission to a bounded row. For
+session-knn: the other visitors' sessions that hold both items; the session index may have let go of the older of them.
+Visitors who asked to be forgotten, at any time, are counted and not named.
 
 Two passes over the log up to the slate's position; memory is bounded by `FOLLOWED` visitors.
 """
@@ -38,9 +38,7 @@ class _Link(NamedTuple):
 def audit_reasons(log: EventLog, config: Config, slate: Slate, item: str, reasons: Sequence[Reason]) -> Audit:
     """Who led to `item` in `slate`, by each of its reasons that other visitors can have caused. O(log)."""
     relations = {relation.name: relation for relation in config.generation.relations}
-    links = [
-        _Link(r.source, r.seed) for r in reasons if r.seed is not None and r.source in {*relations, SESSION_KNN}
-    ]
+    links = [_Link(r.source, r.seed) for r in reasons if r.seed is not None and r.source in {*relations, SESSION_KNN}]
     links = list(dict.fromkeys(links))
     scan = _Scan(log, config.generation, slate.positions[0])
     if not links:
@@ -67,7 +65,9 @@ def audit_reasons(log: EventLog, config: Config, slate: Slate, item: str, reason
         followed=len(followed),
         complete=complete,
         reasons=[
-            AuditedReason(link.source, link.seed, named[link] + unnamed[link], unnamed[link], list(reversed(found[link])))
+            AuditedReason(
+                link.source, link.seed, named[link] + unnamed[link], unnamed[link], list(reversed(found[link]))
+            )
             for link in links
         ],
     )
@@ -111,7 +111,7 @@ class _Scan:
 
 
 class _Run:
-    """A run of one visitor's events, bounded by an explicit key or by gaps: `Run::step` of `core_rs/src/fold/fact.rs`."""
+    """A run of one visitor's events, bounded by an explicit key or by gaps (`Run` of `core_rs/src/fold/fact.rs`)."""
 
     def __init__(self, gap_ms: int) -> None:
         self.number = 0

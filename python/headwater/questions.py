@@ -339,7 +339,7 @@ class Questions:
 
     @contextmanager
     def _then(self, as_of: AsOf, after: int | None, request: dict[str, Any]) -> Iterator[tuple[Core, Moment]]:
-        """The state of the past that `as_of` names, and the request's `now` set to that moment's unless it was given."""
+        """The state of the past that `as_of` names; the request's `now` is set to that moment's unless it was given."""
         self._runtime.check_open()
         if after is not None:
             rule = "one of the two: as_of asks the past, after waits for what is new"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 PERSISTENCE = 0.9
-"""p of rank-biased overlap: how likely a reader goes on to the next slot. At 0.9 the first ten slots carry about 86 % of
-the weight."""
+"""p of rank-biased overlap: how likely a reader goes on to the next slot. At 0.9 the first ten slots carry about 86 %
+of the weight."""
 
 
 class Distance(NamedTuple):
@@ -35,19 +35,20 @@ def distance(first: Sequence[str], second: Sequence[str]) -> Distance:
 
 def rank_biased_overlap(first: Sequence[str], second: Sequence[str], p: float = PERSISTENCE) -> float:
     """Extrapolated rank-biased overlap (Webber, Moffat and Zobel, "A similarity measure for indefinite rankings", TOIS
-    2010, equation 32): agreement at each depth, weighted by p^depth, lists of unequal length allowed. 0 to 1. O(length).
+    2010, equation 32): agreement at each depth, weighted by p^depth, lists of unequal length allowed. 0 to 1.
+    O(length).
     """
     short, long = sorted((first, second), key=len)
     if not long:
         return 1.0
     if not short:
         return 0.0
-    s, l = len(short), len(long)
+    s, t = len(short), len(long)
     of_short: set[str] = set()
     of_long: set[str] = set()
     common, at_short = 0, 0
     total = 0.0
-    for depth in range(1, l + 1):
+    for depth in range(1, t + 1):
         new = long[depth - 1]
         common += new in of_short
         of_long.add(new)
@@ -60,4 +61,4 @@ def rank_biased_overlap(first: Sequence[str], second: Sequence[str], p: float = 
         total += p**depth * common / depth
         if depth > s:
             total += p**depth * at_short * (depth - s) / (s * depth)
-    return (1 - p) / p * total + ((common - at_short) / l + at_short / s) * p**l
+    return (1 - p) / p * total + ((common - at_short) / t + at_short / s) * p**t

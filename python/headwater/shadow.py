@@ -191,9 +191,7 @@ class _Comparison:
         if not apart.identical:
             self._note(served, scenario, apart, [item for item, _ in logged], [item for item, _ in shadow])
 
-    def _note(
-        self, served: SlateServed, scenario: str, apart: Distance, logged: list[str], shadow: list[str]
-    ) -> None:
+    def _note(self, served: SlateServed, scenario: str, apart: Distance, logged: list[str], shadow: list[str]) -> None:
         difference = SlateDifference(
             slate=served.slate,
             user=served.user,

@@ -18,7 +18,8 @@ _HEADINGS = ("slates", "identical", "overlap", "rank-biased overlap", "mean rank
 _LOGGED, _SHADOW = "#4c6a92", "#c7813b"
 _STYLE = (
     "body{font:15px/1.45 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd}"
+    "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .7em;text-align:right}"
+    "td{border-top:1px solid #ddd}"
     "td:first-child,th:first-child{text-align:left}svg{display:block;margin:.5em 0}text{font:12px system-ui,sans-serif}"
 )
 

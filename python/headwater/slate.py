@@ -341,8 +341,8 @@ class AuditedReason(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Audit(msgspec.Struct, frozen=True, kw_only=True):
-    """The operator's part of an explanation: other visitors, found in the log up to `position`. Not `complete` when more
-    visitors touched the item than are followed."""
+    """The operator's part of an explanation: other visitors, found in the log up to `position`. Not `complete` when
+    more visitors touched the item than are followed."""
 
     position: int
     followed: int

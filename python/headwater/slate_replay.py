@@ -109,12 +109,13 @@ class SlatesReport(msgspec.Struct, frozen=True, kw_only=True):
 def remake(served: SlateServed, core: Core, config: Config) -> SlateReplay:
     """Make a slate again from the state at its position and compare."""
     reasons = _suspects(served, core, config)
+    remade: list[Slot] = []
     try:
         answer = ask(core, dict(served.request), served.slate)
     except InvalidQuery as err:
-        answer, differences = None, [f"the recorded request is refused: {err.message}"]
+        differences = [f"the recorded request is refused: {err.message}"]
     else:
-        differences = _differences(served, answer)
+        remade, differences = slots_of(answer), _differences(served, answer)
     return SlateReplay(
         slate=served.slate,
         user=served.user,
@@ -126,7 +127,7 @@ def remake(served: SlateServed, core: Core, config: Config) -> SlateReplay:
         scorer=served.scorer_version,
         config=served.config_version,
         logged=served.items,
-        remade=[] if answer is None else slots_of(answer),
+        remade=remade,
     )
 
 

@@ -23,18 +23,17 @@ from headwater.store import check_begun
 
 _METRICS = Metric.__args__  # type: ignore[attr-defined]
 
-class _AsOf(click.ParamType):
-    """A log position, or the id of a slate."""
 
-    name = "position or slate"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Digits are a position."""
-        return int(value) if isinstance(value, str) and value.isdecimal() else str(value)
+def _position_or_slate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """Digits are a log position, anything else the id of a slate."""
+    return int(value) if value is not None and value.isdecimal() else value
 
 
 _as_of_option = click.option(
-    "--as-of", type=_AsOf(), metavar="POS|SLATE", help="Ask the state after this position, or when this slate was made."
+    "--as-of",
+    metavar="POS|SLATE",
+    callback=_position_or_slate,
+    help="Ask the state after this log position, or the one that answered this slate.",
 )
 _query_options = options(
     click.option("-n", "n", type=int, default=10, show_default=True, help="How many items."),

@@ -117,8 +117,8 @@ def replay(
     config_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Fold the log of DIR from its first frame and print rate and digest; with --to, into a new generation; with --slate,
-    up to a slate, which is made again.
+    """Fold the log of DIR from its first frame and print rate and digest; with --to, into a new generation; with
+    --slate, up to a slate, which is made again.
 
     Example: headwater replay shop --slate 3-17
     """
