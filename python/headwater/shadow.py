@@ -187,7 +187,7 @@ class _Comparison:
             tally.add(apart, logged, shadow)
         self.configs[served.config_version] += 1
         self.scorers[served.scorer_version] += 1
-        self.explored += bool((served.extra or {}).get("floor"))
+        self.explored += any(slot[3] < 1.0 for slot in served.items)
         if not apart.identical:
             self._note(served, scenario, apart, [item for item, _ in logged], [item for item, _ in shadow])
 

@@ -26,7 +26,6 @@ from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import SlateServed
 from headwater.progress import Call
 from headwater.served_slates import ServedSlates, find_record
-from headwater.slate import Exploring
 from headwater.slate_record import SCORER_VERSION
 from headwater.store import check_begun, directory_config
 
@@ -158,15 +157,11 @@ def _differences(served: SlateServed, answer: Answer) -> list[str]:
             told = [f"{name} {a!r} logged, {b!r} made again" for name, a, b in pairs if a != b]
             found.append(f"slot {slot}: " + ("; ".join(told) or "numbers differ in their last bits"))
     extra = served.extra or {}
-    logged = (extra.get("temperature", 0.0), extra.get("floor", 0.0))
-    if logged != _explored(answer.exploring):
-        found.append(f"temperature and floor {logged} logged, {_explored(answer.exploring)} made again")
+    for name in ("temperature", "floor"):  # records of `recommend_many` do not hold them
+        again = getattr(answer.exploring, name)
+        if name in extra and extra[name] != again:
+            found.append(f"{name} {extra[name]!r} logged, {again!r} made again")
     return found
-
-
-def _explored(exploring: Exploring) -> tuple[float, float]:
-    """Temperature and floor as `slate_record` keeps them: only of a slate that explored."""
-    return (exploring.temperature, exploring.floor) if exploring.floor > 0 else (0.0, 0.0)
 
 
 def _bits(slot: Slot) -> tuple[str, str, bool, bytes]:

@@ -100,9 +100,7 @@ def test_a_forward_fold_stops_at_each_position(tmp_path: Path, digests: dict[int
             fold.reach(engine.log.last() + 1)
 
 
-def test_states_are_kept_for_the_next_question_and_no_more_than_a_few(
-    tmp_path: Path, digests: dict[int, str]
-) -> None:
+def test_states_are_kept_for_the_next_question_and_no_more_than_a_few(tmp_path: Path, digests: dict[int, str]) -> None:
     with opened(tmp_path) as engine:
         log = ReadsCounted(engine.log)
         past = PastStates(log, None, engine.config, 1)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Recorded slates are made again bit for bit, and what is not the recorded one is named with a reason."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,26 @@ def test_records_come_in_the_order_of_the_positions_that_answered() -> None:
     assert records.set_aside["repeat-frame"] == 3 + 4 * 7
     assert [s.slate for s in ServedSlates(log, DAY, since=3, until=8)] == ["s1", "s3", "s0", "s5"]
     assert len(ServedSlates(log, DAY, since=4, until=6)) == 0
+
+
+def test_slates_of_many_users_and_of_many_threads_are_made_again(tmp_path: Path) -> None:
+    """Threads ask while others write: records stand behind positions in any order."""
+    with Engine.open(tmp_path / "shop", config=shop_config(), clock="log") as engine:
+        for n in range(200):
+            engine.track("view", user=f"u{n % 20}", item=f"i{n % 17}", ts=1_750_000_000_000 + n * 60_000)
+
+        def visit(thread: int) -> None:
+            for n in range(40):
+                user = f"u{(thread * 7 + n) % 25}"
+                if thread % 2:
+                    engine.track("view", user=user, item=f"i{n * thread % 17}", ts=engine.now() + 60_000)
+                engine.recommend(user, 8, scenario="home" if n % 3 else None)
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(visit, range(4)))
+        frame = engine.recommend_many([f"u{n}" for n in range(30)], 6, scenario="home", record=True)
+        assert frame["propensity"].min() < 1.0
+        report = engine.verify(slates=True)
+        assert report.slates is not None
+        assert (report.slates.slates, report.slates.identical) == (4 * 40 + 30, 4 * 40 + 30)
+        assert (report.equal, report.problems) == (True, [])
