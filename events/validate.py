@@ -19,6 +19,8 @@ MAX_EXTRA = 65_536
 MAX_LIST = 64
 MAX_EMBEDDINGS = 8
 MAX_DIMENSIONS = 4096
+MAX_MAGNITUDE = 1e15
+"""Of a number in an embedding: beyond it products could leave the range of float32."""
 MAX_COMMENT = 4096
 MAX_NESTING = 15
 """Containers inside each other that every reader of frames walks into; deeper ones cost the whole frame."""
@@ -145,8 +147,10 @@ def _check_item(event: ItemPut | ItemPatch) -> None:
     for name, raw in embeddings.items():
         check_text("embeddings", name, 128)
         count, rest = divmod(len(raw), 4)
-        if rest or not 1 <= count <= MAX_DIMENSIONS or not all(map(math.isfinite, struct.unpack(f"<{count}f", raw))):
-            _refuse(f"embeddings[{name}]", f"{len(raw)} bytes", f"1 to {MAX_DIMENSIONS} finite float32")
+        sized = not rest and 1 <= count <= MAX_DIMENSIONS
+        if not sized or not all(abs(x) <= MAX_MAGNITUDE for x in struct.unpack(f"<{count}f", raw)):
+            rule = f"1 to {MAX_DIMENSIONS} finite float32 of at most {MAX_MAGNITUDE:g}"
+            _refuse(f"embeddings[{name}]", f"{len(raw)} bytes", rule)
 
 
 def _check_comment(comment: str | None) -> None:

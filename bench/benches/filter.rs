@@ -111,7 +111,7 @@ fn filters(c: &mut Criterion) {
         );
     });
     let mut random = Random(2);
-    group.bench_function("put with five columns", |b| {
+    group.bench_function("put with four columns", |b| {
         b.iter(|| {
             let ix = ItemIx((random.bits() % u64::from(ITEMS)) as u32);
             let change = change(&mut random, &mut names);

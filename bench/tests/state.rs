@@ -235,3 +235,72 @@ fn without_segments_labels_change_no_count() {
         );
     }
 }
+
+#[test]
+fn vectors_follow_the_catalogue() {
+    fn put(log: &mut Log, item: &str, embeddings: &[(&str, &[f32])]) {
+        let vectors: BTreeMap<&str, Bytes> = embeddings
+            .iter()
+            .map(|(name, values)| {
+                (
+                    *name,
+                    Bytes(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+                )
+            })
+            .collect();
+        log.push(
+            1,
+            0,
+            &(10, item, START, [(); 0], (), false, (), (), vectors),
+        );
+    }
+    let mut log = Log::default();
+    log.view("u", "no-vector", START);
+    put(
+        &mut log,
+        "a",
+        &[("text", &[1.0, -1.0, 0.5]), ("image", &[2.0])],
+    );
+    put(&mut log, "b", &[("text", &[0.0, 0.0, 3.0])]);
+    put(&mut log, "c", &[("text", &[1.0, 1.0])]);
+    put(&mut log, "gone", &[("text", &[1.0, 1.0, 1.0])]);
+    log.push(1, 0, &(12, "gone", START));
+    put(&mut log, "a", &[("text", &[4.0, -2.0, 0.0])]);
+    log.push(1, 0, &(11, "b", START, (), (), true));
+    for state in both(&config(), &log) {
+        let text = state.vectors.get("text").unwrap();
+        let vector = |item| {
+            let ix = state.names.find_item(item).unwrap();
+            let mut codes = [0i8; 3];
+            let scale = text.store.get(ix.0 as usize, &mut codes);
+            (text.has(ix), codes, scale)
+        };
+        assert_eq!(vector("a"), (true, [127, -64, 0], 4.0 / 127.0));
+        assert_eq!(
+            vector("b"),
+            (true, [0, 0, 127], 3.0 / 127.0),
+            "hidden, with its vector"
+        );
+        assert!(state.names.find_item("c").is_none(), "another dimension");
+        assert!(state.names.find_item("gone").is_none_or(|ix| !text.has(ix)));
+        assert_eq!(
+            (text.dim, text.present.iter().map(|w| w.count_ones()).sum()),
+            (3, 2)
+        );
+        let image = state.vectors.get("image").unwrap();
+        assert_eq!(
+            (image.dim, image.present.iter().all(|word| *word == 0)),
+            (1, true)
+        );
+        assert_eq!(state.control.outcomes()["wrong-dimension"], 1);
+    }
+}
+
+/// Serialises as MessagePack's binary.
+struct Bytes(Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}

@@ -370,6 +370,7 @@ def _refused_items() -> list[RefusedFrame]:
         "embeddings-list": [[], {}, False, None, None, [nan]],
         "embeddings-9": [[], {}, False, None, None, {f"e{n}": _VECTOR for n in range(9)}],
         "embedding-nan": [[], {}, False, None, None, {"e": nan}],
+        "embedding-huge": [[], {}, False, None, None, {"e": struct.pack("<2f", 1.0, -1.1e15)}],
         "embedding-torn": [[], {}, False, None, None, {"e": _VECTOR[:-1]}],
         "embedding-empty": [[], {}, False, None, None, {"e": b""}],
         "embedding-4097": [[], {}, False, None, None, {"e": _VECTOR[:4] * 4097}],
@@ -411,6 +412,27 @@ def _refused_by_the_fold() -> list[RefusedFrame]:
         )
         for name, (subject, events) in misplaced.items()
     ]
+    four, two = {"e": _VECTOR}, {"e": _VECTOR[:8]}
+    eight = {f"e{n}": _VECTOR for n in range(8)}
+    embedded: dict[str, tuple[str, list[Event]]] = {
+        "put-of-another-dimension": (
+            "wrong-dimension",
+            [ItemPut("i1", NOW, embeddings=four), ItemPut("i9", NOW, embeddings=two)],
+        ),
+        "patch-of-another-dimension": (
+            "wrong-dimension",
+            [ItemPut("i1", NOW, embeddings=four), ItemPatch("i1", NOW, embeddings=two)],
+        ),
+        "put-of-a-ninth-embedding": (
+            "too-many-embeddings",
+            [ItemPut("i1", NOW, embeddings=eight), ItemPut("i9", NOW, embeddings=four)],
+        ),
+    }
+    for name, (code, events) in embedded.items():
+        body = _pack([*events, ItemPut("i2", NOW)])
+        frames.append(
+            RefusedFrame(name, None, {}, {1: code}, raw_frame(body, count=3, subject=CATALOGUE_SUBJECT, name=name))
+        )
     beyond = raw_frame(_pack([view]), subject=(0, PARTITIONS))
     return [*frames, RefusedFrame("partition-beyond", None, {}, {0: "unknown-subject"}, beyond)]
 

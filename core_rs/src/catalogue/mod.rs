@@ -15,6 +15,7 @@ use std::sync::Arc;
 use crate::bitmap::Bitmap;
 use crate::fold::rules::Flags;
 use crate::ids::{ItemIx, Millis, TagIx};
+use crate::items::vectors::Vectors;
 use crate::names::Names;
 use crate::simd::Simd;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
@@ -313,9 +314,17 @@ impl Catalogue {
         }
     }
 
-    /// Reads what [`Catalogue::write`] wrote into this empty catalogue.
-    pub fn read(&mut self, r: &mut PartReader<'_>, names: &mut Names) -> ReadResult<()> {
+    /// Reads what [`Catalogue::write`] and [`Vectors::write`] wrote into this empty catalogue.
+    pub fn read(
+        &mut self,
+        r: &mut PartReader<'_>,
+        names: &mut Names,
+        vectors: &mut Vectors,
+    ) -> ReadResult<()> {
         while let Some(kind) = r.next_entity()? {
+            if vectors.read(kind, r)? {
+                continue;
+            }
             if kind != KIND_ITEM {
                 return Err(r.broken(format!("unknown entity {kind}")));
             }

@@ -22,6 +22,8 @@ pub mod outcome {
     pub const EXPOSURE: &str = "exposure";
     /// A record that changes no user (slates, impressions, models, merges); of slates, what was served is counted.
     pub const RECORDED: &str = "recorded";
+    /// Pair draws, not events: a relation's rows in a shard take no more memory, so these left no trace there.
+    pub const NO_ROOM: &str = "pair-without-room";
     /// The event stands in a frame of another subject or partition.
     pub const WRONG_SUBJECT: &str = "wrong-subject";
 }

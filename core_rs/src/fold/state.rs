@@ -29,6 +29,7 @@ use crate::frame::item::ItemFields;
 use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position, TagIx, owner};
 use crate::items::fresh::Fresh;
 use crate::items::shard::{Shard, TagChange};
+use crate::items::vectors::Vectors;
 use crate::items::votes::{ItemClocks, ItemStats};
 use crate::names::Names;
 use crate::neighbourhood::{Neighbourhood, Relation};
@@ -69,8 +70,8 @@ pub struct State {
     pub catalogue: Catalogue,
     /// Items that came into the world lately. Follows from the catalogue.
     pub fresh: Fresh,
-    /// placeholder
-    pub vectors: std::collections::BTreeMap<String, crate::items::vectors::ItemVectors>,
+    /// Embeddings of items, packed. The dimensions are state, the rest follows from the catalogue.
+    pub vectors: Vectors,
     /// Control: active configuration, running time, outcomes.
     pub control: Control,
     /// The last frame folded.
@@ -103,7 +104,7 @@ impl State {
             hood: Neighbourhood::new(config),
             catalogue: Catalogue::new(&config.tag_labels, config.auto_insert_items),
             fresh: Fresh::new(config.fresh_days),
-            vectors: Default::default(),
+            vectors: Vectors::default(),
             control: Control::default(),
             position: Position(0),
             owners: Vec::new(),
@@ -249,7 +250,10 @@ impl State {
         self.fresh.advance(self.control.clock);
         let pool = pool.filter(|_| events >= PARALLEL_EVENTS);
         self.fold_partitions(frames, &segment, pool);
-        self.apply_effects(&segment, pool);
+        let refused = self.apply_effects(&segment, pool);
+        if refused > 0 {
+            report.counts.add(outcome::NO_ROOM, refused);
+        }
         for frame in &segment {
             report.absorb(&mut self.outboxes[frame.partition].report);
         }
@@ -321,8 +325,8 @@ impl State {
         self.names.users = users;
     }
 
-    /// Applies all partitions' effects in log order.
-    fn apply_effects(&mut self, segment: &[SegmentFrame], pool: Option<&rayon::ThreadPool>) {
+    /// Applies all partitions' effects in log order; how many draws found no room.
+    fn apply_effects(&mut self, segment: &[SegmentFrame], pool: Option<&rayon::ThreadPool>) -> u64 {
         let mut seen = vec![0usize; self.partitions.len()];
         // (partition, which of its frames), in log order.
         let order: Vec<(usize, usize)> = segment
@@ -337,11 +341,12 @@ impl State {
         let (outboxes, owners, names) = (&self.outboxes, &self.owners, &self.names);
         let (catalogue, clocks) = (&self.catalogue, &self.clocks);
         let apply_shard = |(s, shard): (usize, &mut Shard)| {
+            let mut refused = 0;
             for (relation, rows) in shard.rows.iter_mut().enumerate() {
                 let draws = order
                     .iter()
                     .map(|(p, frame)| outboxes[*p].draws_of(*frame, s, relation));
-                rows.add_all(draws, names);
+                refused += rows.add_all(draws, names);
             }
             for p in folded.clone() {
                 shard.serve(outboxes[p].served_of(s));
@@ -358,6 +363,7 @@ impl State {
                     );
                 }
             }
+            refused
         };
         let (marginals, sessions) = (&mut self.hood.marginals, &mut self.hood.sessions);
         let mut apply_hood = || {
@@ -373,13 +379,12 @@ impl State {
         };
         match pool {
             Some(pool) => pool.install(|| {
-                rayon::join(apply_hood, || {
-                    self.shards.par_iter_mut().enumerate().for_each(apply_shard)
-                });
+                let shards = self.shards.par_iter_mut().enumerate();
+                rayon::join(apply_hood, || shards.map(apply_shard).sum()).1
             }),
             None => {
                 apply_hood();
-                self.shards.iter_mut().enumerate().for_each(apply_shard);
+                self.shards.iter_mut().enumerate().map(apply_shard).sum()
             }
         }
     }
@@ -387,28 +392,38 @@ impl State {
     fn fold_catalogue(&mut self, position: Position, events: &[Decoded<'_>], report: &mut Report) {
         for (index, event) in events.iter().enumerate() {
             let at = EventRef::new(position, index as u16);
-            match event {
+            let outcome = match event {
                 Ok(Event::ItemPut { item, ts, fields }) => {
                     self.change_item(item, *ts, fields, true)
                 }
                 Ok(Event::ItemPatch { item, ts, fields }) => {
                     self.change_item(item, *ts, fields, false)
                 }
-                Ok(Event::ItemDelete { item, .. }) => self.delete_item(item),
-                Ok(_) => {
-                    report.refuse(at, outcome::WRONG_SUBJECT);
-                    continue;
+                Ok(Event::ItemDelete { item, .. }) => {
+                    self.delete_item(item);
+                    Ok(())
                 }
-                Err(error) => {
-                    report.refuse(at, error.code());
-                    continue;
-                }
+                Ok(_) => Err(outcome::WRONG_SUBJECT),
+                Err(error) => Err(error.code()),
+            };
+            match outcome {
+                Ok(()) => report.counts.add(outcome::APPLIED, 1),
+                Err(code) => report.refuse(at, code),
             }
-            report.counts.add(outcome::APPLIED, 1);
         }
     }
 
-    fn change_item(&mut self, item: &str, ts: Millis, fields: &ItemFields<'_>, replace: bool) {
+    /// Applies a put (`replace`) or a patch, or says why not.
+    fn change_item(
+        &mut self,
+        item: &str,
+        ts: Millis,
+        fields: &ItemFields<'_>,
+        replace: bool,
+    ) -> Result<(), &'static str> {
+        let given = fields.embeddings.iter().flatten();
+        self.vectors
+            .check(given.map(|(name, raw)| (*name, raw.len() / 4)))?;
         let ix = ItemIx(self.names.items.intern_str(item));
         self.settle_items();
         let tag = |names: &mut Names, name: &str| TagIx(names.tags.intern_str(name));
@@ -436,6 +451,7 @@ impl State {
         let before = (self.catalogue.tags(ix).to_vec(), self.catalogue.born(ix));
         self.catalogue.change(ix, change, replace, &mut self.names);
         self.settle_change(ix, &before.0, before.1);
+        Ok(())
     }
 
     fn delete_item(&mut self, item: &str) {
@@ -451,6 +467,8 @@ impl State {
         let hash = self.names.item_hash(ix);
         let after = self.catalogue.born(ix);
         self.fresh.change(ix, hash, born, after, self.control.clock);
+        let embeddings = self.catalogue.meta(ix).map_or(&[][..], |m| &m.embeddings);
+        self.vectors.update(ix, embeddings);
         let (shard, local) = self.owner(ix);
         let change = TagChange {
             old: tags,
@@ -484,12 +502,16 @@ impl State {
     }
 
     /// Builds what follows from other parts and is in no snapshot.
-    pub fn derive(&mut self) {
+    pub fn derive(&mut self) -> Result<(), CoreError> {
         for ix in (0..self.owners.len() as u32).map(ItemIx) {
             let hash = self.names.item_hash(ix);
             let born = self.catalogue.born(ix);
             self.fresh.change(ix, hash, None, born, self.control.clock);
+            if let Some(meta) = self.catalogue.meta(ix) {
+                self.vectors.restore(ix, &meta.embeddings)?;
+            }
         }
+        Ok(())
     }
 
     /// The largest event time folded so far, 0 before the first event.

@@ -2,6 +2,7 @@
 //!
 //! * [`fresh`]: items that came into the world lately, over all shards.
 //! * [`votes`]: decayed votes on an item, and trending.
+//! * [`vectors`]: embeddings of all items, packed for scanning.
 //! * [`topset`]: bounded sets of the highest-counted items, maintained per vote.
 //! * [`leaders`]: counts and leaders among some voters: all of them, or a segment.
 //! * [`shard`]: leaders overall, per segment and per tag of the shard's items, and its share of the co-occurrence rows.

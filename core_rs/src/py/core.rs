@@ -331,7 +331,8 @@ impl Core {
             row_bytes += b;
         }
         let names: usize = state.names.users.iter().map(|u| u.memory()).sum();
-        let item_bytes: usize = state.shards.iter().map(|s| s.memory()).sum();
+        let item_bytes: usize =
+            state.shards.iter().map(|s| s.memory()).sum::<usize>() + state.vectors.memory();
         for (key, value) in [
             ("users", users),
             ("items", state.names.items.len()),

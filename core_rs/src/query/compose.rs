@@ -153,11 +153,15 @@ impl Composition<'_> {
             };
             return run(Some(&mut TagSets::new(&tags.starts, &tags.values)?));
         };
-        let store = vectors.store();
+        let store = &vectors.store;
         run(Some(&mut Codes::new(
-            vectors.dim(),
+            vectors.dim,
             |at: usize, codes: &mut [i8]| {
-                store.get(candidates[at].0.0 as usize, codes);
+                let item = candidates[at].0;
+                match vectors.has(item) {
+                    true => drop(store.get(item.0 as usize, codes)),
+                    false => codes.fill(0),
+                }
             },
         )))
     }

@@ -8,6 +8,7 @@ use crate::query::relation::RelationView;
 use crate::query::seeds::{Asker, Seed};
 use crate::query::session_knn::{NeighbourSession, idf};
 use crate::query::source::Source;
+use crate::query::vectors::cosine;
 use crate::scenario::{Metric, Scenario};
 
 /// What is needed to say why.
@@ -67,7 +68,7 @@ impl Reasoner<'_> {
             .iter()
             .filter(|seed| vectors.has(seed.item));
         let mut near: Vec<(f64, &Seed)> = seeds
-            .map(|seed| (vectors.cosine(seed.item, item), seed))
+            .map(|seed| (cosine(vectors, seed.item, item), seed))
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         near.into_iter()

@@ -11,13 +11,38 @@ use crate::query::seeds::Seed;
 use crate::simd::Simd;
 use crate::topk::Ties;
 
+/// Cosine of the codes of two items; 0 where one has no vector, or a zero one.
+pub fn cosine(vectors: &ItemVectors, a: ItemIx, b: ItemIx) -> f64 {
+    if !vectors.has(a) || !vectors.has(b) {
+        return 0.0;
+    }
+    let codes = |item: ItemIx| {
+        let mut codes = vec![0i8; vectors.dim];
+        vectors.store.get(item.0 as usize, &mut codes);
+        codes
+    };
+    let (a, b) = (codes(a), codes(b));
+    let dot = |x: &[i8], y: &[i8]| -> i32 {
+        x.iter()
+            .zip(y)
+            .map(|(x, y)| i32::from(*x) * i32::from(*y))
+            .sum()
+    };
+    let lengths = f64::from(dot(&a, &a)) * f64::from(dot(&b, &b));
+    if lengths > 0.0 {
+        f64::from(dot(&a, &b)) / lengths.sqrt()
+    } else {
+        0.0
+    }
+}
+
 /// The mean of the seeds' vectors by their weights, and how many had one. Sums run in the order of the seeds.
 pub fn of_seeds(vectors: &ItemVectors, seeds: &[Seed]) -> (Vec<f32>, usize) {
-    let mut sum = vec![0.0f32; vectors.dim()];
-    let mut codes = vec![0i8; vectors.dim()];
+    let mut sum = vec![0.0f32; vectors.dim];
+    let mut codes = vec![0i8; vectors.dim];
     let mut found = 0;
     for seed in seeds.iter().filter(|seed| vectors.has(seed.item)) {
-        let scale = vectors.store().get(seed.item.0 as usize, &mut codes) * seed.weight as f32;
+        let scale = vectors.store.get(seed.item.0 as usize, &mut codes) * seed.weight as f32;
         for (sum, code) in sum.iter_mut().zip(&codes) {
             *sum += f32::from(*code) * scale;
         }
@@ -40,8 +65,9 @@ pub fn nearest(
     if found == 0 {
         return Ok(Vec::new());
     }
-    filter.copy_from(allowed.bits());
-    filter.and(vectors.present());
+    let (words, present) = (allowed.bits().words(), &vectors.present);
+    filter.reset(allowed.bits().len());
+    filter.fill_words(|i| words[i] & present.get(i).copied().unwrap_or(0));
     for seed in seeds {
         filter.clear(seed.item.0 as usize);
     }
@@ -56,7 +82,7 @@ pub fn nearest(
     let mut ranked = Vec::with_capacity(find.k);
     search(
         Simd::best(),
-        vectors.store(),
+        &vectors.store,
         &query,
         &find,
         |_, _, index, score| {

@@ -100,7 +100,7 @@ fn leaf() -> impl Strategy<Value = Expr> {
 
 fn expr() -> impl Strategy<Value = Expr> {
     leaf().prop_recursive(5, 24, 4, |inner| {
-        let many = prop::collection::vec(inner.clone(), 2..4);
+        let many = prop::collection::vec(inner.clone(), 2..6);
         prop_oneof![
             many.clone().prop_map(Expr::And),
             many.prop_map(Expr::Or),
