@@ -93,7 +93,7 @@ class PastStates:
     """States at positions as they are asked for. Safe to use from many threads, one question at a time.
 
     The last `STATES_KEPT` states are kept: a question at a later position folds the nearest one on instead of beginning
-    again. They go when this is dropped.
+    again. `clear` lets them go.
     """
 
     def __init__(self, log: EventLog, snapshots: SnapshotStore | None, config: Config, threads: int) -> None:
@@ -110,6 +110,11 @@ class PastStates:
         if first <= 1 or self._snapshots is None:
             return max(first, 1)
         return min((p for p in self._snapshots.positions() if p >= first - 1), default=first)
+
+    def clear(self) -> None:
+        """Let go of the states that are kept."""
+        with self._mutex:
+            self._kept = []
 
     @contextmanager
     def at(self, position: int) -> Iterator[Core]:

@@ -5,7 +5,8 @@ For a relation: the other visitors whose events made a draw from the visitor's i
 session-knn: the other visitors' sessions that hold both items; the session index may have let go of the older of them.
 Visitors who asked to be forgotten, at any time, are counted and not named.
 
-Two passes over the log up to the slate's position; memory is bounded by `FOLLOWED` visitors.
+Two passes over the log, of which the first goes on to its end to see who is forgotten by now; memory is bounded by
+`FOLLOWED` visitors and what they did in one unit.
 """
 
 from __future__ import annotations

@@ -115,6 +115,7 @@ class Engine(Questions):
         Acknowledged events are durable without it.
         """
         self._recorder.close()
+        self._past.clear()
         self._runtime.close()
 
     # --- writing -------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def find_record(slate: str, log: EventLog) -> SlateServed | None:
 class ServedSlates:
     """Which slates a log records whose answering position lies in `since` to `until`, both included.
 
-    Made in one pass; it keeps 14 bytes or so of each record and reads the record again when it is its turn.
+    Made in one pass; it keeps some 50 bytes for each record and reads the record again when it is its turn.
     `set_aside` counts what the fold does not take either, by reason. Raises `LogCorrupt` for a gap.
     """
 

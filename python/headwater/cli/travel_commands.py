@@ -16,7 +16,7 @@ from headwater.cli.store_commands import existing_directory
 @click.option(
     "--config",
     "config_file",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=click.Path(path_type=Path, dir_okay=False),
     required=True,
     help="A headwater.toml with the other [query]; without [generation] the log's holds.",
 )

@@ -109,3 +109,7 @@ def test_states_are_kept_for_the_next_question_and_no_more_than_a_few(tmp_path: 
                 assert core.digest()["whole"] == digests[position]
         assert log.starts == [1, 11, 13, 13, 1, 6, 31]
         assert len(past._kept) == STATES_KEPT
+        past.clear()
+        with past.at(31) as core:
+            assert core.digest()["whole"] == digests[31]
+        assert log.starts[-1] == 1
