@@ -5,17 +5,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from headwater import Engine, Explanation, Slate
 from headwater.audit import NAMED, audit_reasons
+from headwater.config import config_from_table
+from headwater.events.frame import FrameWriter
 from headwater.events.log import decode_frames
+from headwater.events.memory_log import MemoryLog
+from headwater.events.subjects import subject_of
 from headwater.events.types import Feedback
 from headwater.simulate import simulate_shop
+from headwater.slate import Reason
 from reference.cooccurrence import Reference
 from reference.sessions import sessions_of
 
 START = 1_750_000_000_000
 MINUTE = 60_000
+DAY = 1440 * MINUTE
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +186,47 @@ def test_reasons_that_nobody_else_caused_need_no_scan() -> None:
         audit = audit_reasons(engine.log, engine.config, slate, "b", [])
         assert (audit.followed, audit.reasons, audit.complete) == (0, [], True)
         assert engine.explain(slate, "zzz", audit=True).audit == audit
+
+
+CONFIG = config_from_table(
+    {
+        "generation": {
+            "relations": [
+                {"name": "seen", "from_types": ["view"], "to_types": ["view", "buy"], "window": 2, "unit_cap": 3},
+                {"name": "bought", "from_types": ["view"], "to_types": ["buy", "rating>=4"], "unit": "user",
+                 "within_days": 0.01, "window": 3, "unit_cap": 3},
+                {"name": "together", "from_types": ["buy"], "to_types": ["buy"], "unit": "basket"},
+            ]
+        },
+        "query": {"sources": {"seen": 1.0}},
+    }
+)  # fmt: skip
+feedback = st.builds(
+    Feedback,
+    type=st.sampled_from(["view", "buy", "rating", "impression"]),
+    user=st.sampled_from(["ann", "eve"]),
+    item=st.sampled_from("abcde"),
+    ts=st.integers(0, 100).map(lambda minute: START + minute * MINUTE),
+    value=st.sampled_from([3.0, 5.0]),
+    basket=st.sampled_from([None, "x", "y"]),
+    session=st.sampled_from([None, None, None, "s", "t"]),
+)
+
+
+@given(st.lists(feedback, max_size=30))
+def test_any_log_gives_the_draws_of_the_exact_model(events: list[Feedback]) -> None:
+    """Late events, explicit sessions, full units, baskets: both count alike, each of two visitors for themselves."""
+    log, writer = MemoryLog(), FrameWriter("test", 1)
+    models = {user: Reference(CONFIG.generation) for user in ("ann", "eve")}
+    for event in events:
+        log.append(list(writer.pack(subject_of(event, CONFIG.generation.partitions), [event], START + DAY)))
+        if event.type != "impression":
+            models[event.user].fold(event)
+    slate = Slate(kind="recommend", id="1-1", user="bob", about=[], n=1, items=[], positions=[log.last()], now=START)
+    for item in "abcde":
+        links = [(relation.name, seed) for relation in CONFIG.generation.relations for seed in "abcde" if seed != item]
+        reasons = [Reason(source, seed, None, 0.0, 0.0) for source, seed in links]
+        audit = audit_reasons(log, CONFIG, slate, item, reasons)
+        assert [(r.source, r.seed) for r in audit.reasons] == links
+        for reason in audit.reasons:
+            assert reason.found == sum(m.counts[reason.source].pair[reason.seed, item] for m in models.values())
