@@ -164,9 +164,10 @@ fn votes_of_a_segment_count_for_it_as_all_votes_count_overall() {
             &(13, user, START, BTreeMap::from([("country", country)])),
         );
     };
-    // The same votes: by everyone in one log, in the other by users of two segments.
+    // Users of two segments in one log, those of one of them alone in the other. The last is theirs: the running time is
+    // the same when items are hidden and shown again.
     let (mut log, mut only_fr) = (Log::default(), Log::default());
-    for u in 0..40 {
+    for u in 0..41 {
         let user = format!("u{u}");
         let country = if u % 2 == 0 { "fr" } else { "de" };
         user_put(&mut log, &user, country);
@@ -179,8 +180,14 @@ fn votes_of_a_segment_count_for_it_as_all_votes_count_overall() {
             }
         }
     }
-    log.put("i3", START + 20 * DAY, true, None);
-    only_fr.put("i3", START + 20 * DAY, true, None);
+    for log in [&mut log, &mut only_fr] {
+        for item in 0..60 {
+            log.put(&format!("i{item}"), START + 20 * DAY, true, None);
+        }
+        for item in 0..30 {
+            log.put(&format!("i{item}"), START + 21 * DAY, false, None);
+        }
+    }
     let alone = shop::fold(&config, &only_fr.frames).unwrap();
     for state in both(&config, &log) {
         for (s, shard) in state.shards.iter().enumerate() {

@@ -10,7 +10,7 @@
 //! * Parts of the state: [`sessions`] (user partitions), [`items`] (item shards) with [`cooccurrence`] rows,
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata and its columns).
 //! * [`filter`]: conditions on item fields, as text, to a [`bitmap`] of the items that pass.
-//! * [`query`]: read-only answers over the state.
+//! * [`query`]: read-only answers over the state; [`slate`]: from ranked candidates to a slate under rules.
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.

@@ -257,6 +257,15 @@ def fold_profile(profile: Profile) -> FoldConfig:
     raise ConfigError(f"profile {profile!r} is unknown; allowed: {', '.join(PROFILES)}", key="profile", value=profile)
 
 
+def fold_config_from(table: dict[str, Any]) -> FoldConfig:
+    """The `[generation]` that a log was begun with; keys that came later than the log have the profile's defaults.
+
+    Raises `msgspec.ValidationError` or `ConfigError`.
+    """
+    defaults: dict[str, Any] = msgspec.to_builtins(fold_profile(table.get("profile", "shop")))
+    return msgspec.convert(_overlay(defaults, table), FoldConfig)
+
+
 def default_config(profile: Profile = "shop") -> Config:
     """The shipped configuration of a profile. Raises `ConfigError` for an unknown one."""
     return Config(generation=fold_profile(profile), query=query_profile(profile))

@@ -9,10 +9,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from headwater.config import Config, FoldConfig, Profile, default_config, load_config, validate_config
+from headwater.config import (
+    Config,
+    FoldConfig,
+    Profile,
+    default_config,
+    fold_config_from,
+    load_config,
+    validate_config,
+)
 from headwater.errors import ConfigError, GenerationMismatch, StoreError
 from headwater.events.sync import sync_directory
 from headwater.scenario import QueryConfig, query_profile
@@ -94,9 +103,9 @@ def _begun_with(directory: Path) -> FoldConfig | None:
     if not path.exists():
         return None
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=FoldConfig)
+        config = fold_config_from(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
         validate_config(Config(generation=config, query=QueryConfig()), str(path))
-    except (msgspec.DecodeError, UnicodeDecodeError, ConfigError) as err:
+    except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as err:
         raise GenerationMismatch(
             f"{path}: does not decode: {err}; restore it from a backup", found=str(path), expected="JSON"
         ) from err

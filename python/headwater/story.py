@@ -112,7 +112,7 @@ class _Walk:
         served = clicked = 0
         for n in range(_DISCOVERERS):
             self._view(like, user=f"discoverer-{n}")
-            slate = self._recommend(5, user=f"discoverer-{n}", sources={"fresh": 2.0}, exploration=0.2)
+            slate = self._recommend(5, user=f"discoverer-{n}", sources={"fresh": 4.0}, exploration=0.2)
             if n == 0:
                 self._say("   the first visitor who may meet it (exploring, with propensities):")
                 self._say(slate)

@@ -9,6 +9,7 @@ use crate::catalogue::meta::ItemMeta;
 use crate::catalogue::number::Number;
 use crate::ids::TagIx;
 use crate::names::Names;
+use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// A field of items. Names of labels are their own; the built-in ones go before a label of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +198,8 @@ pub enum FieldError {
     },
 }
 
-/// Names and types of labels since this process began to fold or restored its state.
+/// Names and types of all labels that any item ever had. State: whether a filter is sound must not depend on when a process
+/// began.
 #[derive(Debug, Default)]
 pub struct KnownLabels(BTreeMap<Box<str>, Kinds>);
 
@@ -212,6 +214,24 @@ impl KnownLabels {
                 }
             }
         }
+    }
+
+    /// Writes every label with its types.
+    pub(super) fn write(&self, kind: u8, w: &mut PartWriter<'_>) {
+        for (name, kinds) in &self.0 {
+            w.entity(kind, |w| {
+                w.text(name);
+                w.byte(kinds.0);
+            });
+        }
+    }
+
+    /// Reads one label that [`KnownLabels::write`] wrote.
+    pub(super) fn read(&mut self, r: &mut PartReader<'_>) -> ReadResult<()> {
+        let name = r.text()?.into();
+        let kinds = Kinds(r.byte()?);
+        self.0.insert(name, kinds);
+        Ok(())
     }
 
     /// Types of a field; `None` for a label that no item ever had.

@@ -7,7 +7,7 @@
 //! * [`field`]: fields as filters and caps name them; [`number`]: numbers compared exactly.
 //! * [`columns`]: all items' values of one field, derived, built when first asked for.
 //!
-//! Beside the metadata everything here is derived: visibility as bits, columns, known labels and the version are in no
+//! Beside the metadata everything here is derived: visibility as bits, columns and the version are in no
 //! digest and in no snapshot.
 
 use std::sync::Arc;
@@ -111,6 +111,7 @@ impl Values {
 }
 
 const KIND_ITEM: u8 = 1;
+const KIND_LABEL: u8 = 3;
 
 impl Catalogue {
     /// An empty catalogue. `tag_labels` names the labels that are tags; with `auto_insert` an item that only events name
@@ -298,8 +299,9 @@ impl Catalogue {
         }
     }
 
-    /// Writes every item that a catalogue event named.
+    /// Writes every item that a catalogue event named, and every label that any item ever had.
     pub fn write(&self, w: &mut PartWriter<'_>) {
+        self.known.write(KIND_LABEL, w);
         for (i, entry) in self.entries.iter().enumerate() {
             if entry.presence == Presence::Unput {
                 continue;
@@ -325,8 +327,13 @@ impl Catalogue {
             if vectors.read(kind, r)? {
                 continue;
             }
-            if kind != KIND_ITEM {
-                return Err(r.broken(format!("unknown entity {kind}")));
+            match kind {
+                KIND_LABEL => {
+                    self.known.read(r)?;
+                    continue;
+                }
+                KIND_ITEM => {}
+                _ => return Err(r.broken(format!("unknown entity {kind}"))),
             }
             let ix = r.item()?;
             if r.byte()? == 0 {

@@ -229,7 +229,10 @@ impl<'e, 'a> Explorer<'e, 'a> {
             pick.accepts(slot, None);
             return None;
         }
-        self.table.refresh(self.objective, self.chosen, &self.open);
+        // By relevance alone, nothing changes.
+        if self.temperature.is_none() || self.stage.request.is_diverse() {
+            self.table.refresh(self.objective, self.chosen, &self.open);
+        }
         let is_in = |c: u32| {
             let (block, lane) = self.stage.place(c);
             allowed[block] >> lane & 1 == 1

@@ -10,9 +10,10 @@ use crate::simd::{Simd, by_simd};
 
 use super::charges::Charges;
 use super::stage::{Mask, lanes_of};
+use super::temperature::weight;
 
 /// Sums of weights that are trusted with all their digits.
-const TRUSTED: std::ops::RangeInclusive<f64> = 1e-100..=1e100;
+const TRUSTED: std::ops::RangeInclusive<f64> = 1e-9..=1e100;
 
 /// All candidates, in their blocks.
 pub struct Table {
@@ -69,14 +70,17 @@ impl Table {
                 continue;
             }
             objective.update(block, chosen, f64::NEG_INFINITY);
-            let new = objective.values(block);
-            let changed = open & changed(new, &self.values[block]);
-            self.values[block] = *new;
-            for lane in lanes_of(changed) {
+            let (simd, new) = (self.simd, objective.values(block));
+            let old = &mut self.values[block];
+            let changed = by_simd!(simd, fn run(
+                new: &Lanes<f64>,
+                old: &mut Lanes<f64>,
+            ) -> Mask = replace);
+            for lane in lanes_of(open & changed) {
                 let worth = objective.worth(block, lane);
                 self.worth[block][lane] = worth;
                 if let Some((temperature, reference)) = self.scale {
-                    self.weights[block][lane] = libm::exp((worth - reference) / temperature);
+                    self.weights[block][lane] = weight((worth - reference) / temperature);
                 }
             }
         }
@@ -96,7 +100,7 @@ impl Table {
         for (block, open) in open.iter().enumerate() {
             for lane in lanes_of(*open) {
                 let below = self.worth[block][lane] - reference;
-                self.weights[block][lane] = libm::exp(below / temperature);
+                self.weights[block][lane] = weight(below / temperature);
             }
         }
     }
@@ -142,13 +146,15 @@ impl Table {
     }
 }
 
+/// Replaces the old values; returns which differ.
 #[inline(always)]
-fn changed(new: &Lanes<f64>, old: &Lanes<f64>) -> Mask {
-    let mut mask = 0;
+fn replace(new: &Lanes<f64>, old: &mut Lanes<f64>) -> Mask {
+    let mut differ = [0; LANES];
     for lane in 0..LANES {
-        mask |= Mask::from(new[lane].to_bits() != old[lane].to_bits()) << lane;
+        differ[lane] = Mask::from(new[lane] != old[lane]) << lane;
+        old[lane] = new[lane];
     }
-    mask
+    differ.iter().fold(0, |mask, bit| mask | bit)
 }
 
 /// Sums of the weights, of weights times extra, and of extra, over the lanes of a mask; each as a tree.

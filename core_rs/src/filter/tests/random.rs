@@ -8,6 +8,7 @@ use crate::bitmap::Bitmap;
 use crate::filter::ast::{Atom, Comparison, Expr, Operand, Set};
 use crate::filter::{Filter, Params, Value};
 use crate::ids::ItemIx;
+use crate::items::vectors::Vectors;
 use crate::snapshot::codec::{PartReader, PartWriter};
 
 fn atom(what: Atom) -> Operand {
@@ -281,7 +282,7 @@ fn check_restored(
     let mut reader = PartReader::new("catalogue", &bytes, &mut restored.names).unwrap();
     restored
         .catalogue
-        .read(&mut reader, &mut restored.names)
+        .read(&mut reader, &mut restored.names, &mut Vectors::default())
         .unwrap();
     for i in model.keys() {
         restored.name(&id(*i));

@@ -107,7 +107,7 @@ fn table_of_shares() {
                         case = with_caps(case);
                     }
                     let (mean, error) =
-                        measured(&case.exploring(share, 0.1, 0), 200_000 / n as u32);
+                        measured(&case.exploring(share, 0.1, 0), 100_000 / n as u32);
                     let (bias, doubt) = ((mean / share - 1.0) * 100.0, error / share * 100.0);
                     println!(
                         "{method:?} n {n} pool {count} rules {ruled} e {share}: {mean:.5} {bias:+.2} % +- {doubt:.2}"
