@@ -31,6 +31,7 @@ DIVERSITY_HEADINGS = (
     "method",
     "diversity",
     "catalogue coverage",
+    "genres of a slate",
     "genre distance",
     "novelty, bits",
     "nDCG@10",
@@ -43,15 +44,17 @@ _LIKED = 4.0
 class DiversityRow(msgspec.Struct, kw_only=True, frozen=True):
     """What slates of ten are like at one diversity.
 
-    `coverage`: share of the catalogue that is in any slate. `distance`: mean Jaccard distance of genres over the pairs
-    of a slate (intra-list distance; Ziegler et al., WWW 2005). `novelty`: mean -log2 of the share of users who rated
-    the item before the cut (Zhou et al., PNAS 2010). `ndcg` and `hit`: of the one held-out item, in the first ten.
+    `coverage`: share of the catalogue that is in any slate. `genres`: how many a slate has. `distance`: mean Jaccard
+    distance of genres over the pairs of a slate (intra-list distance; Ziegler et al., WWW 2005). `novelty`: mean -log2
+    of the share of users who rated the item before the cut (Zhou et al., PNAS 2010). `ndcg` and `hit`: of the one
+    held-out item, in the first ten.
     """
 
     method: Method
     diversity: float
     users: int
     coverage: float
+    genres: float
     distance: float
     novelty: float
     ndcg: float
@@ -140,6 +143,7 @@ def _row(
         diversity=diversity,
         users=len(wanted),
         coverage=figures(len(set(items)) / len(genres)),
+        genres=figures(_mean([len({genre for item in slate for genre in genres[item]}) for slate in shown.values()])),
         distance=figures(_mean([distance(slate, genres) for slate in shown.values()])),
         novelty=figures(_mean([novelty[item] for item in items if item in novelty])),
         ndcg=figures(sum(1 / math.log2(rank + 2) for rank in ranks) / len(wanted)),
@@ -165,6 +169,7 @@ def diversity_cells(rows: Sequence[DiversityRow]) -> list[tuple[str, ...]]:
             "none" if row.diversity == 0 else row.method,
             f"{row.diversity:g}",
             f"{row.coverage:.1%}",
+            f"{row.genres:.2f}",
             f"{row.distance:.3f}",
             f"{row.novelty:.2f}",
             f"{row.ndcg:.4f}",

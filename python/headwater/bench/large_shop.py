@@ -20,6 +20,9 @@ from headwater.config import Config, Segments, default_config
 from headwater.scenario import SOURCES, Cap, Scenario
 
 DAY = 86_400_000
+START = 1_700_000_000_000
+"""Of the log."""
+_SPAN = 230 * DAY
 EMBEDDING = "text"
 ALL = "all"
 """The scenario with every source, MMR by vectors, exploration and rules."""
@@ -52,8 +55,6 @@ class LargeShop:
         self.size = size
         self._random = np.random.default_rng(seed)
         self._log = ZipfLog(size.events, size.items, exponent=0.8, seed=seed)
-        self.last = 0
-        """Time of the last event."""
 
     def config(self) -> Config:
         """The shop's profile with segments and the scenario `ALL`."""
@@ -80,7 +81,7 @@ class LargeShop:
         brand = random.zipf(1.4, clusters) % _BRANDS
         category = random.integers(0, _CATEGORIES, clusters)
         price = np.exp(random.normal(3.8, 1.1, count)).round(2)
-        born = 1_700_000_000_000 - (random.random(count) ** 2 * 720 * DAY).astype(np.int64)
+        born = START + _SPAN - (random.random(count) * 720 * DAY).astype(np.int64)
         for first in range(0, count, 10_000):
             numbers = np.arange(first, min(first + 10_000, count))
             own = numbers // _CLUSTER
@@ -113,7 +114,7 @@ class LargeShop:
             ends = np.cumsum(random.integers(2, 2 * _VISIT - 1, len(items) // 2))
             visit = np.searchsorted(ends, np.arange(len(items)), side="right")
             owner = (random.random(visit[-1] + 1) ** 2 * self.size.users).astype(np.int64)
-            ts = 1_700_000_000_000 + (made + np.arange(len(items))) * 20_000_000_000 // self.size.events
+            ts = START + (made + np.arange(len(items))) * (_SPAN // self.size.events)
             frame = pl.DataFrame(
                 {
                     "type": "view",
@@ -129,7 +130,6 @@ class LargeShop:
                 pl.lit("purchase").alias("type"), pl.col("ts") + 2, pl.format("b{}", "visit").alias("basket")
             )
             made += len(items)
-            self.last = int(ts[-1]) + 2
             yield pl.concat([frame, carts, bought], how="diagonal").sort("ts").drop("visit", "draw")
 
     def countries(self) -> list[tuple[str, str]]:

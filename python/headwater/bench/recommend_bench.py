@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater import measure
-from headwater.bench.large_shop import ALL, BROAD, EMBEDDING, FULL_SHOP, NARROW, LargeShop, ShopSize
+from headwater.bench.large_shop import ALL, BROAD, EMBEDDING, FULL_SHOP, NARROW, START, LargeShop, ShopSize
 from headwater.engine import Engine
 from headwater.errors import HeadwaterError
 from headwater.events.types import UserPut
@@ -61,11 +61,11 @@ def run_recommend(
 def _fill(engine: Engine, shop: LargeShop) -> None:
     for portion in shop.items():
         engine.put_items(portion)
-    for frame in shop.visits():
-        engine.ingest(frame, progress=False)
-    puts = [UserPut(user=user, ts=shop.last, labels={"country": country}) for user, country in shop.countries()]
+    puts = [UserPut(user=user, ts=START, labels={"country": country}) for user, country in shop.countries()]
     for first in range(0, len(puts), 1000):
         engine._commit(puts[first : first + 1000])
+    for frame in shop.visits():
+        engine.ingest(frame, progress=False)
 
 
 def _sources_at_work(engine: Engine, visitors: Sequence[str]) -> dict[str, float]:
