@@ -276,6 +276,11 @@ def load_config(path: Path) -> Config:
 
     Raises `ConfigError` naming key, value and what is allowed.
     """
+    return config_from_table(load_table(path), where=str(path))
+
+
+def load_table(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file as they stand there. Raises `ConfigError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as err:
@@ -283,10 +288,9 @@ def load_config(path: Path) -> Config:
     except UnicodeDecodeError as err:
         raise ConfigError(f"{path}: not UTF-8 at byte {err.start}", key=str(path), rule="UTF-8") from err
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise ConfigError(f"{path}: not valid TOML: {err}", key=str(path), rule="TOML 1.0") from err
-    return config_from_table(table, where=str(path))
 
 
 def config_from_table(table: dict[str, Any], where: str = "configuration") -> Config:

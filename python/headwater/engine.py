@@ -116,6 +116,7 @@ class Engine(Questions):
         Acknowledged events are durable without it.
         """
         self._recorder.close()
+        self._past.clear()
         self._runtime.close()
 
     # --- writing -------------------------------------------------------------------------------------------------
@@ -356,11 +357,15 @@ class Engine(Questions):
         """
         return self._runtime.snapshot()[1]
 
-    def verify(self) -> verify.VerifyReport:
-        """Compare live state, replay from the first frame, and snapshots plus tail. O(log)."""
+    def verify(self, *, slates: bool = False) -> verify.VerifyReport:
+        """Compare live state, replay from the first frame, and snapshots plus tail; with `slates`, make every recorded
+        slate again and compare it with its record. O(log)."""
         self._runtime.check_open()
+        if slates:
+            self._recorder.flush()
         runtime = self._runtime
-        return verify.verify(runtime.log, runtime.snapshots, self._config, self._config.engine.threads, runtime.core)
+        threads = self._config.engine.threads
+        return verify.verify(runtime.log, runtime.snapshots, self._config, threads, runtime.core, slates=slates)
 
     def status(self) -> dict[str, Any]:
         """Position, counts, bytes, outcomes and the latest refusals: plain data, ready for JSON."""

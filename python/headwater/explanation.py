@@ -1,7 +1,8 @@
 """Explanations: why an item stands in a slate, from the slate and the log.
 
 A slate that the engine no longer remembers is made again: its record in the log holds the request and the position,
-and the state at that position is a fold away.
+and the state at that position is a fold away (`headwater.actors.past_state`). The operator's part is
+`headwater.audit`.
 """
 
 from __future__ import annotations
@@ -11,27 +12,33 @@ from typing import Any
 
 import msgspec
 
-from headwater.actors.recovery import fold_log
+from headwater.actors.past_state import PastStates
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.core import new_core, restore_core
-from headwater.errors import InvalidQuery, SnapshotInvalid
+from headwater.answer import ask
+from headwater.audit import audit_reasons
+from headwater.core import Core
 from headwater.events.frame import decode_frame
 from headwater.events.log import EventLog
-from headwater.events.types import SlateServed
+from headwater.served_slates import find_record
 from headwater.slate import EventRef, Explanation, Slate, SlateItem
 
-Answer = Callable[[str, dict[str, Any], str, Any], Slate]
+Dress = Callable[[str, dict[str, Any], str, Core], Slate]
+"""Asks a state and dresses its answer: kind, request, slate id, state."""
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """A slate and the request that it answered; no request for one that is neither remembered nor recorded."""
+    """A slate and the request that it answered; no request for one that is neither remembered nor recorded. `key` is
+    what its exploration was drawn by, where that is not its own id."""
 
     slate: Slate
     request: dict[str, Any] | None
+    key: str | None = None
 
 
-def explain(answered: Answered, item: str, runtime: EmbeddedRuntime) -> Explanation:
-    """The explanation of one item of a slate, or of one that is not in it."""
+def explain(
+    answered: Answered, item: str, runtime: EmbeddedRuntime, past: PastStates, audit: bool = False
+) -> Explanation:
+    """The explanation of one item of a slate, or of one that is not in it. With `audit` it names other users."""
     slate = answered.slate
     slot = next((i for i, r in enumerate(slate.items) if r.item == item), None)
     chosen = None if slot is None else slate.items[slot]
@@ -46,7 +53,8 @@ def explain(answered: Answered, item: str, runtime: EmbeddedRuntime) -> Explanat
         parts=[] if chosen is None else chosen.parts,
         reasons=reasons,
         events=[event_at(runtime.log, ref) for ref in refs],
-        rules=_absence(answered, item, runtime) if chosen is None else _rules(chosen, slate),
+        rules=_absence(answered, item, runtime, past) if chosen is None else _rules(chosen, slate),
+        audit=audit_reasons(runtime.log, runtime.config, slate, item, reasons) if audit else None,
     )
 
 
@@ -63,15 +71,18 @@ def _rules(chosen: SlateItem, slate: Slate) -> list[str]:
     return rules
 
 
-def _absence(answered: Answered, item: str, runtime: EmbeddedRuntime) -> list[str]:
+def _absence(answered: Answered, item: str, runtime: EmbeddedRuntime, past: PastStates) -> list[str]:
     """What kept an item out, from the state that answered."""
     slate, request = answered.slate, answered.request
     if request is None:
         return ["The slate was not recorded and is no longer remembered: what kept the item out cannot be said."]
-    position = slate.positions[0]
-    core = runtime.core if runtime.core.position == position else state_at(position, runtime)
-    asked = msgspec.msgpack.encode(request | {"key": slate.id, "why": item})
-    return list(msgspec.msgpack.decode(core.recommend(asked))[-1])
+    position, asked, key = slate.positions[0], request | {"why": item}, answered.key or slate.id
+    if runtime.core.position == position:
+        answer = ask(runtime.core, asked, key)
+        if answer.position == position:  # it did not move on meanwhile
+            return answer.why or []
+    with past.at(position) as core:
+        return ask(core, asked, key).why or []
 
 
 def event_at(log: EventLog, ref: EventRef) -> dict[str, Any]:
@@ -84,53 +95,13 @@ def event_at(log: EventLog, ref: EventRef) -> dict[str, Any]:
     return {"id": ref.id, "position": ref.position, "index": ref.index, "missing": True}
 
 
-def unknown_slate(slate: str) -> InvalidQuery:
-    """The error for a slate of which nothing is known."""
-    return InvalidQuery(
-        f"slate {slate!r} is neither remembered nor recorded in the log",
-        field="slate",
-        value=slate,
-        rule="a known slate",
-    )
-
-
-def recorded(slate: str, runtime: EmbeddedRuntime, answer: Answer) -> Answered | None:
+def recorded(slate: str, runtime: EmbeddedRuntime, past: PastStates, dress: Dress) -> Answered | None:
     """A recorded slate, answered again by the state at its position; None if no record names it. O(log)."""
     served = find_record(slate, runtime.log)
     if served is None:
         return None
-    core = state_at(served.positions[0], runtime)
     kind = (served.extra or {}).get("kind", "recommend")
-    remade = answer(kind, dict(served.request), slate, core)
+    with past.at(served.positions[0]) as core:
+        remade = dress(kind, dict(served.request), slate, core)
     remade = msgspec.structs.replace(remade, config=served.config_version, recorded=True)
     return Answered(remade, dict(served.request))
-
-
-def find_record(slate: str, log: EventLog) -> SlateServed | None:
-    """The record of a slate. O(log)."""
-    # The id's own bytes stand in the frame that holds the record: most frames are passed over without decoding.
-    needle = msgspec.msgpack.encode(slate)
-    for batch in log.read():
-        for frame in batch.frames:
-            if needle not in frame:
-                continue
-            for event in decode_frame(frame)[1]:
-                if isinstance(event, SlateServed) and event.slate == slate:
-                    return event
-    return None
-
-
-def state_at(position: int, runtime: EmbeddedRuntime) -> Any:
-    """State after the frame at `position`: the nearest snapshot before it, or nothing, and what follows."""
-    threads = runtime.config.engine.threads
-    core = new_core(runtime.config, threads)
-    for stored in [] if runtime.snapshots is None else runtime.snapshots.positions():
-        if stored > position:
-            continue
-        try:
-            core = restore_core(runtime.config, threads, runtime.snapshots.load(stored))  # type: ignore[union-attr]
-            break
-        except SnapshotInvalid:
-            continue  # an older snapshot, or the whole log, gives the same state
-    fold_log(core, runtime.log, stop=position + 1)
-    return core

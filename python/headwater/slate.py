@@ -312,6 +312,65 @@ class SessionView(msgspec.Struct, frozen=True):
         return table
 
 
+class Witness(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Another visitor who did both: the event on the seed and the one on the item."""
+
+    user: str
+    seed: EventRef
+    item: EventRef
+
+
+class AuditedReason(msgspec.Struct, array_like=True, frozen=True):
+    """Who led from a seed to the item by one source: how often in all, of these by visitors who are forgotten, and the
+    latest of the others."""
+
+    source: str
+    seed: str
+    found: int
+    unnamed: int
+    witnesses: list[Witness]
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        told = [f"{w.user} ({w.seed.type} {w.seed.id}, {w.item.type} {w.item.id})" for w in self.witnesses[:5]]
+        more = self.found - self.unnamed - len(told)
+        told += [f"{more} more"] if more > 0 else []
+        told += [f"{self.unnamed} by forgotten visitors"] if self.unnamed else []
+        return f"{self.source} from {self.seed}, {self.found} times: " + (", ".join(told) or "nobody else")
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator's part of an explanation: other visitors, found in the log up to `position`. Not `complete` when
+    more visitors touched the item than are followed."""
+
+    position: int
+    followed: int
+    complete: bool
+    reasons: list[AuditedReason]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        reasons = []
+        for reason in self.reasons:
+            named = _named(reason)
+            named["witnesses"] = [
+                {
+                    "user": w.user,
+                    "seed": {"id": w.seed.id, **_named(w.seed)},
+                    "item": {"id": w.item.id, **_named(w.item)},
+                }
+                for w in reason.witnesses
+            ]
+            reasons.append(named)
+        return {
+            "position": self.position,
+            "followed": self.followed,
+            "complete": self.complete,
+            "reasons": reasons,
+        }
+
+
 class ItemView(msgspec.Struct, array_like=True, frozen=True):
     """What is known of an item (`core_rs/src/query/item_view.rs`): what was put, and counts. Times in ms."""
 
@@ -337,7 +396,9 @@ class ItemView(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an item stands in a slate, with the visitor's own events as the log holds them."""
+    """Why an item stands in a slate, with the visitor's own events as the log holds them.
+
+    `audit` names other visitors, and is there only when it was asked for."""
 
     slate: str
     user: str | None
@@ -348,6 +409,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[Reason]
     events: list[dict[str, Any]]
     rules: list[str]
+    audit: Audit | None = None
 
     @property
     def text(self) -> str:
@@ -358,11 +420,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         lines += [f"  rank {p.rank} of {p.source} (raw {p.raw:.4g}), {p.share:.4f} of the score" for p in self.parts]
         lines += [f"  because: {reason.text}" for reason in self.reasons]
         lines += [f"  rule: {rule}" for rule in self.rules]
+        if self.audit is not None:
+            lines += [f"  audit: {reason.text}" for reason in self.audit.reasons]
+            if not self.audit.complete:
+                lines.append(f"  audit: only the {self.audit.followed} visitors who touched it last were followed")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
-        return {
+        plain = {
             "slate": self.slate,
             "user": self.user,
             "item": self.item,
@@ -373,6 +439,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
             "events": self.events,
             "rules": self.rules,
         }
+        return plain if self.audit is None else plain | {"audit": self.audit.to_dict()}
 
 
 def reason_dict(reason: Reason) -> dict[str, Any]:

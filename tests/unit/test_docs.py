@@ -16,7 +16,7 @@ from headwater.config import Config, Relation
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-RUNNABLE = [ROOT / "README.md", ROOT / "docs" / "guide-embedded.md"]
+RUNNABLE = [ROOT / "README.md", ROOT / "docs" / "guide-embedded.md", ROOT / "docs" / "guide-time-travel.md"]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

@@ -60,6 +60,16 @@ impl Accumulator {
         Some(f64::from_bits(*sum))
     }
 
+    /// How many numbers were touched.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Numbers with their sums, in the order of their first touch.
     pub fn sums(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
         let sum = |at: &u32| (*at, f64::from_bits(self.sums[*at as usize]));

@@ -89,6 +89,11 @@ impl<'a> Knobs<'a> {
         factors
     }
 
+    /// Time of the question.
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
     /// k of the reciprocal-rank fusion.
     pub fn rrf_k(&self) -> f64 {
         self.scenario.rrf_k

@@ -3,6 +3,7 @@
 * `output`: JSON or tables, one way for all commands.
 * `errors`: exceptions to one line and an exit code: 2 for a value that must be corrected, 1 for a failure.
 * `store_commands`: init, status, snapshot, verify, replay, forget.
+* `travel_commands`: shadow.
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
 * `measure_commands`: demo, bench.
@@ -19,6 +20,7 @@ from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.measure_commands import bench, demo
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
+from headwater.cli.travel_commands import shadow
 
 
 @click.group(cls=ErrorReportingGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -53,6 +55,7 @@ for command in (
     snapshot,
     verify,
     replay,
+    shadow,
     forget,
     bench,
 ):

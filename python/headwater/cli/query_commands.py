@@ -23,10 +23,23 @@ from headwater.store import check_begun
 
 _METRICS = Metric.__args__  # type: ignore[attr-defined]
 
+
+def _position_or_slate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """Digits are a log position, anything else the id of a slate."""
+    return int(value) if value is not None and value.isdecimal() else value
+
+
+_as_of_option = click.option(
+    "--as-of",
+    metavar="POS|SLATE",
+    callback=_position_or_slate,
+    help="Ask the state after this log position, or the one that answered this slate.",
+)
 _query_options = options(
     click.option("-n", "n", type=int, default=10, show_default=True, help="How many items."),
     click.option("--now", type=int, help="Time of the question, UTC ms. Default: the last event's time."),
     click.option("--exclude", multiple=True, metavar="ITEM", help="Never show this item. Repeatable."),
+    _as_of_option,
 )
 
 
@@ -149,6 +162,7 @@ def recommend(
     n: int,
     now: int | None,
     exclude: tuple[str, ...],
+    as_of: int | str | None,
     record: bool,
     as_json: bool,
     **asked: Any,
@@ -159,7 +173,7 @@ def recommend(
     """
     arguments = Asked(**asked).arguments()
     with _open(directory, record) as engine:
-        slate = engine.recommend(user, n, now=now, exclude=exclude, record=record, **arguments)
+        slate = engine.recommend(user, n, now=now, exclude=exclude, as_of=as_of, record=record, **arguments)
     _show_slate(as_json, slate)
 
 
@@ -169,6 +183,7 @@ def recommend(
 @click.argument("items", nargs=-1, required=True)
 @click.option("-n", "n", type=int, help="How many of them. Default: all.")
 @click.option("--now", type=int, help="Time of the question, UTC ms. Default: the last event's time.")
+@_as_of_option
 @_slate_options
 @click.option("--record", is_flag=True, help="Write the slate to the log and show its id for `explain`.")
 @json_option
@@ -178,6 +193,7 @@ def rank(
     items: tuple[str, ...],
     n: int | None,
     now: int | None,
+    as_of: int | str | None,
     record: bool,
     as_json: bool,
     **asked: Any,
@@ -188,7 +204,7 @@ def rank(
     """
     arguments = Asked(**asked).arguments()
     with _open(directory, record) as engine:
-        slate = engine.rank(user, items, n, now=now, record=record, **arguments)
+        slate = engine.rank(user, items, n, now=now, as_of=as_of, record=record, **arguments)
     _show_slate(as_json, slate)
 
 
@@ -205,6 +221,7 @@ def similar(
     n: int,
     now: int | None,
     exclude: tuple[str, ...],
+    as_of: int | str | None,
     relation: str | None,
     metric: Metric | None,
     as_json: bool,
@@ -214,7 +231,8 @@ def similar(
     Example: headwater similar shop sku1 --relation also_bought --metric llr
     """
     with _open(directory) as engine:
-        _show_slate(as_json, engine.similar(item, n, relation=relation, metric=metric, exclude=exclude, now=now))
+        slate = engine.similar(item, n, relation=relation, metric=metric, exclude=exclude, now=now, as_of=as_of)
+    _show_slate(as_json, slate)
 
 
 @click.command()
@@ -230,6 +248,7 @@ def session(
     n: int,
     now: int | None,
     exclude: tuple[str, ...],
+    as_of: int | str | None,
     user: str | None,
     as_json: bool,
     **asked: Any,
@@ -240,13 +259,15 @@ def session(
     """
     if (user is None) == (not items):
         raise click.UsageError("give ITEMS or --user, one of the two")
+    if user is not None and as_of is not None:
+        raise click.UsageError("--as-of goes with ITEMS, not with --user")
     arguments = Asked(**asked).arguments()
     with _open(directory) as engine:
         if user is not None:
             view = engine.session_of(user, now=now)
             show(as_json, view.to_dict(), view)
         else:
-            _show_slate(as_json, engine.session(items, n, exclude=exclude, now=now, **arguments))
+            _show_slate(as_json, engine.session(items, n, exclude=exclude, now=now, as_of=as_of, **arguments))
 
 
 @click.command()
@@ -254,26 +275,30 @@ def session(
 @click.argument("category", required=False)
 @click.option("-n", "n", type=int, default=10, show_default=True, help="How many items.")
 @click.option("--now", type=int, help="Time of the question, UTC ms. Default: the last event's time.")
+@_as_of_option
 @json_option
-def trending(directory: Path, category: str | None, n: int, now: int | None, as_json: bool) -> None:
+def trending(
+    directory: Path, category: str | None, n: int, now: int | None, as_of: int | str | None, as_json: bool
+) -> None:
     """Items whose recent votes exceed what their past lets expect, overall or in CATEGORY.
 
     Example: headwater trending shop shoes
     """
     with _open(directory) as engine:
-        _show_slate(as_json, engine.trending(category, n, now=now))
+        _show_slate(as_json, engine.trending(category, n, now=now, as_of=as_of))
 
 
 @click.command()
 @existing_directory
 @click.argument("slate")
 @click.argument("item")
+@click.option("--audit", is_flag=True, help="For operators: name the other visitors whose events led to it, too.")
 @json_option
-def explain(directory: Path, slate: str, item: str, as_json: bool) -> None:
+def explain(directory: Path, slate: str, item: str, audit: bool, as_json: bool) -> None:
     """Why ITEM stands in SLATE (an id that `recommend --record` or the application got), with the visitor's own events.
 
     Example: headwater explain shop 3-17 sku7
     """
     with _open(directory) as engine:
-        explanation = engine.explain(slate, item)
+        explanation = engine.explain(slate, item, audit=audit)
     show(as_json, explanation.to_dict(), explanation.text)

@@ -32,6 +32,14 @@ def sound_events(
     Reads batch by batch. A frame that repeats one before `start` is not known for a repeat. Raises `LogCorrupt` for a
     gap in the log.
     """
+    for position, _, header, event in named_events(log, start, stop, max_future_ms, set_aside):
+        yield position, header, event
+
+
+def named_events(
+    log: EventLog, start: int, stop: int | None, max_future_ms: int, set_aside: Counter[str]
+) -> Iterator[tuple[int, int, FrameHeader, Event]]:
+    """`sound_events` with each event's index in its frame: (position, index, header, event)."""
     received = _ReceivedFrames()
     for batch in log.read(start, stop=stop):
         for position, frame in zip(batch.positions, batch.frames, strict=True):
@@ -44,11 +52,12 @@ def sound_events(
             if repeat is not None:
                 set_aside[repeat] += header.events
                 continue
-            for event in _taken(frame, max_future_ms, set_aside):
-                yield position, header, event
+            for index, event in _taken(frame, max_future_ms, set_aside):
+                yield position, index, header, event
 
 
-def _taken(frame: bytes, max_future_ms: int, set_aside: Counter[str]) -> Iterator[Event]:
+def _taken(frame: bytes, max_future_ms: int, set_aside: Counter[str]) -> Iterator[tuple[int, Event]]:
+    """(index, event) of what the fold would take of a frame."""
     faults = event_faults(frame, max_future_ms)
     set_aside.update(code for _, code in faults)
     refused = {index for index, _ in faults}
@@ -62,11 +71,11 @@ def _taken(frame: bytes, max_future_ms: int, set_aside: Counter[str]) -> Iterato
                 except (msgspec.DecodeError, UnicodeDecodeError):
                     set_aside["unreadable-event"] += 1
                     continue
-                yield event
+                yield index, event
         return
     for index, event in enumerate(events):
         if index not in refused:
-            yield event
+            yield index, event
 
 
 class _ReceivedFrames:
