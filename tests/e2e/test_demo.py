@@ -67,10 +67,10 @@ def test_the_kept_engine_holds_what_the_figures_say(kept: tuple[Path, dict[str, 
         assert engine.verify().equal
         visitor = engine.session_of("visitor").state
         assert visitor.events == 6, "five clicks and a dislike"
-        assert [t.item for t in visitor.items if "negative" in t.roles] == [found["disliked"]]
-        assert found["new_item_served"] > 0
-        assert engine.item("brand-new").served >= found["new_item_served"]
-        assert found["new_item_slot"] is not None
+        assert [t.item for t in visitor.items if "negative" in t.roles] == [found["story"]["disliked"]]
+        assert found["story"]["new_item_served"] > 0
+        assert engine.item("brand-new").served >= found["story"]["new_item_served"]
+        assert found["story"]["new_item_slot"] is not None
         assert sum(engine.session_of(f"late-{n}").state.events for n in range(7)) == 200
 
 
