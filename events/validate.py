@@ -60,6 +60,13 @@ def check_event(event: Event, appended: int, max_future_ms: int) -> None:
         _refuse("into_user", event.into_user, "another user than from_user")
 
 
+def check_record(record: SlateServed, appended: int, max_future_ms: int) -> None:
+    """`check_event` of a slate that was answered a moment ago: its ids come from the log and from a question that was
+    checked, its numbers from the core. What is left to break is the question's own time, and the size of features."""
+    check_time("ts", record.ts, appended + max_future_ms)
+    _check_extra(record)
+
+
 def _check_types(event: Event) -> None:
     """Every field holds what its type says, all the way down: a struct does not look at what it is made of."""
     try:
@@ -129,8 +136,12 @@ def _check_slate(event: SlateServed) -> None:
         check_text(f"items[{slot}]", item, MAX_ID)
     if event.extra is not None:
         _check_nesting("extra", event.extra)
-        if len(_encoder.encode(event.extra)) > MAX_EXTRA:
-            _refuse("extra", event.extra, f"at most {MAX_EXTRA} bytes")
+    _check_extra(event)
+
+
+def _check_extra(event: SlateServed) -> None:
+    if event.extra is not None and len(_encoder.encode(event.extra)) > MAX_EXTRA:
+        _refuse("extra", event.extra, f"at most {MAX_EXTRA} bytes")
 
 
 def _check_item(event: ItemPut | ItemPatch) -> None:

@@ -34,10 +34,11 @@ from headwater.events.types import (
     ItemDelete,
     ItemPatch,
     ItemPut,
+    SlateServed,
     UserForget,
     UserPut,
 )
-from headwater.events.validate import check_event
+from headwater.events.validate import check_event, check_record
 from headwater.questions import Questions, wall_clock
 from headwater.slate_record import SlateRecorder
 
@@ -54,7 +55,7 @@ class Engine(Questions):
     """
 
     def __init__(self, runtime: EmbeddedRuntime, clock: Literal["wall", "log"]) -> None:
-        super().__init__(runtime, clock, SlateRecorder(self._commit))
+        super().__init__(runtime, clock, SlateRecorder(self._commit_records))
         self._max_future_ms = int(self._config.generation.max_future_hours * 3_600_000)
         self._partitions = self._config.generation.partitions
         if not runtime.read_only and runtime.core.active_config() != self._query_version:
@@ -408,4 +409,13 @@ class Engine(Questions):
                 raise InvalidEvent(f"events: {shown}; allowed: {rule}", field="events", value=shown, rule=rule)
             check_event(event, appended, self._max_future_ms)
             groups.setdefault(subject_of(event, self._partitions), []).append(event)
+        return self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)
+
+    def _commit_records(self, records: Sequence[SlateServed]) -> int:
+        """`_commit` for slates that this engine answered."""
+        appended = wall_clock()
+        groups: dict[Subject, list[Event]] = {}
+        for record in records:
+            check_record(record, appended, self._max_future_ms)
+            groups.setdefault(subject_of(record, self._partitions), []).append(record)
         return self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)

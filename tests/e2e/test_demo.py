@@ -65,7 +65,12 @@ def test_the_kept_engine_holds_what_the_figures_say(kept: tuple[Path, dict[str, 
     with Engine.open(place, read_only=True, clock="log") as engine:
         assert engine.digest()["whole"] == found["digest"]["live"]
         assert engine.verify().equal
-        assert engine.session_of("visitor").state.events == 2
+        visitor = engine.session_of("visitor").state
+        assert visitor.events == 6, "five clicks and a dislike"
+        assert [t.item for t in visitor.items if "negative" in t.roles] == [found["story"]["disliked"]]
+        assert found["story"]["new_item_served"] > 0
+        assert engine.item("brand-new").served >= found["story"]["new_item_served"]
+        assert found["story"]["new_item_slot"] is not None
         assert sum(engine.session_of(f"late-{n}").state.events for n in range(7)) == 200
 
 
@@ -85,8 +90,11 @@ def test_the_shop_is_the_same_for_a_seed_and_another_for_another() -> None:
 def test_the_demonstration_is_told_to_people_and_cleans_up(tmp_path: Path) -> None:
     done = demo("--events", 2000, "--seed", 5)
     assert done.returncode == 0, done.stderr
-    for said in ("1. Bulk import", "2. A new visitor", "3. Similar items", "4. kill -9", "Latency", "Digests"):
+    chapters = ("Bulk import", "A new visitor", "A dislike", "A filter", "A new item", "Similar items", "kill -9")
+    for said in (*(f"{n}. {name}" for n, name in enumerate(chapters, 1)), "Latency", "Digests"):
         assert said in done.stdout, said
+    assert "the visitor rejected it (event " in done.stdout
+    assert "new, shown 0 times so far" in done.stdout
     assert "equal" in done.stdout
     assert "NOT EQUAL" not in done.stdout
     assert "because:" in done.stdout

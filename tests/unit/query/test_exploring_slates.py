@@ -16,8 +16,8 @@ import pytest
 from headwater import Config, Engine, Slate, default_config
 from headwater.errors import InvalidQuery
 from headwater.events.types import SlateServed
-from headwater.explanation import find_record, recorded
 from headwater.scenario import Cap, Pin, Scenario
+from headwater.served_slates import find_record
 from headwater.simulate import simulate_shop
 from reference.cooccurrence import DAY
 from reference.random_shops import config_with, default_scenario
@@ -205,9 +205,9 @@ def test_a_slate_made_again_from_the_log_has_the_same_propensities(tmp_path: Pat
         engine.flush()
     with Engine.open(tmp_path, config=config, clock="log") as engine:
         for slate in slates:
-            answered = recorded(slate.id, engine._runtime, engine._answer)
-            assert answered is not None
-            assert answered.slate == slate
+            again = engine.recommend(str(slate.user), 8, scenario="home", as_of=slate.id)
+            assert again.items == slate.items
+            assert again.exploring == slate.exploring
             record = find_record(slate.id, engine.log)
             assert record is not None
             assert_recorded(record, slate)

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from headwater import Engine, Slate
-from headwater.explanation import find_record
 from headwater.scenario import Boost, Scenario
+from headwater.served_slates import find_record
 from reference.cooccurrence import DAY
 from reference.random_shops import config_with
 
