@@ -227,6 +227,11 @@ impl PackedVectors {
         self.set(id, &padded[..self.groups * 4], scale);
     }
 
+    /// A vector's scale.
+    pub fn scale(&self, id: usize) -> f32 {
+        self.scales[id / LANES].0[id % LANES]
+    }
+
     /// A vector's codes, one for each dimension, and its scale.
     pub fn get(&self, id: usize, codes: &mut [i8]) -> f32 {
         let (block, lane) = (id / LANES, id % LANES);

@@ -23,9 +23,18 @@ pub struct ItemVectors {
     pub present: Vec<u64>,
     /// Dimension.
     pub dim: usize,
+    /// Codes once more, item by item: the store scatters a vector over a cache line for every four dimensions, and who wants
+    /// single items would wait for each of them.
+    rows: Vec<i8>,
 }
 
 impl ItemVectors {
+    /// Codes of an item; `None` for one without a vector.
+    pub fn codes(&self, item: ItemIx) -> Option<&[i8]> {
+        let at = item.0 as usize * self.dim;
+        self.has(item).then(|| &self.rows[at..at + self.dim])
+    }
+
     /// Whether an item has a vector.
     pub fn has(&self, item: ItemIx) -> bool {
         let word = self.present.get(item.0 as usize / 64);
@@ -36,6 +45,10 @@ impl ItemVectors {
         let at = item.0 as usize;
         self.store.ensure(at + 1);
         self.store.set_codes(at, &embedding.codes, embedding.scale);
+        if self.rows.len() < (at + 1) * self.dim {
+            self.rows.resize((at + 1) * self.dim, 0);
+        }
+        self.rows[at * self.dim..][..self.dim].copy_from_slice(&embedding.codes);
         if self.present.len() <= at / 64 {
             self.present.resize(at / 64 + 1, 0);
         }
@@ -136,6 +149,7 @@ impl Vectors {
                 store,
                 present: Vec::new(),
                 dim,
+                rows: Vec::new(),
             });
             let name = name.into();
             self.named.insert(at, Named { name, dim, vectors });
@@ -146,7 +160,7 @@ impl Vectors {
     pub fn memory(&self) -> usize {
         let scanned = self.named.iter().filter_map(|named| named.vectors.as_ref());
         scanned
-            .map(|v| v.store.memory() + v.present.capacity() * 8)
+            .map(|v| v.store.memory() + v.rows.capacity() + v.present.capacity() * 8)
             .sum()
     }
 
@@ -257,6 +271,9 @@ mod tests {
                     let e = embedding(s, dim);
                     (e.scale, e.codes.to_vec())
                 });
+                let row = found.codes(ItemIx(item as u32));
+                prop_assert_eq!(row.is_some(), seed.is_some());
+                prop_assert!(row.is_none_or(|row| row == codes));
                 prop_assert_eq!((scale, codes), expected);
             }
         }

@@ -36,8 +36,21 @@ pub struct Core {
     generation_bits: u128,
     query: QueryConfig,
     filters: FilterCache,
+    /// Threads beside that of a question; the fold has its own, and neither waits for the other.
+    query_pool: Option<rayon::ThreadPool>,
     pool: Option<rayon::ThreadPool>,
     state: RwLock<State>,
+}
+
+/// A pool of so many threads; none for 0.
+fn threads_named(name: &'static str, count: usize) -> PyResult<Option<rayon::ThreadPool>> {
+    if count == 0 {
+        return Ok(None);
+    }
+    let builder = rayon::ThreadPoolBuilder::new()
+        .num_threads(count)
+        .thread_name(move |i| format!("{name}-{i}"));
+    builder.build().map(Some).map_err(protocol)
 }
 
 impl Core {
@@ -50,16 +63,6 @@ impl Core {
         let config = FoldConfig::from_json(fold_json)?;
         let generation = generation_id(fold_json);
         let generation_bits = u128::from_str_radix(&generation, 16).map_err(protocol)?;
-        let pool = match threads {
-            0 | 1 => None,
-            n => Some(
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(n)
-                    .thread_name(|i| format!("fold-{i}"))
-                    .build()
-                    .map_err(protocol)?,
-            ),
-        };
         let query = QueryConfig::from_json(query_json)?;
         Ok(Self {
             config,
@@ -67,7 +70,8 @@ impl Core {
             generation_bits,
             query,
             filters: FilterCache::default(),
-            pool,
+            query_pool: threads_named("query", threads.saturating_sub(1))?,
+            pool: threads_named("fold", if threads > 1 { threads } else { 0 })?,
             state: RwLock::new(state),
         })
     }
@@ -81,6 +85,7 @@ impl Core {
         Tools {
             query: active.map_or(&self.query, |(_, query)| query),
             filters: &self.filters,
+            pool: self.query_pool.as_ref(),
         }
     }
 

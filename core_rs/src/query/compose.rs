@@ -219,17 +219,11 @@ impl Composition<'_> {
             };
             return run(Some(&mut TagSets::new(&tags.starts, &tags.values)?));
         };
-        let store = &vectors.store;
-        run(Some(&mut Codes::new(
-            vectors.dim,
-            |at: usize, codes: &mut [i8]| {
-                let item = candidates[at].0;
-                match vectors.has(item) {
-                    true => drop(store.get(item.0 as usize, codes)),
-                    false => codes.fill(0),
-                }
-            },
-        )))
+        let codes_of = |at: usize, codes: &mut [i8]| match vectors.codes(candidates[at].0) {
+            Some(own) => codes.copy_from_slice(own),
+            None => codes.fill(0),
+        };
+        run(Some(&mut Codes::new(vectors.dim, codes_of)))
     }
 
     /// The pins that may be shown, as candidates; those outside the pool are appended to it.

@@ -52,6 +52,11 @@ pub fn recommend_many(
             rule: format!("{} keys for {} users", many.keys.len(), many.users.len()),
         });
     }
+    // One user a thread: none of them needs a second one.
+    let tools = &Tools {
+        pool: None,
+        ..*tools
+    };
     let answer = |(user, key): (&String, &String)| {
         let request = RecommendRequest {
             user: Some(user.clone()),

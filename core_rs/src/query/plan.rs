@@ -11,8 +11,9 @@ use crate::query::request::{RecommendRequest, check_n};
 use crate::query::source::{Source, Weighted};
 use crate::scenario::{QueryConfig, Scenario};
 
-/// Weight of the caller's list where no configuration says otherwise: enough to settle what no other source knows.
-const LIST_WEIGHT: f64 = 0.1;
+/// Weight of the caller's list where no configuration says otherwise: it settles what no other source knows, and is
+/// never more than what any of them says.
+const LIST_WEIGHT: f64 = 1e-4;
 
 /// What a query may use beside the state.
 #[derive(Clone, Copy)]
@@ -21,6 +22,8 @@ pub struct Tools<'a> {
     pub query: &'a QueryConfig,
     /// Items of filters that were asked for before.
     pub filters: &'a FilterCache,
+    /// Threads that one question may use beside its own.
+    pub pool: Option<&'a rayon::ThreadPool>,
 }
 
 /// A request, worked out.

@@ -37,13 +37,14 @@ pub fn recommend(
         _ => seeds::of_items(state, &request.items, limit),
     };
     with_scratch(state.names.items.len(), |scratch| {
-        answer(state, &plan, request, &asker, scratch)
+        answer(state, &plan, tools.pool, request, &asker, scratch)
     })
 }
 
 fn answer(
     state: &State,
     plan: &Plan<'_>,
+    pool: Option<&rayon::ThreadPool>,
     request: &RecommendRequest,
     asker: &Asker<'_>,
     scratch: &mut Scratch,
@@ -73,7 +74,12 @@ fn answer(
         list: &list,
         now,
     };
-    let mut lists = retrieval.lists(&plan.sources, &mut scratch.scores, &mut scratch.filter)?;
+    let mut lists = retrieval.lists(
+        &plan.sources,
+        pool,
+        &mut scratch.scores,
+        &mut scratch.filter,
+    )?;
     let knobs = Knobs::new(
         state,
         scenario,

@@ -15,6 +15,18 @@ use crate::query::source::{Source, Weighted};
 use crate::query::vectors;
 use crate::scenario::Scenario;
 
+/// An embedding of at least so many items is worth waking another thread for.
+const LARGE: usize = 20_000;
+
+fn listed(source: &Weighted, ranked: Vec<(ItemIx, f64)>) -> SourceList {
+    SourceList {
+        name: source.name.clone(),
+        weight: source.weight,
+        personal: source.source.is_personal(),
+        ranked,
+    }
+}
+
 /// What all sources of one query share.
 pub struct Retrieval<'a> {
     /// The state that is asked.
@@ -34,39 +46,73 @@ pub struct Retrieval<'a> {
 }
 
 impl Retrieval<'_> {
-    /// The lists of all sources.
+    /// The lists of all sources, in their order. Large embeddings are scanned by a thread of `pool` meanwhile.
     pub fn lists(
         &self,
         sources: &[Weighted],
+        pool: Option<&rayon::ThreadPool>,
         scores: &mut Accumulator,
         filter: &mut Bitmap,
     ) -> Result<Vec<SourceList>, CoreError> {
-        let list = |source: &Weighted| {
-            Ok(SourceList {
-                name: source.name.clone(),
-                weight: source.weight,
-                personal: source.source.is_personal(),
-                ranked: self.ranked(&source.source, scores, filter)?,
-            })
+        let apart = |source: &Weighted| matches!(source.source, Source::Vector(_));
+        let mut scanned = Vec::new();
+        let mut scan = || {
+            let vectors = sources.iter().filter(|source| apart(source));
+            scanned = vectors.map(|source| self.nearest(source, filter)).collect();
         };
-        sources.iter().map(list).collect()
+        let mut others = || {
+            let others = sources.iter().filter(|source| !apart(source));
+            let list = |source: &Weighted| listed(source, self.ranked(&source.source, scores));
+            others.map(list).collect::<Vec<_>>()
+        };
+        let rest = match pool.filter(|_| sources.iter().any(|source| self.is_large(source))) {
+            Some(pool) => pool.in_place_scope(|scope| {
+                scope.spawn(|_| scan());
+                others()
+            }),
+            None => {
+                scan();
+                others()
+            }
+        };
+        let (mut scanned, mut rest) = (scanned.into_iter(), rest.into_iter());
+        let next = |source: &Weighted| match apart(source) {
+            true => scanned.next(),
+            false => rest.next().map(Ok),
+        };
+        sources.iter().filter_map(next).collect()
+    }
+
+    fn is_large(&self, source: &Weighted) -> bool {
+        let Source::Vector(name) = &source.source else {
+            return false;
+        };
+        let vectors = self.state.vectors.get(name);
+        vectors.is_some_and(|vectors| vectors.store.len() >= LARGE)
+    }
+
+    /// The list of a vector source.
+    fn nearest(&self, source: &Weighted, filter: &mut Bitmap) -> Result<SourceList, CoreError> {
+        let ranked = match &source.source {
+            Source::Vector(name) => match self.state.vectors.get(name) {
+                Some(embedding) => vectors::nearest(
+                    self.state,
+                    embedding,
+                    &self.asker.seeds,
+                    self.allowed,
+                    self.limit(),
+                    filter,
+                )?,
+                None => Vec::new(),
+            },
+            _ => Vec::new(),
+        };
+        Ok(listed(source, ranked))
     }
 
     /// The best of one source, best first.
-    fn ranked(
-        &self,
-        source: &Source,
-        scores: &mut Accumulator,
-        filter: &mut Bitmap,
-    ) -> Result<Vec<(ItemIx, f64)>, CoreError> {
+    fn ranked(&self, source: &Source, scores: &mut Accumulator) -> Vec<(ItemIx, f64)> {
         let (state, now) = (self.state, self.now);
-        if let Source::Vector(name) = source {
-            let Some(embedding) = state.vectors.get(name) else {
-                return Ok(Vec::new());
-            };
-            let (seeds, limit) = (&self.asker.seeds, self.limit());
-            return vectors::nearest(state, embedding, seeds, self.allowed, limit, filter);
-        }
         scores.reset(state.names.items.len());
         match source {
             Source::Relation(relation) => {
@@ -103,7 +149,7 @@ impl Retrieval<'_> {
             }
         };
         let eligible = |item| self.allowed.contains(item);
-        Ok(top(&state.names, scores, self.limit(), eligible, adjust))
+        top(&state.names, scores, self.limit(), eligible, adjust)
     }
 
     /// A list that the caller gave is ranked whole.

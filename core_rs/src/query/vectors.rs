@@ -13,24 +13,18 @@ use crate::topk::Ties;
 
 /// Cosine of the codes of two items; 0 where one has no vector, or a zero one.
 pub fn cosine(vectors: &ItemVectors, a: ItemIx, b: ItemIx) -> f64 {
-    if !vectors.has(a) || !vectors.has(b) {
+    let (Some(a), Some(b)) = (vectors.codes(a), vectors.codes(b)) else {
         return 0.0;
-    }
-    let codes = |item: ItemIx| {
-        let mut codes = vec![0i8; vectors.dim];
-        vectors.store.get(item.0 as usize, &mut codes);
-        codes
     };
-    let (a, b) = (codes(a), codes(b));
     let dot = |x: &[i8], y: &[i8]| -> i32 {
         x.iter()
             .zip(y)
             .map(|(x, y)| i32::from(*x) * i32::from(*y))
             .sum()
     };
-    let lengths = f64::from(dot(&a, &a)) * f64::from(dot(&b, &b));
+    let lengths = f64::from(dot(a, a)) * f64::from(dot(b, b));
     if lengths > 0.0 {
-        f64::from(dot(&a, &b)) / lengths.sqrt()
+        f64::from(dot(a, b)) / lengths.sqrt()
     } else {
         0.0
     }
@@ -39,11 +33,13 @@ pub fn cosine(vectors: &ItemVectors, a: ItemIx, b: ItemIx) -> f64 {
 /// The mean of the seeds' vectors by their weights, and how many had one. Sums run in the order of the seeds.
 pub fn of_seeds(vectors: &ItemVectors, seeds: &[Seed]) -> (Vec<f32>, usize) {
     let mut sum = vec![0.0f32; vectors.dim];
-    let mut codes = vec![0i8; vectors.dim];
     let mut found = 0;
-    for seed in seeds.iter().filter(|seed| vectors.has(seed.item)) {
-        let scale = vectors.store.get(seed.item.0 as usize, &mut codes) * seed.weight as f32;
-        for (sum, code) in sum.iter_mut().zip(&codes) {
+    for seed in seeds {
+        let Some(codes) = vectors.codes(seed.item) else {
+            continue;
+        };
+        let scale = vectors.store.scale(seed.item.0 as usize) * seed.weight as f32;
+        for (sum, code) in sum.iter_mut().zip(codes) {
             *sum += f32::from(*code) * scale;
         }
         found += 1;
