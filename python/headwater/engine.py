@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 class Engine(Questions):
     """The embedded engine. Open it with `Engine.open`; close it, or use it as a context manager.
 
-    This class writes and looks after the directory; what can be asked of it (`recommend`, `session`, `similar`,
-    `trending`, `session_of`, `explain`) is `headwater.questions.Questions`.
+    This class writes and looks after the directory; what can be asked of it (`recommend`, `session`, `rank`,
+    `recommend_many`, `similar`, `trending`, `session_of`, `explain`) is `headwater.questions.Questions`.
     """
 
     def __init__(self, runtime: EmbeddedRuntime, clock: Literal["wall", "log"]) -> None:
