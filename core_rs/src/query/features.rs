@@ -100,7 +100,9 @@ impl Features<'_> {
                     .user
                     .is_some_and(|u| u.touched(item, &state.names)),
             )),
-            shared.map(|(_, weight)| weight).sum(),
+            shared
+                .map(|(_, weight)| weight)
+                .fold(0.0, |sum, weight| sum + weight),
         ]
     }
 }

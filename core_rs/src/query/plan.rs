@@ -10,6 +10,7 @@ use crate::fold::state::State;
 use crate::query::request::{RecommendRequest, check_n};
 use crate::query::source::{Source, Weighted};
 use crate::scenario::{QueryConfig, Scenario};
+use crate::slate::request::MAX_EXPLORING_SLOTS;
 
 /// Weight of the caller's list where no configuration says otherwise: it settles what no other source knows, and is
 /// never more than what any of them says.
@@ -51,6 +52,15 @@ impl<'a> Plan<'a> {
         check_n(request.n)?;
         let configured = tools.query.scenario(request.scenario.as_deref())?;
         let scenario = overridden(configured, request)?;
+        if scenario.exploration > 0.0 && request.n > MAX_EXPLORING_SLOTS {
+            return Err(CoreError::Query {
+                field: "n",
+                rule: format!(
+                    "{}; at most {MAX_EXPLORING_SLOTS} with exploration",
+                    request.n
+                ),
+            });
+        }
         let own = Some(configured.filter.as_str()).filter(|text| !text.is_empty());
         let texts = [own, request.filter.as_deref()];
         let promote = Some(&configured.promote).filter(|promote| promote.share > 0.0);
