@@ -19,7 +19,8 @@ class _InterruptedError(Exception):
 
 
 class ErrorReportingGroup(click.Group):
-    """Turns every expected error into a line on standard error, a wrong filter with its place below (and one JSON line with --json)."""
+    """Turns every expected error into a line on standard error, a wrong filter with its place below, and
+    into a line of JSON with --json."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""

@@ -125,10 +125,7 @@ def test_every_field_may_be_a_constant(constants: dict[str, str], seen: object, 
 def test_labels_of_a_csv_are_what_all_their_values_are(tmp_path: Path) -> None:
     """Numbers and truth values can be filtered by; codes with leading zeros and mixed columns stay texts."""
     (tmp_path / "items.csv").write_text(
-        "item,price,stock,sale,zip,size,note\n"
-        "a,1.5,3,true,01234,7,\n"
-        "b,20,,False,99999,L,x\n"
-        "c,,-2,true,12345,8,1e999\n"
+        "item,price,stock,sale,zip,size,note\na,1.5,3,true,01234,7,\nb,20,,False,99999,L,x\nc,,-2,true,12345,8,1e999\n"
     )
     with Engine.open(":memory:") as engine:
         assert engine.ingest(tmp_path / "items.csv", kind="items", progress=False).refused == 0
