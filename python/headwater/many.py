@@ -25,6 +25,8 @@ class _Portion(msgspec.Struct, array_like=True, frozen=True):
     position: int
     counts: list[int]
     fallbacks: list[str | None]
+    temperatures: list[float]
+    floors: list[float]
     items: list[str]
     scores: list[float]
     sources: list[str]
@@ -57,7 +59,7 @@ def recommend_many(
         if recorder is not None:
             _record(answer, portion, keys, request, recorder, active_version(core, opened_with))
         frames.append(_frame(answer, portion, keys if recorder is not None else [None] * len(portion)))
-    return pl.concat(frames) if frames else _frame(_Portion(0, [], [], [], [], [], [], [], []), [], [])
+    return pl.concat(frames) if frames else _frame(_Portion(0, [], [], [], [], [], [], [], [], [], []), [], [])
 
 
 def _frame(answer: _Portion, users: list[str], slates: list[str] | list[None]) -> polars.DataFrame:
@@ -108,7 +110,11 @@ def _record(
     )
     slots = list(zip(*columns, strict=True))
     first = 0
-    for user, key, count in zip(users, keys, answer.counts, strict=True):
+    explored = zip(answer.counts, answer.temperatures, answer.floors, strict=True)
+    for user, key, (count, temperature, floor) in zip(users, keys, explored, strict=True):
+        extra: dict[str, Any] = {"kind": "recommend"}
+        if temperature > 0:
+            extra["temperature"], extra["floor"] = temperature, floor
         served = SlateServed(
             slate=key,
             user=user,
@@ -121,7 +127,7 @@ def _record(
             left_out=[],
             candidates=None,
             items=slots[first : first + count],
-            extra={"kind": "recommend"},
+            extra=extra,
         )
         first += count
         if not recorder.record(served, wait=True):

@@ -88,13 +88,14 @@ class Reason(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One slot of a slate."""
+    """One slot of a slate. `parts` and `reasons` are read from the answer's bytes when they are asked for: they are
+    most of an answer, and most callers want the items."""
 
     item: str
     score: float
     source: str
-    parts: list[Part]
-    reasons: list[Reason]
+    parts_bytes: msgspec.Raw
+    reasons_bytes: msgspec.Raw
     propensity: float = 1.0
     """Probability of the item in this slot, given the slots above."""
     propensity_cascade: float = 1.0
@@ -107,9 +108,27 @@ class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What the fused score was multiplied with, by name; the parts' shares have it in them."""
 
     @property
+    def parts(self) -> list[Part]:
+        """What each source said of the item, strongest first."""
+        return _parts.decode(self.parts_bytes)
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """Why the item is here, by source, strongest first."""
+        return _reasons.decode(self.reasons_bytes)
+
+    @property
     def reason(self) -> str:
         """The strongest reason as a sentence."""
-        return self.reasons[0].text if self.reasons else self.source
+        reasons = self.reasons
+        return reasons[0].text if reasons else self.source
+
+    def __repr__(self) -> str:
+        return f"SlateItem(item={self.item!r}, score={self.score!r}, source={self.source!r}, parts={self.parts!r})"
+
+
+_parts = msgspec.msgpack.Decoder(list[Part])
+_reasons = msgspec.msgpack.Decoder(list[Reason])
 
 
 class Exploring(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -12,10 +12,12 @@ use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
 use crate::query::allowed::Allowed;
+use crate::query::filling::Filling;
+use crate::query::fuse::SourceList;
 use crate::query::request::RecommendRequest;
 use crate::scenario::{DiversityMethod, Scenario};
 use crate::simd::Simd;
-use crate::slate::answer::{PinFault, Slate};
+use crate::slate::answer::{PinFault, Slate, Slot};
 use crate::slate::choose;
 use crate::slate::request::{Cap, Exploration, Method, NO_GROUP, Pin, Promotion, Request, Rules};
 
@@ -52,6 +54,53 @@ struct Values {
 }
 
 impl Composition<'_> {
+    /// Chooses from a pool that the catalogue fills where sources found too little: to `n`, and once more to `limit` where
+    /// rules left slots empty or a promoted slot without a promoted item. Returns how many candidates filled in.
+    pub fn choose_filled(
+        &self,
+        mut pool: Vec<(ItemIx, f64)>,
+        limit: usize,
+        filling: &Filling<'_>,
+        lists: &mut Vec<SourceList>,
+    ) -> Result<(Composed, usize), CoreError> {
+        let n = self.request.n;
+        let missing = n.saturating_sub(pool.len());
+        let mut filled = filling.fill(missing, None, &mut pool, lists);
+        let composed = self.choose(pool)?;
+        let slots = &composed.slate.slots;
+        let unpromoted = self.promoted.as_deref().filter(|_| {
+            let promise = self.promise(&[]);
+            let broken = |slot: &Slot| promise.keeps(slot.slot) && !slot.promoted && !slot.pinned;
+            slots.iter().any(broken)
+        });
+        let short = slots.len() < n && composed.pool < limit;
+        if !short && unpromoted.is_none() {
+            return Ok((composed, filled));
+        }
+        let mut pool = composed.candidates.clone();
+        pool.truncate(composed.pool);
+        let mut more = 0;
+        if unpromoted.is_some() {
+            more += filling.fill(limit, unpromoted, &mut pool, lists);
+        }
+        if short {
+            more += filling.fill(limit.saturating_sub(pool.len()), None, &mut pool, lists);
+        }
+        filled += more;
+        if more == 0 {
+            return Ok((composed, filled));
+        }
+        Ok((self.choose(pool)?, filled))
+    }
+
+    /// The slots that are kept for promoted candidates.
+    fn promise<'a>(&self, promoted: &'a [bool]) -> Promotion<'a> {
+        Promotion {
+            promoted,
+            share: self.scenario.promote.share,
+        }
+    }
+
     /// Chooses up to `n` of a pool that is ordered by score, equal scores by item id.
     pub fn choose(&self, pool: Vec<(ItemIx, f64)>) -> Result<Composed, CoreError> {
         let scenario = self.scenario;
@@ -102,14 +151,12 @@ impl Composition<'_> {
                 groups: groups.as_deref(),
                 caps: &caps,
                 pins: &pins,
-                promotion: promoted.as_ref().map(|promoted| Promotion {
-                    promoted,
-                    share: scenario.promote.share,
-                }),
+                promotion: promoted.as_deref().map(|promoted| self.promise(promoted)),
             },
             exploration,
         };
-        let slate = self.choose_by(&candidates, within, &request)?;
+        let mut slate = self.choose_by(&candidates, within, &request)?;
+        notes.extend(self.close_gaps(&candidates, &mut slate));
         notes.extend(slate.skipped.iter().map(|(pin, fault)| {
             let item = self.state.names.item(candidates[pin.candidate as usize].0);
             format!(
@@ -124,6 +171,25 @@ impl Composition<'_> {
             slate,
             notes,
         })
+    }
+
+    /// Moves up what stands below an empty slot: nothing was left to fill it. A pin that moves is one no longer.
+    fn close_gaps(&self, candidates: &[(ItemIx, f64)], slate: &mut Slate) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (place, slot) in slate.slots.iter_mut().enumerate() {
+            if slot.slot == place {
+                continue;
+            }
+            if slot.pinned {
+                let item = self.state.names.item(candidates[slot.candidate as usize].0);
+                notes.push(format!(
+                    "pinned item {item} is not in slot {}: the slate is too short",
+                    slot.slot
+                ));
+            }
+            (slot.slot, slot.pinned) = (place, false);
+        }
+        notes
     }
 
     /// Chooses with the similarity that the scenario names.

@@ -6,6 +6,7 @@ use crate::fold::state::State;
 use crate::ids::{DAY_MS, ItemIx, Millis};
 use crate::items::votes::TrendReader;
 use crate::query::blend::Knobs;
+use crate::query::filling::CATALOGUE;
 use crate::query::fuse::SourceList;
 use crate::query::seeds::Asker;
 
@@ -41,12 +42,12 @@ impl Features<'_> {
         let of_source =
             |list: &SourceList| [format!("rank:{}", list.name), format!("raw:{}", list.name)];
         let own = OWN.iter().map(|name| (*name).to_string());
-        self.lists.iter().flat_map(of_source).chain(own).collect()
+        self.sources().flat_map(of_source).chain(own).collect()
     }
 
     /// The features of candidates with their scores, in the order of [`Features::names`]. Unknown ages are -1.
     pub fn of(&self, candidates: &[(ItemIx, f64)]) -> Vec<Vec<f64>> {
-        let width = self.lists.len() * 2;
+        let width = self.sources().count() * 2;
         let mut rows: Vec<Vec<f64>> = candidates
             .iter()
             .map(|(item, score)| {
@@ -61,7 +62,7 @@ impl Features<'_> {
             .map(|(at, (item, _))| (*item, at))
             .collect();
         places.sort_unstable();
-        for (source, list) in self.lists.iter().enumerate() {
+        for (source, list) in self.sources().enumerate() {
             for (rank, (item, raw)) in list.ranked.iter().enumerate() {
                 if let Ok(found) = places.binary_search_by_key(item, |(item, _)| *item) {
                     let row = &mut rows[places[found].1];
@@ -71,6 +72,11 @@ impl Features<'_> {
             }
         }
         rows
+    }
+
+    /// The lists of sources, without that of the catalogue, which is only there when these found too little.
+    fn sources(&self) -> impl Iterator<Item = &SourceList> {
+        self.lists.iter().filter(|list| list.name != CATALOGUE)
     }
 
     fn own(&self, item: ItemIx, score: f64) -> [f64; OWN.len()] {

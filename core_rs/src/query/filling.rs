@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use crate::bitmap::Bitmap;
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
 use crate::query::allowed::Allowed;
@@ -29,55 +30,74 @@ pub fn listed(state: &State, request: &RecommendRequest) -> Vec<ItemIx> {
     list
 }
 
-/// Fills a pool of fewer than `n` with items of the catalogue that may be shown: the youngest first, equally old ones by
-/// their id's hash. They get a list of their own. Returns how many they are. O(n) where enough items are fresh,
-/// O(items) otherwise; only when sources found too little.
-pub fn fill(
-    state: &State,
-    allowed: &Allowed<'_>,
-    knobs: &Knobs<'_>,
-    n: usize,
-    pool: &mut Vec<(ItemIx, f64)>,
-    lists: &mut Vec<SourceList>,
-) -> usize {
-    let missing = n.saturating_sub(pool.len());
-    if missing == 0 {
-        return 0;
+/// Fills pools with items of the catalogue that may be shown.
+pub struct Filling<'a> {
+    /// The state that is asked.
+    pub state: &'a State,
+    /// What may be shown.
+    pub allowed: &'a Allowed<'a>,
+    /// Factors.
+    pub knobs: &'a Knobs<'a>,
+}
+
+impl Filling<'_> {
+    /// Adds up to `count` items to a pool, of `only` these where that is given: the youngest first, equally old ones by
+    /// their id's hash. They stand in a list of their own. Returns how many they are. O(count) where enough items are
+    /// fresh, O(items) otherwise.
+    pub fn fill(
+        &self,
+        count: usize,
+        only: Option<&Bitmap>,
+        pool: &mut Vec<(ItemIx, f64)>,
+        lists: &mut Vec<SourceList>,
+    ) -> usize {
+        if count == 0 {
+            return 0;
+        }
+        let found = self.youngest(count, only, pool);
+        if found.is_empty() {
+            return 0;
+        }
+        if lists.last().is_none_or(|list| list.name != CATALOGUE) {
+            lists.push(SourceList {
+                name: CATALOGUE.to_string(),
+                weight: WEIGHT,
+                personal: false,
+                ranked: Vec::new(),
+            });
+        }
+        if let Some(list) = lists.last_mut() {
+            for item in &found {
+                let share = WEIGHT / (self.knobs.rrf_k() + list.ranked.len() as f64 + 1.0);
+                pool.push((*item, share * self.knobs.factor(*item)));
+                list.ranked.push((*item, 0.0));
+            }
+        }
+        found.len()
     }
-    let mut inside: HashSet<ItemIx> = pool.iter().map(|(item, _)| *item).collect();
-    let latest = knobs.now().max(state.clock());
-    let young = state.fresh.newest_first(Millis::MIN, latest);
-    let wanted = |item: &ItemIx, inside: &HashSet<ItemIx>| {
-        !inside.contains(item) && knobs.factor(*item) > 0.0
-    };
-    let mut found: Vec<ItemIx> = young
-        .map(|(item, _)| item)
-        .filter(|item| allowed.contains(*item) && wanted(item, &inside))
-        .take(missing)
-        .collect();
-    if found.len() < missing {
-        inside.extend(&found);
-        let rest = allowed.items().filter(|item| wanted(item, &inside));
-        found.extend(eldest_last(state, rest, missing - found.len()));
+
+    fn youngest(&self, count: usize, only: Option<&Bitmap>, pool: &[(ItemIx, f64)]) -> Vec<ItemIx> {
+        let state = self.state;
+        let mut inside: HashSet<ItemIx> = pool.iter().map(|(item, _)| *item).collect();
+        let wanted = |item: &ItemIx, inside: &HashSet<ItemIx>| {
+            only.is_none_or(|only| only.get(item.0 as usize))
+                && !inside.contains(item)
+                && self.knobs.factor(*item) > 0.0
+        };
+        let latest = self.knobs.now().max(state.clock());
+        let young = state.fresh.newest_first(Millis::MIN, latest);
+        let mut found: Vec<ItemIx> = young
+            .map(|(item, _)| item)
+            .filter(|item| self.allowed.contains(*item) && wanted(item, &inside))
+            .take(count)
+            .collect();
+        if found.len() < count {
+            inside.extend(&found);
+            let rest = self.allowed.items().filter(|item| wanted(item, &inside));
+            found.extend(eldest_last(state, rest, count - found.len()));
+        }
+        found
     }
-    if found.is_empty() {
-        return 0;
-    }
-    let ranked: Vec<(ItemIx, f64)> = found.iter().map(|item| (*item, 0.0)).collect();
-    let score = |(rank, (item, _)): (usize, &(ItemIx, f64))| {
-        (
-            *item,
-            WEIGHT / (knobs.rrf_k() + rank as f64 + 1.0) * knobs.factor(*item),
-        )
-    };
-    pool.extend(ranked.iter().enumerate().map(score));
-    lists.push(SourceList {
-        name: CATALOGUE.to_string(),
-        weight: WEIGHT,
-        personal: false,
-        ranked,
-    });
-    found.len()
 }
 
 /// The `count` youngest of the items, youngest first.

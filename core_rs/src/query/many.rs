@@ -20,13 +20,16 @@ pub struct ManyRequest {
     pub keys: Vec<String>,
 }
 
-/// All slots of all users, as columns, and one entry a user: number of slots and fallback. Written as an array.
+/// All slots of all users, as columns, and one entry a user: number of slots, fallback, exploration. Written as an array.
 #[derive(Clone, Debug, Default, Serialize, PartialEq)]
 #[allow(missing_docs)]
 pub struct ManyAnswer {
     pub position: u64,
     pub counts: Vec<usize>,
     pub fallbacks: Vec<Option<String>>,
+    /// Temperature and floor of each slate that explored, 0 elsewhere.
+    pub temperatures: Vec<f64>,
+    pub floors: Vec<f64>,
     pub items: Vec<String>,
     pub scores: Vec<f64>,
     pub sources: Vec<String>,
@@ -72,6 +75,8 @@ pub fn recommend_many(
     for answer in answers? {
         out.counts.push(answer.items.len());
         out.fallbacks.push(answer.fallback);
+        out.temperatures.push(answer.exploring.0);
+        out.floors.push(answer.exploring.1);
         for slot in answer.items {
             out.items.push(slot.item);
             out.scores.push(slot.score);

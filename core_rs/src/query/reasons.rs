@@ -157,7 +157,14 @@ impl Reasoner<'_> {
 
     fn votes(&self, source: &str, item: ItemIx) -> Vec<Reason> {
         let (shard, local) = self.state.owner(item);
-        let stats = self.state.shards[shard].stats(local);
+        let shard = &self.state.shards[shard];
+        let among = self
+            .asker
+            .segment
+            .filter(|_| source.ends_with("-in-segment"));
+        let stats = among
+            .and_then(|segment| shard.stats_in(segment, local))
+            .unwrap_or_else(|| shard.stats(local));
         let clocks = &self.state.clocks;
         let votes = if source.starts_with("trending") {
             stats.short.read(&clocks.short, self.now)

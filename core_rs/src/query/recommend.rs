@@ -12,7 +12,7 @@ use crate::query::answer::{Answer, AnswerItem, Exploring, Part};
 use crate::query::blend::{self, Knobs};
 use crate::query::compose::{Composed, Composition};
 use crate::query::features::Features;
-use crate::query::filling;
+use crate::query::filling::{self, Filling};
 use crate::query::fuse::SourceList;
 use crate::query::plan::{Plan, Tools};
 use crate::query::reasons::Reasoner;
@@ -83,8 +83,12 @@ fn answer(
         &mut scratch.touched,
     );
     let limit = scenario.slate_pool.max(request.n);
-    let mut pool = blend::pool(state, &lists, &knobs, limit, &mut scratch.fused);
-    let filled = filling::fill(state, &allowed, &knobs, request.n, &mut pool, &mut lists);
+    let pool = blend::pool(state, &lists, &knobs, limit, &mut scratch.fused);
+    let filling = Filling {
+        state,
+        allowed: &allowed,
+        knobs: &knobs,
+    };
     let composition = Composition {
         state,
         scenario,
@@ -92,7 +96,7 @@ fn answer(
         allowed: &allowed,
         promoted: plan.promoted.clone(),
     };
-    let composed = composition.choose(pool)?;
+    let (composed, filled) = composition.choose_filled(pool, limit, &filling, &mut lists)?;
     let why = Reasoner {
         state,
         asker,
@@ -156,12 +160,8 @@ impl Page<'_> {
             knobs: self.knobs,
             now: self.request.now,
         });
-        let items = composed
-            .slate
-            .slots
-            .iter()
-            .zip(&chosen)
-            .zip(parts)
+        let slots = composed.slate.slots.iter().zip(&chosen).zip(parts);
+        let items = slots
             .map(|((slot, (item, score)), parts)| self.item(slot, *item, *score, parts))
             .collect();
         let pool = &composed.candidates[..composed.pool];
