@@ -177,6 +177,8 @@ def validate_query(where: str, query: QueryConfig, relations: set[str]) -> None:
     for name, scenario in query.scenarios.items():
         if not _NAME.fullmatch(name):
             refuse(where, "query.scenarios", name, "names of letters, digits and _ . -, at most 64")
+        if isinstance(scenario, QueryConfig):
+            refuse(where, f"query.scenarios.{name}", "a QueryConfig", "a Scenario, without scenarios of its own")
         _validate_scenario(where, f"query.scenarios.{name}", scenario, relations)
 
 

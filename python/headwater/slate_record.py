@@ -15,8 +15,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from headwater.errors import InvalidInput, StoreError
 from headwater.events.types import SlateServed
+from headwater.events.validate import MAX_EXTRA
 from headwater.slate import Slate
 
 SCORER_VERSION = "rrf-2"
@@ -149,8 +152,13 @@ def slate_record(
     if slate.exploring.temperature > 0:
         extra["temperature"], extra["floor"] = slate.exploring.temperature, slate.exploring.floor
     if slate.feature_names:
-        extra["feature_names"] = slate.feature_names
-        extra["features"] = [slate.candidates.get(r.item) for r in slate.items]
+        features = [slate.candidates.get(r.item) for r in slate.items]
+        with_features = extra | {"feature_names": slate.feature_names, "features": features}
+        # A slate without its features is worth more than none.
+        if len(msgspec.msgpack.encode(with_features)) <= MAX_EXTRA:
+            extra = with_features
+        else:
+            slate.degraded.append(f"features not recorded: more than {MAX_EXTRA:,} bytes")
     return SlateServed(
         slate=slate.id,
         user=slate.user or "",

@@ -223,3 +223,20 @@ def assert_recorded(record: SlateServed, slate: Slate) -> None:
     assert record.extra is not None
     assert (record.extra["temperature"], record.extra["floor"]) == (slate.exploring.temperature, slate.exploring.floor)
     assert record.request["scenario"] == "home"
+
+
+def test_propensities_are_exact_where_the_catalogue_fills_in() -> None:
+    """Whether the catalogue fills a pool may not hang on what was drawn: then it would be part of the probability."""
+    scenario = Scenario(sources=POPULAR, caps=(Cap(field="categories", max=1),), exploration_uniform=0.5)
+    categories = {"a": ["x", "y"], "b": ["x"], "c": ["y"], "d": ["z"], "e": ["z"]}
+    with Engine.open(":memory:", config=config_with(scenario), threads=1) as engine:
+        engine.put_items([{"item": item, "categories": of} for item, of in categories.items()])
+        for place, item in enumerate("abc"):
+            for n in range(5 - place):
+                engine.track("view", user=f"u{n}", item=item, ts=START + place * 60_000)
+        counts, said = enumerated(engine, 2, 0.6, 3000)
+    assert sum(said["".join(items)] for items in counts) == pytest.approx(1, abs=1e-9)
+    statistic = sum(
+        (counts[items] - 3000 * said["".join(items)]) ** 2 / (3000 * said["".join(items)]) for items in counts
+    )
+    assert statistic < worst_chi_square(len(counts) - 1)

@@ -145,6 +145,18 @@ def test_features_have_the_same_names_when_the_catalogue_fills_in() -> None:
         assert names[1:] == names[:-1]
 
 
+def test_a_slate_whose_features_are_too_many_for_its_record_is_recorded_without() -> None:
+    with Engine.open(":memory:", threads=1) as engine:
+        engine.put_items([{"item": f"i{n}"} for n in range(600)])
+        slate = engine.recommend("ann", 500, features=True)
+        engine.flush()
+        record = find_record(slate.id, engine.log)
+        assert record is not None
+        assert record.extra == {"kind": "recommend"}
+        assert len(record.items) == 500
+        assert slate.degraded == ["features not recorded: more than 65,536 bytes"]
+
+
 def test_features_of_the_slots_are_in_the_record() -> None:
     engine, _ = scored(knobs())
     with engine:

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from headwater import Engine
-from headwater.errors import InvalidQuery
+from headwater import Engine, default_config
+from headwater.errors import ConfigError, InvalidQuery
 from headwater.scenario import Scenario
 from reference.cooccurrence import DAY
 from reference.random_shops import config_with, default_scenario
@@ -104,3 +104,15 @@ def test_a_parameter_that_one_filter_alone_does_not_use_is_refused() -> None:
                 engine.recommend("ann", filter=filter, params={"limit": 3})
         with pytest.raises(InvalidQuery, match="params"):
             engine.recommend("ann", filter="price < $x", params={"x": None})  # type: ignore[dict-item]
+
+
+def test_a_scenario_is_a_scenario() -> None:
+    config = default_config("shop")
+    query = msgspec.structs.replace(config.query, scenarios={"s": config.query})
+    with pytest.raises(ConfigError, match=r"query\.scenarios\.s = 'a QueryConfig'; allowed: a Scenario"):
+        Engine.open(":memory:", config=msgspec.structs.replace(config, query=query))
+
+
+def test_a_filter_of_the_configuration_is_read_when_it_is_opened() -> None:
+    with pytest.raises(ConfigError, match="price <"):
+        Engine.open(":memory:", config=config_with(Scenario(filter="price <")))
