@@ -115,8 +115,8 @@ impl Composition<'_> {
         let capped: Vec<Values> = scenario
             .caps
             .iter()
-            .map(|cap| self.values(&cap.field, &candidates))
-            .collect::<Result<_, _>>()?;
+            .map(|cap| self.values(&cap.field, &candidates, &mut notes))
+            .collect();
         let caps: Vec<Cap<'_>> = scenario
             .caps
             .iter()
@@ -273,18 +273,20 @@ impl Composition<'_> {
             .then_some(groups)
     }
 
-    /// The values of a field, numbered by their first appearance.
-    fn values(&self, field: &str, candidates: &[(ItemIx, f64)]) -> Result<Values, CoreError> {
-        let (catalogue, names) = (&self.state.catalogue, &self.state.names);
-        let values = catalogue
-            .values(field, names)
-            .map_err(|err| CoreError::Query {
-                field: "caps",
-                rule: err.to_string(),
-            })?;
+    /// The values of a field, numbered by rank. A field that cannot group items (yet) has none, so nothing is capped by it.
+    fn values(&self, field: &str, candidates: &[(ItemIx, f64)], notes: &mut Vec<String>) -> Values {
         let mut out = Values {
             starts: vec![0],
             values: Vec::new(),
+        };
+        let (catalogue, names) = (&self.state.catalogue, &self.state.names);
+        let values = match catalogue.values(field, names) {
+            Ok(values) => values,
+            Err(err) => {
+                notes.push(format!("nothing is capped by {field}: {err}"));
+                out.starts.resize(candidates.len() + 1, 0);
+                return out;
+            }
         };
         for (item, _) in candidates {
             let first = out.values.len();
@@ -293,7 +295,7 @@ impl Composition<'_> {
             out.starts.push(out.values.len() as u32);
         }
         number_densely(&mut out);
-        Ok(out)
+        out
     }
 
     fn tags(&self, candidates: &[(ItemIx, f64)]) -> Values {
