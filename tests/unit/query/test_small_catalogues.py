@@ -89,6 +89,6 @@ def test_an_item_pinned_twice_stands_in_the_first_of_its_slots() -> None:
     with Engine.open(":memory:", config=config, threads=1) as engine:
         engine.put_items([{"item": item} for item in "abc"])
         slate = engine.recommend("ann", 3, scenario="s", record=False)
-        assert [(r.item, r.pinned) for r in slate][0] == ("a", True)
+        assert (slate[0].item, slate[0].pinned) == ("a", True)
         assert len(slate) == 3
         assert slate.notes == ["pinned item a is not in slot 1: another pin has the item"]
