@@ -205,7 +205,8 @@ def rules(draw: st.DrawFn) -> Rules:
             max_size=2,
         )
     )
-    pins = draw(st.dictionaries(st.integers(0, 6), st.sampled_from([*ITEMS, "n1", "ghost"]), max_size=2))
+    pinned = draw(st.dictionaries(st.sampled_from([*ITEMS, "n1", "ghost"]), st.integers(0, 6), max_size=2))
+    pins = {slot: item for item, slot in pinned.items()}
     scenario = Scenario(
         sources=draw(st.dictionaries(st.sampled_from(SOURCES), st.sampled_from([0.0, 0.3, 1.0]), max_size=5)),
         filter="" if filter is None else filter.text,

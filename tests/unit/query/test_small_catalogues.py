@@ -82,3 +82,13 @@ def test_too_many_slots_to_explore_are_refused_as_a_question() -> None:
     with Engine.open(":memory:", threads=1) as engine, pytest.raises(InvalidQuery, match="128") as caught:
         engine.recommend("ann", 200, exploration=0.1)
     assert caught.value.details["field"] == "n"
+
+
+def test_an_item_pinned_twice_stands_in_the_first_of_its_slots() -> None:
+    config = config_with(Scenario(pins=(Pin(slot=0, item="a"), Pin(slot=1, item="a"))))
+    with Engine.open(":memory:", config=config, threads=1) as engine:
+        engine.put_items([{"item": item} for item in "abc"])
+        slate = engine.recommend("ann", 3, scenario="s", record=False)
+        assert (slate[0].item, slate[0].pinned) == ("a", True)
+        assert len(slate) == 3
+        assert slate.notes == ["pinned item a is not in slot 1: another pin has the item"]
