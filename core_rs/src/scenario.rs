@@ -7,6 +7,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 use crate::error::CoreError;
+use crate::filter::Filter;
 
 /// Association measure of a pair, computed when read.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -166,7 +167,33 @@ impl QueryConfig {
             None => BTreeMap::new(),
         };
         let base = Scenario::deserialize(serde_json::Value::Object(fields)).map_err(refused)?;
-        Ok(Self { base, named })
+        let query = Self { base, named };
+        query.check_filters()?;
+        Ok(query)
+    }
+
+    /// Reads every filter once: a mistake in its syntax is one of the configuration, not of a question.
+    fn check_filters(&self) -> Result<(), CoreError> {
+        let named = self
+            .named
+            .iter()
+            .map(|(name, scenario)| (format!("scenarios.{name}."), scenario));
+        for (at, scenario) in std::iter::once((String::new(), &self.base)).chain(named) {
+            let boosts = scenario
+                .boosts
+                .iter()
+                .map(|boost| ("boosts", &boost.filter));
+            let filters = [
+                ("filter", &scenario.filter),
+                ("promote", &scenario.promote.filter),
+            ];
+            let filters = filters.into_iter().filter(|(_, text)| !text.is_empty());
+            for (key, text) in filters.chain(boosts) {
+                Filter::parse(text)
+                    .map_err(|err| CoreError::Config(format!("query.{at}{key}: {err}")))?;
+            }
+        }
+        Ok(())
     }
 
     /// The scenario of that name, or the default one. Errors name those that exist.

@@ -86,6 +86,8 @@ pub struct Catalogue {
     auto_insert: bool,
     put: usize,
     version: u64,
+    /// Whether an item that is there, or was since this process began, has a group.
+    grouped: bool,
     visible: Bitmap,
     known: KnownLabels,
     filters: Shelf<FilterColumn>,
@@ -123,6 +125,7 @@ impl Catalogue {
             auto_insert,
             put: 0,
             version: 0,
+            grouped: false,
             visible: Bitmap::default(),
             known: KnownLabels::default(),
             filters: Shelf::default(),
@@ -166,6 +169,12 @@ impl Catalogue {
         self.visible.get(ix.0 as usize)
     }
 
+    /// Whether the item was deleted and not put since.
+    pub fn is_deleted(&self, ix: ItemIx) -> bool {
+        let entry = self.entries.get(ix.0 as usize);
+        entry.is_some_and(|entry| entry.presence == Presence::Deleted)
+    }
+
     /// All items that may be shown, [`Catalogue::len`] bits.
     pub fn visible_bits(&self) -> &Bitmap {
         &self.visible
@@ -188,6 +197,11 @@ impl Catalogue {
         self.entries
             .get(ix.0 as usize)
             .map_or(&[], |entry| &entry.tags)
+    }
+
+    /// Whether any item ever was a variant of others.
+    pub fn has_groups(&self) -> bool {
+        self.grouped
     }
 
     /// Names and types of the fields that filters may use.
@@ -286,6 +300,7 @@ impl Catalogue {
         let i = ix.0 as usize;
         if let Some(meta) = self.entries[i].meta.as_deref() {
             self.known.learn(meta);
+            self.grouped |= meta.group.is_some();
             self.filters.update(i, |field| field.of(meta, names));
             self.codes.update(i, |field| field.of(meta, names));
         }

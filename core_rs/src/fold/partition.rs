@@ -343,11 +343,12 @@ impl Partition {
         }
         let types = self.types.len();
         let known = |ty: u16| usize::from(ty) < types;
-        let touches = self
-            .users
-            .iter()
-            .flatten()
-            .flat_map(|u| u.recent.iter().chain(u.consumed.iter()));
+        let touches = self.users.iter().flatten().flat_map(|u| {
+            u.recent
+                .iter()
+                .chain(u.consumed.iter())
+                .chain(u.rejected.iter())
+        });
         if touches.into_iter().all(|t| known(t.ty)) {
             Ok(())
         } else {

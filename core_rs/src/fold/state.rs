@@ -426,6 +426,9 @@ impl State {
             .check(given.map(|(name, raw)| (*name, raw.len() / 4)))?;
         let ix = ItemIx(self.names.items.intern_str(item));
         self.settle_items();
+        if !replace && self.catalogue.is_deleted(ix) {
+            return Ok(()); // Only a put brings it back.
+        }
         let tag = |names: &mut Names, name: &str| TagIx(names.tags.intern_str(name));
         let label = |(key, value): &(&str, _)| (Box::from(*key), owned_label(value));
         let change = ItemChange {

@@ -9,7 +9,7 @@ use crate::ids::{DAY_MS, ItemIx, Millis};
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
-use crate::sessions::touches::{Roles, Touch};
+use crate::sessions::touches::Touch;
 
 /// Up to so many items all of them are looked at; of more, only the leaders that the fold keeps.
 pub const FEW: usize = 20_000;
@@ -104,12 +104,10 @@ impl<'a> Allowed<'a> {
     }
 }
 
-/// What the visitor rejected, as far as it is remembered.
+/// What the visitor rejected, latest first, as far as it is remembered.
 pub fn rejected<'a>(asker: &Asker<'a>) -> impl Iterator<Item = &'a Touch> + use<'a> {
     let user = asker.user;
-    user.into_iter()
-        .flat_map(|user| user.recent.iter().rev())
-        .filter(|touch| touch.roles.has(Roles::NEGATIVE))
+    user.into_iter().flat_map(|user| user.rejected.iter().rev())
 }
 
 /// What the visitor consumed and must not see again at `now`.

@@ -66,19 +66,21 @@ impl Composition<'_> {
         let n = self.request.n;
         let missing = n.saturating_sub(pool.len());
         let mut filled = filling.fill(missing, None, &mut pool, lists);
-        let composed = self.choose(pool)?;
-        let slots = &composed.slate.slots;
+        if !self.has_rules() {
+            return Ok((self.choose(pool, true)?, filled));
+        }
+        // The slate without exploration decides whether more is needed: a draw must not, or the probabilities of draws would
+        // not be those of the candidates that were drawn from.
+        let best = self.choose(pool, false)?;
+        let slots = &best.slate.slots;
         let unpromoted = self.promoted.as_deref().filter(|_| {
             let promise = self.promise(&[]);
             let broken = |slot: &Slot| promise.keeps(slot.slot) && !slot.promoted && !slot.pinned;
             slots.iter().any(broken)
         });
-        let short = slots.len() < n && composed.pool < limit;
-        if !short && unpromoted.is_none() {
-            return Ok((composed, filled));
-        }
-        let mut pool = composed.candidates.clone();
-        pool.truncate(composed.pool);
+        let short = slots.len() < n && best.pool < limit;
+        let mut pool = best.candidates.clone();
+        pool.truncate(best.pool);
         let mut more = 0;
         if unpromoted.is_some() {
             more += filling.fill(limit, unpromoted, &mut pool, lists);
@@ -87,10 +89,17 @@ impl Composition<'_> {
             more += filling.fill(limit.saturating_sub(pool.len()), None, &mut pool, lists);
         }
         filled += more;
-        if more == 0 {
-            return Ok((composed, filled));
+        if more == 0 && self.scenario.exploration <= 0.0 {
+            return Ok((best, filled));
         }
-        Ok((self.choose(pool)?, filled))
+        Ok((self.choose(pool, true)?, filled))
+    }
+
+    /// Whether anything but scores decides what may stand beside what.
+    fn has_rules(&self) -> bool {
+        let scenario = self.scenario;
+        let grouped = scenario.one_per_group && self.state.catalogue.has_groups();
+        grouped || !scenario.caps.is_empty() || !scenario.pins.is_empty() || self.promoted.is_some()
     }
 
     /// The slots that are kept for promoted candidates.
@@ -102,7 +111,7 @@ impl Composition<'_> {
     }
 
     /// Chooses up to `n` of a pool that is ordered by score, equal scores by item id.
-    pub fn choose(&self, pool: Vec<(ItemIx, f64)>) -> Result<Composed, CoreError> {
+    fn choose(&self, pool: Vec<(ItemIx, f64)>, explore: bool) -> Result<Composed, CoreError> {
         let scenario = self.scenario;
         let mut notes = Vec::new();
         let within = pool.len();
@@ -133,7 +142,7 @@ impl Composition<'_> {
                 .map(|(item, _)| items.get(item.0 as usize))
                 .collect()
         });
-        let exploration = (scenario.exploration > 0.0).then(|| Exploration {
+        let exploration = (explore && scenario.exploration > 0.0).then(|| Exploration {
             share: scenario.exploration,
             uniform: scenario.exploration_uniform.max(f64::MIN_POSITIVE),
             key: xxh3_128(self.request.key.as_bytes()),

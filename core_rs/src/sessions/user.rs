@@ -57,6 +57,8 @@ pub struct UserState {
     pub recent: Touches,
     /// Consumed items, latest last.
     pub consumed: Touches,
+    /// Items whose latest event rejects them, as many as of the consumed ones.
+    pub rejected: Touches,
     /// Touched items beyond `recent`.
     pub seen: SeenFilter,
     /// Consumed items beyond `consumed`.
@@ -103,6 +105,11 @@ impl UserState {
         {
             self.consumed_seen
                 .insert(names.item_hash(gone.item), gone.ts, limits.generation_ms);
+        }
+        if touch.roles.has(Roles::NEGATIVE) {
+            self.rejected.remember(touch, limits.consumed);
+        } else {
+            self.rejected.remove(touch.item);
         }
         self.count_window(fact.ts);
         self.affinities.add(
@@ -171,6 +178,7 @@ impl UserState {
         size_of::<Self>()
             + self.recent.memory()
             + self.consumed.memory()
+            + self.rejected.memory()
             + self.seen.memory()
             + self.consumed_seen.memory()
             + self.affinities.memory()
@@ -185,6 +193,7 @@ impl UserState {
     pub fn write(&self, w: &mut PartWriter<'_>) {
         self.recent.write(w);
         self.consumed.write(w);
+        self.rejected.write(w);
         self.seen.write(w);
         self.consumed_seen.write(w);
         let s = &self.session;
@@ -213,6 +222,7 @@ impl UserState {
         let mut user = Self {
             recent: Touches::read(r)?,
             consumed: Touches::read(r)?,
+            rejected: Touches::read(r)?,
             ..Self::default()
         };
         user.seen = SeenFilter::read(r)?;
