@@ -394,7 +394,8 @@ class Engine(Questions):
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _write_time(self) -> int:
-        return wall_clock()
+        """Time of puts: with `clock="log"` that of the log, so that the same history makes the same state."""
+        return self.now()
 
     def _check(self, event: Event) -> None:
         check_event(event, wall_clock(), self._max_future_ms)

@@ -122,11 +122,11 @@ class _Walk:
                 self._view("brand-new", user=f"discoverer-{n}", slate=slate)
                 clicked += 1
         self._view(like, user="latecomer")
-        slate = self._recommend(20, user="latecomer")
+        slate = self._recommend(40, user="latecomer")
         place = next((slot for slot, item in enumerate(slate.item_ids) if item == "brand-new"), None)
         self._say(f"   served to {served} of {_DISCOVERERS} visitors, looked at by {clicked}; then, without freshness:")
         if place is None:
-            self._say("   it is not among 20 items yet")
+            self._say("   it is not among 40 items yet: " + _escaped(engine.explain(slate, "brand-new").text))
         else:
             self._say(_escaped(engine.explain(slate, "brand-new").text))
         return {"new_item_served": served, "new_item_slot": place}

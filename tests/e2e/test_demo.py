@@ -60,6 +60,14 @@ def test_the_figures_are_those_that_were_promised(kept: tuple[Path, dict[str, An
     assert place.is_dir()
 
 
+def test_the_same_seed_leaves_the_same_state(kept: tuple[Path, dict[str, Any]]) -> None:
+    """Whenever it runs, and however its threads take turns."""
+    _, found = kept
+    again = figures("--events", 5000, "--seed", 3)
+    assert again["digest"] == found["digest"]
+    assert again["story"] == found["story"]
+
+
 def test_the_kept_engine_holds_what_the_figures_say(kept: tuple[Path, dict[str, Any]]) -> None:
     place, found = kept
     with Engine.open(place, read_only=True, clock="log") as engine:

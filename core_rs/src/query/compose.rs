@@ -66,6 +66,14 @@ impl Composition<'_> {
         let n = self.request.n;
         let missing = n.saturating_sub(pool.len());
         let mut filled = filling.fill(missing, None, &mut pool, lists);
+        if let Some(promoted) = self.promoted.as_deref() {
+            // Every slot may take one of them before it is the turn of those that are kept for them.
+            let inside = pool
+                .iter()
+                .filter(|(item, _)| promoted.get(item.0 as usize))
+                .count();
+            filled += filling.fill(n.saturating_sub(inside), Some(promoted), &mut pool, lists);
+        }
         if !self.has_rules() {
             return Ok((self.choose(pool, true)?, filled));
         }
