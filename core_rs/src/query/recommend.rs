@@ -103,14 +103,13 @@ fn answer(
         promoted: plan.promoted.clone(),
     };
     let (composed, filled) = composition.choose_filled(pool, limit, &filling, &mut lists)?;
-    let why = Reasoner {
-        state,
-        asker,
-        scenario,
-        neighbours: &neighbours,
-        now,
-        all: request.all_reasons,
-    };
+    let slots = composed.slate.slots.iter();
+    let mut chosen: Vec<ItemIx> = slots
+        .map(|slot| composed.candidates[slot.candidate as usize].0)
+        .collect();
+    chosen.sort_unstable();
+    let mut why = Reasoner::new(state, asker, scenario, &neighbours, now, &chosen);
+    why.all = request.all_reasons;
     let page = Page {
         state,
         why: &why,

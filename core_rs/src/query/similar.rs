@@ -103,14 +103,7 @@ pub fn similar(
                 |_, score| score,
             )
         };
-        let why = Reasoner {
-            state,
-            asker: &asker,
-            scenario: &query,
-            neighbours: &[],
-            now: request.now,
-            all: false,
-        };
+        let why = Reasoner::new(state, &asker, &query, &[], request.now, &[]);
         let items = chosen
             .iter()
             .map(|(i, score)| {
