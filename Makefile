@@ -74,6 +74,18 @@ $(PEERS): pyproject.toml .ci/bench-constraints.txt $(DEPS)
 	$(BIN)/python -m pip install --quiet --group bench -c .ci/bench-constraints.txt
 	touch $@
 
+# Open Bandit Pipeline in an environment of its own: it is not needed to build or test, and its pins are others.
+OBP := .venv/obp
+$(OBP)/.built: .ci/obp-constraints.txt $(DEPS)
+	$(PYTHON) -m venv $(OBP)
+	$(OBP)/bin/python -m pip install --quiet -c .ci/obp-constraints.txt numpy pandas scikit-learn
+	$(OBP)/bin/python -m pip install --quiet -c .ci/obp-constraints.txt --no-deps obp
+	touch $@
+
+.PHONY: obp-parity
+obp-parity: $(BUILT) $(OBP)/.built ## off-policy estimates against Open Bandit Pipeline's
+	$(BIN)/python tests/parity/make_obp_golden.py --check $(OBP)/bin/python
+
 .PHONY: bench bench-ann bench-kernels bench-engine bench-recall bench-rust fuzz
 bench: bench-engine bench-kernels ## measure this machine: the engine, then the kernels
 bench-kernels: $(BUILT) $(PEERS) ## every kernel beside its peers and the machine's limit

@@ -39,17 +39,22 @@ class SqliteLog:
     """An `EventLog` in `DIR/log.sqlite3`. One process writes (`WriterLock`), any number of processes read."""
 
     def __init__(
-        self, directory: Path, generation: str, *, read_only: bool = False, max_pages: int | None = None
+        self, directory: Path, generation: str | None, *, read_only: bool = False, max_pages: int | None = None
     ) -> None:
-        """Open or, when writing, create. `generation` must be the one that the log was created for.
+        """Open or, when writing, create. `generation` must be the one that the log was created for; a reader that folds
+        the log into another one takes any (`None`).
 
         `max_pages` bounds the database (SQLite's own limit), for quotas and for tests of a full disk. Raises
         `StoreLocked`, `StoreError`, `LogCorrupt`, `LogTailLost`, `GenerationMismatch`.
         """
+        if generation is None and not read_only:
+            raise ValueError("a writer names the generation")
         self._directory = directory
         self._path = directory / "log.sqlite3"
         self._read_only = read_only
         self._mutex = threading.Lock()
+        self.generation = generation or ""
+        """The generation that the log was created for."""
         self._failed: str | None = None
         self._unsettled = False
         self._lock = None if read_only else WriterLock(directory)
@@ -61,7 +66,7 @@ class SqliteLog:
             self.close()
             raise
 
-    def _open(self, generation: str, max_pages: int | None) -> None:
+    def _open(self, generation: str | None, max_pages: int | None) -> None:
         new = not self._path.exists()
         if new and self._read_only:
             raise StoreError(f"{self._directory} holds no log; nothing to read", path=str(self._directory))
@@ -74,7 +79,7 @@ class SqliteLog:
         with self._typed_errors():
             self._connection = self._connect()
             if new:
-                self._create(generation)
+                self._create()
             elif not self._read_only:
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._connection.execute("PRAGMA synchronous=FULL")
@@ -93,22 +98,22 @@ class SqliteLog:
         uri = f"{self._path.resolve().as_uri()}?mode={mode}"
         return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
 
-    def _create(self, generation: str) -> None:
+    def _create(self) -> None:
         assert self._connection is not None
         self._connection.execute(f"PRAGMA page_size={_PAGE_SIZE}")
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         # One transaction, so that a process killed here leaves either no log or a whole one.
-        meta = f"INSERT INTO meta VALUES ('format', '{FORMAT}'), ('generation', '{generation}'), ('epoch', '0');"
+        meta = f"INSERT INTO meta VALUES ('format', '{FORMAT}'), ('generation', '{self.generation}'), ('epoch', '0');"
         self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {meta} COMMIT;")
         sync_directory(self._directory)
 
-    def _check_meta(self, generation: str) -> None:
+    def _check_meta(self, generation: str | None) -> None:
         assert self._connection is not None
         tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables and not self._read_only:
             # The writer was killed between creating the file and its first commit: nothing was ever acknowledged.
-            self._create(generation)
+            self._create()
         elif not tables:
             raise StoreError(f"{self._directory} holds no log yet; nothing to read", path=str(self._directory))
         elif not {"meta", "frames"} <= tables:
@@ -118,11 +123,13 @@ class SqliteLog:
             raise LogCorrupt(
                 f"{self._path}: log format {meta.get('format')!r}; this code reads {FORMAT!r}", reason="format"
             )
-        if meta.get("generation") != generation:
+        self.generation = str(meta.get("generation"))
+        if generation is not None and self.generation != generation:
             raise GenerationMismatch(
-                f"{self._path} is of generation {meta.get('generation')}, the configuration makes {generation}: "
-                "restore the old [generation] table, or build the next generation with `headwater replay --to NEW_DIR`",
-                found=meta.get("generation"),
+                f"{self._path} is of generation {self.generation}, configuration and fold version make {generation}: "
+                "restore the old [generation] table or version, or build the next generation with "
+                "`headwater replay DIR --to NEW_DIR`",
+                found=self.generation,
                 expected=generation,
             )
 

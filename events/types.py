@@ -104,7 +104,8 @@ class SlateServed(msgspec.Struct, tag_field="tag", tag=20, array_like=True, froz
     """A slate that the engine answered, with what is needed to make it again and to learn from it.
 
     `items` holds per slot `[item, score, source, propensity, propensity_cascade, pinned]`; `positions` one log
-    position per part that was asked; `candidates` is given when retrieval was approximate or degraded.
+    position per part that was asked; `candidates` is given when retrieval was approximate or degraded; `extra` holds
+    what scorers and explorers keep beside all that.
     """
 
     slate: str
@@ -118,6 +119,7 @@ class SlateServed(msgspec.Struct, tag_field="tag", tag=20, array_like=True, froz
     left_out: list[str]
     candidates: list[tuple[str, str, float]] | None
     items: list[tuple[str, float, str, float, float, bool]]
+    extra: dict[str, Any] | None = None
 
 
 class ConfigActivated(msgspec.Struct, tag_field="tag", tag=30, array_like=True, frozen=True):

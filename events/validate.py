@@ -15,9 +15,12 @@ from headwater.events.types import Event, Feedback, Impression, ItemPatch, ItemP
 MAX_ID = 512
 MAX_TYPE = 64
 MAX_CONTEXT = 4096
+MAX_EXTRA = 65_536
 MAX_LIST = 64
 MAX_EMBEDDINGS = 8
 MAX_DIMENSIONS = 4096
+MAX_MAGNITUDE = 1e15
+"""Of a number in an embedding: beyond it products could leave the range of float32."""
 MAX_COMMENT = 4096
 MAX_NESTING = 15
 """Containers inside each other that every reader of frames walks into; deeper ones cost the whole frame."""
@@ -52,9 +55,16 @@ def check_event(event: Event, appended: int, max_future_ms: int) -> None:
         _check_labels(event.labels)
         _check_comment(event.comment)
     elif isinstance(event, SlateServed):
-        _check_nesting("request", event.request)
+        _check_slate(event)
     elif isinstance(event, UserMerge) and event.from_user == event.into_user:
         _refuse("into_user", event.into_user, "another user than from_user")
+
+
+def check_record(record: SlateServed, appended: int, max_future_ms: int) -> None:
+    """`check_event` of a slate that was answered a moment ago: its ids come from the log and from a question that was
+    checked, its numbers from the core. What is left to break is the question's own time, and the size of features."""
+    check_time("ts", record.ts, appended + max_future_ms)
+    _check_extra(record)
 
 
 def _check_types(event: Event) -> None:
@@ -120,6 +130,20 @@ def _check_feedback(event: Feedback) -> None:
         _refuse("context", event.context, f"at most {MAX_CONTEXT} bytes")
 
 
+def _check_slate(event: SlateServed) -> None:
+    _check_nesting("request", event.request)
+    for slot, (item, *_) in enumerate(event.items):
+        check_text(f"items[{slot}]", item, MAX_ID)
+    if event.extra is not None:
+        _check_nesting("extra", event.extra)
+    _check_extra(event)
+
+
+def _check_extra(event: SlateServed) -> None:
+    if event.extra is not None and len(_encoder.encode(event.extra)) > MAX_EXTRA:
+        _refuse("extra", event.extra, f"at most {MAX_EXTRA} bytes")
+
+
 def _check_item(event: ItemPut | ItemPatch) -> None:
     if event.categories is not None:
         _check_list("categories", event.categories)
@@ -134,8 +158,10 @@ def _check_item(event: ItemPut | ItemPatch) -> None:
     for name, raw in embeddings.items():
         check_text("embeddings", name, 128)
         count, rest = divmod(len(raw), 4)
-        if rest or not 1 <= count <= MAX_DIMENSIONS or not all(map(math.isfinite, struct.unpack(f"<{count}f", raw))):
-            _refuse(f"embeddings[{name}]", f"{len(raw)} bytes", f"1 to {MAX_DIMENSIONS} finite float32")
+        sized = not rest and 1 <= count <= MAX_DIMENSIONS
+        if not sized or not all(abs(x) <= MAX_MAGNITUDE for x in struct.unpack(f"<{count}f", raw)):
+            rule = f"1 to {MAX_DIMENSIONS} finite float32 of at most {MAX_MAGNITUDE:g}"
+            _refuse(f"embeddings[{name}]", f"{len(raw)} bytes", rule)
 
 
 def _check_comment(comment: str | None) -> None:

@@ -2,6 +2,8 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use headwater_bench::shop;
+use headwater_core::filter::FilterCache;
+use headwater_core::query::plan::Tools;
 use headwater_core::query::recommend::recommend;
 use headwater_core::query::request::RecommendRequest;
 
@@ -34,18 +36,20 @@ fn question(c: &mut Criterion) {
     let Ok(state) = shop::fold(&config, &frames) else {
         return;
     };
-    query.sources.retain(|name, _| name == "also_viewed");
+    query.base.sources.retain(|name, _| name == "also_viewed");
     let request = RecommendRequest {
-        user: None,
         items: (0..10).map(|i| format!("i{}", i * 7)).collect(),
         n: 10,
-        exclude: Vec::new(),
         now: state.clock(),
-        sources: Default::default(),
-        all_reasons: false,
+        ..RecommendRequest::default()
+    };
+    let tools = Tools {
+        query: &query,
+        filters: &FilterCache::default(),
+        pool: None,
     };
     c.bench_function("cooccurrence/query of 10 seeds", |b| {
-        b.iter(|| recommend(&state, &query, &request).map(|answer| answer.0.len()));
+        b.iter(|| recommend(&state, &tools, &request).map(|answer| answer.items.len()));
     });
 }
 

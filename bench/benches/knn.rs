@@ -2,6 +2,8 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use headwater_bench::shop;
+use headwater_core::filter::FilterCache;
+use headwater_core::query::plan::Tools;
 use headwater_core::query::recommend::recommend;
 use headwater_core::query::request::RecommendRequest;
 
@@ -10,22 +12,24 @@ fn question(c: &mut Criterion) {
         return;
     };
     config.relations.clear();
-    query.sources.retain(|name, _| name == "session-knn");
+    query.base.sources.retain(|name, _| name == "session-knn");
     let frames = shop::frames(400_000, 2_000, config.partitions);
     let Ok(state) = shop::fold(&config, &frames) else {
         return;
     };
     let request = RecommendRequest {
-        user: None,
         items: (0..6).map(|i| format!("i{}", i * 11)).collect(),
         n: 20,
-        exclude: Vec::new(),
         now: state.clock(),
-        sources: Default::default(),
-        all_reasons: false,
+        ..RecommendRequest::default()
+    };
+    let tools = Tools {
+        query: &query,
+        filters: &FilterCache::default(),
+        pool: None,
     };
     c.bench_function("knn/query of 6 items, m = 500", |b| {
-        b.iter(|| recommend(&state, &query, &request).map(|answer| answer.0.len()));
+        b.iter(|| recommend(&state, &tools, &request).map(|answer| answer.items.len()));
     });
 }
 

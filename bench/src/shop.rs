@@ -1,11 +1,12 @@
 //! A small shop's log: sessions of views and purchases over items whose popularity falls off, as frames in log order.
 
-use headwater_core::config::{FoldConfig, QueryConfig};
+use headwater_core::config::FoldConfig;
 use headwater_core::error::CoreError;
 use headwater_core::fold::batch::decode_frames;
 use headwater_core::fold::report::Report;
 use headwater_core::fold::state::State;
 use headwater_core::ids::{Position, owner, stable_hash};
+use headwater_core::scenario::QueryConfig;
 
 use crate::random::Random;
 

@@ -1,4 +1,4 @@
-//! What a generation folds and how queries are answered, as the Python side validated it.
+//! What a generation folds, as the Python side validated it.
 //!
 //! Mirrors `headwater/config.py` field by field; unknown fields are refused, so the two cannot drift apart unnoticed.
 
@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::error::CoreError;
 
 /// Version of the fold's code: state folded by another version is another generation.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// What bounds "together" in a relation.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -59,6 +59,18 @@ pub struct SessionKnnConfig {
     pub max_session_items: usize,
 }
 
+/// Users whose votes are counted apart.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct SegmentsConfig {
+    pub label: String,
+    pub values: Vec<String>,
+}
+
+/// Most segments.
+pub const MAX_SEGMENTS: usize = 32;
+
 /// `[generation]`: everything that the state depends on beside the log.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,8 +87,11 @@ pub struct FoldConfig {
     pub dedup_horizon: u64,
     pub max_future_hours: f64,
     pub popularity_half_life_days: f64,
+    pub fresh_days: f64,
     pub votes: Vec<String>,
     pub consumption: Vec<String>,
+    pub positive: Vec<String>,
+    pub strong: Vec<String>,
     pub negative: Vec<String>,
     pub impression: Vec<String>,
     pub affinity_weights: BTreeMap<String, f64>,
@@ -86,39 +101,7 @@ pub struct FoldConfig {
     pub relations: Vec<RelationConfig>,
     pub trending: TrendingConfig,
     pub session_knn: SessionKnnConfig,
-}
-
-/// Association measure of a pair, computed when read.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum Metric {
-    Cosine,
-    Jaccard,
-    Conditional,
-    Lift,
-    Pmi,
-    Phi,
-    Llr,
-    Count,
-}
-
-/// `[query]`: which sources answer and how they are fused.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
-pub struct QueryConfig {
-    pub sources: BTreeMap<String, f64>,
-    pub rrf_k: f64,
-    pub pool: usize,
-    pub seeds: usize,
-    pub metric: Metric,
-    pub shrinkage: f64,
-    pub knn_neighbours: usize,
-    pub knn_last_items: usize,
-    pub exclude_consumed: bool,
-    pub consumed_expiry_days: Option<f64>,
-    pub touched_factor: f64,
+    pub segments: SegmentsConfig,
 }
 
 impl FoldConfig {
@@ -131,14 +114,11 @@ impl FoldConfig {
                 "partitions and shards from 1, at most 8 relations".into(),
             ));
         }
+        if config.segments.values.len() > MAX_SEGMENTS {
+            let rule = format!("at most {MAX_SEGMENTS} segments");
+            return Err(CoreError::Config(rule));
+        }
         Ok(config)
-    }
-}
-
-impl QueryConfig {
-    /// Decodes the JSON that `headwater.config` writes. Errors name the field.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, CoreError> {
-        serde_json::from_slice(bytes).map_err(|err| CoreError::Config(err.to_string()))
     }
 }
 

@@ -40,4 +40,14 @@ pub enum CoreError {
         /// What is allowed.
         rule: String,
     },
+    /// A filter does not parse, or does not fit the items' fields.
+    #[error("{field}: {rule}")]
+    Filter {
+        /// Field of the request or configuration that holds it.
+        field: &'static str,
+        /// What is wrong, with the place shown.
+        rule: String,
+        /// Where, in characters from 0, if it is about one place.
+        at: Option<usize>,
+    },
 }

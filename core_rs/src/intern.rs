@@ -89,6 +89,11 @@ impl Interner {
         &self.bytes[start..self.ends[ix]]
     }
 
+    /// The stable hashes of all numbers' strings.
+    pub fn hashes(&self) -> &[u64] {
+        &self.hashes
+    }
+
     /// The stable hash of a number's string.
     pub fn hash(&self, ix: u32) -> u64 {
         self.hashes[ix as usize]

@@ -8,12 +8,13 @@
 //! * [`admission`]: which frames and events count; [`bloom`] makes "certainly new" cheap.
 //! * [`fold`]: frames in log order become state; [`fold::state`] is the place to start reading.
 //! * Parts of the state: [`sessions`] (user partitions), [`items`] (item shards) with [`cooccurrence`] rows,
-//!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata).
-//! * [`query`]: read-only answers over the state.
+//!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata and its columns).
+//! * [`filter`]: conditions on item fields, as text, to a [`bitmap`] of the items that pass.
+//! * [`query`]: read-only answers over the state; [`slate`]: from ranked candidates to a slate under rules.
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
-//! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
+//! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`scenario`], [`error`]: what all of them use.
 //! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
@@ -21,6 +22,7 @@
 //! and fixed-point numbers only; everything that orders, orders by id.
 
 pub mod admission;
+pub mod bitmap;
 pub mod bloom;
 pub mod catalogue;
 pub mod config;
@@ -31,6 +33,7 @@ mod decay_table;
 pub mod diversity;
 pub mod embedding;
 pub mod error;
+pub mod filter;
 pub mod fold;
 pub mod frame;
 pub mod huge_pages;
@@ -41,9 +44,11 @@ pub mod limits;
 pub mod names;
 pub mod neighbourhood;
 pub mod query;
+pub mod scenario;
 pub mod search;
 pub mod sessions;
 pub mod simd;
+pub mod slate;
 pub mod snapshot;
 pub mod topk;
 

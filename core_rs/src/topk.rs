@@ -16,7 +16,7 @@ pub enum Ties<'a> {
     /// The smaller index wins.
     Index,
     /// The index with the smaller rank wins; ranks are distinct.
-    Ranks(&'a [u32]),
+    Ranks(&'a [u64]),
 }
 
 /// A candidate as one number: the score's order-preserving bits above the complement of the index, so that a larger
@@ -203,7 +203,7 @@ mod tests {
         out
     }
 
-    fn sorted(scores: &[f32], k: usize, min: f32, rank: impl Fn(u32) -> u32) -> Vec<(u32, f32)> {
+    fn sorted(scores: &[f32], k: usize, min: f32, rank: impl Fn(u32) -> u64) -> Vec<(u32, f32)> {
         let mut all: Vec<(u32, f32)> = (0..).zip(scores.iter().copied()).collect();
         all.retain(|(_, score)| *score >= min);
         all.sort_by(|a, b| {
@@ -225,8 +225,8 @@ mod tests {
         ) {
             let scores: Vec<f32> = raw.iter().map(|v| f32::from(*v) * -0.5).collect();
             let min = min.map_or(f32::NEG_INFINITY, f32::from);
-            prop_assert_eq!(best(&scores, k, min, Ties::Index), sorted(&scores, k, min, |i| i));
-            let ranks: Vec<u32> = (0..scores.len() as u32).map(|i| i.wrapping_mul(2_654_435_761)).collect();
+            prop_assert_eq!(best(&scores, k, min, Ties::Index), sorted(&scores, k, min, u64::from));
+            let ranks: Vec<u64> = (0..scores.len() as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
             let by_rank = best(&scores, k, min, Ties::Ranks(&ranks));
             prop_assert_eq!(by_rank, sorted(&scores, k, min, |i| ranks[i as usize]));
         }

@@ -14,8 +14,11 @@ The map, from the outside in:
   `demo`, `bench`, `measure`: what it shows and measures.
 * `importer`, `ingest`, `datasets`, `simulate`: events and items in bulk, from files, public datasets or a simulator.
   `export`: the other way.
-* `arguments`, `active_query`, `slate`, `slate_record`, `explanation`: questions, the rules they are answered under,
-  answers, their record, and why.
+* `learning`: what recorded slates, impressions and rewards can answer: Parquet export, off-policy estimators.
+* `arguments`, `scenario`, `active_query`, `answer`, `slate`, `slate_record`, `many`, `explanation`, `audit`: questions,
+  the rules they are answered under, answers, their record, and why.
+* `time_travel`, `served_slates`, `slate_replay`, `shadow`: the state of another time, recorded slates made again, and
+  logged requests under another configuration.
 * `store`, `verify`, `regenerate`: the directory, whether all in it agrees, and the next generation of it.
 * `actors`: who owns the state and how it comes back. `events`: what happened, and the log.
 * `kernels`: scoring and diversity on numpy arrays, without an engine (needs numpy).

@@ -10,12 +10,12 @@ import msgspec
 import xxhash
 
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.config import QueryConfig
 from headwater.core import Core, query_json
 from headwater.errors import LogCorrupt
 from headwater.events.frame import decode_frame
 from headwater.events.subjects import CONTROL_SUBJECT
 from headwater.events.types import ConfigActivated
+from headwater.scenario import QueryConfig
 
 
 def query_version(query: QueryConfig) -> str:

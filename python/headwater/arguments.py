@@ -8,10 +8,14 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from headwater.errors import InvalidEvent, InvalidQuery
-from headwater.events.validate import MAX_ID, is_text, text_rule
+from headwater.events.validate import MAX_CONTEXT, MAX_ID, is_text, text_rule
 
 Id = str | int
+Param = str | int | float | bool | Sequence[str | int | float | bool]
+"""What a filter's parameter may be."""
 MAX_N = 1000
 
 
@@ -87,6 +91,54 @@ def weights_of(sources: Mapping[str, float] | None) -> dict[str, float]:
             raise InvalidQuery(f"sources = {{{shown}}}; allowed: {rule}", field="sources", value=shown, rule=rule)
         out[name] = float(weight)
     return out
+
+
+def share_of(field: str, value: float | None) -> float | None:
+    """A share of 0 to 1 that a question may give. Raises `InvalidQuery`."""
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:
+        raise InvalidQuery(
+            f"{field} = {value!r:.80}; allowed: 0 to 1", field=field, value=repr(value)[:80], rule="0 to 1"
+        )
+    return float(value)
+
+
+def params_of(params: Mapping[str, Param] | None) -> dict[str, Any]:
+    """Parameters of a filter: numbers, texts, truth values, or lists of them. Raises `InvalidQuery`."""
+    rule = "a mapping of names to numbers, texts, truth values or lists of them"
+    if params is not None and not isinstance(params, Mapping):
+        shown = repr(params)[:80]
+        raise InvalidQuery(f"params = {shown}; allowed: {rule}", field="params", value=shown, rule=rule)
+    out: dict[str, Any] = {}
+    for name, value in (params or {}).items():
+        listed = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+        values = list(value) if listed else [value]  # type: ignore[arg-type]
+        if not isinstance(name, str) or not all(map(_is_scalar, values)):
+            shown = f"{name!r:.80}: {value!r:.80}"
+            raise InvalidQuery(f"params = {{{shown}}}; allowed: {rule}", field="params", value=shown, rule=rule)
+        out[name] = values if listed else value
+    return out
+
+
+def _is_scalar(value: object) -> bool:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return -(1 << 63) <= value < 1 << 63
+    return isinstance(value, str | bool) or (isinstance(value, float) and math.isfinite(value))
+
+
+def context_of(context: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a question keeps in its record beside everything else. Raises `InvalidQuery`."""
+    rule = "a mapping of names to texts, finite numbers, truth values or None, at most 4,096 bytes as MessagePack"
+    if context is None:
+        return None
+    sound = isinstance(context, Mapping) and all(
+        isinstance(name, str) and (value is None or _is_scalar(value)) for name, value in context.items()
+    )
+    if not sound or len(msgspec.msgpack.encode(dict(context))) > MAX_CONTEXT:
+        shown = repr(context)[:80]
+        raise InvalidQuery(f"context = {shown}; allowed: {rule}", field="context", value=shown, rule=rule)
+    return dict(context)
 
 
 def categories_of(values: Sequence[str]) -> list[str]:

@@ -13,7 +13,6 @@ those whose value passes. This module only decodes and validates; it reads no cl
 
 from __future__ import annotations
 
-import math
 import re
 import tomllib
 from pathlib import Path
@@ -22,16 +21,26 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 
 from headwater.errors import ConfigError
+from headwater.scenario import (
+    Boost,
+    Cap,
+    Pin,
+    Promote,
+    QueryConfig,
+    Scenario,
+    in_range,
+    query_profile,
+    refuse,
+    scenario_tables,
+    validate_query,
+)
 
 Profile = Literal["shop", "media"]
 Unit = Literal["session", "user", "basket"]
-Metric = Literal["cosine", "jaccard", "conditional", "lift", "pmi", "phi", "llr", "count"]
 
 PROFILES: tuple[str, ...] = ("shop", "media")
-SOURCES: tuple[str, ...] = ("session-knn", "tag-affinity", "trending", "popular")
-"""Candidate sources beside the relations, which are sources under their own names."""
-
 MAX_RELATIONS = 8
+MAX_SEGMENTS = 32
 NEVER = "never"
 """What `consumed_expiry_days` is in a `headwater.toml` that has no other word for nothing."""
 
@@ -79,6 +88,14 @@ class SessionKnn(_Strict, frozen=True, kw_only=True):
     max_session_items: int = 50
 
 
+class Segments(_Strict, frozen=True, kw_only=True):
+    """Users whose votes also count apart, by the value of a label of theirs (`put_user`)."""
+
+    label: str = ""
+    values: tuple[str, ...] = ()
+    """One segment each; a user of none of them counts overall only. None: off."""
+
+
 class FoldConfig(_Strict, frozen=True, kw_only=True):
     """`[generation]`: everything that the state depends on beside the log itself."""
 
@@ -97,9 +114,14 @@ class FoldConfig(_Strict, frozen=True, kw_only=True):
     """Events with an `event_id` per user partition within which a repeat is recognised."""
     max_future_hours: float = 24.0
     popularity_half_life_days: float = 30.0
+    fresh_days: float = 30.0
+    """Put items are held as fresh for this long after they were born."""
     votes: tuple[str, ...] = ()
     """Types that count for popularity and trending, one vote per user, item and day."""
     consumption: tuple[str, ...] = ()
+    positive: tuple[str, ...] = ()
+    """Types that show interest in the item; `strong`: types that show much."""
+    strong: tuple[str, ...] = ()
     negative: tuple[str, ...] = ()
     impression: tuple[str, ...] = ()
     """Types that are mere exposure: logged, but they touch no session and no count."""
@@ -111,27 +133,7 @@ class FoldConfig(_Strict, frozen=True, kw_only=True):
     relations: tuple[Relation, ...] = ()
     trending: Trending = Trending()
     session_knn: SessionKnn = SessionKnn()
-
-
-class QueryConfig(_Strict, frozen=True, kw_only=True):
-    """`[query]`: which sources answer, how they are fused, what is left out."""
-
-    sources: dict[str, float] = {}
-    """Source name -> weight in the reciprocal-rank fusion; 0 switches it off."""
-    rrf_k: float = 60.0
-    pool: int = 200
-    """Candidates taken of each source."""
-    seeds: int = 10
-    """Latest items of the visitor that candidates are looked up from."""
-    metric: Metric = "cosine"
-    shrinkage: float = 5.0
-    knn_neighbours: int = 100
-    knn_last_items: int = 6
-    exclude_consumed: bool = True
-    consumed_expiry_days: float | None = 30.0
-    """Consumed items come back after this long; None (in `headwater.toml`: "never"): never."""
-    touched_factor: float = 0.5
-    """Scores of items the visitor already touched are multiplied by this; 0 leaves them out."""
+    segments: Segments = Segments()
 
 
 class EngineConfig(_Strict, frozen=True, kw_only=True):
@@ -159,10 +161,14 @@ _TABLES: dict[str, Any] = {
     "engine": EngineConfig,
     "trending": Trending,
     "session_knn": SessionKnn,
+    "promote": Promote,
+    "segments": Segments,
 }
+_ROWS: dict[str, Any] = {"relations": Relation, "boosts": Boost, "caps": Cap, "pins": Pin}
 
 _BROWSE = ("view", "click", "cart", "purchase", "buy")
 _BOUGHT = ("purchase", "buy")
+_WANTED = ("cart", "purchase", "buy", "like")
 _LIKED = ("like", "rating>=4", "purchase")
 _PLAYED = ("play", "read", "watch", "click", "view", "rating", "purchase")
 
@@ -174,6 +180,8 @@ def fold_profile(profile: Profile) -> FoldConfig:
             profile="shop",
             votes=_BROWSE,
             consumption=_BOUGHT,
+            positive=("view", "click", *_WANTED),
+            strong=_WANTED,
             negative=("dislike", "hide", "return"),
             impression=("impression",),
             affinity_weights={"view": 1.0, "click": 1.0, "cart": 3.0, "purchase": 5.0, "buy": 5.0, "like": 3.0},
@@ -212,6 +220,8 @@ def fold_profile(profile: Profile) -> FoldConfig:
             profile="media",
             votes=_PLAYED,
             consumption=("play", "read", "watch", "rating", "purchase"),
+            positive=("play", "read", "watch", "like", "rating>=4", "view", "click"),
+            strong=_LIKED,
             negative=("dislike", "hide", "rating<=2"),
             impression=("impression",),
             affinity_weights={
@@ -247,32 +257,13 @@ def fold_profile(profile: Profile) -> FoldConfig:
     raise ConfigError(f"profile {profile!r} is unknown; allowed: {', '.join(PROFILES)}", key="profile", value=profile)
 
 
-def query_profile(profile: Profile) -> QueryConfig:
-    """The shipped `[query]` of a profile."""
-    if profile == "media":
-        return QueryConfig(
-            sources={
-                "also_liked": 1.0,
-                "also_played": 0.7,
-                "session-knn": 1.0,
-                "tag-affinity": 0.3,
-                "trending": 0.2,
-                "popular": 0.1,
-            },
-            consumed_expiry_days=None,
-        )
-    return QueryConfig(
-        sources={
-            "also_viewed": 1.0,
-            "also_bought": 0.7,
-            "bought_together": 0.5,
-            "bought_after_view": 0.8,
-            "session-knn": 1.0,
-            "tag-affinity": 0.3,
-            "trending": 0.2,
-            "popular": 0.1,
-        }
-    )
+def fold_config_from(table: dict[str, Any]) -> FoldConfig:
+    """The `[generation]` that a log was begun with; keys that came later than the log have the profile's defaults.
+
+    Raises `msgspec.ValidationError` or `ConfigError`.
+    """
+    defaults: dict[str, Any] = msgspec.to_builtins(fold_profile(table.get("profile", "shop")))
+    return msgspec.convert(_overlay(defaults, table), FoldConfig)
 
 
 def default_config(profile: Profile = "shop") -> Config:
@@ -285,6 +276,11 @@ def load_config(path: Path) -> Config:
 
     Raises `ConfigError` naming key, value and what is allowed.
     """
+    return config_from_table(load_table(path), where=str(path))
+
+
+def load_table(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file as they stand there. Raises `ConfigError`."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as err:
@@ -292,10 +288,9 @@ def load_config(path: Path) -> Config:
     except UnicodeDecodeError as err:
         raise ConfigError(f"{path}: not UTF-8 at byte {err.start}", key=str(path), rule="UTF-8") from err
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as err:
         raise ConfigError(f"{path}: not valid TOML: {err}", key=str(path), rule="TOML 1.0") from err
-    return config_from_table(table, where=str(path))
 
 
 def config_from_table(table: dict[str, Any], where: str = "configuration") -> Config:
@@ -311,40 +306,64 @@ def config_from_table(table: dict[str, Any], where: str = "configuration") -> Co
     defaults: dict[str, Any] = msgspec.to_builtins(default_config(profile))
     merged = _overlay(defaults, table)
     query = merged.get("query")
-    if isinstance(query, dict) and query.get("consumed_expiry_days") == NEVER:
-        query["consumed_expiry_days"] = None
+    tables = scenario_tables(query) if isinstance(query, dict) else {}
+    _say_never(query)
     try:
         config = msgspec.convert(merged, Config)
     except msgspec.ValidationError as err:
         raise _conversion_error(where, err, table) from err
+    config = _with_scenarios(config, tables, where)
     validate_config(config, where)
     return config
 
 
-def _conversion_error(where: str, err: msgspec.ValidationError, table: dict[str, Any]) -> ConfigError:
+def _with_scenarios(config: Config, tables: dict[str, Any], where: str) -> Config:
+    """`config` with each scenario of `tables` laid over its `[query]`."""
+    base = msgspec.to_builtins(config.query)
+    del base["scenarios"]
+    scenarios = dict(config.query.scenarios)
+    for name, table in tables.items():
+        full = _overlay(base, table)
+        _say_never(full)
+        try:
+            scenarios[name] = msgspec.convert(full, Scenario)
+        except msgspec.ValidationError as err:
+            raise _conversion_error(where, err, table, Scenario, f"query.scenarios.{name}.") from err
+    return msgspec.structs.replace(config, query=msgspec.structs.replace(config.query, scenarios=scenarios))
+
+
+def _say_never(scenario: object) -> None:
+    if isinstance(scenario, dict) and scenario.get("consumed_expiry_days") == NEVER:
+        scenario["consumed_expiry_days"] = None
+
+
+def _conversion_error(
+    where: str, err: msgspec.ValidationError, table: dict[str, Any], spec: Any = Config, at_key: str = ""
+) -> ConfigError:
     """What the decoder found, with the key, its value and what is allowed there."""
     what, _, at = str(err).partition(" - at `$")
     path = [part for part in re.split(r"[.\[\]`]+", at) if part]
-    spec: Any = Config
-    parent: Any = Config
+    parent: Any = spec
     value: Any = table
+    before = ""
     for part in path:
         parent = spec
         if part.isdecimal() and isinstance(value, list):
-            value, spec = value[int(part)], Relation
+            value, spec = value[int(part)], _ROWS.get(before, spec)
         elif part == "...":  # a value of a map of names
             value = next((v for v in value.values() if not isinstance(v, int | float)), value)
         else:
             value = value.get(part) if isinstance(value, dict) else None
             spec = {**_TABLES, "relations": spec}.get(part, spec)
-    key = re.sub(r"\.(\d+)", r"[\1]", ".".join(part for part in path if part != "..."))
+        before = part
+    key = at_key + re.sub(r"\.(\d+)", r"[\1]", ".".join(part for part in path if part != "..."))
     unknown = re.search(r"unknown field `(.*)`", what)
     if unknown is None:
         if what.startswith("Invalid enum value"):
             what = f"allowed: {', '.join(get_type_hints(parent)[path[-1]].__args__)}"
         return ConfigError(f"{where}: {key} = {value!r:.80}: {what}", key=key, value=value, rule=what)
     name = unknown[1]
-    key = f"{key}.{name}" if key else name
+    key = f"{key}.{name}" if path else f"{at_key}{name}"
     allowed = ", ".join(spec.__struct_fields__)
     value = value.get(name) if isinstance(value, dict) else None
     message = f"{where}: {key} = {value!r:.80}: there is no such key; allowed: {allowed}"
@@ -355,7 +374,7 @@ def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """`over` on `base`, table by table; maps of names (weights, sources) and lists are replaced whole."""
     out = dict(base)
     for key, value in over.items():
-        whole = key in ("sources", "affinity_weights", "relations")
+        whole = key in ("sources", "affinity_weights", "relations", "promote")
         if isinstance(value, dict) and isinstance(base.get(key), dict) and not whole:
             out[key] = _overlay(base[key], value)
         else:
@@ -366,89 +385,76 @@ def _overlay(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def validate_config(config: Config, where: str = "configuration") -> None:
     """Check ranges and references between keys. Raises `ConfigError` for the first broken rule."""
     gen, query, engine = config.generation, config.query, config.engine
-    _in_range(where, "generation.partitions", gen.partitions, 1, 1024)
-    _in_range(where, "generation.shards", gen.shards, 1, 256)
-    _in_range(where, "generation.session_gap_minutes", gen.session_gap_minutes, 0.1, 7 * 24 * 60)
-    _in_range(where, "generation.recent_items", gen.recent_items, 4, 1000)
-    _in_range(where, "generation.consumed_items", gen.consumed_items, 4, 4000)
-    _in_range(where, "generation.seen_generation_days", gen.seen_generation_days, 1, 36_500)
-    _in_range(where, "generation.rapid_repeat_seconds", gen.rapid_repeat_seconds, 0, 3600)
-    _in_range(where, "generation.dedup_horizon", gen.dedup_horizon, 1, 1_000_000_000)
-    _in_range(where, "generation.max_future_hours", gen.max_future_hours, 0, 24 * 366)
-    _in_range(where, "generation.popularity_half_life_days", gen.popularity_half_life_days, 0.01, 36_500)
-    _in_range(where, "generation.affinity_half_life_days", gen.affinity_half_life_days, 0.01, 36_500)
-    _in_range(where, "generation.trending.short_half_life_hours", gen.trending.short_half_life_hours, 0.1, 24 * 366)
-    _in_range(where, "generation.trending.long_half_life_days", gen.trending.long_half_life_days, 0.1, 36_500)
-    _in_range(where, "generation.trending.prior", gen.trending.prior, 0.1, 1e6)
+    in_range(where, "generation.partitions", gen.partitions, 1, 1024)
+    in_range(where, "generation.shards", gen.shards, 1, 256)
+    in_range(where, "generation.session_gap_minutes", gen.session_gap_minutes, 0.1, 7 * 24 * 60)
+    in_range(where, "generation.recent_items", gen.recent_items, 4, 1000)
+    in_range(where, "generation.consumed_items", gen.consumed_items, 4, 4000)
+    in_range(where, "generation.seen_generation_days", gen.seen_generation_days, 1, 36_500)
+    in_range(where, "generation.rapid_repeat_seconds", gen.rapid_repeat_seconds, 0, 3600)
+    in_range(where, "generation.dedup_horizon", gen.dedup_horizon, 1, 1_000_000_000)
+    in_range(where, "generation.max_future_hours", gen.max_future_hours, 0, 24 * 366)
+    in_range(where, "generation.popularity_half_life_days", gen.popularity_half_life_days, 0.01, 36_500)
+    in_range(where, "generation.fresh_days", gen.fresh_days, 0, 36_500)
+    in_range(where, "generation.affinity_half_life_days", gen.affinity_half_life_days, 0.01, 36_500)
+    in_range(where, "generation.trending.short_half_life_hours", gen.trending.short_half_life_hours, 0.1, 24 * 366)
+    in_range(where, "generation.trending.long_half_life_days", gen.trending.long_half_life_days, 0.1, 36_500)
+    in_range(where, "generation.trending.prior", gen.trending.prior, 0.1, 1e6)
     if gen.trending.long_half_life_days * 24 <= gen.trending.short_half_life_hours:
-        _refuse(
+        refuse(
             where,
             "generation.trending.long_half_life_days",
             gen.trending.long_half_life_days,
             "longer than the short half-life",
         )
-    _in_range(where, "generation.session_knn.postings", gen.session_knn.postings, 1, 65_535)
-    _in_range(where, "generation.session_knn.max_sessions", gen.session_knn.max_sessions, 1, 1 << 30)
-    _in_range(where, "generation.session_knn.max_session_items", gen.session_knn.max_session_items, 2, 1000)
-    for key in ("votes", "consumption", "negative", "impression"):
+    in_range(where, "generation.session_knn.postings", gen.session_knn.postings, 1, 65_535)
+    in_range(where, "generation.session_knn.max_sessions", gen.session_knn.max_sessions, 1, 1 << 30)
+    in_range(where, "generation.session_knn.max_session_items", gen.session_knn.max_session_items, 2, 1000)
+    for key in ("votes", "consumption", "positive", "strong", "negative", "impression"):
         for spec in getattr(gen, key):
             _type_spec(where, f"generation.{key}", spec)
     for spec, weight in gen.affinity_weights.items():
         _type_spec(where, "generation.affinity_weights", spec)
-        _in_range(where, f"generation.affinity_weights.{spec}", weight, 0, 1000)
+        in_range(where, f"generation.affinity_weights.{spec}", weight, 0, 1000)
     _validate_relations(where, gen.relations)
-    _validate_query(where, query, {r.name for r in gen.relations})
-    _in_range(where, "engine.threads", engine.threads, 1, 256)
-    _in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
-    _in_range(where, "engine.snapshots_kept", engine.snapshots_kept, 1, 100)
+    _validate_segments(where, gen.segments)
+    validate_query(where, query, {r.name for r in gen.relations})
+    in_range(where, "engine.threads", engine.threads, 1, 256)
+    in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
+    in_range(where, "engine.snapshots_kept", engine.snapshots_kept, 1, 100)
 
 
 def _validate_relations(where: str, relations: tuple[Relation, ...]) -> None:
     if len(relations) > MAX_RELATIONS:
-        _refuse(where, "generation.relations", len(relations), f"at most {MAX_RELATIONS} relations")
+        refuse(where, "generation.relations", len(relations), f"at most {MAX_RELATIONS} relations")
     names: set[str] = set()
     for rel in relations:
         key = f"generation.relations[{rel.name}]"
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", rel.name) or rel.name in names:
-            _refuse(where, key, rel.name, "unique names of lower-case letters, digits and _")
+            refuse(where, key, rel.name, "unique names of lower-case letters, digits and _")
         names.add(rel.name)
         for spec in (*rel.from_types, *rel.to_types):
             _type_spec(where, f"{key}.types", spec)
         if not rel.from_types or not rel.to_types:
-            _refuse(where, f"{key}.from_types", rel.from_types, "at least one type on each side")
-        _in_range(where, f"{key}.window", rel.window, 1, 500)
-        _in_range(where, f"{key}.unit_cap", rel.unit_cap, max(2, rel.window), 4096)
-        _in_range(where, f"{key}.within_days", rel.within_days, 0.001, 36_500)
-        _in_range(where, f"{key}.half_life_days", rel.half_life_days, 0.01, 36_500)
-        _in_range(where, f"{key}.capacity", rel.capacity, 8, 4096)
+            refuse(where, f"{key}.from_types", rel.from_types, "at least one type on each side")
+        in_range(where, f"{key}.window", rel.window, 1, 500)
+        in_range(where, f"{key}.unit_cap", rel.unit_cap, max(2, rel.window), 4096)
+        in_range(where, f"{key}.within_days", rel.within_days, 0.001, 36_500)
+        in_range(where, f"{key}.half_life_days", rel.half_life_days, 0.01, 36_500)
+        in_range(where, f"{key}.capacity", rel.capacity, 8, 4096)
 
 
-def _validate_query(where: str, query: QueryConfig, relations: set[str]) -> None:
-    for name, weight in query.sources.items():
-        if name not in relations and name not in SOURCES:
-            allowed = ", ".join((*sorted(relations), *SOURCES))
-            _refuse(where, f"query.sources.{name}", weight, f"one of the sources {allowed}")
-        _in_range(where, f"query.sources.{name}", weight, 0, 1e6)
-    _in_range(where, "query.rrf_k", query.rrf_k, 0.001, 1e6)
-    _in_range(where, "query.pool", query.pool, 1, 10_000)
-    _in_range(where, "query.seeds", query.seeds, 1, 100)
-    _in_range(where, "query.shrinkage", query.shrinkage, 0, 1e9)
-    _in_range(where, "query.knn_neighbours", query.knn_neighbours, 1, 10_000)
-    _in_range(where, "query.knn_last_items", query.knn_last_items, 1, 100)
-    _in_range(where, "query.touched_factor", query.touched_factor, 0, 1)
-    if query.consumed_expiry_days is not None:
-        _in_range(where, "query.consumed_expiry_days", query.consumed_expiry_days, 0, 36_500)
-
-
-def _in_range(where: str, key: str, value: float, low: float, high: float) -> None:
-    if not math.isfinite(value) or not low <= value <= high:
-        _refuse(where, key, value, f"{low:g} to {high:g}")
+def _validate_segments(where: str, segments: Segments) -> None:
+    key, values = "generation.segments", segments.values
+    if len(values) > MAX_SEGMENTS or len(set(values)) < len(values):
+        refuse(where, f"{key}.values", list(values), f"at most {MAX_SEGMENTS} values, each once")
+    for value in values:
+        if not 1 <= len(value.encode()) <= 1024:
+            refuse(where, f"{key}.values", value, "1 to 1024 bytes")
+    if len(segments.label.encode()) > 128 or (values and not segments.label):
+        refuse(where, f"{key}.label", segments.label, "the name of a user label, 1 to 128 bytes")
 
 
 def _type_spec(where: str, key: str, spec: str) -> None:
     if not TYPE_SPEC.match(spec):
-        _refuse(where, key, spec, 'an event type, optionally with a bound: "view", "rating>=4", "rating<=2"')
-
-
-def _refuse(where: str, key: str, value: object, allowed: str) -> None:
-    raise ConfigError(f"{where}: {key} = {value!r}; allowed: {allowed}", key=key, value=value, rule=allowed)
+        refuse(where, key, spec, 'an event type, optionally with a bound: "view", "rating>=4", "rating<=2"')

@@ -35,7 +35,8 @@ from headwater._core import (
     stream_words,
 )
 from headwater._core import generation_id as _generation_id
-from headwater.config import Config, FoldConfig, QueryConfig
+from headwater.config import Config, FoldConfig
+from headwater.scenario import QueryConfig
 
 __all__ = [
     "FOLD_VERSION",

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
-from rich.markup import escape
 
-from headwater import measure
+from headwater import measure, story
 from headwater.config import Profile, default_config
 from headwater.engine import Engine
 from headwater.errors import StoreError
-from headwater.slate import Slate
 
 Say = Callable[[object], None]
 
@@ -44,7 +42,7 @@ def run_demo(scene: Scene, directory: Path | None, say: Say, progress: bool) -> 
         config = default_config(scene.profile)
         with Engine.open(place, config=config, clock="log") as engine:
             figures |= _import(engine, scene, say, progress)
-            _story(engine, scene, say)
+            figures["story"] = story.tell(engine, say)
             engine.snapshot()
             figures |= _latencies(engine, scene)
         killed = _kill_and_reopen(place, say)
@@ -92,39 +90,6 @@ def _import(engine: Engine, scene: Scene, say: Say, progress: bool) -> dict[str,
     }
 
 
-def _story(engine: Engine, scene: Scene, say: Say) -> None:
-    first, second = _two_worlds(engine)
-    now = engine.now()
-    say("\n[bold]2. A new visitor[/bold], then a click, then another")
-    say(engine.recommend("visitor", 5))
-    engine.track("view", user="visitor", item=first, ts=now)
-    before = engine.recommend("visitor", 8)
-    say(f"   after a view of {escape(first)}:")
-    say(before)
-    engine.track("view", user="visitor", item=second, ts=now + 20_000)
-    after = engine.recommend("visitor", 8)
-    say(f"   after a view of {escape(second)}, {_changed(before, after)} of {len(after)} slots changed:")
-    say(after)
-    if after.items:
-        say(escape(engine.explain(after, after[0].item).text))
-    say("\n[bold]3. Similar items and what is trending[/bold]")
-    say(engine.similar(first, 5))
-    say(engine.trending(n=5))
-
-
-def _two_worlds(engine: Engine) -> tuple[str, str]:
-    """A popular item with neighbours, and another that is none of its neighbours."""
-    popular = engine.recommend("nobody", 100, sources={"popular": 1.0}, record=False).item_ids
-    first = next((item for item in popular if len(engine.similar(item, 5))), popular[0])
-    near = set(engine.similar(first, 100).item_ids) | {first}
-    far = [item for item in popular if item not in near and len(engine.similar(item, 5))]
-    return first, far[0] if far else popular[-1]
-
-
-def _changed(before: Slate, after: Slate) -> int:
-    return len(set(after.item_ids) - set(before.item_ids))
-
-
 def _latencies(engine: Engine, scene: Scene) -> dict[str, Any]:
     users = scene.events["user"].unique(maintain_order=True)
     items = scene.events["item"].unique(maintain_order=True)
@@ -148,7 +113,7 @@ sys.stdin.read()
 
 def _kill_and_reopen(place: Path, say: Say) -> str:
     """Let another process write, kill it with SIGKILL while it holds the directory; the digest that it had."""
-    say("\n[bold]4. kill -9[/bold] of a process that writes")
+    say("\n[bold]7. kill -9[/bold] of a process that writes")
     child = subprocess.Popen(
         [sys.executable, "-c", _CHILD, str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

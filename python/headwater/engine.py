@@ -30,29 +30,32 @@ from headwater.events.types import (
     ConfigActivated,
     Event,
     Feedback,
+    Impression,
     ItemDelete,
     ItemPatch,
     ItemPut,
+    SlateServed,
     UserForget,
     UserPut,
 )
-from headwater.events.validate import check_event
+from headwater.events.validate import check_event, check_record
 from headwater.questions import Questions, wall_clock
 from headwater.slate_record import SlateRecorder
 
 if TYPE_CHECKING:
     from headwater.ingest.source import TableSource
+    from headwater.slate import Slate
 
 
 class Engine(Questions):
     """The embedded engine. Open it with `Engine.open`; close it, or use it as a context manager.
 
-    This class writes and looks after the directory; what can be asked of it (`recommend`, `session`, `similar`,
-    `trending`, `session_of`, `explain`) is `headwater.questions.Questions`.
+    This class writes and looks after the directory; what can be asked of it (`recommend`, `session`, `rank`,
+    `recommend_many`, `similar`, `trending`, `session_of`, `explain`) is `headwater.questions.Questions`.
     """
 
     def __init__(self, runtime: EmbeddedRuntime, clock: Literal["wall", "log"]) -> None:
-        super().__init__(runtime, clock, SlateRecorder(self._commit))
+        super().__init__(runtime, clock, SlateRecorder(self._commit_records))
         self._max_future_ms = int(self._config.generation.max_future_hours * 3_600_000)
         self._partitions = self._config.generation.partitions
         if not runtime.read_only and runtime.core.active_config() != self._query_version:
@@ -113,6 +116,7 @@ class Engine(Questions):
         Acknowledged events are durable without it.
         """
         self._recorder.close()
+        self._past.clear()
         self._runtime.close()
 
     # --- writing -------------------------------------------------------------------------------------------------
@@ -151,6 +155,37 @@ class Engine(Questions):
             context=context,
         )
         return self._commit([event])
+
+    def seen(
+        self,
+        slate: Slate | str,
+        slots: Iterable[int],
+        *,
+        user: Id | None = None,
+        ts: int | None = None,
+        event_id: str | None = None,
+    ) -> int:
+        """Record which slots of a slate were really seen; only those can teach that an item was not wanted. The
+        position.
+
+        `user` is only needed for a slate's id. Raises `InvalidEvent`.
+        """
+        if user is None and not isinstance(slate, str):
+            user = slate.user
+        if user is None:
+            rule = "the user that the slate was for"
+            raise InvalidEvent(f"user = None; allowed: {rule}", field="user", value=None, rule=rule)
+        return self._commit(
+            [
+                Impression(
+                    user=id_text("user", user),
+                    slate=slate if isinstance(slate, str) else slate.id,
+                    ts=self.now() if ts is None else ts,
+                    slots=list(slots),
+                    event_id=event_id,
+                )
+            ]
+        )
 
     def track_many(self, events: Sequence[Feedback]) -> int:
         """Record many events at once, all or none; the position of the last. For files use `ingest`."""
@@ -322,11 +357,15 @@ class Engine(Questions):
         """
         return self._runtime.snapshot()[1]
 
-    def verify(self) -> verify.VerifyReport:
-        """Compare live state, replay from the first frame, and snapshots plus tail. O(log)."""
+    def verify(self, *, slates: bool = False) -> verify.VerifyReport:
+        """Compare live state, replay from the first frame, and snapshots plus tail; with `slates`, make every recorded
+        slate again and compare it with its record. O(log)."""
         self._runtime.check_open()
+        if slates:
+            self._recorder.flush()
         runtime = self._runtime
-        return verify.verify(runtime.log, runtime.snapshots, self._config, self._config.engine.threads, runtime.core)
+        threads = self._config.engine.threads
+        return verify.verify(runtime.log, runtime.snapshots, self._config, threads, runtime.core, slates=slates)
 
     def status(self) -> dict[str, Any]:
         """Position, counts, bytes, outcomes and the latest refusals: plain data, ready for JSON."""
@@ -355,7 +394,8 @@ class Engine(Questions):
     # --- inside --------------------------------------------------------------------------------------------------
 
     def _write_time(self) -> int:
-        return wall_clock()
+        """Time of puts: with `clock="log"` that of the log, so that the same history makes the same state."""
+        return self.now()
 
     def _check(self, event: Event) -> None:
         check_event(event, wall_clock(), self._max_future_ms)
@@ -370,4 +410,13 @@ class Engine(Questions):
                 raise InvalidEvent(f"events: {shown}; allowed: {rule}", field="events", value=shown, rule=rule)
             check_event(event, appended, self._max_future_ms)
             groups.setdefault(subject_of(event, self._partitions), []).append(event)
+        return self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)
+
+    def _commit_records(self, records: Sequence[SlateServed]) -> int:
+        """`_commit` for slates that this engine answered."""
+        appended = wall_clock()
+        groups: dict[Subject, list[Event]] = {}
+        for record in records:
+            check_record(record, appended, self._max_future_ms)
+            groups.setdefault(subject_of(record, self._partitions), []).append(record)
         return self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)

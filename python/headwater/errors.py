@@ -4,7 +4,7 @@ Every error says what was wrong (key, value, what is allowed), where, and what t
 as attributes so that a program need not parse the message. The tree, by what the caller should do:
 
 * `InvalidInput`: the caller's value breaks a rule. Nothing was changed. Correct the value.
-    * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`
+    * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`, `CannotEstimate`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
@@ -69,6 +69,12 @@ class UnknownDataset(InvalidInput):
     """No dataset of that name, or its files are not where they should be."""
 
     code = "unknown-dataset"
+
+
+class CannotEstimate(InvalidInput):
+    """A log cannot answer this "what if": propensities or outcomes are missing. Details: `field`, `rule`."""
+
+    code = "cannot-estimate"
 
 
 class StoreError(HeadwaterError):

@@ -1,8 +1,8 @@
-"""Export: the events of a log in files that other tools read."""
+"""Export: the events of a log, or what its slates can teach, in files that other tools read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from headwater.errors import InvalidInput, StoreError
 from headwater.events.log import decode_frames
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import Event, Feedback
+from headwater.learning.parquet import export
+from headwater.learning.rewards import Combine, rewards_of
 from headwater.store import directory_config
 
 _COLUMNS = ("type", "user", "item", "ts", "value", "event_id", "session", "basket", "slate", "slot", "context")
@@ -35,6 +37,30 @@ def export_events(directory: Path, file: Path) -> dict[str, Any]:
     finally:
         log.close()
     return {"file": str(file), "events": written}
+
+
+def export_learning(
+    directory: Path,
+    file: Path,
+    *,
+    rewards: Mapping[str, float] | None = None,
+    window_hours: float = 24.0,
+    combine: Combine = "max",
+    start: int = 1,
+    stop: int | None = None,
+) -> dict[str, Any]:
+    """Write the slots of a directory's slates to a `.parquet`, with their outcomes: see `headwater.learning.export`.
+
+    `rewards` None: every type that votes for popularity is worth 1. Types that the configuration calls impression or
+    negative reward only if `rewards` names them.
+    """
+    generation = directory_config(directory).generation
+    worth = rewards_of(generation, rewards, window_hours=window_hours, combine=combine)
+    log = SqliteLog(directory, generation_of(generation), read_only=True)
+    try:
+        return export(log, file, worth, start=start, stop=stop, max_future_hours=generation.max_future_hours)
+    finally:
+        log.close()
 
 
 def _events(log: SqliteLog) -> Iterator[tuple[str, Event]]:

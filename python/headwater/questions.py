@@ -10,34 +10,47 @@ import itertools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from headwater import explanation
+from headwater import explanation, many
 from headwater.active_query import active_version, query_version
+from headwater.actors.past_state import PastStates
 from headwater.actors.recovery import fold_log
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.arguments import Id, count_of, ids_of, name_of, position_of, query_id, time_of, weights_of
-from headwater.config import Metric
+from headwater.answer import Answer, ask, ask_similar, ask_trending
+from headwater.arguments import (
+    Id,
+    Param,
+    context_of,
+    count_of,
+    ids_of,
+    name_of,
+    params_of,
+    position_of,
+    query_id,
+    share_of,
+    time_of,
+    weights_of,
+)
+from headwater.core import Core
 from headwater.errors import InvalidQuery, NotReady
-from headwater.slate import Explanation, SessionState, SessionView, Slate, SlateItem
-from headwater.slate_record import SlateRecorder, slate_record
+from headwater.events.types import Scalar
+from headwater.scenario import Metric
+from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
+from headwater.slate_record import SCORER_VERSION, SlateRecorder, slate_record
+from headwater.time_travel import AsOf, Moment, moment_of, unknown_slate
 
-SCORER_VERSION = "rrf-1"
+if TYPE_CHECKING:
+    import polars
+
 _SLATES_REMEMBERED = 1000
 
 
-class _Answer(msgspec.Struct, array_like=True, frozen=True):
-    items: list[SlateItem]
-    fallback: str | None
-    about: list[str]
-    position: int
-
-
-_encoder = msgspec.msgpack.Encoder()
-_answers = msgspec.msgpack.Decoder(_Answer)
+_items = msgspec.msgpack.Decoder(ItemView)
 _sessions = msgspec.msgpack.Decoder(SessionState)
 
 
@@ -56,44 +69,131 @@ class Questions:
         self._clock = clock
         self._recorder = recorder
         self._slate_numbers = itertools.count(1)
-        self._slates: OrderedDict[str, Slate] = OrderedDict()
+        self._slates: OrderedDict[str, explanation.Answered] = OrderedDict()
         self._slates_mutex = threading.Lock()
         self._refresh_mutex = threading.Lock()
         self._query_version = query_version(self._config.query)
+        self._past = PastStates(runtime.log, runtime.snapshots, self._config, self._config.engine.threads)
 
     def recommend(
         self,
         user: Id,
         n: int = 10,
         *,
+        scenario: str | None = None,
+        filter: str | None = None,
+        params: Mapping[str, Param] | None = None,
         exclude: Sequence[Id] = (),
+        context: Mapping[str, Scalar] | None = None,
+        diversity: float | None = None,
+        exploration: float | None = None,
+        sources: Mapping[str, float] | None = None,
+        features: bool = False,
         now: int | None = None,
         after: int | None = None,
-        sources: Mapping[str, float] | None = None,
+        as_of: AsOf | None = None,
         record: bool | None = None,
     ) -> Slate:
         """The `n` (1 to 1000) best items for a user, with reasons. An unknown user gets trending and popular items,
         and the slate says so (`fallback`).
 
-        `sources` overrides source weights for this request; `record=False` writes no slate record. Raises
+        `scenario` names one of the configuration; `filter` with its `params` narrows what may be shown beside the
+        scenario's own; `diversity` and `exploration` (0 to 1) and `sources` (weights) take the scenario's place for
+        this request. `features` gives every candidate's features. `context` is kept in the record. `record=False`
+        writes no record.
+
+        `as_of` asks the past instead: a slate or its id, or a log position. The state at that position answers, under
+        the configuration that was active there; `now` defaults to the slate's, or to the largest event time of that
+        state; the same question as a slate's own gives that slate again. Nothing is recorded. The first question about
+        a stretch of the log costs a fold from the nearest snapshot, later ones a fold from there. Raises
         `InvalidQuery`, `NotReady`.
         """
         request = self._request(query_id("user", user), [], n, exclude, now, sources)
-        return self._slate("recommend", request, after, record)
+        request |= _asked(scenario, filter, params, diversity, exploration, features)
+        return self._slate("recommend", request, after, as_of, record, context)
 
     def session(
         self,
         items: Sequence[Id],
         n: int = 10,
         *,
+        scenario: str | None = None,
+        filter: str | None = None,
+        params: Mapping[str, Param] | None = None,
         exclude: Sequence[Id] = (),
+        diversity: float | None = None,
+        exploration: float | None = None,
+        sources: Mapping[str, float] | None = None,
+        features: bool = False,
         now: int | None = None,
         after: int | None = None,
-        sources: Mapping[str, float] | None = None,
+        as_of: AsOf | None = None,
     ) -> Slate:
         """The `n` best items for an anonymous visitor who touched `items`, latest last. Never recorded."""
-        names = ids_of("items", items)
-        return self._slate("session", self._request(None, names, n, exclude, now, sources), after, False)
+        request = self._request(None, ids_of("items", items), n, exclude, now, sources)
+        request |= _asked(scenario, filter, params, diversity, exploration, features)
+        return self._slate("session", request, after, as_of, False)
+
+    def rank(
+        self,
+        user: Id,
+        items: Sequence[Id],
+        n: int | None = None,
+        *,
+        scenario: str | None = None,
+        filter: str | None = None,
+        params: Mapping[str, Param] | None = None,
+        context: Mapping[str, Scalar] | None = None,
+        diversity: float | None = None,
+        exploration: float | None = None,
+        sources: Mapping[str, float] | None = None,
+        features: bool = False,
+        now: int | None = None,
+        after: int | None = None,
+        as_of: AsOf | None = None,
+        record: bool | None = None,
+    ) -> Slate:
+        """The caller's own items (1 to 1000) in the order that suits the user: all of them, or the `n` best.
+
+        What may not be shown (hidden, consumed, filtered) is left out, and the slate says so; what no source knows
+        keeps the caller's order after the rest.
+        """
+        listed = list(dict.fromkeys(ids_of("items", items)))
+        count = len(listed) if n is None else n
+        request = self._request(query_id("user", user), [], count, (), now, sources)
+        request |= _asked(scenario, filter, params, diversity, exploration, features)
+        request["candidates"] = listed
+        return self._slate("rank", request, after, as_of, record, context)
+
+    def recommend_many(
+        self,
+        users: Sequence[Id],
+        n: int = 10,
+        *,
+        scenario: str | None = None,
+        filter: str | None = None,
+        params: Mapping[str, Param] | None = None,
+        exclude: Sequence[Id] = (),
+        diversity: float | None = None,
+        exploration: float | None = None,
+        sources: Mapping[str, float] | None = None,
+        now: int | None = None,
+        after: int | None = None,
+        record: bool = False,
+    ) -> polars.DataFrame:
+        """One question for many users, answered in parallel on the engine's threads: for mails, exports, caches.
+
+        A frame with one row a slot, users in their order: user, slate, slot, item, score, source, propensity,
+        propensity_cascade, pinned, fallback. `record=True` writes each slate's record; otherwise `slate` is null.
+        Reasons are left out (`explain` a recorded slate for them). All users are answered at one `now`, in portions of
+        1,000 between which the state may move on.
+        """
+        self._reach(after)
+        names = ids_of("users", users)
+        request = self._request(None, [], n, exclude, self._now(now), sources)
+        request |= _asked(scenario, filter, params, diversity, exploration, False)
+        recorder = self._recorder if record and not self._runtime.read_only else None
+        return many.recommend_many(self._runtime.core, names, request, self._next_id, recorder, self._query_version)
 
     def similar(
         self,
@@ -105,12 +205,12 @@ class Questions:
         exclude: Sequence[Id] = (),
         now: int | None = None,
         after: int | None = None,
+        as_of: AsOf | None = None,
     ) -> Slate:
         """The `n` items most associated with an item: by one `relation` and `metric`, or by all relations fused.
 
         Raises `InvalidQuery` for an item that nothing ever named, an unknown relation or metric.
         """
-        self._reach(after)
         if metric is not None and metric not in Metric.__args__:  # type: ignore[attr-defined]
             allowed = ", ".join(Metric.__args__)  # type: ignore[attr-defined]
             raise InvalidQuery(f"metric = {metric!r}; allowed: {allowed}", field="metric", value=metric, rule=allowed)
@@ -120,19 +220,22 @@ class Questions:
             "relation": name_of("relation", relation),
             "metric": metric,
             "exclude": ids_of("exclude", exclude),
-            "now": self._now(now),
+            "now": _time(now),
         }
-        answer = _answers.decode(self._runtime.core.similar(_encoder.encode(request)))
-        return self._anonymous("similar", answer, request)
+        return self._anonymous("similar", ask_similar, request, after, as_of)
 
     def trending(
-        self, category: str | None = None, n: int = 10, *, now: int | None = None, after: int | None = None
+        self,
+        category: str | None = None,
+        n: int = 10,
+        *,
+        now: int | None = None,
+        after: int | None = None,
+        as_of: AsOf | None = None,
     ) -> Slate:
         """The `n` items whose recent votes most exceed what their past lets expect, overall or in a category."""
-        self._reach(after)
-        request = {"category": name_of("category", category), "n": count_of(n), "now": self._now(now)}
-        answer = _answers.decode(self._runtime.core.trending(_encoder.encode(request)))
-        return self._anonymous("trending", answer, request)
+        request = {"category": name_of("category", category), "n": count_of(n), "now": _time(now)}
+        return self._anonymous("trending", ask_trending, request, after, as_of)
 
     def session_of(self, user: Id, *, now: int | None = None, after: int | None = None) -> SessionView:
         """What is known of a user: session, recent items, tastes. Raises `InvalidQuery` for a user without state."""
@@ -145,17 +248,33 @@ class Questions:
             )
         return SessionView(user=name, state=_sessions.decode(view), position=self._runtime.core.position)
 
-    def explain(self, slate: Slate | str, item: Id) -> Explanation:
+    def item(self, item: Id, *, now: int | None = None, after: int | None = None) -> ItemView:
+        """What is known of an item: metadata and counts. Raises `InvalidQuery` for one that nothing ever named."""
+        self._reach(after)
+        name = query_id("item", item)
+        view = self._runtime.core.item_view(name, self._now(now))
+        if view is None:
+            raise InvalidQuery(
+                f"item {name!r}: no event or put ever named it", field="item", value=name, rule="a known item"
+            )
+        return _items.decode(view)
+
+    def explain(self, slate: Slate | str, item: Id, *, audit: bool = False) -> Explanation:
         """Why an item stands in a slate, or why not, with the visitor's own events as the log holds them.
 
-        A slate that is no longer remembered is looked up in the log and made again from it (O(log)). Raises
-        `InvalidQuery` for a slate that was neither.
+        A slate that is no longer remembered is looked up in the log and made again from it (O(log)). `audit` is for
+        operators: it names the other users whose events led to the item (`headwater.audit`; O(log)); without it nobody
+        but the visitor is named. Raises `InvalidQuery` for a slate that was neither.
         """
         self._runtime.check_open()
-        if isinstance(slate, str):
-            known = self._slates.get(slate)
-            slate = known or explanation.remake(slate, self._runtime, self._answer)
-        return explanation.explain(slate, query_id("item", item), self._runtime)
+        name = slate if isinstance(slate, str) else slate.id
+        known = self._slates.get(name)
+        answered = known or explanation.recorded(name, self._runtime, self._past, self._answer)
+        if answered is None and isinstance(slate, Slate):
+            answered = explanation.Answered(slate, None)
+        if answered is None:
+            raise unknown_slate(name)
+        return explanation.explain(answered, query_id("item", item), self._runtime, self._past, audit)
 
     def now(self) -> int:
         """What `now` defaults to: the wall clock, or the last event's time."""
@@ -174,7 +293,7 @@ class Questions:
 
     def _forget_slates(self, user: str) -> None:
         with self._slates_mutex:
-            for slate in [key for key, slate in self._slates.items() if slate.user == user]:
+            for slate in [key for key, known in self._slates.items() if known.slate.user == user]:
                 del self._slates[slate]
 
     def _now(self, now: int | None) -> int:
@@ -210,19 +329,41 @@ class Questions:
             "items": items,
             "n": count_of(n),
             "exclude": ids_of("exclude", exclude),
-            "now": self._now(now),
+            "now": _time(now),
             "sources": weights_of(sources),
-            "all_reasons": False,
         }
 
-    def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Any = None) -> Slate:
+    def _remembered(self, slate: str) -> Slate | None:
+        known = self._slates.get(slate)
+        return None if known is None else known.slate
+
+    @contextmanager
+    def _then(self, as_of: AsOf, after: int | None, request: dict[str, Any]) -> Iterator[tuple[Core, Moment]]:
+        """The state of the past that `as_of` names; the request's `now` is set to that moment's unless it was given."""
+        self._runtime.check_open()
+        if after is not None:
+            rule = "one of the two: as_of asks the past, after waits for what is new"
+            raise InvalidQuery(f"as_of together with after = {after!r:.80}; allowed: {rule}", field="as_of", rule=rule)
+        moment = moment_of(as_of, self._runtime.log, self._past, self._remembered)
+        with self._past.at(moment.position) as core:
+            if request["now"] is None:
+                request["now"] = core.clock if moment.now is None else moment.now
+            yield core, moment
+
+    def _here(self, after: int | None, request: dict[str, Any]) -> Core:
+        """The state as it stands, once it reached `after`, and the request's `now` set unless it was given."""
+        self._reach(after)
+        if request["now"] is None:
+            request["now"] = self.now()
+        return self._runtime.core
+
+    def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Core, key: str | None = None) -> Slate:
         """Ask a core (the runtime's own, or one at an earlier position) and dress the answer as a slate."""
-        core = core or self._runtime.core
-        answer = _answers.decode(core.recommend(_encoder.encode(request)))
+        answer = ask(core, request, key or slate)
         return self._dressed(kind, answer, request, request["items"] or answer.about, slate, core)
 
     def _dressed(
-        self, kind: str, answer: _Answer, request: dict[str, Any], about: list[str], slate: str, core: Any
+        self, kind: str, answer: Answer, request: dict[str, Any], about: list[str], slate: str, core: Core
     ) -> Slate:
         return Slate(
             kind=kind,
@@ -235,22 +376,50 @@ class Questions:
             now=request["now"],
             fallback=answer.fallback,
             config=active_version(core, self._query_version),
+            scenario=request.get("scenario"),
+            notes=answer.notes,
+            exploring=answer.exploring,
+            feature_names=answer.feature_names,
+            candidates=dict(answer.candidates),
         )
 
-    def _slate(self, kind: str, request: dict[str, Any], after: int | None, record: bool | None) -> Slate:
-        self._reach(after)
-        slate = self._answer(kind, request, self._next_id())
+    def _slate(
+        self,
+        kind: str,
+        request: dict[str, Any],
+        after: int | None,
+        as_of: AsOf | None,
+        record: bool | None,
+        context: Mapping[str, Scalar] | None = None,
+    ) -> Slate:
+        if as_of is not None:
+            return self._past_slate(kind, request, after, as_of, record)
+        slate = self._answer(kind, request, self._next_id(), self._here(after, request))
         wanted = self._config.engine.record_slates if record is None else record
-        if wanted and kind == "recommend" and not self._runtime.read_only:
-            slate = self._recorded(slate, request)
+        if wanted and kind != "session" and not self._runtime.read_only:
+            slate = self._recorded(slate, request, context)
+        return self._remember(slate, request)
+
+    def _past_slate(
+        self, kind: str, request: dict[str, Any], after: int | None, as_of: AsOf, record: bool | None
+    ) -> Slate:
+        """A slate of the past: as the same question was answered then, if it was; never recorded."""
+        if record:
+            rule = "record=False: a slate of the past was not served"
+            raise InvalidQuery(f"as_of together with record=True; allowed: {rule}", field="record", rule=rule)
+        with self._then(as_of, after, request) as (core, moment):
+            slate = self._answer(kind, request, self._next_id(), core, moment.slate)
+        return self._remember(slate, request, moment.slate)
+
+    def _remember(self, slate: Slate, request: dict[str, Any], key: str | None = None) -> Slate:
         with self._slates_mutex:
-            self._slates[slate.id] = slate
+            self._slates[slate.id] = explanation.Answered(slate, request, key)
             if len(self._slates) > _SLATES_REMEMBERED:
                 self._slates.popitem(last=False)
         return slate
 
-    def _recorded(self, slate: Slate, request: dict[str, Any]) -> Slate:
-        queued = self._recorder.record(slate_record(slate, request, SCORER_VERSION))
+    def _recorded(self, slate: Slate, request: dict[str, Any], context: Mapping[str, Scalar] | None) -> Slate:
+        queued = self._recorder.record(slate_record(slate, request, SCORER_VERSION, context_of(context)))
         if not queued:
             slate.degraded.append("slate not recorded: the record queue is full")
         elif self._recorder.error is not None:
@@ -260,6 +429,44 @@ class Questions:
     def _next_id(self) -> str:
         return f"{self._runtime.epoch}-{next(self._slate_numbers)}"
 
-    def _anonymous(self, kind: str, answer: _Answer, request: dict[str, Any]) -> Slate:
+    def _anonymous(
+        self,
+        kind: str,
+        verb: Callable[[Core, dict[str, Any]], Answer],
+        request: dict[str, Any],
+        after: int | None,
+        as_of: AsOf | None,
+    ) -> Slate:
+        if as_of is None:
+            core = self._here(after, request)
+            return self._unnamed(kind, verb(core, request), request, core)
+        with self._then(as_of, after, request) as (core, _):
+            return self._unnamed(kind, verb(core, request), request, core)
+
+    def _unnamed(self, kind: str, answer: Answer, request: dict[str, Any], core: Core) -> Slate:
         about = answer.about or ([request["category"]] if request.get("category") else [])
-        return self._dressed(kind, answer, request, about, self._next_id(), self._runtime.core)
+        return self._dressed(kind, answer, request, about, self._next_id(), core)
+
+
+def _time(now: int | None) -> int | None:
+    return None if now is None else time_of("now", now)
+
+
+def _asked(
+    scenario: str | None,
+    filter: str | None,
+    params: Mapping[str, Param] | None,
+    diversity: float | None,
+    exploration: float | None,
+    features: bool,
+) -> dict[str, Any]:
+    """What was really asked beyond the usual: a request says nothing of the rest."""
+    asked = {
+        "scenario": name_of("scenario", scenario),
+        "filter": name_of("filter", filter),
+        "params": params_of(params) or None,
+        "diversity": share_of("diversity", diversity),
+        "exploration": share_of("exploration", exploration),
+        "features": features or None,
+    }
+    return {field: value for field, value in asked.items() if value is not None}

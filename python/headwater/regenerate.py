@@ -68,7 +68,8 @@ def regenerate(directory: Path, target: Path, config_file: Path | None, progress
     old = store.directory_config(directory)
     config = old if config_file is None else load_config(config_file)
     core = new_core(config, config.engine.threads)
-    source = SqliteLog(directory, generation_of(old.generation), read_only=True)
+    # Of another version of the fold, perhaps: whatever made it, its frames can be read.
+    source = SqliteLog(directory, None, read_only=True)
     try:
         with _appearing_whole(target) as place:
             store.begin(place, config)
@@ -108,7 +109,7 @@ def _appearing_whole(target: Path) -> Iterator[Path]:
 
 def _copy(source: SqliteLog, place: Path, core: Core, old: Config, config: Config, progress: bool) -> None:
     """The source's frames into a new log, folded on the way."""
-    repack = _Repacker(generation_of(old.generation), config.generation.partitions)
+    repack = _Repacker(source.generation, config.generation.partitions)
     same = old.generation.partitions == config.generation.partitions
     sink = SqliteLog(place, generation_of(config.generation))
     try:

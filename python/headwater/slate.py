@@ -68,27 +68,76 @@ class Reason(msgspec.Struct, array_like=True, frozen=True, gc=False):
             return f"you like {self.detail}" + (f", as in{because}" if because else "")
         if self.source == "trending":
             return f"trending: {self.count:.1f} recent votes"
+        if self.source == "trending-in-tags":
+            return f"trending among what you like: {self.count:.1f} recent votes"
+        if self.source in ("trending-in-segment", "popular-in-segment"):
+            return f"{self.source.removesuffix('-in-segment')} with visitors like you: {self.count:.1f} votes"
+        if self.source == "repeats":
+            return "you looked at it in this session" + because.removeprefix(f" {self.seed}")
+        if self.source == "fresh":
+            return f"new, shown {self.count:.0f} times so far"
+        if self.source == "list":
+            return f"place {self.count:.0f} of the list"
+        if self.source == "catalogue":
+            return "in the catalogue; nothing else is known of it"
+        if self.source.startswith("vector:"):
+            return f"near{because} by {self.source.removeprefix('vector:')} (similarity {self.count:.2f})"
         if self.source == "popular":
             return f"popular: {self.count:.1f} votes"
         return f"{self.source.replace('_', ' ')}{because}, {self.count:.2f} times"
 
 
 class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One slot of a slate."""
+    """One slot of a slate. `parts` and `reasons` are read from the answer's bytes when they are asked for: they are
+    most of an answer, and most callers want the items."""
 
     item: str
     score: float
     source: str
-    parts: list[Part]
-    reasons: list[Reason]
+    parts_bytes: msgspec.Raw
+    reasons_bytes: msgspec.Raw
     propensity: float = 1.0
+    """Probability of the item in this slot, given the slots above."""
     propensity_cascade: float = 1.0
+    """Probability of this slot and all above."""
     pinned: bool = False
+    promoted: bool = False
+    greedy: bool = True
+    """Whether the slate without exploration has it in this slot."""
+    factors: list[tuple[str, float]] = []
+    """What the fused score was multiplied with, by name; the parts' shares have it in them."""
+
+    @property
+    def parts(self) -> list[Part]:
+        """What each source said of the item, strongest first."""
+        return _parts.decode(self.parts_bytes)
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """Why the item is here, by source, strongest first."""
+        return _reasons.decode(self.reasons_bytes)
 
     @property
     def reason(self) -> str:
         """The strongest reason as a sentence."""
-        return self.reasons[0].text if self.reasons else self.source
+        reasons = self.reasons
+        return reasons[0].text if reasons else self.source
+
+    def __repr__(self) -> str:
+        return f"SlateItem(item={self.item!r}, score={self.score!r}, source={self.source!r}, parts={self.parts!r})"
+
+
+_parts = msgspec.msgpack.Decoder(list[Part])
+_reasons = msgspec.msgpack.Decoder(list[Reason])
+
+
+class Exploring(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """How a slate was explored: the softmax's temperature, the least probability of any allowed candidate of a slot,
+    and the candidates of the pool. Temperature and floor are 0 where nothing was explored."""
+
+    temperature: float = 0.0
+    floor: float = 0.0
+    pool: int = 0
 
 
 class Slate(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +159,13 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     degraded: list[str] = []
     config: str = ""
     recorded: bool = False
+    scenario: str | None = None
+    notes: list[str] = []
+    """What rules did that the caller should know: a pin that could not be kept, for one."""
+    exploring: Exploring = Exploring()
+    feature_names: list[str] = []
+    candidates: dict[str, list[float]] = {}
+    """Features of every candidate of the pool, when they were asked for."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -145,6 +201,9 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
                 "propensity": r.propensity,
                 "propensity_cascade": r.propensity_cascade,
                 "pinned": r.pinned,
+                "promoted": r.promoted,
+                "greedy": r.greedy,
+                "factors": [{"name": name, "factor": factor} for name, factor in r.factors],
                 "parts": [_named(part) for part in r.parts],
                 "reasons": [reason_dict(reason) for reason in r.reasons],
             }
@@ -163,16 +222,21 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
             "degraded": self.degraded,
             "config": self.config,
             "recorded": self.recorded,
+            "scenario": self.scenario,
+            "notes": self.notes,
+            "exploring": _named(self.exploring),
+            "feature_names": self.feature_names,
+            "candidates": [{"item": item, "features": row} for item, row in self.candidates.items()],
         }
 
     def _title(self) -> str:
         who = self.user or ", ".join(self.about[:3]) or "everyone"
-        return f"{self.kind} for {who}" if self.kind in ("recommend", "session") else f"{self.kind}: {who}"
+        return f"{self.kind} for {who}" if self.kind in ("recommend", "session", "rank") else f"{self.kind}: {who}"
 
     def _notes(self) -> list[str]:
         """What stands below the table: the id that `explain` takes, and what is wanting."""
         recorded = [f"slate {self.id}"] if self.recorded else []
-        return [*recorded, *([self.fallback] if self.fallback else []), *self.degraded]
+        return [*recorded, *([self.fallback] if self.fallback else []), *self.notes, *self.degraded]
 
     def __rich__(self) -> Table:
         from rich.table import Table
@@ -206,6 +270,8 @@ class SessionItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     item: str
     in_session: bool
     event: EventRef
+    roles: list[str] = []
+    """What the event counts for: negative, positive, strong, consumed."""
 
 
 class SessionState(msgspec.Struct, array_like=True, frozen=True):
@@ -236,7 +302,14 @@ class SessionView(msgspec.Struct, frozen=True):
         """Plain data, ready for JSON."""
         view = _named(self.state)
         view["items"] = [
-            {"item": t.item, "in_session": t.in_session, "event": t.event.id, "type": t.event.type, "ts": t.event.ts}
+            {
+                "item": t.item,
+                "in_session": t.in_session,
+                "event": t.event.id,
+                "type": t.event.type,
+                "ts": t.event.ts,
+                "roles": t.roles,
+            }
             for t in self.state.items
         ]
         view["affinities"] = [{"tag": tag, "weight": weight} for tag, weight in self.state.affinities]
@@ -258,8 +331,93 @@ class SessionView(msgspec.Struct, frozen=True):
         return table
 
 
+class Witness(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Another visitor who did both: the event on the seed and the one on the item."""
+
+    user: str
+    seed: EventRef
+    item: EventRef
+
+
+class AuditedReason(msgspec.Struct, array_like=True, frozen=True):
+    """Who led from a seed to the item by one source: how often in all, of these by visitors who are forgotten, and the
+    latest of the others."""
+
+    source: str
+    seed: str
+    found: int
+    unnamed: int
+    witnesses: list[Witness]
+
+    @property
+    def text(self) -> str:
+        """One sentence."""
+        told = [f"{w.user} ({w.seed.type} {w.seed.id}, {w.item.type} {w.item.id})" for w in self.witnesses[:5]]
+        more = self.found - self.unnamed - len(told)
+        told += [f"{more} more"] if more > 0 else []
+        told += [f"{self.unnamed} by forgotten visitors"] if self.unnamed else []
+        return f"{self.source} from {self.seed}, {self.found} times: " + (", ".join(told) or "nobody else")
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator's part of an explanation: other visitors, found in the log up to `position`. Not `complete` when
+    more visitors touched the item than are followed."""
+
+    position: int
+    followed: int
+    complete: bool
+    reasons: list[AuditedReason]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        reasons = []
+        for reason in self.reasons:
+            named = _named(reason)
+            named["witnesses"] = [
+                {
+                    "user": w.user,
+                    "seed": {"id": w.seed.id, **_named(w.seed)},
+                    "item": {"id": w.item.id, **_named(w.item)},
+                }
+                for w in reason.witnesses
+            ]
+            reasons.append(named)
+        return {
+            "position": self.position,
+            "followed": self.followed,
+            "complete": self.complete,
+            "reasons": reasons,
+        }
+
+
+class ItemView(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of an item (`core_rs/src/query/item_view.rs`): what was put, and counts. Times in ms."""
+
+    put: bool
+    visible: bool
+    categories: list[str]
+    labels: dict[str, bool | int | float | str | list[str]]
+    is_hidden: bool
+    timestamp: int | None
+    group_id: str | None
+    comment: str | None
+    embeddings: dict[str, int]
+    """Name -> dimension."""
+    born: int | None
+    votes: int
+    popularity: float
+    trend: float
+    served: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return _named(self)
+
+
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an item stands in a slate, with the visitor's own events as the log holds them."""
+    """Why an item stands in a slate, with the visitor's own events as the log holds them.
+
+    `audit` names other visitors, and is there only when it was asked for."""
 
     slate: str
     user: str | None
@@ -270,6 +428,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[Reason]
     events: list[dict[str, Any]]
     rules: list[str]
+    audit: Audit | None = None
 
     @property
     def text(self) -> str:
@@ -280,11 +439,15 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         lines += [f"  rank {p.rank} of {p.source} (raw {p.raw:.4g}), {p.share:.4f} of the score" for p in self.parts]
         lines += [f"  because: {reason.text}" for reason in self.reasons]
         lines += [f"  rule: {rule}" for rule in self.rules]
+        if self.audit is not None:
+            lines += [f"  audit: {reason.text}" for reason in self.audit.reasons]
+            if not self.audit.complete:
+                lines.append(f"  audit: only the {self.audit.followed} visitors who touched it last were followed")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
-        return {
+        plain = {
             "slate": self.slate,
             "user": self.user,
             "item": self.item,
@@ -295,6 +458,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
             "events": self.events,
             "rules": self.rules,
         }
+        return plain if self.audit is None else plain | {"audit": self.audit.to_dict()}
 
 
 def reason_dict(reason: Reason) -> dict[str, Any]:

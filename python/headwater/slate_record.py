@@ -1,8 +1,10 @@
 """Slate records: what was served, written to the log behind the answer.
 
-Answers do not wait for this: records queue up, a thread of its own commits them in groups. The queue is bounded; a
-slate that finds it full is marked as not recorded instead of being held up. Records of a write that failed are counted
-and given up, the next group is tried again: a disk that was full takes records as soon as it has room.
+Answers do not wait for this: records queue up, a thread of its own commits them in groups. A group is gathered for a
+moment: a commit costs about the same whether it holds one record or fifty, and answers would wait for each. The queue
+is bounded; a slate that finds it full is marked as not recorded instead of being held up. Records of a write that
+failed are counted and given up, the next group is tried again: a disk that was full takes records as soon as it has
+room.
 """
 
 from __future__ import annotations
@@ -13,12 +15,19 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from headwater.errors import InvalidInput, StoreError
 from headwater.events.types import SlateServed
+from headwater.events.validate import MAX_EXTRA
 from headwater.slate import Slate
+
+SCORER_VERSION = "rrf-2"
+"""Changes whenever the same state and request would give another slate."""
 
 QUEUE_LIMIT = 10_000
 _GROUP = 500
+_GATHER_SECONDS = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +40,7 @@ class SlateRecorder:
         self._queue: deque[SlateServed] = deque()
         self._writing = False
         self._closing = False
+        self._flushing = 0
         self._thread: threading.Thread | None = None
         # One condition for the queue and for everything that is said of it below.
         self._changed = threading.Condition()
@@ -38,9 +48,11 @@ class SlateRecorder:
         self.error: str | None = None
         """Why the last group was not written; `None` once one was written again."""
 
-    def record(self, served: SlateServed) -> bool:
-        """Queue a record; whether there was room."""
+    def record(self, served: SlateServed, *, wait: bool = False) -> bool:
+        """Queue a record; whether there was room. With `wait` room is waited for, as long as records are written."""
         with self._changed:
+            if wait:
+                self._changed.wait_for(lambda: self._closing or self._thread is None or len(self._queue) < QUEUE_LIMIT)
             if self._closing or len(self._queue) >= QUEUE_LIMIT:
                 self.dropped += 1
                 return False
@@ -48,7 +60,9 @@ class SlateRecorder:
                 self.dropped += 1
                 return False
             self._queue.append(served)
-            self._changed.notify_all()
+            # Waking the thread costs as much as a record: only for the first of a group and for the last.
+            if len(self._queue) in (1, _GROUP):
+                self._changed.notify_all()
             return True
 
     def _start(self) -> bool:
@@ -77,9 +91,13 @@ class SlateRecorder:
             self._writing = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._queue or self._closing)
+            self._changed.wait_for(self._is_urgent, timeout=_GATHER_SECONDS)
             group = [self._queue.popleft() for _ in range(min(len(self._queue), _GROUP))]
             self._writing = bool(group)
             return group
+
+    def _is_urgent(self) -> bool:
+        return self._closing or self._flushing > 0 or len(self._queue) >= _GROUP
 
     def _write(self, group: list[SlateServed]) -> None:
         try:
@@ -107,7 +125,12 @@ class SlateRecorder:
     def flush(self) -> None:
         """Wait until everything queued so far is written or given up."""
         with self._changed:
-            self._changed.wait_for(lambda: self._thread is None or not (self._queue or self._writing))
+            self._flushing += 1
+            self._changed.notify_all()
+            try:
+                self._changed.wait_for(lambda: self._thread is None or not (self._queue or self._writing))
+            finally:
+                self._flushing -= 1
 
     def close(self) -> None:
         """Write what is queued and stop. Later records are refused."""
@@ -119,8 +142,23 @@ class SlateRecorder:
             thread.join()
 
 
-def slate_record(slate: Slate, request: dict[str, Any], scorer: str) -> SlateServed:
-    """The record of a slate: with the log, all that is needed to make it again."""
+def slate_record(
+    slate: Slate, request: dict[str, Any], scorer: str, context: dict[str, Any] | None = None
+) -> SlateServed:
+    """The record of a slate: with the log, all that is needed to make it again and to learn from it."""
+    extra: dict[str, Any] = {"kind": slate.kind}
+    if context is not None:
+        extra["context"] = context
+    if slate.exploring.temperature > 0:
+        extra["temperature"], extra["floor"] = slate.exploring.temperature, slate.exploring.floor
+    if slate.feature_names:
+        features = [slate.candidates.get(r.item) for r in slate.items]
+        with_features = extra | {"feature_names": slate.feature_names, "features": features}
+        # A slate without its features is worth more than none.
+        if len(msgspec.msgpack.encode(with_features)) <= MAX_EXTRA:
+            extra = with_features
+        else:
+            slate.degraded.append(f"features not recorded: more than {MAX_EXTRA:,} bytes")
     return SlateServed(
         slate=slate.id,
         user=slate.user or "",
@@ -133,4 +171,5 @@ def slate_record(slate: Slate, request: dict[str, Any], scorer: str) -> SlateSer
         left_out=[],
         candidates=None,
         items=[(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in slate.items],
+        extra=extra,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -16,14 +17,14 @@ from headwater.config import (
     Config,
     FoldConfig,
     Profile,
-    QueryConfig,
     default_config,
+    fold_config_from,
     load_config,
-    query_profile,
     validate_config,
 )
 from headwater.errors import ConfigError, GenerationMismatch, StoreError
 from headwater.events.sync import sync_directory
+from headwater.scenario import QueryConfig, query_profile
 
 CONFIG_FILE = "headwater.toml"
 GENERATION_FILE = "generation.json"
@@ -102,9 +103,9 @@ def _begun_with(directory: Path) -> FoldConfig | None:
     if not path.exists():
         return None
     try:
-        config = msgspec.json.decode(path.read_bytes(), type=FoldConfig)
+        config = fold_config_from(msgspec.json.decode(path.read_bytes(), type=dict[str, Any]))
         validate_config(Config(generation=config, query=QueryConfig()), str(path))
-    except (msgspec.DecodeError, UnicodeDecodeError, ConfigError) as err:
+    except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as err:
         raise GenerationMismatch(
             f"{path}: does not decode: {err}; restore it from a backup", found=str(path), expected="JSON"
         ) from err

@@ -4,6 +4,7 @@
    holds, and the head record itself is whole.
 2. The state folded from the first frame, and the state of each stored snapshot plus the log's tail, have equal
    digests; so has the live state, when an engine is asked.
+3. On request (`slates`), every recorded slate, made again from the log and its record, is the recorded one.
 
 A writer may go on meanwhile: what is compared ends at one position.
 """
@@ -22,6 +23,8 @@ from headwater.core import Core, frame_fault, generation_of, new_core, restore_c
 from headwater.errors import HeadwaterError, StoreError
 from headwater.events.log import EventLog
 from headwater.events.sqlite_log import SqliteLog
+from headwater.progress import Call
+from headwater.slate_replay import SlatesReport, replay_slates
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -40,13 +43,21 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     digest: dict[str, str]
     parts: dict[str, str]
     problems: list[Problem]
+    slates: SlatesReport | None = None
+    """What became of the recorded slates, where they were asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
-        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        if self.slates is None:
+            del plain["slates"]
+            return plain
+        return plain | {"slates": self.slates.to_dict()}
 
 
-def verify_directory(directory: Path, config: Config, threads: int) -> VerifyReport:
+def verify_directory(
+    directory: Path, config: Config, threads: int, slates: bool = False, progress: Call | None = None
+) -> VerifyReport:
     """Verify what lies in a directory, without writing. A log that cannot even be opened is a problem of the report."""
     try:
         log = SqliteLog(directory, generation_of(config.generation), read_only=True)
@@ -54,15 +65,26 @@ def verify_directory(directory: Path, config: Config, threads: int) -> VerifyRep
         problem = Problem("log", err.message)
         return VerifyReport(equal=False, position=0, frames=0, digest={}, parts={}, problems=[problem])
     try:
-        return verify(log, DirectorySnapshots(directory / "snapshots"), config, threads)
+        snapshots = DirectorySnapshots(directory / "snapshots")
+        return verify(log, snapshots, config, threads, slates=slates, progress=progress)
     finally:
         log.close()
 
 
 def verify(
-    log: EventLog, snapshots: DirectorySnapshots | None, config: Config, threads: int, live: Core | None = None
+    log: EventLog,
+    snapshots: DirectorySnapshots | None,
+    config: Config,
+    threads: int,
+    live: Core | None = None,
+    *,
+    slates: bool = False,
+    progress: Call | None = None,
 ) -> VerifyReport:
-    """Compare everything that should be equal. O(log). Appends that go on meanwhile are not waited for."""
+    """Compare everything that should be equal. O(log). Appends that go on meanwhile are not waited for.
+
+    With `slates` the recorded slates are made again; `progress` is called with (slates done, slates in all).
+    """
     problems: list[Problem] = []
     # Before the end is fixed: a snapshot written later may stand beyond it without anything being lost.
     positions = [] if snapshots is None else snapshots.positions()
@@ -89,9 +111,35 @@ def verify(
     if live_digest is not None and parts and live_digest["whole"] != parts["whole"]:
         differing = [part for part, digest in parts.items() if live_digest.get(part) != digest and part != "whole"]
         problems.append(Problem("live state", f"differs from the replay in {', '.join(differing)}"))
+    made_again = _check_slates(log, config, threads, stop - 1, problems, progress) if slates and parts else None
     return VerifyReport(
-        equal=not problems, position=stop - 1, frames=frames, digest=digests, parts=parts, problems=problems
+        equal=not problems,
+        position=stop - 1,
+        frames=frames,
+        digest=digests,
+        parts=parts,
+        problems=problems,
+        slates=made_again,
     )
+
+
+def _check_slates(
+    log: EventLog, config: Config, threads: int, until: int, problems: list[Problem], progress: Call | None
+) -> SlatesReport | None:
+    """The recorded slates made again; a problem for each of the first that differ, and for one that cannot be made."""
+    try:
+        report = replay_slates(log, config, threads=threads, until=until, progress=progress)
+    except HeadwaterError as err:
+        problems.append(Problem("slates", err.message))
+        return None
+    problems += [
+        Problem(f"slate {replay.slate}", "; ".join([*replay.differences[:3], *replay.reasons]))
+        for replay in report.different
+    ]
+    missing = report.slates - report.identical - len(report.different)
+    if missing > 0:
+        problems.append(Problem("slates", f"{missing:,} more differ from their records"))
+    return report
 
 
 def _live(live: Core, config: Config, threads: int) -> tuple[int, dict[str, str]]:

@@ -20,7 +20,7 @@ MINUTE = 60_000
 COMMANDS = sorted(command_group.commands)
 NAMED = [
     *("init", "demo", "import", "export", "validate", "track", "recommend", "similar", "session"),
-    *("trending", "explain", "status", "snapshot", "verify", "replay", "forget"),
+    *("trending", "explain", "status", "snapshot", "verify", "replay", "shadow", "forget"),
 ]
 
 

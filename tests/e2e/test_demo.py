@@ -60,12 +60,25 @@ def test_the_figures_are_those_that_were_promised(kept: tuple[Path, dict[str, An
     assert place.is_dir()
 
 
+def test_the_same_seed_leaves_the_same_state(kept: tuple[Path, dict[str, Any]]) -> None:
+    """Whenever it runs, and however its threads take turns."""
+    _, found = kept
+    again = figures("--events", 5000, "--seed", 3)
+    assert again["digest"] == found["digest"]
+    assert again["story"] == found["story"]
+
+
 def test_the_kept_engine_holds_what_the_figures_say(kept: tuple[Path, dict[str, Any]]) -> None:
     place, found = kept
     with Engine.open(place, read_only=True, clock="log") as engine:
         assert engine.digest()["whole"] == found["digest"]["live"]
         assert engine.verify().equal
-        assert engine.session_of("visitor").state.events == 2
+        visitor = engine.session_of("visitor").state
+        assert visitor.events == 6, "five clicks and a dislike"
+        assert [t.item for t in visitor.items if "negative" in t.roles] == [found["story"]["disliked"]]
+        assert found["story"]["new_item_served"] > 0
+        assert engine.item("brand-new").served >= found["story"]["new_item_served"]
+        assert found["story"]["new_item_slot"] is not None
         assert sum(engine.session_of(f"late-{n}").state.events for n in range(7)) == 200
 
 
@@ -85,8 +98,11 @@ def test_the_shop_is_the_same_for_a_seed_and_another_for_another() -> None:
 def test_the_demonstration_is_told_to_people_and_cleans_up(tmp_path: Path) -> None:
     done = demo("--events", 2000, "--seed", 5)
     assert done.returncode == 0, done.stderr
-    for said in ("1. Bulk import", "2. A new visitor", "3. Similar items", "4. kill -9", "Latency", "Digests"):
+    chapters = ("Bulk import", "A new visitor", "A dislike", "A filter", "A new item", "Similar items", "kill -9")
+    for said in (*(f"{n}. {name}" for n, name in enumerate(chapters, 1)), "Latency", "Digests"):
         assert said in done.stdout, said
+    assert "the visitor rejected it (event " in done.stdout
+    assert "new, shown 0 times so far" in done.stdout
     assert "equal" in done.stdout
     assert "NOT EQUAL" not in done.stdout
     assert "because:" in done.stdout

@@ -24,6 +24,7 @@ def main(directory: Path) -> dict[str, object]:
                 engine.track("view", user=user, item=item)
         position = engine.track("view", user="bob", item="kettle")
         slate = engine.recommend("bob", n=2, after=position)
+        engine.flush()  # the slate's record is part of the log, and counts what it served
         report = engine.verify()
         digest = engine.digest()["whole"]
     with hw.Engine.open(directory, read_only=True) as engine:

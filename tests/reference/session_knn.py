@@ -9,8 +9,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from headwater.config import FoldConfig, QueryConfig
+from headwater.config import FoldConfig
 from headwater.events.types import Feedback
+from headwater.scenario import QueryConfig
 from reference.cooccurrence import matches
 from reference.sessions import Session, sessions_of
 

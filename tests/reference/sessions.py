@@ -103,3 +103,14 @@ def consumed_of(events: Sequence[Feedback], config: FoldConfig) -> list[str]:
     return [
         item for item, _, _ in latest_by_item([e for e in events if any(matches(s, e) for s in config.consumption)])
     ]
+
+
+def roles_of(event: Feedback, config: FoldConfig) -> list[str]:
+    """What the event counts for."""
+    lists = {
+        "negative": config.negative,
+        "positive": config.positive,
+        "strong": config.strong,
+        "consumed": config.consumption,
+    }
+    return [role for role, specs in lists.items() if any(matches(spec, event) for spec in specs)]

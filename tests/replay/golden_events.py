@@ -86,9 +86,30 @@ def raw_frame(
     return head + struct.pack("<I", google_crc32c.value(head + body) ^ flip) + body
 
 
+def golden_slate() -> SlateServed:
+    """A slate record with everything in it."""
+    return SlateServed(
+        slate="s1",
+        user=USER,
+        ts=NOW,
+        request={"user": USER, "n": 2, "filter": {"all": [["category", "shoes"]]}, "exclude": []},
+        variant="b",
+        config_version="c1",
+        scorer_version="rrf-1",
+        positions=[1, 2, 2],
+        left_out=["host-3"],
+        candidates=[("i1", "bought", 0.25)],
+        items=[("i1", 0.5, "bought", 0.75, 0.75, False), ("i2", 0.25, "trending", 1.0, 0.75, True)],
+        extra={"features": {"names": ["rank"], "values": [[1.0], [2.0]]}, "temperature": 0.5},
+    )
+
+
+def _bare(slate: SlateServed) -> SlateServed:
+    return msgspec.structs.replace(slate, request={}, variant=None, candidates=None, items=[], extra=None)
+
+
 def events_by_name() -> dict[str, tuple[Subject, list[Event]]]:
     """Every event type: the fewest fields, all of them, and the limits."""
-    at = {"ts": NOW}
     labels: dict[str, Any] = {"brand": "acme", "price": 9.5, "stock": -3, "new": True, "tags": ["a", "é"], "gone": None}
     full_item: dict[str, Any] = {
         "categories": ["shoes", "shoes/running"],
@@ -99,19 +120,7 @@ def events_by_name() -> dict[str, tuple[Subject, list[Event]]]:
         "embeddings": {"text": _VECTOR, "image": _VECTOR[:4]},
         "comment": "two\nlines",
     }
-    slate = SlateServed(
-        slate="s1",
-        user=USER,
-        request={"user": USER, "n": 2, "filter": {"all": [["category", "shoes"]]}, "exclude": []},
-        variant="b",
-        config_version="c1",
-        scorer_version="rrf-1",
-        positions=[1, 2, 2],
-        left_out=["host-3"],
-        candidates=[("i1", "bought", 0.25)],
-        items=[("i1", 0.5, "bought", 0.75, 0.75, False), ("i2", 0.25, "trending", 1.0, 0.75, True)],
-        **at,
-    )
+    slate = golden_slate()
     catalogue, control = CATALOGUE_SUBJECT, CONTROL_SUBJECT
     return {
         "feedback": (SUBJECT, [Feedback("view", USER, "i1", NOW)]),
@@ -132,11 +141,9 @@ def events_by_name() -> dict[str, tuple[Subject, list[Event]]]:
         "user-put": (SUBJECT, [UserPut(USER, NOW)]),
         "user-put-full": (SUBJECT, [UserPut(USER, NOW, labels, "a comment")]),
         "user-forget": (SUBJECT, [UserForget(USER, NOW)]),
-        "slate-served": (SUBJECT, [slate]),
-        "slate-served-bare": (
-            SUBJECT,
-            [msgspec.structs.replace(slate, request={}, variant=None, candidates=None, items=[])],
-        ),
+        "slate-served-extra": (SUBJECT, [slate]),
+        "slate-served-without-extra": (SUBJECT, [msgspec.structs.replace(slate, extra=None)]),
+        "slate-served-empty": (SUBJECT, [_bare(slate)]),
         "item-put": (catalogue, [ItemPut("i1", NOW)]),
         "item-put-full": (catalogue, [ItemPut("i1", NOW, **full_item)]),
         "item-patch": (catalogue, [ItemPatch("i1", NOW)]),
@@ -178,10 +185,18 @@ def older_frames() -> list[GoldenFrame]:
         "item-patch-3": (CATALOGUE_SUBJECT, [11, "i1", NOW], ItemPatch("i1", NOW)),
         "user-put-4": (SUBJECT, [13, USER, NOW, {"k": "v"}], UserPut(USER, NOW, {"k": "v"})),
     }
-    return [
-        GoldenFrame(name, subject, [event], raw_frame(_pack([fields]), subject=subject, name=f"older/{name}"))
+    frames = [
+        GoldenFrame(
+            f"older/{name}", subject, [event], raw_frame(_pack([fields]), subject=subject, name=f"older/{name}")
+        )
         for name, (subject, fields, event) in older.items()
     ]
+    # Once today's; they keep their names.
+    slate = msgspec.structs.replace(golden_slate(), extra=None)
+    for name, event in (("slate-served", slate), ("slate-served-bare", _bare(slate))):
+        body = _pack([[20, *msgspec.structs.astuple(event)[:-1]]])
+        frames.append(GoldenFrame(name, SUBJECT, [event], raw_frame(body, name=name)))
+    return frames
 
 
 def refused_frames() -> list[RefusedFrame]:
@@ -292,6 +307,7 @@ def _refused_events() -> list[RefusedFrame]:
         "tag-nested": ("bad-event", [[1], *view[1:]]),
         "fields-missing": ("bad-event", view[:4]),
         "fields-beyond": ("bad-event", [*view, None]),
+        **_refused_slates(),
         "user-put-labels": ("bad-field", [13, USER, NOW, ["a"], None]),
         "user-put-label-nan": ("bad-field", [13, USER, NOW, {"a": float("nan")}, None]),
     }
@@ -303,6 +319,28 @@ def _refused_events() -> list[RefusedFrame]:
     raw = _pack([bad(item="i1"), bad(item="XXX"), bad(item="i2")]).replace(b"\xa3XXX", b"\xa3\xff\xfe\xfd")
     frames.append(RefusedFrame("event-id-no-utf8", None, {1: "bad-id"}, {}, raw_frame(raw, count=3, name="id-no-utf8")))
     return frames + _refused_items()
+
+
+def _refused_slates() -> dict[str, tuple[str, object]]:
+    items, extra = (field + 1 for field in map(SlateServed.__struct_fields__.index, ("items", "extra")))
+
+    def bad(field: int, value: object) -> list[object]:
+        fields = [20, *msgspec.structs.astuple(golden_slate())]
+        fields[field] = value
+        return fields
+
+    values = {
+        "items-nil": (items, None),
+        "items-map": (items, {"i9": 1}),
+        "slot-text": (items, ["i9"]),
+        "slot-empty": (items, [["i9", 0.5], []]),
+        "item-number": (items, [[9, 0.5]]),
+        "item-long": (items, [["i" * 513]]),
+        "item-nul": (items, [["i9"], ["a\0"]]),
+        "extra-list": (extra, ["a"]),
+        "extra-large": (extra, {"a": "b" * 65_536}),
+    }
+    return {f"slate-{name}": ("bad-field", bad(field, value)) for name, (field, value) in values.items()}
 
 
 def _refused_items() -> list[RefusedFrame]:
@@ -332,6 +370,7 @@ def _refused_items() -> list[RefusedFrame]:
         "embeddings-list": [[], {}, False, None, None, [nan]],
         "embeddings-9": [[], {}, False, None, None, {f"e{n}": _VECTOR for n in range(9)}],
         "embedding-nan": [[], {}, False, None, None, {"e": nan}],
+        "embedding-huge": [[], {}, False, None, None, {"e": struct.pack("<2f", 1.0, -1.1e15)}],
         "embedding-torn": [[], {}, False, None, None, {"e": _VECTOR[:-1]}],
         "embedding-empty": [[], {}, False, None, None, {"e": b""}],
         "embedding-4097": [[], {}, False, None, None, {"e": _VECTOR[:4] * 4097}],
@@ -361,6 +400,10 @@ def _refused_by_the_fold() -> list[RefusedFrame]:
         "feedback-among-items": (CATALOGUE_SUBJECT, [put, view, ItemPut("i2", NOW)]),
         "item-in-control": (CONTROL_SUBJECT, [merge, put, merge]),
         "forget-elsewhere": (SUBJECT, [view, UserForget(_ELSEWHERE, NOW), Feedback("view", USER, "i2", NOW)]),
+        "slate-elsewhere": (
+            SUBJECT,
+            [view, msgspec.structs.replace(golden_slate(), user=_ELSEWHERE), Feedback("view", USER, "i2", NOW)],
+        ),
         "put-elsewhere": (SUBJECT, [view, UserPut(_ELSEWHERE, NOW), Feedback("view", USER, "i2", NOW)]),
     }
     frames = [
@@ -369,6 +412,27 @@ def _refused_by_the_fold() -> list[RefusedFrame]:
         )
         for name, (subject, events) in misplaced.items()
     ]
+    four, two = {"e": _VECTOR}, {"e": _VECTOR[:8]}
+    eight = {f"e{n}": _VECTOR for n in range(8)}
+    embedded: dict[str, tuple[str, list[Event]]] = {
+        "put-of-another-dimension": (
+            "wrong-dimension",
+            [ItemPut("i1", NOW, embeddings=four), ItemPut("i9", NOW, embeddings=two)],
+        ),
+        "patch-of-another-dimension": (
+            "wrong-dimension",
+            [ItemPut("i1", NOW, embeddings=four), ItemPatch("i1", NOW, embeddings=two)],
+        ),
+        "put-of-a-ninth-embedding": (
+            "too-many-embeddings",
+            [ItemPut("i1", NOW, embeddings=eight), ItemPut("i9", NOW, embeddings=four)],
+        ),
+    }
+    for name, (code, events) in embedded.items():
+        body = _pack([*events, ItemPut("i2", NOW)])
+        frames.append(
+            RefusedFrame(name, None, {}, {1: code}, raw_frame(body, count=3, subject=CATALOGUE_SUBJECT, name=name))
+        )
     beyond = raw_frame(_pack([view]), subject=(0, PARTITIONS))
     return [*frames, RefusedFrame("partition-beyond", None, {}, {0: "unknown-subject"}, beyond)]
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from headwater.config import Config, FoldConfig, QueryConfig, Relation, SessionKnn, Trending, query_profile
-from headwater.core import query_json
+from headwater.config import Config, FoldConfig, Relation, Segments, SessionKnn, Trending
 from headwater.events.frame import FrameWriter, encode_frame
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, Subject, partition_of, stable_hash
 from headwater.events.types import (
@@ -23,13 +22,22 @@ from headwater.events.types import (
     ItemPatch,
     ItemPut,
     ModelActivated,
+    SlateServed,
     UserForget,
     UserMerge,
     UserPut,
 )
+from headwater.scenario import QueryConfig
 from replay.golden_events import NOW, PARTITIONS, SUBJECT, USER, golden_frames, older_frames, refused_frames
 
 USERS, ITEMS, STEPS = 40, 30, 900
+# A body as it was once logged: it must be read for ever, whatever keys come later.
+_QUERY = (
+    '{"consumed_expiry_days":30.0,"exclude_consumed":true,"knn_last_items":6,"knn_neighbours":100,"metric":"cosine",'
+    '"pool":200,"rrf_k":60.0,"seeds":10,"shrinkage":5.0,"sources":{"also_bought":0.7,"also_viewed":1.0,'
+    '"bought_after_view":0.8,"bought_together":0.5,"popular":0.1,"session-knn":1.0,"tag-affinity":0.3,"trending":0.2},'
+    '"touched_factor":0.5}'
+)
 _BEGIN = NOW - 20 * 86_400_000
 
 
@@ -47,8 +55,11 @@ def golden_config() -> Config:
         dedup_horizon=16,
         max_future_hours=24.0,
         popularity_half_life_days=30.0,
+        fresh_days=10.0,
         votes=("view", "cart", "purchase"),
         consumption=("purchase",),
+        positive=("view", "rating>=3"),
+        strong=("cart", "rating>=4"),
         negative=("dislike", "rating<=2"),
         impression=("impression",),
         affinity_weights={"view": 1.0, "cart": 2.0, "purchase": 4.0, "rating>=4": 3.0},
@@ -63,6 +74,7 @@ def golden_config() -> Config:
         ),
         trending=Trending(short_half_life_hours=24.0, long_half_life_days=14.0, prior=10.0),
         session_knn=SessionKnn(postings=20, max_sessions=100, max_session_items=10),
+        segments=Segments(label="tags", values=("g1", "g2", "g0")),
     )
     return Config(generation=generation, query=QueryConfig(sources={"viewed": 1.0, "popular": 0.1}))
 
@@ -132,7 +144,7 @@ def _history() -> Iterator[tuple[Subject, Event]]:
         pause = (2_000, 40_000, 90_000, 600_000, 4_000_000, 90_000_000)[_draw(f"pause-{step}", 6)]
         clock[u] += pause
         yield from _step(step, u, clock[u])
-    yield CONTROL_SUBJECT, ConfigActivated(NOW, "c2", query_json(query_profile("shop")).decode())
+    yield CONTROL_SUBJECT, ConfigActivated(NOW, "c2", _QUERY)
     yield CONTROL_SUBJECT, ConfigActivated(NOW, "c3", '{"unknown": 1}')
     yield CONTROL_SUBJECT, ModelActivated(NOW, "blender", "file:///m/1", "sha256:00ff")
     yield CONTROL_SUBJECT, UserMerge("u1", "u2", NOW)
@@ -156,6 +168,7 @@ def _step(step: int, u: int, ts: int) -> Iterator[tuple[Subject, Event]]:
     elif kind == 35:
         yield subject, Feedback("impression", user, item, ts)
         yield subject, Impression(user, f"sl{step}", ts, [0, 1])
+        yield subject, _slate(step, user, ts)
     elif kind == 36:
         yield subject, UserPut(user, ts, {"age": step % 90, "tags": ["a", f"g{step % 2}"]})
     elif kind == 37:
@@ -164,6 +177,25 @@ def _step(step: int, u: int, ts: int) -> Iterator[tuple[Subject, Event]]:
         yield CATALOGUE_SUBJECT, ItemDelete(f"i{20 + step % 10}", ts)
     elif step % 4 == 0:
         yield subject, UserForget(user, ts)
+
+
+def _slate(step: int, user: str, ts: int) -> SlateServed:
+    """A record of three items, one of which no other event may have named."""
+    items = [f"i{_draw(f'served-{step}', ITEMS)}", "i1", f"shown{step % 7}"]
+    return SlateServed(
+        slate=f"sl{step}",
+        user=user,
+        ts=ts,
+        request={"user": user, "n": 3},
+        variant=None,
+        config_version="c1",
+        scorer_version="rrf-1",
+        positions=[step],
+        left_out=[],
+        candidates=None,
+        items=[(item, 0.5, "viewed", 1.0, 1.0, False) for item in items],
+        extra={"step": step} if step % 2 else None,
+    )
 
 
 def _draw(key: str, below: int) -> int:

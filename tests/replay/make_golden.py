@@ -100,7 +100,7 @@ def write_frames(replace: bool) -> None:
     """Write all that is built by rule."""
     GOLDEN.mkdir(exist_ok=True)
     sound = {g.name: _bytes_entry(g.frame) for g in golden_frames()}
-    sound |= {f"older/{g.name}": _bytes_entry(g.frame) for g in older_frames()}
+    sound |= {g.name: _bytes_entry(g.frame) for g in older_frames()}
     refused: dict[str, Any] = {
         r.name: {
             "frame_code": r.frame_code,

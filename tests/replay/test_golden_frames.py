@@ -24,7 +24,7 @@ from replay.golden_log import golden_config
 from replay.make_golden import read_frames
 
 SOUND = {g.name: g for g in golden_frames()}
-OLDER = {f"older/{g.name}": g for g in older_frames()}
+OLDER = {g.name: g for g in older_frames()}
 CHECKED_IN = {name: entry["frame"] for name, entry in read_frames("frames").items()}
 RECORDED = {"Impression", "SlateServed", "ModelActivated", "UserMerge"}
 

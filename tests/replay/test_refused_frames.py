@@ -24,7 +24,7 @@ FRAME_CODES = {
     *("length-mismatch", "bad-crc", "bad-count", "bad-body"),
 }
 EVENT_CODES = {"bad-event", "bad-id", "bad-type", "bad-value", "bad-ts", "future-ts", "bad-field"}
-FOLD_CODES = {"wrong-subject", "unknown-subject"}
+FOLD_CODES = {"wrong-subject", "unknown-subject", "wrong-dimension", "too-many-embeddings"}
 # Found by their body, not by their header.
 IN_BODY = [name for name in WHOLE if REFUSED[name]["frame_code"] in ("bad-body", "bad-count")]
 NO_OP = raw_frame(b"\xc0", flip=1)

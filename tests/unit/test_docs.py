@@ -13,10 +13,12 @@ import pytest
 
 from headwater.cli import main
 from headwater.config import Config, Relation
+from headwater.scenario import SOURCES, VECTOR, Scenario
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-RUNNABLE = [ROOT / "README.md", ROOT / "docs" / "guide-embedded.md"]
+GUIDES = ("embedded", "exploration", "first-slate", "scenarios", "time-travel")
+RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"guide-{name}.md" for name in GUIDES)]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -76,32 +78,40 @@ def test_readme_says_what_its_example_prints() -> None:
     assert f"('stove', '{said}" in done.stdout
 
 
-def config_keys(struct: Any) -> Iterator[tuple[str, Any]]:
-    """(key, default) of every field of a struct and of the structs within it."""
+def config_keys(struct: Any, table: str = "") -> Iterator[tuple[str, Any]]:
+    """(`table.key`, default) of every field of a struct and of the structs within it."""
     hints = get_type_hints(struct)
     for field in msgspec.structs.fields(struct):
         hint = hints[field.name]
+        path = f"{table}.{field.name}" if table else field.name
         inner = next(
             (h for h in (hint, *get_args(hint)) if isinstance(h, type) and issubclass(h, msgspec.Struct)), None
         )
         if inner is None:
-            yield field.name, field.default
-        else:
-            yield from config_keys(inner)
+            yield path, field.default
+        elif inner is not Scenario:  # a named scenario has the keys of `[query]` itself
+            yield from config_keys(inner, path)
 
 
 def described() -> dict[str, str]:
-    """Key -> default, as the tables of docs/configuration.md give them."""
-    text = (ROOT / "docs" / "configuration.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|", text, re.MULTILINE)
-    assert len(rows) == len({key for key, _ in rows}), "a key has two rows"
-    return {key: default.strip().strip("`") for key, default in rows}
+    """`table.key` -> default, as docs/configuration.md gives them under the headings that name a table."""
+    rows: dict[str, str] = {}
+    table = ""
+    for line in (ROOT / "docs" / "configuration.md").read_text().splitlines():
+        if line.startswith("#"):
+            named = re.match(r"#+ `\[+([\w.]+)\]+`", line)
+            table = named[1] if named else ""
+        elif table and (row := re.match(r"\| `(\w+)` \| ([^|]+) \|", line)):
+            key = f"{table}.{row[1]}"
+            assert key not in rows, f"{key} has two rows"
+            rows[key] = row[2].strip().strip("`")
+    return rows
 
 
 def test_every_configuration_key_has_a_row_and_every_row_is_a_key() -> None:
     keys = [key for key, _ in config_keys(Config)]
     assert set(described()) == set(keys)
-    assert {field.name for field in msgspec.structs.fields(Relation)} < set(keys)
+    assert {f"generation.relations.{field.name}" for field in msgspec.structs.fields(Relation)} < set(keys)
 
 
 def test_described_defaults_are_the_defaults() -> None:
@@ -118,7 +128,12 @@ def test_described_defaults_are_the_defaults() -> None:
             )
             assert rows[key] == shown, key
             checked += 1
-    assert checked > 30
+    assert checked > 50
+
+
+def test_every_source_is_described() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    assert [name for name in (*SOURCES, f"{VECTOR}NAME") if f"\n| `{name}` |" not in text] == []
 
 
 def test_changelog_names_every_command() -> None:

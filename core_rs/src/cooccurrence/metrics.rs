@@ -4,7 +4,7 @@
 //! drawn at all, how often anything was drawn from i), cosine, Jaccard and conditional at *units* (sessions, users or
 //! baskets that contain the item). Every measure is multiplied by the shrinkage c / (c + lambda).
 
-use crate::config::Metric;
+use crate::scenario::Metric;
 
 /// The counts of one pair, in full-weight events.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -42,6 +42,11 @@ pub struct RowStore {
     /// Offsets of freed blocks, by size class.
     free: Vec<Vec<u32>>,
     classes: Vec<Layout>,
+    /// Words that all rows may have come to take, the blocks that they grew out of included. The arena never holds more.
+    /// Unlike the arena's length it follows from the rows alone, so it is the same live and after a restore.
+    reserved: usize,
+    /// Most words that may be reserved: offsets have 32 bits.
+    limit: usize,
     rows: usize,
     pairs: usize,
     /// Scratch memory.
@@ -60,6 +65,8 @@ impl RowStore {
             arena: vec![0; LINE - 4],
             free: vec![Vec::new(); classes.len()],
             classes,
+            reserved: LINE - 4,
+            limit: NO_ROW as usize,
             sorter: DrawSorter::default(),
             rows: 0,
             pairs: 0,
@@ -91,11 +98,33 @@ impl RowStore {
     /// Whether so many draws surely leave every block at an offset of 32 bits.
     pub fn has_room(&self, draws: usize) -> bool {
         let widest = self.classes.last().map_or(0, |layout| layout.words);
-        self.arena.len() + draws * widest <= NO_ROW as usize
+        self.reserved.saturating_add(draws.saturating_mul(widest)) <= self.limit
     }
 
-    /// Counts the draws of `slices`, each row's in order.
+    /// Counts the draws of `slices`, each row's in order. A slice that there may be no room for leaves no trace; returned
+    /// is how many draws that were. Which ones does not depend on how slices are put together: where all together have
+    /// room, each of them would have had it.
     pub fn add_all<'a>(
+        &mut self,
+        slices: impl Iterator<Item = &'a [Draw]> + Clone,
+        names: &impl ItemHashes,
+    ) -> u64 {
+        if self.has_room(slices.clone().map(<[Draw]>::len).sum()) {
+            self.add_sorted(slices, names);
+            return 0;
+        }
+        let mut refused = 0;
+        for slice in slices {
+            if self.has_room(slice.len()) {
+                self.add_sorted(std::iter::once(slice), names);
+            } else {
+                refused += slice.len() as u64;
+            }
+        }
+        refused
+    }
+
+    fn add_sorted<'a>(
         &mut self,
         slices: impl Iterator<Item = &'a [Draw]> + Clone,
         names: &impl ItemHashes,
@@ -184,6 +213,7 @@ impl RowStore {
         let at = self.allocate(0);
         self.arena[at..at + TAGS].copy_from_slice(&[epoch, 0, 0, 0]);
         self.directory[seed.0 as usize] = at as u32;
+        self.reserved += self.classes[0].words;
         self.rows += 1;
         at
     }
@@ -209,6 +239,7 @@ impl RowStore {
         if new.evicts {
             self.arena[to + new.errors..to + new.errors + new.cap].fill(0);
         }
+        self.reserved += new.words;
         self.free[class].push(from as u32);
         self.directory[seed.0 as usize] = to as u32;
         to
@@ -307,8 +338,13 @@ impl RowStore {
         let Some(class) = self.classes.iter().position(|layout| layout.cap >= len) else {
             return Err(r.broken("a row longer than its capacity"));
         };
+        let grown: usize = self.classes[..=class].iter().map(|l| l.words).sum();
+        if self.reserved + grown > self.limit {
+            return Err(r.broken("more rows than offsets of 32 bits reach"));
+        }
         self.ensure(seed.0 as usize + 1);
         let at = self.allocate(class);
+        self.reserved += grown;
         let layout = self.classes[class];
         self.arena[at] = epoch;
         self.arena[at + 1] = len as u32 | (class as u32) << 16;
@@ -329,6 +365,7 @@ impl RowStore {
 mod tests {
     use super::*;
     use crate::names::Names;
+    use proptest::prelude::*;
 
     fn setup(items: usize, capacity: usize) -> (Names, RowStore) {
         let mut names = Names::new(1);
@@ -415,5 +452,66 @@ mod tests {
         rows.add(&draw(0, 2, 1, 40), &names);
         assert_eq!(rows.pair(ItemIx(0), ItemIx(1)).unwrap().1.count, 0);
         assert_eq!(rows.pair(ItemIx(0), ItemIx(2)).unwrap().1.count, 1);
+    }
+
+    fn written(rows: &RowStore, names: &Names) -> Vec<u8> {
+        let mut writer = PartWriter::snapshot(names);
+        rows.write(0, &mut writer);
+        writer.finish_snapshot()
+    }
+
+    fn read_back(bytes: &[u8], names: &mut Names, limit: usize) -> ReadResult<RowStore> {
+        let mut rows = RowStore::new(40);
+        rows.limit = limit;
+        let mut reader = PartReader::new("test", bytes, names)?;
+        while let Some(kind) = reader.next_entity()? {
+            reader.byte()?;
+            rows.read(kind, &mut reader)?;
+        }
+        Ok(rows)
+    }
+
+    proptest! {
+        /// Near the end of memory: no block beyond it, and the same draws are refused however slices are put together
+        /// and wherever the rows were written and read back.
+        #[test]
+        fn what_has_no_room_is_refused_alike(
+            drawn in prop::collection::vec(prop::collection::vec((0u32..60, 0u32..60), 0..12), 1..120),
+            cuts in prop::collection::vec(1usize..9, 1..40),
+            limit in 60usize..9000,
+        ) {
+            let frames: Vec<Vec<Draw>> = drawn
+                .iter()
+                .map(|frame| frame.iter().map(|(s, t)| draw(*s, *t, 9, 0)).collect())
+                .collect();
+            let (mut names, mut one) = setup(60, 40);
+            one.limit = limit;
+            let refused: u64 = frames
+                .iter()
+                .map(|frame| one.add_all(std::iter::once(frame.as_slice()), &names))
+                .sum();
+            prop_assert!(one.arena.len() <= one.reserved && one.reserved <= limit);
+            let (_, mut other) = setup(60, 40);
+            other.limit = limit;
+            let (mut rest, mut again, mut cuts) = (frames.as_slice(), 0, cuts.iter().cycle());
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(*cuts.next().unwrap()));
+                again += other.add_all(now.iter().map(Vec::as_slice), &names);
+                rest = later;
+                let bytes = written(&other, &names);
+                let reserved = other.reserved;
+                other = read_back(&bytes, &mut names, limit).unwrap();
+                other.ensure(60);
+                prop_assert_eq!(other.reserved, reserved);
+            }
+            prop_assert_eq!(again, refused);
+            for seed in (0..60).map(ItemIx) {
+                prop_assert_eq!(one.slots(seed).1, other.slots(seed).1);
+            }
+            if one.rows > 0 {
+                let short = one.reserved - 1;
+                prop_assert!(read_back(&written(&one, &names), &mut names, short).is_err());
+            }
+        }
     }
 }

@@ -37,6 +37,15 @@ impl Order {
         }
     }
 
+    /// Place of each candidate: its block times 16 plus its lane.
+    pub fn places(&self) -> Vec<u32> {
+        let mut places = vec![0; self.indices.len()];
+        for (place, index) in (0..).zip(&self.indices) {
+            places[*index as usize] = place;
+        }
+        places
+    }
+
     /// Number of blocks.
     pub fn blocks(&self) -> usize {
         self.indices.len().div_ceil(LANES)
@@ -70,14 +79,22 @@ impl Order {
 
 /// What a method wants to be largest.
 pub trait Objective {
+    /// The blocks' largest values before the first choice.
+    fn bounds(&self) -> Vec<f64>;
     /// Brings the values of a block's candidates up to date with the first `chosen` choices, one by one, as long as the
     /// largest is not below `mark`. Returns the largest and the number of choices that it knows. Negative infinity stands
-    /// for candidates that are chosen, missing or out of question.
+    /// for candidates that are chosen, excluded, missing or out of question.
     fn update(&mut self, block: usize, chosen: usize, mark: f64) -> (f64, usize);
     /// The values of the last update.
     fn values(&self, block: usize) -> &Lanes<f64>;
-    /// The candidate is chosen.
-    fn choose(&mut self, block: usize, lane: usize);
+    /// The candidate, whose block is up to date, is chosen. Returns whether it counts as a choice: not when it says
+    /// nothing new about the others.
+    fn choose(&mut self, block: usize, lane: usize) -> bool;
+    /// The candidate is never to be proposed again; it may still be chosen.
+    fn exclude(&mut self, block: usize, lane: usize);
+    /// What a candidate that was not chosen before adds to the method's objective, by the last update: finite, for those
+    /// out of question too. Not for excluded ones.
+    fn worth(&self, block: usize, lane: usize) -> f64;
 }
 
 /// Chooses up to `k` candidates; returns their indices and values at the time. `bounds` are the blocks' largest values
@@ -86,29 +103,83 @@ pub fn choose(
     order: &Order,
     k: usize,
     lazy: bool,
-    mut bounds: Vec<f64>,
+    bounds: Vec<f64>,
     objective: &mut impl Objective,
 ) -> Vec<(u32, f64)> {
     let k = k.min(order.len());
     let mut chosen = Vec::with_capacity(k);
-    // The number of choices that a block's bound knows; none is known at all.
-    let mut known = vec![usize::MAX; bounds.len()];
-    let mut leader = 0;
+    let mut search = Search::new(order, lazy, bounds);
     while chosen.len() < k {
+        let Some(best) = search.best(objective) else {
+            break;
+        };
+        search.choose(objective, best.block, best.lane);
+        chosen.push((best.index, best.value));
+    }
+    chosen
+}
+
+/// The candidate with the largest value.
+#[derive(Clone, Copy, Debug)]
+pub struct Best {
+    /// Its block.
+    pub block: usize,
+    /// Its place in the block.
+    pub lane: usize,
+    /// Its index.
+    pub index: u32,
+    /// Its value.
+    pub value: f64,
+}
+
+/// The lazy search, between two choices.
+pub struct Search<'a> {
+    order: &'a Order,
+    lazy: bool,
+    bounds: Vec<f64>,
+    /// The number of choices that a block's bound knows.
+    known: Vec<usize>,
+    /// The last winner's block.
+    leader: usize,
+    chosen: usize,
+}
+
+/// The bound of such a block knows nothing.
+const STALE: usize = usize::MAX;
+
+impl<'a> Search<'a> {
+    /// Before the first choice; `lazy` and `bounds` as for [`choose`].
+    pub fn new(order: &'a Order, lazy: bool, bounds: Vec<f64>) -> Self {
+        Self {
+            order,
+            lazy,
+            known: vec![STALE; bounds.len()],
+            bounds,
+            leader: 0,
+            chosen: 0,
+        }
+    }
+
+    /// The best candidate; `None` when all are out of question.
+    pub fn best(&mut self, objective: &mut (impl Objective + ?Sized)) -> Option<Best> {
+        if self.bounds.is_empty() {
+            return None;
+        }
+        let (order, leader) = (self.order, self.leader);
         let (mut best, mut found) = (f64::NEG_INFINITY, leader);
         // The last winner's block first: it makes a high mark for the others.
-        for block in std::iter::once(leader).chain(0..bounds.len()) {
-            if lazy && bounds[block] < best {
+        for block in std::iter::once(leader).chain(0..self.bounds.len()) {
+            if self.lazy && self.bounds[block] < best {
                 continue;
             }
-            if known[block] != chosen.len() {
-                let mark = if lazy { best } else { f64::NEG_INFINITY };
-                (bounds[block], known[block]) = objective.update(block, chosen.len(), mark);
-                if known[block] < chosen.len() {
+            if self.known[block] != self.chosen {
+                let mark = if self.lazy { best } else { f64::NEG_INFINITY };
+                self.advance(objective, block, mark);
+                if self.known[block] < self.chosen {
                     continue;
                 }
             }
-            let own = bounds[block];
+            let own = self.bounds[block];
             let wins = own > best || {
                 let tied = own == best && own > f64::NEG_INFINITY && block != found;
                 tied && first_of(objective, order, block, own).0
@@ -119,18 +190,58 @@ pub fn choose(
             }
         }
         if best == f64::NEG_INFINITY {
-            break;
+            return None;
         }
         let (index, lane) = first_of(objective, order, found, best);
-        objective.choose(found, lane);
-        chosen.push((index, best));
-        leader = found;
+        Some(Best {
+            block: found,
+            lane,
+            index,
+            value: best,
+        })
     }
-    chosen
+
+    /// The candidate is chosen.
+    pub fn choose(&mut self, objective: &mut (impl Objective + ?Sized), block: usize, lane: usize) {
+        self.refresh(objective, block);
+        if objective.choose(block, lane) {
+            self.chosen += 1;
+        } else {
+            self.known[block] = STALE;
+        }
+        self.leader = block;
+    }
+
+    /// The candidate is not to be proposed again.
+    pub fn exclude(
+        &mut self,
+        objective: &mut (impl Objective + ?Sized),
+        block: usize,
+        lane: usize,
+    ) {
+        objective.exclude(block, lane);
+        self.known[block] = STALE;
+    }
+
+    /// Brings the values of a block up to date.
+    pub fn refresh(&mut self, objective: &mut (impl Objective + ?Sized), block: usize) {
+        if self.known[block] != self.chosen {
+            self.advance(objective, block, f64::NEG_INFINITY);
+        }
+    }
+
+    fn advance(&mut self, objective: &mut (impl Objective + ?Sized), block: usize, mark: f64) {
+        (self.bounds[block], self.known[block]) = objective.update(block, self.chosen, mark);
+    }
 }
 
 /// Index and lane of the candidate with this value; of several, the one with the smallest index.
-fn first_of(objective: &impl Objective, order: &Order, block: usize, value: f64) -> (u32, usize) {
+fn first_of(
+    objective: &(impl Objective + ?Sized),
+    order: &Order,
+    block: usize,
+    value: f64,
+) -> (u32, usize) {
     let mut first = (u32::MAX, 0);
     for (lane, index) in order.block(block).iter().enumerate() {
         if objective.values(block)[lane] == value && *index < first.0 {

@@ -80,6 +80,10 @@ impl<F: Fn(usize, &mut [i8])> Similarity for Codes<F> {
             .push((QueryGroup::of_codes(&codes, 1.0), inverse));
     }
 
+    fn forget(&mut self) {
+        self.chosen.clear();
+    }
+
     #[inline]
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32> {
         if !self.ready[block] {

@@ -46,42 +46,20 @@ pub fn dpp(
     }
     let order = Order::new(relevance);
     candidates.arrange(&order);
-    let top = order
-        .block(0)
-        .first()
-        .map_or(0.0, |i| f64::from(relevance[*i as usize]));
-    // Twice the paper's factor, for squares; relative to the largest, for which every gain is divided.
-    let factor = how.theta / (1.0 - how.theta);
-    // Candidates too far behind to be told apart still come, after all others.
-    let weight = |i: u32| {
-        libm::exp(factor * (f64::from(relevance[i as usize]) - top)).max(f64::MIN_POSITIVE)
-    };
-    let blocks = order.blocks();
-    let bounds = (0..blocks).map(|b| weight(order.block(b)[0])).collect();
-    let mut state = State {
-        simd,
-        k: how.k.min(count),
-        candidates,
-        weights: (0..blocks).map(|_| None).collect(),
-        weigh: |block: usize| order.lanes(block, weight, 0.0),
-        residuals: (0..blocks).map(|b| order.lanes(b, |_| 1.0, 0.0)).collect(),
-        values: vec![[0.0; LANES]; blocks],
-        rows: vec![Vec::new(); blocks],
-        chosen: Vec::new(),
-        residual_of: Vec::new(),
-    };
-    let mut chosen = choose(&order, how.k, true, bounds, &mut state);
+    let mut state = State::new(simd, candidates, relevance, &order, how);
+    let mut chosen = choose(&order, how.k, true, state.bounds(), &mut state);
     for (choice, residual) in chosen.iter_mut().zip(&state.residual_of) {
         choice.1 = *residual;
     }
     Ok(chosen)
 }
 
-struct State<S, W> {
+/// A greedy DPP between two choices, of candidates that are in order.
+pub(crate) struct State<'a, S> {
     simd: Simd,
     k: usize,
     candidates: S,
-    weigh: W,
+    weigh: Weigh<'a>,
     /// Squared weights, made when a block is first needed.
     weights: Vec<Option<Lanes<f64>>>,
     /// d^2 of each candidate; 0 once chosen.
@@ -95,11 +73,71 @@ struct State<S, W> {
     residual_of: Vec<f64>,
 }
 
-impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
+/// Squared weights of candidates, relative to the largest.
+struct Weigh<'a> {
+    relevance: &'a [f32],
+    order: &'a Order,
+    theta: f64,
+    top: f64,
+}
+
+impl Weigh<'_> {
+    fn of(&self, index: u32) -> f64 {
+        // Twice the paper's factor, for squares.
+        let factor = self.theta / (1.0 - self.theta);
+        let behind = f64::from(self.relevance[index as usize]) - self.top;
+        // Candidates too far behind to be told apart still come, after all others.
+        libm::exp(factor * behind).max(f64::MIN_POSITIVE)
+    }
+
+    fn block(&self, block: usize) -> Lanes<f64> {
+        self.order.lanes(block, |index| self.of(index), 0.0)
+    }
+}
+
+impl<'a, S: Similarity> State<'a, S> {
+    /// Before the first choice.
+    pub fn new(
+        simd: Simd,
+        candidates: S,
+        relevance: &'a [f32],
+        order: &'a Order,
+        how: &Dpp,
+    ) -> Self {
+        let blocks = order.blocks();
+        let top = (blocks > 0).then(|| f64::from(relevance[order.block(0)[0] as usize]));
+        Self {
+            simd,
+            k: how.k.min(order.len()),
+            candidates,
+            weigh: Weigh {
+                relevance,
+                order,
+                theta: how.theta,
+                top: top.unwrap_or(0.0),
+            },
+            weights: vec![None; blocks],
+            residuals: (0..blocks).map(|b| order.lanes(b, |_| 1.0, 0.0)).collect(),
+            values: vec![[0.0; LANES]; blocks],
+            rows: vec![Vec::new(); blocks],
+            chosen: Vec::new(),
+            residual_of: Vec::new(),
+        }
+    }
+}
+
+impl<S: Similarity> Objective for State<'_, S> {
+    fn bounds(&self) -> Vec<f64> {
+        let weigh = &self.weigh;
+        (0..self.weights.len())
+            .map(|b| weigh.of(weigh.order.block(b)[0]))
+            .collect()
+    }
+
     fn update(&mut self, block: usize, chosen: usize, mark: f64) -> (f64, usize) {
         let simd = self.simd;
         let weigh = &self.weigh;
-        let weights = &*self.weights[block].get_or_insert_with(|| weigh(block));
+        let weights = &*self.weights[block].get_or_insert_with(|| weigh.block(block));
         let (rows, residuals) = (&mut self.rows[block], &mut self.residuals[block]);
         let values = &mut self.values[block];
         let mut largest = if rows.len() == chosen {
@@ -137,13 +175,36 @@ impl<S: Similarity, W: Fn(usize) -> Lanes<f64>> Objective for State<S, W> {
         &self.values[block]
     }
 
-    fn choose(&mut self, block: usize, lane: usize) {
+    fn choose(&mut self, block: usize, lane: usize) -> bool {
         let residual = self.residuals[block][lane];
+        self.residuals[block][lane] = 0.0;
+        // A combination of the chosen ones adds nothing to what they span.
+        if residual < MIN_RESIDUAL {
+            return false;
+        }
         let row = self.rows[block].iter().map(|entry| entry.0[lane]).collect();
         self.chosen.push((row, (1.0 / residual.sqrt()) as f32));
         self.residual_of.push(residual);
-        self.residuals[block][lane] = 0.0;
         self.candidates.choose(block, lane);
+        true
+    }
+
+    fn exclude(&mut self, block: usize, lane: usize) {
+        let weigh = &self.weigh;
+        let weights = self.weights[block].get_or_insert_with(|| weigh.block(block));
+        // The residual stays, for it may still be chosen.
+        weights[lane] = f64::NEG_INFINITY;
+    }
+
+    /// `theta * (relevance - largest relevance) + (1 - theta) * ln d^2`, the step of the paper's objective; d^2 not below
+    /// [`MIN_RESIDUAL`].
+    fn worth(&self, block: usize, lane: usize) -> f64 {
+        let weight = match &self.weights[block] {
+            Some(weights) => weights[lane],
+            None => self.weigh.of(self.weigh.order.block(block)[lane]),
+        };
+        let residual = self.residuals[block][lane].max(MIN_RESIDUAL);
+        (1.0 - self.weigh.theta) * libm::log(weight * residual)
     }
 }
 

@@ -40,33 +40,13 @@ pub fn mmr(
     }
     let order = Order::new(relevance);
     candidates.arrange(&order);
-    let gains: Vec<Lanes<f32>> = (0..order.blocks())
-        .map(|b| {
-            order.lanes(
-                b,
-                |i| how.trade_off * relevance[i as usize],
-                f32::NEG_INFINITY,
-            )
-        })
-        .collect();
-    // A choice that leaves the window raises values again; without one they only fall.
-    let window = how.window.filter(|w| *w < how.k);
-    let bounds = gains.iter().map(|lanes| f64::from(lanes[0])).collect();
-    let mut state = State {
-        simd,
-        candidates,
-        penalty: 1.0 - how.trade_off,
-        nearest: vec![[0.0; LANES]; gains.len()],
-        values: vec![[0.0; LANES]; gains.len()],
-        known: vec![0; gains.len()],
-        ring: vec![[0.0; LANES]; gains.len() * window.unwrap_or(0)],
-        window,
-        gains,
-    };
-    Ok(choose(&order, how.k, window.is_none(), bounds, &mut state))
+    let mut state = State::new(simd, candidates, relevance, &order, how);
+    let lazy = state.window.is_none();
+    Ok(choose(&order, how.k, lazy, state.bounds(), &mut state))
 }
 
-struct State<S> {
+/// MMR between two choices, of candidates that are in order.
+pub(crate) struct State<S> {
     simd: Simd,
     candidates: S,
     penalty: f32,
@@ -82,6 +62,27 @@ struct State<S> {
 }
 
 impl<S: Similarity> State<S> {
+    /// Before the first choice; without a window that is shorter than k, values only fall.
+    pub fn new(simd: Simd, candidates: S, relevance: &[f32], order: &Order, how: &Mmr) -> Self {
+        let gain = |i: u32| how.trade_off * relevance[i as usize];
+        let blocks = order.blocks();
+        // A choice that leaves the window raises values again; without one they only fall.
+        let window = how.window.filter(|w| *w < how.k);
+        Self {
+            simd,
+            candidates,
+            penalty: 1.0 - how.trade_off,
+            gains: (0..blocks)
+                .map(|b| order.lanes(b, gain, f32::NEG_INFINITY))
+                .collect(),
+            nearest: vec![[0.0; LANES]; blocks],
+            values: vec![[0.0; LANES]; blocks],
+            known: vec![0; blocks],
+            ring: vec![[0.0; LANES]; blocks * window.unwrap_or(0)],
+            window,
+        }
+    }
+
     /// The largest of the last `window` similarities, once the newest has taken the place of the oldest.
     fn slide(&mut self, block: usize, number: usize, window: usize, similarity: Lanes<f32>) {
         self.nearest[block] = [0.0; LANES];
@@ -96,6 +97,10 @@ impl<S: Similarity> State<S> {
 }
 
 impl<S: Similarity> Objective for State<S> {
+    fn bounds(&self) -> Vec<f64> {
+        self.gains.iter().map(|lanes| f64::from(lanes[0])).collect()
+    }
+
     fn update(&mut self, block: usize, chosen: usize, mark: f64) -> (f64, usize) {
         let (simd, penalty) = (self.simd, self.penalty);
         // A block that knows all choices still wants its values: a similarity of nothing changes nothing else.
@@ -130,9 +135,18 @@ impl<S: Similarity> Objective for State<S> {
         &self.values[block]
     }
 
-    fn choose(&mut self, block: usize, lane: usize) {
+    fn choose(&mut self, block: usize, lane: usize) -> bool {
         self.gains[block][lane] = f32::NEG_INFINITY;
         self.candidates.choose(block, lane);
+        true
+    }
+
+    fn exclude(&mut self, block: usize, lane: usize) {
+        self.gains[block][lane] = f32::NEG_INFINITY;
+    }
+
+    fn worth(&self, block: usize, lane: usize) -> f64 {
+        self.values[block][lane]
     }
 }
 

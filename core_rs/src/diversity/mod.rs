@@ -29,8 +29,28 @@ pub trait Similarity {
     fn arrange(&mut self, order: &Order);
     /// A candidate was chosen; it gets the next number.
     fn choose(&mut self, block: usize, lane: usize);
+    /// Nothing was chosen, after all: numbers start anew, the order stays.
+    fn forget(&mut self);
     /// Similarity of a block's candidates with the chosen one of that number, in -1..=1 up to rounding.
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32>;
+}
+
+impl<S: Similarity + ?Sized> Similarity for &mut S {
+    fn arrange(&mut self, order: &Order) {
+        (**self).arrange(order);
+    }
+
+    fn choose(&mut self, block: usize, lane: usize) {
+        (**self).choose(block, lane);
+    }
+
+    fn forget(&mut self) {
+        (**self).forget();
+    }
+
+    fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32> {
+        (**self).with_chosen(simd, block, number)
+    }
 }
 
 /// Checks relevance: one finite number for each candidate.

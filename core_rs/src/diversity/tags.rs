@@ -82,6 +82,10 @@ impl Similarity for TagSets<'_> {
         self.chosen.push(self.order.block(block)[lane]);
     }
 
+    fn forget(&mut self) {
+        self.chosen.clear();
+    }
+
     fn with_chosen(&mut self, _: Simd, block: usize, number: usize) -> Lanes<f32> {
         let chosen = self.set(self.chosen[number]);
         let mut out = [0.0; LANES];

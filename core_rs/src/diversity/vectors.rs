@@ -90,6 +90,11 @@ impl Similarity for Vectors<'_> {
         self.chosen_inverses.push(self.inverses[block][lane]);
     }
 
+    fn forget(&mut self) {
+        self.chosen.clear();
+        self.chosen_inverses.clear();
+    }
+
     #[inline]
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32> {
         self.prepare(block);

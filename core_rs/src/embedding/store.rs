@@ -209,6 +209,29 @@ impl PackedVectors {
         }
     }
 
+    /// Makes the store hold `len` vectors; new ones are zero.
+    pub fn ensure(&mut self, len: usize) {
+        if self.len < len {
+            let blocks = len.div_ceil(LANES);
+            self.scales.resize(blocks, PerLane([0.0; LANES]));
+            self.lines.resize(blocks * self.groups, Line([BIAS; 64]));
+            self.len = len;
+        }
+    }
+
+    /// Writes over a vector that was quantised already: one code for each dimension, and the scale. Panics beyond the
+    /// store's end and for another number of codes, as a slice would.
+    pub fn set_codes(&mut self, id: usize, codes: &[i8], scale: f32) {
+        let mut padded = [0i8; *DIMS.end()];
+        padded[..self.dim].copy_from_slice(codes);
+        self.set(id, &padded[..self.groups * 4], scale);
+    }
+
+    /// A vector's scale.
+    pub fn scale(&self, id: usize) -> f32 {
+        self.scales[id / LANES].0[id % LANES]
+    }
+
     /// A vector's codes, one for each dimension, and its scale.
     pub fn get(&self, id: usize, codes: &mut [i8]) -> f32 {
         let (block, lane) = (id / LANES, id % LANES);

@@ -41,7 +41,7 @@ pub fn decode_frames<'a>(
 /// What log order alone decides of an event: its item's number and the log's running time.
 #[derive(Clone, Copy, Debug)]
 pub struct Numbered {
-    /// Stable hash of the user of feedback, if the partition owns them.
+    /// Stable hash of the user of feedback or a slate, if the partition owns them.
     pub user: Option<u64>,
     /// Number of the item; meaningless for events that are not feedback of an own user.
     pub item: ItemIx,
@@ -49,34 +49,59 @@ pub struct Numbered {
     pub clock: Millis,
 }
 
-/// Numbers the items of one partition's admitted frame and carries the running time on. Feedback of users that the
-/// partition does not own is refused later, so it must do neither. A repeat cannot raise the running time: it was counted
-/// when it first came.
+/// The numbers of one frame.
+#[derive(Debug, Default)]
+pub struct FrameNumbers {
+    /// Of each event.
+    pub events: Vec<Numbered>,
+    /// The items of all slates of own users, slate after slate.
+    pub served: Vec<ItemIx>,
+}
+
+/// Numbers the items of one partition's admitted frame and carries the running time on. Events of users that the
+/// partition does not own are refused later, so they must do neither. A repeat cannot raise the running time: it was
+/// counted when it first came. Slates number their items, shown or only claimed to be, and leave the running time alone.
 pub fn number(
     events: &[Decoded<'_>],
     partition: usize,
     names: &mut Names,
     clock: &mut Millis,
-    out: &mut Vec<Numbered>,
+    out: &mut FrameNumbers,
 ) {
-    out.clear();
-    out.extend(events.iter().map(|event| {
+    let FrameNumbers {
+        events: numbers,
+        served,
+    } = out;
+    numbers.clear();
+    served.clear();
+    numbers.extend(events.iter().map(|event| {
         let mut numbered = Numbered {
             user: None,
             item: ItemIx(u32::MAX),
             clock: *clock,
         };
-        if let Ok(Event::Feedback(feedback)) = event {
-            let user = stable_hash(feedback.user.as_bytes());
-            if owner(user, names.partitions) == partition {
-                *clock = (*clock).max(feedback.ts);
-                let hash = stable_hash(feedback.item.as_bytes());
-                numbered = Numbered {
-                    user: Some(user),
-                    item: ItemIx(names.items.intern(hash, feedback.item)),
-                    clock: *clock,
-                };
+        match event {
+            Ok(Event::Feedback(feedback)) => {
+                let user = stable_hash(feedback.user.as_bytes());
+                if owner(user, names.partitions) == partition {
+                    *clock = (*clock).max(feedback.ts);
+                    let hash = stable_hash(feedback.item.as_bytes());
+                    numbered = Numbered {
+                        user: Some(user),
+                        item: ItemIx(names.items.intern(hash, feedback.item)),
+                        clock: *clock,
+                    };
+                }
             }
+            Ok(Event::SlateServed { user, items, .. }) => {
+                let user = stable_hash(user.as_bytes());
+                if owner(user, names.partitions) == partition {
+                    numbered.user = Some(user);
+                    let number = |item: &&str| ItemIx(names.items.intern_str(item));
+                    served.extend(items.iter().map(number));
+                }
+            }
+            _ => {}
         }
         numbered
     }));

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::admission::frames::{FrameLedger, FrameVerdict};
-use crate::config::QueryConfig;
 use crate::fold::report::Counts;
 use crate::frame::header::{Frame, Subject};
 use crate::ids::Millis;
+use crate::scenario::QueryConfig;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// State that belongs to no user and no item.

@@ -26,6 +26,8 @@ pub struct Fact {
     pub session: Option<u64>,
     /// Hash of the basket id.
     pub basket: Option<u64>,
+    /// Segment of the user.
+    pub segment: Option<u8>,
 }
 
 /// How an event relates to the run of events before it.

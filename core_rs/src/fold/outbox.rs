@@ -4,7 +4,7 @@
 use crate::cooccurrence::draws::Draw;
 use crate::fold::report::Report;
 use crate::ids::{ItemIx, UserIx};
-use crate::items::shard::Vote;
+use crate::items::votes::Vote;
 use crate::neighbourhood::marginals::{MarginalChange, Partner};
 use crate::neighbourhood::user::SessionTouch;
 
@@ -20,6 +20,8 @@ pub struct Outbox {
     draws: Vec<Vec<Draw>>,
     /// By shard.
     votes: Vec<Vec<Vote>>,
+    /// Served items by shard, as numbers there: sums, so without regard to frames.
+    served: Vec<Vec<u32>>,
     changes: Vec<MarginalChange>,
     /// Partners of all changes, one after the other.
     partners: Vec<Partner>,
@@ -36,6 +38,8 @@ impl Outbox {
         self.counts = (shards, relations);
         self.draws.resize_with(shards * relations, Vec::new);
         self.votes.resize_with(shards, Vec::new);
+        self.served.resize_with(shards, Vec::new);
+        self.served.iter_mut().for_each(Vec::clear);
         self.draws.iter_mut().for_each(Vec::clear);
         self.votes.iter_mut().for_each(Vec::clear);
         self.changes.clear();
@@ -75,6 +79,11 @@ impl Outbox {
         &self.votes[shard][self.range(frame, shards * relations + shard)]
     }
 
+    /// Items that a shard owns and that all frames served, as numbers there.
+    pub fn served_of(&self, shard: usize) -> &[u32] {
+        &self.served[shard]
+    }
+
     /// Changes of marginals by one frame, each with its partners, and with as many that come [`PARTNERS_AHEAD`] later.
     pub fn changes_of(
         &self,
@@ -105,6 +114,14 @@ impl Outbox {
     /// Where an event of the frame at hand puts its effects. `owners`: shard of each item, and its number there.
     pub fn effects<'a>(&'a mut self, owners: &'a [(u16, u32)]) -> Effects<'a> {
         Effects { owners, out: self }
+    }
+
+    /// Items were served. `owners`: shard of each item, and its number there.
+    pub fn serve(&mut self, items: &[ItemIx], owners: &[(u16, u32)]) {
+        for item in items {
+            let (shard, local) = owners[item.0 as usize];
+            self.served[usize::from(shard)].push(local);
+        }
     }
 
     /// A forgotten user's sessions leave the index.

@@ -7,7 +7,7 @@ use crate::admission::frames::{FrameLedger, FrameVerdict};
 use crate::admission::rapid::RapidLedger;
 use crate::catalogue::{Catalogue, Label};
 use crate::config::FoldConfig;
-use crate::fold::batch::Numbered;
+use crate::fold::batch::{FrameNumbers, Numbered};
 use crate::fold::fact::Fact;
 use crate::fold::outbox::Outbox;
 use crate::fold::report::outcome;
@@ -20,6 +20,7 @@ use crate::intern::Interner;
 use crate::names::Names;
 use crate::neighbourhood::Relation;
 use crate::neighbourhood::user::HoodUser;
+use crate::sessions::segments::Segments;
 use crate::sessions::user::{UserLimits, UserState};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -35,6 +36,7 @@ pub struct Partition {
     frames: FrameLedger,
     events: EventLedger,
     rapid: RapidLedger,
+    segments: Segments,
     /// Events of a type come in runs; what follows from the name is looked up once a run. No state.
     latest_type: LatestType,
 }
@@ -80,6 +82,7 @@ impl Partition {
             frames: FrameLedger::default(),
             events: EventLedger::new(config.dedup_horizon),
             rapid: RapidLedger::new((config.rapid_repeat_seconds * 1000.0) as i64),
+            segments: Segments::new(&config.segments),
             latest_type: LatestType::default(),
         }
     }
@@ -130,7 +133,7 @@ impl Partition {
         position: Position,
         verdict: FrameVerdict,
         events: &[Decoded<'_>],
-        numbers: &[Numbered],
+        numbers: &FrameNumbers,
         users: &mut Interner,
         hood: &mut Vec<Option<Box<HoodUser>>>,
         cx: &Context<'_>,
@@ -140,7 +143,8 @@ impl Partition {
             out.report.counts.add(code, events.len() as u64);
             return out.end_frame();
         }
-        for (index, (event, number)) in events.iter().zip(numbers).enumerate() {
+        let mut served = numbers.served.as_slice();
+        for (index, (event, number)) in events.iter().zip(&numbers.events).enumerate() {
             let at = EventRef::new(position, index as u16);
             match event {
                 Ok(Event::Feedback(feedback)) => {
@@ -150,9 +154,13 @@ impl Partition {
                     self.put_user(at, user, labels, users, cx, out)
                 }
                 Ok(Event::UserForget { user, .. }) => self.forget(at, user, users, hood, cx, out),
-                Ok(Event::Impression { .. } | Event::SlateServed { .. }) => {
+                Ok(Event::SlateServed { items, .. }) if number.user.is_some() => {
+                    let (own, later) = served.split_at(items.len());
+                    out.serve(own, cx.owners);
+                    served = later;
                     out.report.counts.add(outcome::RECORDED, 1);
                 }
+                Ok(Event::Impression { .. }) => out.report.counts.add(outcome::RECORDED, 1),
                 Ok(_) => out.report.refuse(at, outcome::WRONG_SUBJECT),
                 Err(error) => out.report.refuse(at, error.code()),
             }
@@ -202,10 +210,12 @@ impl Partition {
         if !self.rapid.admit(user, key, feedback.ts) {
             return out.report.counts.add(outcome::RAPID_REPEAT, 1);
         }
+        let ty = self.number_of_latest_type();
+        let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
         let fact = Fact {
             user,
             item: number.item,
-            ty: self.number_of_latest_type(),
+            ty,
             flags,
             affinity,
             ts: feedback.ts,
@@ -213,12 +223,12 @@ impl Partition {
             at,
             session: feedback.session.map(|s| stable_hash(s.as_bytes())),
             basket: feedback.basket.map(|b| stable_hash(b.as_bytes())),
+            segment: state.segment,
         };
         let neighbour =
             slot(hood, user).get_or_insert_with(|| Box::new(HoodUser::new(cx.relations.len())));
         let (gap, most) = (cx.limits.gap_ms, cx.max_session_items);
         neighbour.fold(&fact, cx.relations, gap, most, &mut out.effects(cx.owners));
-        let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
         state.fold(&fact, cx.catalogue.tags(fact.item), cx.limits, cx.names);
         out.report.counts.add(outcome::APPLIED, 1);
     }
@@ -262,6 +272,7 @@ impl Partition {
         state
             .labels
             .sort_by(|a: &(Box<str>, Label), b| a.0.cmp(&b.0));
+        state.segment = self.segments.of(&state.labels);
         out.report.counts.add(outcome::APPLIED, 1);
     }
 
@@ -321,7 +332,9 @@ impl Partition {
                     }
                     let user = UserIx(names.users[self.number].intern_str(name));
                     self.rapid.read_user(user, r)?;
-                    *slot(&mut self.users, user) = Some(Box::new(UserState::read(r)?));
+                    let mut state = UserState::read(r)?;
+                    state.segment = self.segments.of(&state.labels);
+                    *slot(&mut self.users, user) = Some(Box::new(state));
                 }
                 KIND_FRAMES => self.frames.read(r)?,
                 _ if self.events.read(kind, r)? => {}
@@ -330,11 +343,12 @@ impl Partition {
         }
         let types = self.types.len();
         let known = |ty: u16| usize::from(ty) < types;
-        let touches = self
-            .users
-            .iter()
-            .flatten()
-            .flat_map(|u| u.recent.iter().chain(u.consumed.iter()));
+        let touches = self.users.iter().flatten().flat_map(|u| {
+            u.recent
+                .iter()
+                .chain(u.consumed.iter())
+                .chain(u.rejected.iter())
+        });
         if touches.into_iter().all(|t| known(t.ty)) {
             Ok(())
         } else {

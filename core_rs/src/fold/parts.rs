@@ -47,7 +47,10 @@ impl Part {
     fn write(self, state: &State, w: &mut PartWriter<'_>) {
         match self {
             Self::Control => state.control.write(w),
-            Self::Catalogue => state.catalogue.write(w),
+            Self::Catalogue => {
+                state.vectors.write(w);
+                state.catalogue.write(w);
+            }
             Self::Neighbourhood => state.hood.write(w),
             Self::Partition(p) => state.partitions[p].write(&state.names.users[p], w),
             Self::Shard(s) => state.shards[s].write(w),
@@ -144,6 +147,7 @@ pub fn restore(
         read_part(part, &name, &raw, &mut state)?;
     }
     state.position = position.unwrap_or_default();
+    state.derive()?;
     Ok(state)
 }
 
@@ -152,7 +156,9 @@ fn read_part(part: Part, name: &str, raw: &[u8], state: &mut State) -> ReadResul
     state.settle_items();
     match part {
         Part::Control => state.control.read(&mut reader),
-        Part::Catalogue => state.catalogue.read(&mut reader, &mut state.names),
+        Part::Catalogue => state
+            .catalogue
+            .read(&mut reader, &mut state.names, &mut state.vectors),
         Part::Neighbourhood => state.hood.read(&mut reader, &mut state.names),
         Part::Partition(p) => state.partitions[p].read(&mut reader, &mut state.names),
         Part::Shard(s) => {

@@ -20,8 +20,10 @@ pub mod outcome {
     pub const RAPID_REPEAT: &str = "rapid-repeat";
     /// An exposure: logged, counted, folded into nothing.
     pub const EXPOSURE: &str = "exposure";
-    /// A record that the fold keeps but does not use (slates, impressions, models, merges).
+    /// A record that changes no user (slates, impressions, models, merges); of slates, what was served is counted.
     pub const RECORDED: &str = "recorded";
+    /// Pair draws, not events: a relation's rows in a shard take no more memory, so these left no trace there.
+    pub const NO_ROOM: &str = "pair-without-room";
     /// The event stands in a frame of another subject or partition.
     pub const WRONG_SUBJECT: &str = "wrong-subject";
 }

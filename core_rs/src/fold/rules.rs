@@ -21,6 +21,11 @@ impl Flags {
     /// Put into a cart.
     pub const CART: u32 = 16;
 
+    /// The user shows interest.
+    pub const POSITIVE: u32 = 32;
+    /// The user shows strong interest.
+    pub const STRONG: u32 = 64;
+
     /// Whether any of the bits is set.
     pub fn has(self, bits: u32) -> bool {
         self.0 & bits != 0
@@ -84,6 +89,8 @@ impl TypeRules {
         let lists = [
             (&config.votes, Flags::VOTE),
             (&config.consumption, Flags::CONSUME),
+            (&config.positive, Flags::POSITIVE),
+            (&config.strong, Flags::STRONG),
             (&config.negative, Flags::NEGATIVE),
             (&config.impression, Flags::IMPRESSION),
         ];

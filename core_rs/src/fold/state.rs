@@ -13,11 +13,11 @@ use rayon::prelude::*;
 
 use crate::admission::frames::FrameVerdict;
 use crate::catalogue::{Catalogue, ItemChange};
-use crate::config::{FoldConfig, QueryConfig};
+use crate::config::FoldConfig;
 use crate::decay::Decay;
 use crate::embedding::Embedding;
 use crate::error::CoreError;
-use crate::fold::batch::{BatchFrame, Numbered, number};
+use crate::fold::batch::{BatchFrame, FrameNumbers, number};
 use crate::fold::control::Control;
 use crate::fold::outbox::Outbox;
 use crate::fold::partition::{Context, Partition, owned_label};
@@ -27,9 +27,13 @@ use crate::frame::event::{Decoded, Event};
 use crate::frame::header::{Frame, FrameError, Subject};
 use crate::frame::item::ItemFields;
 use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position, TagIx, owner};
-use crate::items::shard::{ItemClocks, Shard, TagChange};
+use crate::items::fresh::Fresh;
+use crate::items::shard::{Shard, TagChange};
+use crate::items::vectors::Vectors;
+use crate::items::votes::{ItemClocks, ItemStats};
 use crate::names::Names;
 use crate::neighbourhood::{Neighbourhood, Relation};
+use crate::scenario::QueryConfig;
 use crate::sessions::user::UserLimits;
 
 /// A segment is closed after this many events, so that queries get their turn.
@@ -64,6 +68,10 @@ pub struct State {
     pub hood: Neighbourhood,
     /// Catalogue.
     pub catalogue: Catalogue,
+    /// Items that came into the world lately. Follows from the catalogue.
+    pub fresh: Fresh,
+    /// Embeddings of items, packed. The dimensions are state, the rest follows from the catalogue.
+    pub vectors: Vectors,
     /// Control: active configuration, running time, outcomes.
     pub control: Control,
     /// The last frame folded.
@@ -72,7 +80,7 @@ pub struct State {
     rules: TypeRules,
     max_session_items: usize,
     outboxes: Vec<Outbox>,
-    numbers: Vec<Vec<Numbered>>,
+    numbers: Vec<FrameNumbers>,
 }
 
 impl State {
@@ -95,6 +103,8 @@ impl State {
             shards: (0..config.shards).map(|_| Shard::new(config)).collect(),
             hood: Neighbourhood::new(config),
             catalogue: Catalogue::new(&config.tag_labels, config.auto_insert_items),
+            fresh: Fresh::new(config.fresh_days),
+            vectors: Vectors::default(),
             control: Control::default(),
             position: Position(0),
             owners: Vec::new(),
@@ -109,6 +119,18 @@ impl State {
     pub fn owner(&self, item: ItemIx) -> (usize, u32) {
         let (shard, local) = self.owners[item.0 as usize];
         (usize::from(shard), local)
+    }
+
+    /// Counts of an item.
+    pub fn stats(&self, item: ItemIx) -> &ItemStats {
+        let (shard, local) = self.owner(item);
+        self.shards[shard].stats(local)
+    }
+
+    /// How often an item was served.
+    pub fn served(&self, item: ItemIx) -> u32 {
+        let (shard, local) = self.owner(item);
+        self.shards[shard].served(local)
     }
 
     /// Owners of all items, for parts that are read back.
@@ -210,7 +232,7 @@ impl State {
                 break;
             }
             if self.numbers.len() <= i {
-                self.numbers.push(Vec::new());
+                self.numbers.push(FrameNumbers::default());
             }
             let verdict = self.partitions[p].admit(header);
             if verdict == FrameVerdict::Fresh {
@@ -225,9 +247,13 @@ impl State {
             events += content.len();
         }
         self.settle_items();
+        self.fresh.advance(self.control.clock);
         let pool = pool.filter(|_| events >= PARALLEL_EVENTS);
         self.fold_partitions(frames, &segment, pool);
-        self.apply_effects(&segment, pool);
+        let refused = self.apply_effects(&segment, pool);
+        if refused > 0 {
+            report.counts.add(outcome::NO_ROOM, refused);
+        }
         for frame in &segment {
             report.absorb(&mut self.outboxes[frame.partition].report);
         }
@@ -299,8 +325,8 @@ impl State {
         self.names.users = users;
     }
 
-    /// Applies all partitions' effects in log order.
-    fn apply_effects(&mut self, segment: &[SegmentFrame], pool: Option<&rayon::ThreadPool>) {
+    /// Applies all partitions' effects in log order; how many draws found no room.
+    fn apply_effects(&mut self, segment: &[SegmentFrame], pool: Option<&rayon::ThreadPool>) -> u64 {
         let mut seen = vec![0usize; self.partitions.len()];
         // (partition, which of its frames), in log order.
         let order: Vec<(usize, usize)> = segment
@@ -311,14 +337,19 @@ impl State {
                 (p, seen[p] - 1)
             })
             .collect();
+        let folded = (0..seen.len()).filter(|p| seen[*p] > 0);
         let (outboxes, owners, names) = (&self.outboxes, &self.owners, &self.names);
         let (catalogue, clocks) = (&self.catalogue, &self.clocks);
         let apply_shard = |(s, shard): (usize, &mut Shard)| {
+            let mut refused = 0;
             for (relation, rows) in shard.rows.iter_mut().enumerate() {
                 let draws = order
                     .iter()
                     .map(|(p, frame)| outboxes[*p].draws_of(*frame, s, relation));
-                rows.add_all(draws, names);
+                refused += rows.add_all(draws, names);
+            }
+            for p in folded.clone() {
+                shard.serve(outboxes[p].served_of(s));
             }
             for (p, frame) in &order {
                 let out = &outboxes[*p];
@@ -332,6 +363,7 @@ impl State {
                     );
                 }
             }
+            refused
         };
         let (marginals, sessions) = (&mut self.hood.marginals, &mut self.hood.sessions);
         let mut apply_hood = || {
@@ -347,13 +379,12 @@ impl State {
         };
         match pool {
             Some(pool) => pool.install(|| {
-                rayon::join(apply_hood, || {
-                    self.shards.par_iter_mut().enumerate().for_each(apply_shard)
-                });
+                let shards = self.shards.par_iter_mut().enumerate();
+                rayon::join(apply_hood, || shards.map(apply_shard).sum()).1
             }),
             None => {
                 apply_hood();
-                self.shards.iter_mut().enumerate().for_each(apply_shard);
+                self.shards.iter_mut().enumerate().map(apply_shard).sum()
             }
         }
     }
@@ -361,29 +392,47 @@ impl State {
     fn fold_catalogue(&mut self, position: Position, events: &[Decoded<'_>], report: &mut Report) {
         for (index, event) in events.iter().enumerate() {
             let at = EventRef::new(position, index as u16);
-            match event {
-                Ok(Event::ItemPut { item, fields, .. }) => self.change_item(item, fields, true),
-                Ok(Event::ItemPatch { item, fields, .. }) => self.change_item(item, fields, false),
-                Ok(Event::ItemDelete { item, .. }) => self.delete_item(item),
-                Ok(_) => {
-                    report.refuse(at, outcome::WRONG_SUBJECT);
-                    continue;
+            let outcome = match event {
+                Ok(Event::ItemPut { item, ts, fields }) => {
+                    self.change_item(item, *ts, fields, true)
                 }
-                Err(error) => {
-                    report.refuse(at, error.code());
-                    continue;
+                Ok(Event::ItemPatch { item, ts, fields }) => {
+                    self.change_item(item, *ts, fields, false)
                 }
+                Ok(Event::ItemDelete { item, .. }) => {
+                    self.delete_item(item);
+                    Ok(())
+                }
+                Ok(_) => Err(outcome::WRONG_SUBJECT),
+                Err(error) => Err(error.code()),
+            };
+            match outcome {
+                Ok(()) => report.counts.add(outcome::APPLIED, 1),
+                Err(code) => report.refuse(at, code),
             }
-            report.counts.add(outcome::APPLIED, 1);
         }
     }
 
-    fn change_item(&mut self, item: &str, fields: &ItemFields<'_>, replace: bool) {
+    /// Applies a put (`replace`) or a patch, or says why not.
+    fn change_item(
+        &mut self,
+        item: &str,
+        ts: Millis,
+        fields: &ItemFields<'_>,
+        replace: bool,
+    ) -> Result<(), &'static str> {
+        let given = fields.embeddings.iter().flatten();
+        self.vectors
+            .check(given.map(|(name, raw)| (*name, raw.len() / 4)))?;
         let ix = ItemIx(self.names.items.intern_str(item));
         self.settle_items();
+        if !replace && self.catalogue.is_deleted(ix) {
+            return Ok(()); // Only a put brings it back.
+        }
         let tag = |names: &mut Names, name: &str| TagIx(names.tags.intern_str(name));
         let label = |(key, value): &(&str, _)| (Box::from(*key), owned_label(value));
         let change = ItemChange {
+            ts,
             categories: fields
                 .categories
                 .as_ref()
@@ -402,23 +451,30 @@ impl State {
                     .collect()
             }),
         };
-        let before = self.catalogue.tags(ix).to_vec();
+        let before = (self.catalogue.tags(ix).to_vec(), self.catalogue.born(ix));
         self.catalogue.change(ix, change, replace, &mut self.names);
-        self.retag(ix, &before);
+        self.settle_change(ix, &before.0, before.1);
+        Ok(())
     }
 
     fn delete_item(&mut self, item: &str) {
         let ix = ItemIx(self.names.items.intern_str(item));
         self.settle_items();
-        let before = self.catalogue.tags(ix).to_vec();
+        let before = (self.catalogue.tags(ix).to_vec(), self.catalogue.born(ix));
         self.catalogue.delete(ix);
-        self.retag(ix, &before);
+        self.settle_change(ix, &before.0, before.1);
     }
 
-    fn retag(&mut self, ix: ItemIx, before: &[TagIx]) {
+    /// Tells everyone who follows the catalogue of an item's change: its tags and birth before it are given.
+    fn settle_change(&mut self, ix: ItemIx, tags: &[TagIx], born: Option<Millis>) {
+        let hash = self.names.item_hash(ix);
+        let after = self.catalogue.born(ix);
+        self.fresh.change(ix, hash, born, after, self.control.clock);
+        let embeddings = self.catalogue.meta(ix).map_or(&[][..], |m| &m.embeddings);
+        self.vectors.update(ix, embeddings);
         let (shard, local) = self.owner(ix);
         let change = TagChange {
-            old: before,
+            old: tags,
             new: self.catalogue.tags(ix),
             visible: self.catalogue.visible(ix),
             clock: self.control.clock,
@@ -446,6 +502,19 @@ impl State {
                 Err(error) => report.refuse(at, error.code()),
             }
         }
+    }
+
+    /// Builds what follows from other parts and is in no snapshot.
+    pub fn derive(&mut self) -> Result<(), CoreError> {
+        for ix in (0..self.owners.len() as u32).map(ItemIx) {
+            let hash = self.names.item_hash(ix);
+            let born = self.catalogue.born(ix);
+            self.fresh.change(ix, hash, None, born, self.control.clock);
+            if let Some(meta) = self.catalogue.meta(ix) {
+                self.vectors.restore(ix, &meta.embeddings)?;
+            }
+        }
+        Ok(())
     }
 
     /// The largest event time folded so far, 0 before the first event.

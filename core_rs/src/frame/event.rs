@@ -104,6 +104,8 @@ pub enum Event<'a> {
         slate: &'a str,
         user: &'a str,
         ts: Millis,
+        /// What was shown, slot by slot.
+        items: Vec<&'a str>,
     },
     ConfigActivated {
         ts: Millis,
@@ -117,6 +119,11 @@ pub enum Event<'a> {
         content_hash: &'a str,
     },
 }
+
+/// Bytes of a feedback event's context.
+const MAX_CONTEXT: usize = 4096;
+/// Bytes of what a slate record holds beside its fixed fields.
+const MAX_EXTRA: usize = 65_536;
 
 /// One entry of a body.
 pub type Decoded<'a> = Result<Event<'a>, EventError>;
@@ -170,6 +177,7 @@ fn decode_event<'a>(cursor: &mut Cursor<'a>, version: u8, latest: Millis) -> Rea
     let event = match tag {
         1 => reader.feedback()?,
         10 | 11 => reader.item(tag == 10)?,
+        20 => reader.slate_served()?,
         13 => reader.user_put()?,
         _ => reader.other(tag)?,
     };
@@ -298,7 +306,7 @@ impl<'a> Fields<'_, 'a> {
                 None
             }
         };
-        self.context()?;
+        self.document(MAX_CONTEXT)?;
         Ok(Event::Feedback(Feedback {
             ty,
             user,
@@ -313,11 +321,13 @@ impl<'a> Fields<'_, 'a> {
         }))
     }
 
-    fn context(&mut self) -> Read<()> {
+    /// A map of at most `limit` bytes, or nothing; walked over.
+    #[inline]
+    fn document(&mut self, limit: usize) -> Read<()> {
         let before = self.cursor.remaining();
         let head = self.next()?;
         self.cursor.skip_rest(head)?;
-        let small = before - self.cursor.remaining() <= 4096;
+        let small = before - self.cursor.remaining() <= limit;
         if !matches!(head, Value::Nil | Value::Map(_)) || !small {
             self.blame(EventError::BadField);
         }
@@ -359,6 +369,57 @@ impl<'a> Fields<'_, 'a> {
         Ok(Event::UserPut { user, ts, labels })
     }
 
+    fn slate_served(&mut self) -> Read<Event<'a>> {
+        let (slate, user) = (self.id()?, self.id()?);
+        let ts = self.ts()?;
+        // Request, variant, two versions, positions, hosts left out, candidates: not for the fold.
+        for _ in 0..7 {
+            let value = self.next()?;
+            self.cursor.skip_rest(value)?;
+        }
+        let items = self.slots()?;
+        self.document(MAX_EXTRA)?;
+        Ok(Event::SlateServed {
+            slate,
+            user,
+            ts,
+            items,
+        })
+    }
+
+    /// The items of a slate's slots; each slot is an array that begins with its item.
+    fn slots(&mut self) -> Read<Vec<&'a str>> {
+        let head = self.next()?;
+        let Value::Array(count) = head else {
+            self.cursor.skip_rest(head)?;
+            self.blame(EventError::BadField);
+            return Ok(Vec::new());
+        };
+        let mut items = Vec::new();
+        for _ in 0..count {
+            let slot = self.cursor.value()?;
+            let Value::Array(fields @ 1..) = slot else {
+                self.cursor.skip_rest(slot)?;
+                self.blame(EventError::BadField);
+                continue;
+            };
+            let item = self.cursor.value()?;
+            self.cursor.skip_rest(item)?;
+            for _ in 1..fields {
+                self.cursor.skip()?;
+            }
+            let item = match item {
+                Value::Str(raw) => clean(raw, 512),
+                _ => None,
+            };
+            match item {
+                Some(item) => items.push(item),
+                None => self.blame(EventError::BadField),
+            }
+        }
+        Ok(items)
+    }
+
     fn other(&mut self, tag: i64) -> Read<Event<'a>> {
         Ok(match tag {
             2 => {
@@ -385,14 +446,6 @@ impl<'a> Fields<'_, 'a> {
                 user: self.id()?,
                 ts: self.ts()?,
             },
-            20 => {
-                let (slate, user) = (self.id()?, self.id()?);
-                Event::SlateServed {
-                    slate,
-                    user,
-                    ts: self.ts()?,
-                }
-            }
             30 => {
                 let ts = self.ts()?;
                 let version = self.id()?;

@@ -1,5 +1,6 @@
 //! Fields of catalogue events: categories, labels, embeddings.
 
+use crate::embedding::MAX_MAGNITUDE;
 use crate::frame::event::EventError;
 use crate::frame::msgpack::{Cursor, Read, Value};
 
@@ -138,7 +139,7 @@ fn vector_ok(raw: &[u8]) -> bool {
     sized
         && values
             .iter()
-            .all(|bytes| f32::from_le_bytes(*bytes).is_finite())
+            .all(|bytes| f32::from_le_bytes(*bytes).abs() <= MAX_MAGNITUDE)
 }
 
 /// Reads the fields from `categories` on, of which `count` are present.

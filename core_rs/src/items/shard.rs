@@ -1,114 +1,17 @@
 //! One shard: counts, leaders and co-occurrence rows of the items that it owns.
 
-use std::cmp::Reverse;
-
 use crate::catalogue::Catalogue;
 use crate::config::FoldConfig;
 use crate::cooccurrence::rows::RowStore;
-use crate::decay::{Decay, DecayReader, DecayedCount};
-use crate::ids::{DAY_MS, ItemIx, Millis, TagIx};
-use crate::items::topset::{Offer, TopSet};
+use crate::ids::{ItemIx, Millis, TagIx};
+use crate::items::leaders::{Electorate, Leaders, read_set, write_set};
+use crate::items::topset::TopSet;
+use crate::items::votes::{ItemClocks, ItemStats, Vote};
 use crate::names::Names;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
-/// Popular items kept per shard.
-pub const POPULAR: usize = 128;
-/// Trending items kept per shard; up to twice as many between two cuts.
-pub const TRENDING: usize = 64;
 /// Leaders kept per tag and shard.
 pub const TAG_LEADERS: usize = 32;
-/// After this many votes at most the trending set is cut back and its floor computed anew.
-const FLOOR_EVERY: u32 = 256;
-/// Bits of an item's marks: member of the popular, of the trending set.
-const IS_POPULAR: u8 = 1;
-const IS_TRENDING: u8 = 2;
-
-/// The clocks of item counts.
-#[derive(Clone, Copy, Debug)]
-pub struct ItemClocks {
-    /// Popularity.
-    pub popularity: Decay,
-    /// Short window of trending.
-    pub short: Decay,
-    /// Long window of trending.
-    pub long: Decay,
-    /// Prior of trending.
-    pub prior: f64,
-}
-
-impl ItemClocks {
-    /// The clocks of a configuration.
-    pub fn new(config: &FoldConfig) -> Self {
-        Self {
-            popularity: Decay::new(config.popularity_half_life_days * DAY_MS),
-            short: Decay::new(config.trending.short_half_life_hours * DAY_MS / 24.0),
-            long: Decay::new(config.trending.long_half_life_days * DAY_MS),
-            prior: config.trending.prior,
-        }
-    }
-
-    /// Trending of these counts at `now`.
-    pub fn trend(&self, stats: &ItemStats, now: Millis) -> f64 {
-        TrendReader::new(self, now).trend(stats)
-    }
-}
-
-/// Trending of many items at one moment: (short - expected) / sqrt(expected + prior), where the long window says what to
-/// expect of the short one.
-#[derive(Clone, Copy, Debug)]
-pub struct TrendReader {
-    short: DecayReader,
-    long: DecayReader,
-    /// Share of the long window that falls into the short one.
-    share: f64,
-    prior: f64,
-}
-
-impl TrendReader {
-    /// A reader at `now`.
-    pub fn new(clocks: &ItemClocks, now: Millis) -> Self {
-        Self {
-            short: DecayReader::new(clocks.short, now),
-            long: DecayReader::new(clocks.long, now),
-            share: clocks.short.half_life_ms() as f64 / clocks.long.half_life_ms() as f64,
-            prior: clocks.prior,
-        }
-    }
-
-    /// How far the item's recent votes exceed what its past lets expect.
-    #[inline]
-    pub fn trend(&mut self, stats: &ItemStats) -> f64 {
-        let short = self.short.read(&stats.short);
-        let expected = self.long.read(&stats.long) * self.share;
-        (short - expected) / (expected + self.prior).sqrt()
-    }
-}
-
-/// Votes on one item.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ItemStats {
-    /// Popularity.
-    pub popularity: DecayedCount,
-    /// Short window.
-    pub short: DecayedCount,
-    /// Long window.
-    pub long: DecayedCount,
-    /// Votes ever.
-    pub votes: u64,
-    /// Time of the latest vote.
-    pub last: Millis,
-}
-
-/// One vote on its way to the item's shard.
-#[derive(Clone, Copy, Debug)]
-pub struct Vote {
-    /// On what.
-    pub item: ItemIx,
-    /// When.
-    pub ts: Millis,
-    /// Running time of the log.
-    pub clock: Millis,
-}
 
 /// What a put, patch or delete did to an item's tags.
 #[derive(Clone, Copy, Debug)]
@@ -127,14 +30,12 @@ pub struct TagChange<'a> {
 #[derive(Debug)]
 pub struct Shard {
     items: Vec<ItemIx>,
-    stats: Vec<ItemStats>,
-    /// Which sets an item is a member of, so that a vote need not look for it. Follows from the sets, no state.
-    marks: Vec<u8>,
-    popular: TopSet,
-    trending: Vec<u32>,
-    /// Trending score (16 fractional bits) below which an item is not taken in.
-    trending_floor: i64,
-    votes_until_floor: u32,
+    /// How often each item was served.
+    served: Vec<u32>,
+    /// Among all users.
+    overall: Leaders,
+    /// Among the users of each segment; empty until one of them votes.
+    segments: Vec<Leaders>,
     by_tag: Vec<TopSet>,
     /// Rows per relation: neighbours that this shard owns, for every seed.
     pub rows: Vec<RowStore>,
@@ -142,6 +43,10 @@ pub struct Shard {
 
 const KIND_STATS: u8 = 1;
 const KIND_LEADERS: u8 = 2;
+// 3 are rows.
+const KIND_SEGMENT_STATS: u8 = 4;
+const KIND_TAG: u8 = 5;
+const KIND_SEGMENT_LEADERS: u8 = 6;
 
 impl Shard {
     /// An empty shard of this configuration.
@@ -149,12 +54,14 @@ impl Shard {
         let share = |capacity| RowStore::share(capacity, config.shards);
         Self {
             items: Vec::new(),
-            stats: Vec::new(),
-            marks: Vec::new(),
-            popular: TopSet::default(),
-            trending: Vec::new(),
-            trending_floor: i64::MIN,
-            votes_until_floor: FLOOR_EVERY,
+            served: Vec::new(),
+            overall: Leaders::default(),
+            segments: config
+                .segments
+                .values
+                .iter()
+                .map(|_| Leaders::default())
+                .collect(),
             by_tag: Vec::new(),
             rows: config
                 .relations
@@ -167,8 +74,8 @@ impl Shard {
     /// Takes ownership of a new item; its number inside the shard.
     pub fn own(&mut self, item: ItemIx) -> u32 {
         self.items.push(item);
-        self.stats.push(ItemStats::default());
-        self.marks.push(0);
+        self.served.push(0);
+        self.overall.ensure(self.items.len());
         self.items.len() as u32 - 1
     }
 
@@ -184,10 +91,29 @@ impl Shard {
 
     /// Counts of an owned item.
     pub fn stats(&self, local: u32) -> &ItemStats {
-        &self.stats[local as usize]
+        &self.overall.stats()[local as usize]
     }
 
-    /// Counts one vote. O(1) but for a change of leaders.
+    /// Counts of an owned item among the users of a segment; `None` where there can be no votes yet.
+    pub fn stats_in(&self, segment: u8, local: u32) -> Option<&ItemStats> {
+        let leaders = self.segments.get(usize::from(segment))?;
+        leaders.stats().get(local as usize)
+    }
+
+    /// How often an owned item stood in a slate.
+    pub fn served(&self, local: u32) -> u32 {
+        self.served[local as usize]
+    }
+
+    /// Counts items that slates held.
+    pub fn serve(&mut self, locals: &[u32]) {
+        for local in locals {
+            let count = &mut self.served[*local as usize];
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Counts one vote, for everyone and for the user's segment. O(1) but for a change of leaders.
     pub fn vote(
         &mut self,
         local: u32,
@@ -196,85 +122,28 @@ impl Shard {
         catalogue: &Catalogue,
         names: &Names,
     ) {
-        let stats = &mut self.stats[local as usize];
-        stats.votes += 1;
-        stats.last = stats.last.max(vote.ts);
-        let epoch = clocks.popularity.epoch(vote.clock);
-        stats.popularity.add(&clocks.popularity, vote.ts, epoch);
-        stats
-            .short
-            .add(&clocks.short, vote.ts, clocks.short.epoch(vote.clock));
-        stats
-            .long
-            .add(&clocks.long, vote.ts, clocks.long.epoch(vote.clock));
-        if !catalogue.visible(vote.item) {
-            return;
+        let electorate = Electorate {
+            items: &self.items,
+            names,
+            clocks,
+        };
+        let visible = catalogue.visible(vote.item);
+        self.overall.vote(local, vote, visible, &electorate);
+        if let Some(segment) = vote.segment
+            && let Some(leaders) = self.segments.get_mut(usize::from(segment))
+        {
+            leaders.ensure(self.items.len());
+            leaders.vote(local, vote, visible, &electorate);
         }
-        self.offer_popular(local, epoch, names);
-        let value = |i: u32| self.stats[i as usize].popularity.at(epoch);
-        let hash = |i: u32| names.item_hash(self.items[i as usize]);
-        for tag in catalogue.tags(vote.item) {
-            grow(&mut self.by_tag, *tag).offer(local, epoch, TAG_LEADERS, value, hash);
-        }
-        self.offer_trending(local, vote.clock, clocks, names);
-    }
-
-    /// Takes in an item whose popularity in `epoch` exceeds the smallest.
-    fn offer_popular(&mut self, local: u32, epoch: u32, names: &Names) {
-        if self.marks[local as usize] & IS_POPULAR != 0 {
-            return;
-        }
-        let value = |i: u32| self.stats[i as usize].popularity.at(epoch);
-        let hash = |i: u32| names.item_hash(self.items[i as usize]);
-        if let Offer::Joined(gone) = self.popular.offer(local, epoch, POPULAR, value, hash) {
-            self.marks[local as usize] |= IS_POPULAR;
-            if let Some(gone) = gone {
-                self.marks[gone as usize] &= !IS_POPULAR;
+        if visible {
+            let epoch = clocks.popularity.epoch(vote.clock);
+            let stats = self.overall.stats();
+            let value = |i: u32| stats[i as usize].popularity.at(epoch);
+            for tag in catalogue.tags(vote.item) {
+                let hash = |i| electorate.hash(i);
+                grow(&mut self.by_tag, *tag).offer(local, epoch, TAG_LEADERS, value, hash);
             }
         }
-    }
-
-    /// Takes in an item whose trend exceeds the floor. The set holds up to twice [`TRENDING`] items before it is cut back
-    /// to the strongest, so that a vote costs a few trends and not a whole set of them.
-    fn offer_trending(&mut self, local: u32, clock: Millis, clocks: &ItemClocks, names: &Names) {
-        self.votes_until_floor -= 1;
-        if self.votes_until_floor == 0 {
-            self.cut_trending(clock, clocks, names);
-        }
-        if self.marks[local as usize] & IS_TRENDING != 0 {
-            return;
-        }
-        let full = self.trending.len() >= TRENDING;
-        if full && fixed(clocks.trend(&self.stats[local as usize], clock)) <= self.trending_floor {
-            return;
-        }
-        self.trending.push(local);
-        self.marks[local as usize] |= IS_TRENDING;
-        if self.trending.len() == 2 * TRENDING {
-            self.cut_trending(clock, clocks, names);
-        }
-    }
-
-    /// Keeps the [`TRENDING`] strongest at `clock`, strongest first; the weakest of them is the floor.
-    fn cut_trending(&mut self, clock: Millis, clocks: &ItemClocks, names: &Names) {
-        self.votes_until_floor = FLOOR_EVERY;
-        let key = |local: &u32| {
-            (
-                Reverse(fixed(clocks.trend(&self.stats[*local as usize], clock))),
-                names.item_hash(self.items[*local as usize]),
-            )
-        };
-        let mut ranked = std::mem::take(&mut self.trending);
-        ranked.sort_by_cached_key(key);
-        for gone in ranked.iter().skip(TRENDING) {
-            self.marks[*gone as usize] &= !IS_TRENDING;
-        }
-        ranked.truncate(TRENDING);
-        self.trending_floor = match ranked.last() {
-            Some(weakest) if ranked.len() == TRENDING => key(weakest).0.0,
-            _ => i64::MIN,
-        };
-        self.trending = ranked;
     }
 
     /// Makes an item's tags known to the leaders: called after a put or patch changed them.
@@ -288,42 +157,60 @@ impl Shard {
         for tag in change.old {
             grow(&mut self.by_tag, *tag).remove(local);
         }
+        let everyone = std::iter::once(&mut self.overall).chain(&mut self.segments);
         if !change.visible {
-            return self.withdraw(local);
+            return everyone.for_each(|leaders| leaders.withdraw(local));
         }
+        let electorate = Electorate {
+            items: &self.items,
+            names,
+            clocks,
+        };
+        everyone.for_each(|leaders| leaders.offer(local, change.clock, &electorate));
         let epoch = clocks.popularity.epoch(change.clock);
-        let value = |i: u32| self.stats[i as usize].popularity.at(epoch);
-        let hash = |i: u32| names.item_hash(self.items[i as usize]);
+        let stats = self.overall.stats();
+        let value = |i: u32| stats[i as usize].popularity.at(epoch);
         for tag in change.new {
+            let hash = |i| electorate.hash(i);
             grow(&mut self.by_tag, *tag).offer(local, epoch, TAG_LEADERS, value, hash);
-        }
-        if self.stats[local as usize].votes > 0 {
-            // It may have been hidden until now, and then no leader.
-            self.offer_popular(local, epoch, names);
-            self.offer_trending(local, change.clock, clocks, names);
         }
     }
 
-    /// Takes an item out of the leaders: it was hidden or deleted.
-    fn withdraw(&mut self, local: u32) {
-        self.popular.remove(local);
-        self.trending.retain(|m| *m != local);
-        self.marks[local as usize] = 0;
+    fn with_stats<'a>(
+        &'a self,
+        leaders: &'a Leaders,
+        members: &'a [u32],
+    ) -> impl Iterator<Item = (ItemIx, &'a ItemStats)> {
+        let stats = leaders.stats();
+        members
+            .iter()
+            .map(|m| (self.items[*m as usize], &stats[*m as usize]))
     }
 
     /// Popular items, in no particular order.
     pub fn popular(&self) -> impl Iterator<Item = (ItemIx, &ItemStats)> {
-        self.popular
-            .members()
-            .iter()
-            .map(|m| (self.items[*m as usize], &self.stats[*m as usize]))
+        self.with_stats(&self.overall, self.overall.popular())
     }
 
     /// Trending items, in no particular order.
     pub fn trending(&self) -> impl Iterator<Item = (ItemIx, &ItemStats)> {
-        self.trending
-            .iter()
-            .map(|m| (self.items[*m as usize], &self.stats[*m as usize]))
+        self.with_stats(&self.overall, self.overall.trending())
+    }
+
+    /// Items that are popular among the users of a segment, with their counts there, in no particular order.
+    pub fn popular_in(&self, segment: u8) -> impl Iterator<Item = (ItemIx, &ItemStats)> {
+        let leaders = self.segments.get(usize::from(segment));
+        leaders
+            .into_iter()
+            .flat_map(|own| self.with_stats(own, own.popular()))
+    }
+
+    /// Items that are trending among the users of a segment, with their counts there, in no particular order.
+    pub fn trending_in(&self, segment: u8) -> impl Iterator<Item = (ItemIx, &ItemStats)> {
+        let leaders = self.segments.get(usize::from(segment));
+        leaders
+            .into_iter()
+            .flat_map(|own| self.with_stats(own, own.trending()))
     }
 
     /// Leaders of a tag, in no particular order.
@@ -332,14 +219,12 @@ impl Shard {
             .by_tag
             .get(tag.0 as usize)
             .map_or(&[][..], |set| set.members());
-        members
-            .iter()
-            .map(|m| (self.items[*m as usize], &self.stats[*m as usize]))
+        self.with_stats(&self.overall, members)
     }
 
     /// All owned items with their counts.
     pub fn all(&self) -> impl Iterator<Item = (ItemIx, &ItemStats)> {
-        self.items.iter().copied().zip(&self.stats)
+        self.items.iter().copied().zip(self.overall.stats())
     }
 
     /// Bytes held by item counts and leaders.
@@ -349,28 +234,28 @@ impl Shard {
             .iter()
             .map(|s| size_of::<TopSet>() + s.members().len() * 4)
             .sum();
-        self.items.capacity() * 4 + self.stats.capacity() * size_of::<ItemStats>() + sets
+        let leaders = std::iter::once(&self.overall).chain(&self.segments);
+        (self.items.capacity() + self.served.capacity()) * 4
+            + leaders.map(Leaders::memory).sum::<usize>()
+            + sets
     }
 
     /// Writes everything.
     pub fn write(&self, w: &mut PartWriter<'_>) {
-        for (item, stats) in self.all().filter(|(_, s)| **s != ItemStats::default()) {
+        for ((item, stats), served) in self.all().zip(&self.served) {
+            if *stats == ItemStats::default() && *served == 0 {
+                continue;
+            }
             w.entity(KIND_STATS, |w| {
                 w.item(item);
-                for count in [stats.popularity, stats.short, stats.long] {
-                    w.uint(count.count);
-                    w.uint(u64::from(count.epoch));
-                }
-                w.uint(stats.votes);
-                w.int(stats.last);
+                stats.write(w);
+                w.uint(u64::from(*served));
             });
         }
-        w.entity(KIND_LEADERS, |w| {
-            self.write_set(self.popular.members(), w);
-            self.write_set(&self.trending, w);
-            w.int(self.trending_floor);
-            w.uint(u64::from(self.votes_until_floor));
-        });
+        w.entity(KIND_LEADERS, |w| self.overall.write(&self.items, w));
+        for (segment, leaders) in self.segments.iter().enumerate() {
+            self.write_segment(segment as u8, leaders, w);
+        }
         let names = w.names();
         let mut tags: Vec<u32> = (0..self.by_tag.len() as u32)
             .filter(|t| !self.by_tag[*t as usize].members().is_empty())
@@ -379,7 +264,7 @@ impl Shard {
         for tag in tags {
             w.entity(KIND_TAG, |w| {
                 w.tag(TagIx(tag));
-                self.write_set(self.by_tag[tag as usize].members(), w);
+                write_set(self.by_tag[tag as usize].members(), &self.items, w);
             });
         }
         for (relation, rows) in self.rows.iter().enumerate() {
@@ -387,9 +272,22 @@ impl Shard {
         }
     }
 
-    fn write_set(&self, members: &[u32], w: &mut PartWriter<'_>) {
-        w.uint(members.len() as u64);
-        members.iter().for_each(|m| w.item(self.items[*m as usize]));
+    fn write_segment(&self, segment: u8, leaders: &Leaders, w: &mut PartWriter<'_>) {
+        for (item, stats) in self.items.iter().zip(leaders.stats()) {
+            if *stats != ItemStats::default() {
+                w.entity(KIND_SEGMENT_STATS, |w| {
+                    w.byte(segment);
+                    w.item(*item);
+                    stats.write(w);
+                });
+            }
+        }
+        if !leaders.is_unused() {
+            w.entity(KIND_SEGMENT_LEADERS, |w| {
+                w.byte(segment);
+                leaders.write(&self.items, w);
+            });
+        }
     }
 
     /// Reads one entity of kind `kind`. `local` gives an item's number inside this shard.
@@ -401,39 +299,20 @@ impl Shard {
     ) -> ReadResult<()> {
         match kind {
             KIND_STATS => {
-                let item = r.item()?;
-                let at = local(item)? as usize;
-                let mut count = || {
-                    ReadResult::Ok(DecayedCount {
-                        count: r.uint()?,
-                        epoch: r.uint32()?,
-                    })
-                };
-                let (popularity, short, long) = (count()?, count()?, count()?);
-                self.stats[at] = ItemStats {
-                    popularity,
-                    short,
-                    long,
-                    votes: r.uint()?,
-                    last: r.int()?,
-                };
+                let at = local(r.item()?)?;
+                self.overall.restore(at, ItemStats::read(r)?);
+                self.served[at as usize] = r.uint32()?;
             }
-            KIND_LEADERS => {
-                let members = self.read_set(r, local)?;
-                self.popular = TopSet::from_members(members);
-                self.trending = self.read_set(r, local)?;
-                for (members, mark) in [
-                    (self.popular.members(), IS_POPULAR),
-                    (&self.trending, IS_TRENDING),
-                ] {
-                    members.iter().for_each(|m| self.marks[*m as usize] |= mark);
-                }
-                self.trending_floor = r.int()?;
-                self.votes_until_floor = r.uint32()?.clamp(1, FLOOR_EVERY);
+            KIND_LEADERS => self.overall.read(r, local)?,
+            KIND_SEGMENT_STATS => {
+                let leaders = self.segment(r)?;
+                let at = local(r.item()?)?;
+                leaders.restore(at, ItemStats::read(r)?);
             }
+            KIND_SEGMENT_LEADERS => self.segment(r)?.read(r, local)?,
             KIND_TAG => {
                 let tag = r.tag()?;
-                let members = self.read_set(r, local)?;
+                let members = read_set(r, local)?;
                 *grow(&mut self.by_tag, tag) = TopSet::from_members(members);
             }
             _ => {
@@ -449,22 +328,16 @@ impl Shard {
         Ok(())
     }
 
-    fn read_set(
-        &mut self,
-        r: &mut PartReader<'_>,
-        local: &dyn Fn(ItemIx) -> ReadResult<u32>,
-    ) -> ReadResult<Vec<u32>> {
-        let count = r.len(1)?;
-        let mut members = Vec::with_capacity(count);
-        for _ in 0..count {
-            let item = r.item()?;
-            members.push(local(item)?);
-        }
-        Ok(members)
+    /// The segment that an entity is about, with room for every item.
+    fn segment(&mut self, r: &mut PartReader<'_>) -> ReadResult<&mut Leaders> {
+        let segment = usize::from(r.byte()?);
+        let Some(leaders) = self.segments.get_mut(segment) else {
+            return Err(r.broken("a segment outside the configuration"));
+        };
+        leaders.ensure(self.items.len());
+        Ok(leaders)
     }
 }
-
-const KIND_TAG: u8 = 5;
 
 fn grow(sets: &mut Vec<TopSet>, tag: TagIx) -> &mut TopSet {
     let at = tag.0 as usize;
@@ -472,9 +345,4 @@ fn grow(sets: &mut Vec<TopSet>, tag: TagIx) -> &mut TopSet {
         sets.resize_with(at + 1, TopSet::default);
     }
     &mut sets[at]
-}
-
-/// A score with 16 fractional bits, rounded towards zero: what state may hold.
-fn fixed(score: f64) -> i64 {
-    (score * 65_536.0) as i64
 }

@@ -17,7 +17,7 @@ use crate::fold::fact::{Boundary, Fact, Run};
 use crate::fold::outbox::Effects;
 use crate::fold::rules::Flags;
 use crate::ids::{ItemIx, Millis};
-use crate::items::shard::Vote;
+use crate::items::votes::Vote;
 use crate::neighbourhood::Relation;
 use crate::neighbourhood::marginals::Partner;
 use crate::search::find;
@@ -100,6 +100,7 @@ impl HoodUser {
                 item: fact.item,
                 ts: fact.ts,
                 clock: fact.clock,
+                segment: fact.segment,
             });
         }
         let boundary = self.session.step(fact.session, fact.ts, gap_ms);

@@ -7,15 +7,19 @@ use pyo3::types::{PyBytes, PyDict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::config::{FoldConfig, QueryConfig, generation_id};
+use crate::config::{FoldConfig, generation_id};
 use crate::error::CoreError;
+use crate::filter::FilterCache;
 use crate::fold::batch::decode_frames;
 use crate::fold::parts;
 use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
-use crate::query::{recommend, session_view, similar, trending};
+use crate::query::many::recommend_many;
+use crate::query::plan::Tools;
+use crate::query::{item_view, recommend, session_view, similar, trending};
+use crate::scenario::QueryConfig;
 
 /// Position, index inside the frame, code.
 type Refused = (u64, u16, &'static str);
@@ -31,8 +35,22 @@ pub struct Core {
     generation: String,
     generation_bits: u128,
     query: QueryConfig,
+    filters: FilterCache,
+    /// Threads beside that of a question; the fold has its own, and neither waits for the other.
+    query_pool: Option<rayon::ThreadPool>,
     pool: Option<rayon::ThreadPool>,
     state: RwLock<State>,
+}
+
+/// A pool of so many threads; none for 0.
+fn threads_named(name: &'static str, count: usize) -> PyResult<Option<rayon::ThreadPool>> {
+    if count == 0 {
+        return Ok(None);
+    }
+    let builder = rayon::ThreadPoolBuilder::new()
+        .num_threads(count)
+        .thread_name(move |i| format!("{name}-{i}"));
+    builder.build().map(Some).map_err(protocol)
 }
 
 impl Core {
@@ -45,23 +63,15 @@ impl Core {
         let config = FoldConfig::from_json(fold_json)?;
         let generation = generation_id(fold_json);
         let generation_bits = u128::from_str_radix(&generation, 16).map_err(protocol)?;
-        let pool = match threads {
-            0 | 1 => None,
-            n => Some(
-                rayon::ThreadPoolBuilder::new()
-                    .num_threads(n)
-                    .thread_name(|i| format!("fold-{i}"))
-                    .build()
-                    .map_err(protocol)?,
-            ),
-        };
         let query = QueryConfig::from_json(query_json)?;
         Ok(Self {
             config,
             generation,
             generation_bits,
             query,
-            pool,
+            filters: FilterCache::default(),
+            query_pool: threads_named("query", threads.saturating_sub(1))?,
+            pool: threads_named("fold", if threads > 1 { threads } else { 0 })?,
             state: RwLock::new(state),
         })
     }
@@ -70,21 +80,26 @@ impl Core {
         (self.config.max_future_hours * 3_600_000.0) as i64
     }
 
+    fn tools<'a>(&'a self, state: &'a State) -> Tools<'a> {
+        let active = state.control.active();
+        Tools {
+            query: active.map_or(&self.query, |(_, query)| query),
+            filters: &self.filters,
+            pool: self.query_pool.as_ref(),
+        }
+    }
+
     /// Decodes a request, answers it under the read lock without the GIL, encodes the answer.
     fn ask<'py, Q: DeserializeOwned + Send + Sync, A: Serialize + Send>(
         &self,
         py: Python<'py>,
         request: &[u8],
-        verb: impl Fn(&State, &QueryConfig, &Q) -> Result<A, CoreError> + Sync + Send,
+        verb: impl Fn(&State, &Tools<'_>, &Q) -> Result<A, CoreError> + Sync + Send,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let request: Q = rmp_serde::from_slice(request).map_err(protocol)?;
         let answer = py.detach(|| {
             let state = self.state.read();
-            let query = state
-                .control
-                .active()
-                .map_or(&self.query, |(_, query)| query);
-            let answer = verb(&state, query, &request)?;
+            let answer = verb(&state, &self.tools(&state), &request)?;
             drop(state);
             Ok::<_, CoreError>(rmp_serde::to_vec(&answer))
         })?;
@@ -218,9 +233,31 @@ impl Core {
         ))
     }
 
-    /// `recommend` and `session`: a `RecommendRequest` in, an `Answer` out, both MessagePack.
-    fn recommend<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-        self.ask(py, request, recommend::recommend)
+    /// `recommend`, `session` and `rank`: a `RecommendRequest` in, an `Answer` out, both MessagePack. Under the active query
+    /// configuration, or under `query`, the JSON of another one.
+    #[pyo3(signature = (request, query=None))]
+    fn recommend<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+        query: Option<&[u8]>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let other = query.map(QueryConfig::from_json).transpose()?;
+        self.ask(py, request, |state, tools, request| {
+            let query = other.as_ref().unwrap_or(tools.query);
+            recommend::recommend(state, &Tools { query, ..*tools }, request)
+        })
+    }
+
+    /// `recommend` for many users at once, on the fold's threads: a `ManyRequest` in, a `ManyAnswer` out.
+    fn recommend_many<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.ask(py, request, |state, tools, request| {
+            recommend_many(state, tools, request, self.pool.as_ref())
+        })
     }
 
     /// `similar`: a `SimilarRequest` in, an `Answer` out.
@@ -230,9 +267,7 @@ impl Core {
 
     /// `trending`: a `TrendingRequest` in, an `Answer` out.
     fn trending<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-        self.ask(py, request, |state, _, request| {
-            trending::trending(state, request)
-        })
+        self.ask(py, request, trending::trending)
     }
 
     /// What is known of a user as MessagePack; `None` for one without state.
@@ -243,6 +278,22 @@ impl Core {
         now: i64,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let Some(view) = session_view::session_view(&self.state.read(), user, now) else {
+            return Ok(None);
+        };
+        Ok(Some(PyBytes::new(
+            py,
+            &rmp_serde::to_vec(&view).map_err(protocol)?,
+        )))
+    }
+
+    /// What is known of an item as MessagePack; `None` for one that nothing ever named.
+    fn item_view<'py>(
+        &self,
+        py: Python<'py>,
+        item: &str,
+        now: i64,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let Some(view) = item_view::item_view(&self.state.read(), item, now) else {
             return Ok(None);
         };
         Ok(Some(PyBytes::new(
@@ -285,7 +336,8 @@ impl Core {
             row_bytes += b;
         }
         let names: usize = state.names.users.iter().map(|u| u.memory()).sum();
-        let item_bytes: usize = state.shards.iter().map(|s| s.memory()).sum();
+        let item_bytes: usize =
+            state.shards.iter().map(|s| s.memory()).sum::<usize>() + state.vectors.memory();
         for (key, value) in [
             ("users", users),
             ("items", state.names.items.len()),

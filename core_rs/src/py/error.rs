@@ -39,6 +39,12 @@ fn raise(py: Python<'_>, err: &CoreError) -> PyResult<PyErr> {
             details.set_item("rule", rule)?;
             "InvalidQuery"
         }
+        CoreError::Filter { field, rule, at } => {
+            details.set_item("field", field)?;
+            details.set_item("rule", rule)?;
+            details.set_item("at", at)?;
+            "InvalidQuery"
+        }
     };
     let exception = py
         .import("headwater.errors")?

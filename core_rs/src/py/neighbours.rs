@@ -4,7 +4,7 @@ use parking_lot::RwLock;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 
-use crate::config::{Metric, SessionKnnConfig};
+use crate::config::SessionKnnConfig;
 use crate::csr::ItemLists;
 use crate::error::CoreError;
 use crate::ids::ItemIx;
@@ -13,6 +13,7 @@ use crate::neighbourhood::sealed::SealedSessions;
 use crate::py::arrays::{length, view, view_mut};
 use crate::query::numbered::{next_in_session, related};
 use crate::query::seeds::Seed;
+use crate::scenario::Metric;
 
 /// Counts behind a read-write lock: questions run beside each other, changes exclude them.
 #[pyclass(frozen, module = "headwater._core")]
@@ -101,6 +102,7 @@ impl CooccurrenceKernel {
             let seed = |(at, item): (usize, &u32)| Seed {
                 item: ItemIx(*item),
                 weight: weights.map_or(1.0, |weights| weights[at]),
+                in_session: true,
                 event: None,
             };
             let seeds: Vec<Seed> = seeds.iter().enumerate().map(seed).collect();

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 
+use crate::bitmap::Bitmap;
+
 /// What stands where no sum is: a NaN that no arithmetic makes.
 const NONE: u64 = u64::MAX;
 
@@ -58,6 +60,16 @@ impl Accumulator {
         Some(f64::from_bits(*sum))
     }
 
+    /// How many numbers were touched.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether none was.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// Numbers with their sums, in the order of their first touch.
     pub fn sums(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
         let sum = |at: &u32| (*at, f64::from_bits(self.sums[*at as usize]));
@@ -72,8 +84,14 @@ pub struct Scratch {
     pub scores: Accumulator,
     /// Fused scores.
     pub fused: Accumulator,
-    /// Items that must not be shown.
+    /// Items that the asker handed in.
     pub excluded: Accumulator,
+    /// Items that may be shown.
+    pub allowed: Bitmap,
+    /// The part of them that a source looks at.
+    pub filter: Bitmap,
+    /// Items that the visitor touched.
+    pub touched: Bitmap,
 }
 
 thread_local! {

@@ -31,21 +31,72 @@ pub struct Reason(
     pub Option<String>,
 );
 
-/// One ranked item: id, score, strongest source, parts, reasons.
+/// One slot of an answer. Written as an array, in this order.
 #[derive(Clone, Debug, Serialize, PartialEq)]
-pub struct AnswerItem(
-    pub String,
-    pub f64,
-    pub String,
-    pub Vec<Part>,
-    pub Vec<Reason>,
-);
+#[allow(missing_docs)]
+pub struct AnswerItem {
+    pub item: String,
+    pub score: f64,
+    /// The strongest source.
+    pub source: String,
+    pub parts: Vec<Part>,
+    pub reasons: Vec<Reason>,
+    /// Given the slots above.
+    pub propensity: f64,
+    /// Of this and all slots above.
+    pub propensity_cascade: f64,
+    pub pinned: bool,
+    pub promoted: bool,
+    /// Whether the slate without exploration has it here.
+    pub greedy: bool,
+    /// What the fused score was multiplied with, by name; shares of parts have it in them.
+    pub factors: Vec<(String, f64)>,
+}
 
-/// A ranked answer: items, why it is not personal (if it is not), seeds used, position.
-#[derive(Clone, Debug, Serialize, PartialEq)]
-pub struct Answer(
-    pub Vec<AnswerItem>,
-    pub Option<String>,
-    pub Vec<String>,
-    pub u64,
-);
+/// How a slate was explored: temperature, floor probability, candidates of the pool. 0 where nothing was.
+#[derive(Clone, Copy, Debug, Default, Serialize, PartialEq)]
+pub struct Exploring(pub f64, pub f64, pub usize);
+
+/// A ranked answer. Written as an array, in this order.
+#[derive(Clone, Debug, Default, Serialize, PartialEq)]
+pub struct Answer {
+    /// Slots from the top.
+    pub items: Vec<AnswerItem>,
+    /// Why it is not personal or shorter than asked, if it is.
+    pub fallback: Option<String>,
+    /// Seeds used.
+    pub about: Vec<String>,
+    /// Of the state that answered.
+    pub position: u64,
+    /// What rules did that the caller should know.
+    pub notes: Vec<String>,
+    /// Exploration.
+    pub exploring: Exploring,
+    /// Names of the features, when asked for.
+    pub feature_names: Vec<String>,
+    /// Every candidate of the pool with its features, when asked for.
+    pub candidates: Vec<(String, Vec<f64>)>,
+    /// What became of the item that was asked about.
+    pub why: Option<Vec<String>>,
+}
+
+impl AnswerItem {
+    /// A slot that nothing but its score decided.
+    pub fn ranked(item: String, score: f64, parts: Vec<Part>, reasons: Vec<Reason>) -> Self {
+        Self {
+            item,
+            score,
+            source: parts
+                .first()
+                .map_or_else(String::new, |part| part.0.clone()),
+            parts,
+            reasons,
+            propensity: 1.0,
+            propensity_cascade: 1.0,
+            pinned: false,
+            promoted: false,
+            greedy: true,
+            factors: Vec::new(),
+        }
+    }
+}

@@ -13,6 +13,8 @@ pub struct SourceList {
     pub name: String,
     /// Weight in the fusion.
     pub weight: f64,
+    /// Whether it follows from what the visitor did.
+    pub personal: bool,
     /// Item and raw score.
     pub ranked: Vec<(ItemIx, f64)>,
 }
@@ -30,10 +32,7 @@ pub fn top(
     top_by(scores, limit, ties, eligible, adjust)
 }
 
-/// [`top`] with equal scores ordered by `ties`, which must be a total order.
-///
-/// Whether an item is eligible may cost more than its score did, so only the best are asked: as many as wanted and some
-/// more, then twice as many, until enough passed. The first of these are found without keeping the others.
+/// [`top`] with equal scores ordered by `ties`, which must be a total order. O(scored + limit log limit).
 pub fn top_by(
     scores: &Accumulator,
     limit: usize,
@@ -41,76 +40,44 @@ pub fn top_by(
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
-    let order =
-        |a: &(ItemIx, f64), b: &(ItemIx, f64)| b.1.total_cmp(&a.1).then_with(|| ties(&a.0, &b.0));
-    let scored = || {
-        scores
-            .sums()
-            .map(|(at, sum)| (ItemIx(at), adjust(ItemIx(at), sum)))
-    };
-    let batch = limit + limit / 2 + 16;
-    let (best, all) = best_of(scored(), batch, order);
-    let passed = best.into_iter().filter(|(item, _)| eligible(*item));
-    let ranked: Vec<(ItemIx, f64)> = passed.take(limit).collect();
-    if ranked.len() == limit || all <= batch {
-        return ranked;
+    let mut keys: Vec<Key> = Vec::with_capacity(scores.len());
+    keys.extend(scores.sums().filter_map(|(at, sum)| {
+        let item = ItemIx(at);
+        let score = adjust(item, sum);
+        (score > 0.0 && eligible(item)).then(|| (!score.to_bits(), item))
+    }));
+    if keys.len() > limit {
+        cut(&mut keys, limit, &ties);
     }
-    let pool = scored().filter(|(_, score)| *score > 0.0).collect();
-    passing(pool, limit, batch * 2, order, eligible)
-}
-
-/// The `wanted` best of those above 0 in order, and how many those are.
-///
-/// A full buffer is cut to its best, after which only what reaches the worst of them is looked at again: expected
-/// O(n + wanted x log n) for n in random order.
-fn best_of(
-    scored: impl Iterator<Item = (ItemIx, f64)>,
-    wanted: usize,
-    order: impl Fn(&(ItemIx, f64), &(ItemIx, f64)) -> Ordering,
-) -> (Vec<(ItemIx, f64)>, usize) {
-    let room = wanted * 2;
-    let mut best = Vec::with_capacity(room.min(1 << 12));
-    // The smallest number above 0.
-    let (mut floor, mut all) = (f64::from_bits(1), 0);
-    for (item, score) in scored {
-        all += usize::from(score > 0.0);
-        if score >= floor {
-            best.push((item, score));
-            if best.len() == room {
-                let (_, worst, _) = best.select_nth_unstable_by(wanted - 1, &order);
-                floor = worst.1;
-                best.truncate(wanted);
-            }
+    keys.sort_unstable();
+    for run in keys.chunk_by_mut(|a, b| a.0 == b.0) {
+        if run.len() > 1 {
+            run.sort_unstable_by(|a, b| ties(&a.1, &b.1));
         }
     }
-    best.sort_unstable_by(order);
-    best.truncate(wanted);
-    (best, all)
+    let score = |(key, item): Key| (item, f64::from_bits(!key));
+    keys.into_iter().map(score).collect()
 }
 
-/// The `limit` best of `pool` that pass, of which about `batch` have to be looked at.
-fn passing(
-    mut pool: Vec<(ItemIx, f64)>,
-    limit: usize,
-    mut batch: usize,
-    order: impl Fn(&(ItemIx, f64), &(ItemIx, f64)) -> Ordering,
-    eligible: impl Fn(ItemIx) -> bool,
-) -> Vec<(ItemIx, f64)> {
-    let mut ranked = Vec::with_capacity(limit.min(pool.len()));
-    let mut rest = pool.as_mut_slice();
-    while ranked.len() < limit && !rest.is_empty() {
-        let cut = batch.min(rest.len());
-        if cut < rest.len() {
-            rest.select_nth_unstable_by(cut, &order);
-        }
-        let (best, others) = rest.split_at_mut(cut);
-        best.sort_unstable_by(&order);
-        let missing = limit - ranked.len();
-        let passed = best.iter().copied().filter(|(item, _)| eligible(*item));
-        ranked.extend(passed.take(missing));
-        (rest, batch) = (others, batch * 2);
+/// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats.
+type Key = (u64, ItemIx);
+
+/// Keeps the `limit` best of more; where equal scores lie across the cut, `ties` decides which of them stay.
+fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&ItemIx, &ItemIx) -> Ordering) {
+    if limit == 0 {
+        return keys.clear();
     }
-    ranked
+    let (_, last, rest) = keys.select_nth_unstable(limit - 1);
+    let worst = last.0;
+    if rest.iter().any(|key| key.0 == worst) {
+        let better = keys.iter().filter(|key| key.0 < worst).count();
+        let mut tied: Vec<Key> = keys.iter().filter(|key| key.0 == worst).copied().collect();
+        tied.sort_unstable_by(|a, b| ties(&a.1, &b.1));
+        keys.retain(|key| key.0 < worst);
+        keys.extend(tied.into_iter().take(limit - better));
+    } else {
+        keys.truncate(limit);
+    }
 }
 
 /// Adds weight / (k + rank) of every list to `fused`.

@@ -1,11 +1,16 @@
-//! Sources that need no seed item: tag affinity, trending, popular.
+//! Sources that need no seed item: tag affinity, trending, popular, fresh.
+//!
+//! The fold keeps leaders; where a filter or a list leaves few items, all of these are looked at instead, because the
+//! leaders may all be filtered out.
 
 use crate::decay::DecayReader;
 use crate::fold::state::State;
-use crate::ids::Millis;
-use crate::items::shard::TrendReader;
+use crate::ids::{DAY_MS, ItemIx, Millis};
+use crate::items::votes::TrendReader;
 use crate::query::accumulator::Accumulator;
+use crate::query::allowed::Allowed;
 use crate::query::seeds::Asker;
+use crate::scenario::Scenario;
 
 /// Tags looked up for one query.
 pub const TAGS: usize = 6;
@@ -13,12 +18,32 @@ pub const TAGS: usize = 6;
 /// Leaders of the visitor's strongest tags: sum of affinities x sqrt(1 + popularity).
 pub fn tag_affinity(state: &State, asker: &Asker<'_>, now: Millis, scores: &mut Accumulator) {
     let mut reader = DecayReader::new(state.clocks.popularity, now);
-    for (tag, weight) in asker.tags.iter().take(TAGS).filter(|(_, w)| *w > 0.0) {
+    for (tag, weight) in asker.strongest_tags() {
         for shard in &state.shards {
-            for (item, stats) in shard.tag_leaders(*tag) {
+            for (item, stats) in shard.tag_leaders(tag) {
                 let popularity = reader.read(&stats.popularity);
                 scores.add(item.0, weight * (1.0 + popularity).sqrt());
             }
+        }
+    }
+}
+
+/// [`tag_affinity`] of every item of `few`.
+pub fn tag_affinity_of(
+    state: &State,
+    asker: &Asker<'_>,
+    now: Millis,
+    few: &Allowed<'_>,
+    scores: &mut Accumulator,
+) {
+    let mut reader = DecayReader::new(state.clocks.popularity, now);
+    for item in few.items() {
+        let own = state.catalogue.tags(item);
+        let shared = asker.strongest_tags().filter(|(tag, _)| own.contains(tag));
+        let weight: f64 = shared.map(|(_, weight)| weight).sum();
+        if weight > 0.0 {
+            let popularity = reader.read(&state.stats(item).popularity);
+            scores.add(item.0, weight * (1.0 + popularity).sqrt());
         }
     }
 }
@@ -27,6 +52,41 @@ pub fn tag_affinity(state: &State, asker: &Asker<'_>, now: Millis, scores: &mut 
 pub fn trending(state: &State, now: Millis, scores: &mut Accumulator) {
     let mut reader = TrendReader::new(&state.clocks, now);
     for (item, stats) in state.shards.iter().flat_map(|s| s.trending()) {
+        let trend = reader.trend(stats);
+        if trend > 0.0 {
+            scores.add(item.0, trend);
+        }
+    }
+}
+
+/// [`trending`] of every item of `few`.
+pub fn trending_of(state: &State, now: Millis, few: &Allowed<'_>, scores: &mut Accumulator) {
+    let mut reader = TrendReader::new(&state.clocks, now);
+    for item in few.items() {
+        let trend = reader.trend(state.stats(item));
+        if trend > 0.0 {
+            scores.add(item.0, trend);
+        }
+    }
+}
+
+/// Trends among the leaders of the visitor's strongest tags, by the tags' weights.
+pub fn trending_in_tags(state: &State, asker: &Asker<'_>, now: Millis, scores: &mut Accumulator) {
+    let mut reader = TrendReader::new(&state.clocks, now);
+    for (tag, weight) in asker.strongest_tags() {
+        for (item, stats) in state.shards.iter().flat_map(|s| s.tag_leaders(tag)) {
+            let trend = reader.trend(stats);
+            if trend > 0.0 {
+                scores.add(item.0, weight * trend);
+            }
+        }
+    }
+}
+
+/// Items that visitors of a segment vote for more than the segment's past lets expect.
+pub fn trending_in_segment(state: &State, segment: u8, now: Millis, scores: &mut Accumulator) {
+    let mut reader = TrendReader::new(&state.clocks, now);
+    for (item, stats) in state.shards.iter().flat_map(|s| s.trending_in(segment)) {
         let trend = reader.trend(stats);
         if trend > 0.0 {
             scores.add(item.0, trend);
@@ -43,4 +103,61 @@ pub fn popular(state: &State, now: Millis, scores: &mut Accumulator) {
             scores.add(item.0, votes);
         }
     }
+}
+
+/// [`popular`] of every item of `few`.
+pub fn popular_of(state: &State, now: Millis, few: &Allowed<'_>, scores: &mut Accumulator) {
+    let mut reader = DecayReader::new(state.clocks.popularity, now);
+    for item in few.items() {
+        let votes = reader.read(&state.stats(item).popularity);
+        if votes > 0.0 {
+            scores.add(item.0, votes);
+        }
+    }
+}
+
+/// Items with the most decayed votes of a segment's visitors.
+pub fn popular_in_segment(state: &State, segment: u8, now: Millis, scores: &mut Accumulator) {
+    let mut reader = DecayReader::new(state.clocks.popularity, now);
+    for (item, stats) in state.shards.iter().flat_map(|s| s.popular_in(segment)) {
+        let votes = reader.read(&stats.popularity);
+        if votes > 0.0 {
+            scores.add(item.0, votes);
+        }
+    }
+}
+
+/// Fresh items that were served less often than the budget: 1 / (1 + age in days), more for the visitor's tags. The
+/// newest `limit` allowed ones are looked at.
+pub fn fresh(
+    state: &State,
+    scenario: &Scenario,
+    asker: &Asker<'_>,
+    now: Millis,
+    allowed: &Allowed<'_>,
+    scores: &mut Accumulator,
+) {
+    let since = now.max(state.clock()) - (scenario.fresh_days * DAY_MS) as Millis;
+    let strongest = asker.strongest_tags().map(|(_, w)| w).fold(0.0, f64::max);
+    let newest = state
+        .fresh
+        .newest_first(since, now)
+        .filter(|(item, _)| allowed.contains(*item) && state.served(*item) < scenario.fresh_budget);
+    for (item, born) in newest.take(scenario.pool) {
+        let age = (now - born).max(0) as f64 / DAY_MS;
+        scores.add(
+            item.0,
+            (1.0 + liking(state, asker, item, strongest)) / (1.0 + age),
+        );
+    }
+}
+
+/// The share of the visitor's strongest tag that the item's tags reach together.
+fn liking(state: &State, asker: &Asker<'_>, item: ItemIx, strongest: f64) -> f64 {
+    if strongest <= 0.0 {
+        return 0.0;
+    }
+    let own = state.catalogue.tags(item);
+    let shared = asker.strongest_tags().filter(|(tag, _)| own.contains(tag));
+    shared.map(|(_, weight)| weight).sum::<f64>() / strongest
 }

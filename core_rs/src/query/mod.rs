@@ -1,28 +1,43 @@
 //! Queries: from a visitor, an item or a session to a ranked answer, read-only and deterministic.
 //!
 //! * [`request`], [`answer`]: what is asked and what comes back, as MessagePack maps and arrays.
-//! * [`seeds`]: the visitor's own items that candidates are looked up from.
-//! * [`accumulator`]: dense scores with a list of what was touched: no allocation per candidate.
-//! * [`relation`], [`session_knn`], [`leaders`]: the candidate sources; each returns raw scores.
-//! * [`fuse`]: reciprocal-rank fusion of the sources and the final order.
-//! * [`reasons`]: which of the visitor's own events led to an item.
-//! * [`recommend`], [`similar`], [`trending`], [`session_view`]: the verbs.
+//! * [`plan`]: a request worked out: scenario, sources, filters. [`seeds`]: the visitor's own items that candidates are
+//!   looked up from. [`allowed`]: what may be shown.
+//! * [`source`], [`retrieve`]: the candidate sources; each gives raw scores: [`relation`], [`session_knn`], [`vectors`],
+//!   [`leaders`]. [`accumulator`]: dense scores, no allocation per candidate.
+//! * [`fuse`]: reciprocal-rank fusion; [`blend`]: what raises and lowers a fused score; [`filling`]: when nobody knows
+//!   anything; [`features`]: what a learned ranker would see.
+//! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
+//! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
+//! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
 //!
 //! Same state, same request, same answer, bit for bit: ties break by item id, sums run in a fixed order, `ln` comes from
 //! the pure-Rust `libm`.
 
 pub mod accumulator;
+pub mod allowed;
 pub mod answer;
+pub mod blend;
+pub mod compose;
+pub mod features;
+pub mod filling;
 pub mod fuse;
+pub mod item_view;
 pub mod leaders;
+pub mod many;
 pub mod numbered;
+pub mod plan;
 pub mod reasons;
 pub mod recommend;
 pub mod relation;
 pub mod request;
+pub mod retrieve;
 pub mod seeds;
 pub mod session_knn;
 pub mod session_view;
 pub mod similar;
+pub mod source;
 pub mod trending;
+pub mod vectors;
+pub mod why;

@@ -1,6 +1,5 @@
 //! Questions to counts and sessions of items that the caller numbered, without a state around them.
 
-use crate::config::Metric;
 use crate::ids::ItemIx;
 use crate::neighbourhood::counts::CooccurrenceCounts;
 use crate::neighbourhood::sealed::SealedSessions;
@@ -9,6 +8,7 @@ use crate::query::fuse::top_by;
 use crate::query::relation::RelationView;
 use crate::query::seeds::Seed;
 use crate::query::session_knn;
+use crate::scenario::Metric;
 
 /// The `k` items with the largest sums of weight x metric over the seeds, the seeds themselves left out; equal sums by
 /// ascending number. Sums that are not above 0 are no answer. O(seeds x capacity).

@@ -1,291 +1,297 @@
-//! `recommend(user)` and `session(items)`: retrieve from every source, fuse, order, say why.
+//! `recommend(user)`, `session(items)` and `rank(user, items)`: retrieve from every source, fuse, choose, say why.
 
-use crate::config::QueryConfig;
+use std::sync::Arc;
+
+use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
-use crate::ids::{DAY_MS, ItemIx, Millis};
+use crate::ids::ItemIx;
 use crate::query::accumulator::{Accumulator, Scratch, with_scratch};
-use crate::query::answer::{Answer, AnswerItem, Part};
-use crate::query::fuse::{SourceList, fuse, top};
-use crate::query::leaders;
+use crate::query::allowed::Allowed;
+use crate::query::answer::{Answer, AnswerItem, Exploring, Part};
+use crate::query::blend::{self, Knobs};
+use crate::query::compose::{Composed, Composition};
+use crate::query::features::Features;
+use crate::query::filling::{self, Filling};
+use crate::query::fuse::SourceList;
+use crate::query::plan::{Plan, Tools};
 use crate::query::reasons::Reasoner;
-use crate::query::relation::RelationView;
-use crate::query::request::{RecommendRequest, check_n};
+use crate::query::request::RecommendRequest;
+use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
-use crate::query::session_knn::{self, NeighbourSession};
+use crate::query::session_knn;
+use crate::query::source::Source;
+use crate::query::why::Trace;
+use crate::slate::answer::Slot;
 
-/// Sources that know nothing of the visitor.
-const IMPERSONAL: [&str; 2] = ["trending", "popular"];
-
-/// Answers a request. Errors: `n` out of range, a source that does not exist.
+/// Answers a request. Errors: a field out of range, a scenario or source that does not exist, a filter that is wrong.
 pub fn recommend(
     state: &State,
-    query: &QueryConfig,
+    tools: &Tools<'_>,
     request: &RecommendRequest,
 ) -> Result<Answer, CoreError> {
-    check_n(request.n)?;
-    let sources = sources(state, query, request)?;
+    let plan = Plan::new(state, tools, request)?;
+    let limit = plan.scenario.seeds;
     let asker = match (&request.user, request.items.is_empty()) {
-        (Some(user), true) => seeds::of_user(state, user, query.seeds, request.now),
-        _ => seeds::of_items(state, &request.items, query.seeds),
+        (Some(user), true) => seeds::of_user(state, user, limit, request.now),
+        _ => seeds::of_items(state, &request.items, limit),
     };
     with_scratch(state.names.items.len(), |scratch| {
-        exclude(state, query, request, &asker, &mut scratch.excluded);
-        let neighbours = session_knn::neighbours(
-            &state.hood.sessions,
-            &asker.latest(query.knn_last_items),
-            asker.own_session,
-            query.knn_neighbours,
-        );
-        let lists = retrieve(
-            state,
-            query,
-            request.now,
-            &asker,
-            &neighbours,
-            &sources,
-            scratch,
-        );
-        let why = Reasoner {
-            state,
-            asker: &asker,
-            query,
-            neighbours: &neighbours,
-            now: request.now,
-            all: request.all_reasons,
-        };
-        Ok(answer(&why, &lists, request, scratch))
+        answer(state, &plan, tools.pool, request, &asker, scratch)
     })
 }
 
-/// The sources in force with their weights: the configuration's, overridden by the request's.
-fn sources(
+fn answer(
     state: &State,
-    query: &QueryConfig,
-    request: &RecommendRequest,
-) -> Result<Vec<(String, f64)>, CoreError> {
-    let mut merged = query.sources.clone();
-    for (name, weight) in &request.sources {
-        let known = state.relations.iter().any(|r| r.name == *name)
-            || ["session-knn", "tag-affinity", "trending", "popular"].contains(&name.as_str());
-        if !known {
-            return Err(CoreError::Query {
-                field: "sources",
-                rule: format!("no source is named {name:?}"),
-            });
-        }
-        if !weight.is_finite() || *weight < 0.0 {
-            return Err(CoreError::Query {
-                field: "sources",
-                rule: format!("the weight {weight} of {name:?} is not a finite number >= 0"),
-            });
-        }
-        merged.insert(name.clone(), *weight);
-    }
-    Ok(merged
-        .into_iter()
-        .filter(|(_, weight)| *weight > 0.0)
-        .collect())
-}
-
-/// Marks what must not be shown: excluded by the caller, rejected or recently consumed by the visitor, or handed in as
-/// the session itself.
-fn exclude(
-    state: &State,
-    query: &QueryConfig,
+    plan: &Plan<'_>,
+    pool: Option<&rayon::ThreadPool>,
     request: &RecommendRequest,
     asker: &Asker<'_>,
-    excluded: &mut Accumulator,
-) {
-    for item in request
-        .exclude
-        .iter()
-        .chain(&request.items)
-        .filter_map(|item| state.names.find_item(item))
-    {
-        excluded.add(item.0, 1.0);
-    }
-    let Some(user) = asker.user else { return };
-    for touch in user.recent.iter().filter(|t| t.negative) {
-        excluded.add(touch.item.0, 1.0);
-    }
-    if query.exclude_consumed {
-        let since = query
-            .consumed_expiry_days
-            .map_or(Millis::MIN, |days| request.now - (days * DAY_MS) as Millis);
-        for touch in user.consumed.iter().filter(|t| t.ts >= since) {
-            excluded.add(touch.item.0, 1.0);
-        }
-    }
-}
-
-/// The candidate list of every source, only of items that may be shown.
-fn retrieve(
-    state: &State,
-    query: &QueryConfig,
-    now: Millis,
-    asker: &Asker<'_>,
-    neighbours: &[NeighbourSession],
-    sources: &[(String, f64)],
     scratch: &mut Scratch,
-) -> Vec<SourceList> {
-    let forever = query.exclude_consumed && query.consumed_expiry_days.is_none();
-    let mut lists = Vec::with_capacity(sources.len());
-    let mut scores = std::mem::take(&mut scratch.scores);
-    for (name, weight) in sources {
-        scores.reset(state.names.items.len());
-        let mut knn = false;
-        match name.as_str() {
-            "session-knn" => {
-                knn = true;
-                session_knn::score(
-                    &state.hood.sessions,
-                    neighbours,
-                    &asker.latest(query.knn_last_items),
-                    &mut scores,
-                );
-            }
-            "tag-affinity" => leaders::tag_affinity(state, asker, now, &mut scores),
-            "trending" => leaders::trending(state, now, &mut scores),
-            "popular" => leaders::popular(state, now, &mut scores),
-            relation => {
-                if let Some(r) = state
-                    .relations
-                    .iter()
-                    .position(|known| known.name == relation)
-                {
-                    let view = RelationView::new(state, r, now);
-                    view.score(&asker.seeds, query.metric, query.shrinkage, &mut scores);
+) -> Result<Answer, CoreError> {
+    let (scenario, now) = (&*plan.scenario, request.now);
+    let filters: Vec<Arc<Bitmap>> = plan
+        .filters
+        .iter()
+        .map(|(_, items)| items.clone())
+        .collect();
+    let repeats = plan.uses(&Source::Repeats);
+    let bits = &mut scratch.allowed;
+    let allowed = Allowed::new(state, scenario, request, asker, &filters, repeats, bits);
+    let list = filling::listed(state, request);
+    let neighbours = session_knn::neighbours(
+        &state.hood.sessions,
+        &asker.latest(scenario.knn_last_items),
+        asker.own_session,
+        scenario.knn_neighbours,
+    );
+    let retrieval = Retrieval {
+        state,
+        scenario,
+        asker,
+        neighbours: &neighbours,
+        allowed: &allowed,
+        list: &list,
+        now,
+    };
+    let mut lists = retrieval.lists(
+        &plan.sources,
+        pool,
+        &mut scratch.scores,
+        &mut scratch.filter,
+    )?;
+    let knobs = Knobs::new(
+        state,
+        scenario,
+        asker,
+        now,
+        plan.boosted.clone(),
+        &mut scratch.touched,
+    );
+    let limit = scenario.slate_pool.max(request.n);
+    let pool = blend::pool(state, &lists, &knobs, limit, &mut scratch.fused);
+    let filling = Filling {
+        state,
+        allowed: &allowed,
+        knobs: &knobs,
+    };
+    let composition = Composition {
+        state,
+        scenario,
+        request,
+        allowed: &allowed,
+        promoted: plan.promoted.clone(),
+    };
+    let (composed, filled) = composition.choose_filled(pool, limit, &filling, &mut lists)?;
+    let slots = composed.slate.slots.iter();
+    let mut chosen: Vec<ItemIx> = slots
+        .map(|slot| composed.candidates[slot.candidate as usize].0)
+        .collect();
+    chosen.sort_unstable();
+    let mut why = Reasoner::new(state, asker, scenario, &neighbours, now, &chosen);
+    why.all = request.all_reasons;
+    let page = Page {
+        state,
+        why: &why,
+        lists: &lists,
+        knobs: &knobs,
+        composed: &composed,
+        request,
+    };
+    let trace = request.why.as_deref().map(|item| {
+        Trace {
+            state,
+            plan,
+            request,
+            asker,
+            allowed: &allowed,
+            lists: &lists,
+            composed: &composed,
+        }
+        .of(item)
+    });
+    Ok(page.answer(filled, trace, &mut scratch.scores))
+}
+
+/// What an answer is written from.
+struct Page<'a> {
+    state: &'a State,
+    why: &'a Reasoner<'a>,
+    lists: &'a [SourceList],
+    knobs: &'a Knobs<'a>,
+    composed: &'a Composed,
+    request: &'a RecommendRequest,
+}
+
+impl Page<'_> {
+    fn answer(
+        &self,
+        filled: usize,
+        trace: Option<Vec<String>>,
+        places: &mut Accumulator,
+    ) -> Answer {
+        let (state, composed, asker) = (self.state, self.composed, self.why.asker);
+        let chosen: Vec<(ItemIx, f64)> = composed
+            .slate
+            .slots
+            .iter()
+            .map(|slot| composed.candidates[slot.candidate as usize])
+            .collect();
+        let parts = self.parts(&chosen, places);
+        let features = self.request.features.then_some(Features {
+            state,
+            asker,
+            lists: self.lists,
+            knobs: self.knobs,
+            now: self.request.now,
+        });
+        let slots = composed.slate.slots.iter().zip(&chosen).zip(parts);
+        let items = slots
+            .map(|((slot, (item, score)), parts)| self.item(slot, *item, *score, parts))
+            .collect();
+        let pool = &composed.candidates[..composed.pool];
+        let slate = &composed.slate;
+        Answer {
+            items,
+            fallback: self.fallback(chosen.len(), filled),
+            about: asker
+                .seeds
+                .iter()
+                .map(|s| state.names.item(s.item).to_string())
+                .collect(),
+            position: state.position.0,
+            notes: composed.notes.clone(),
+            exploring: Exploring(slate.temperature, slate.floor, composed.pool),
+            feature_names: features.as_ref().map_or_else(Vec::new, Features::names),
+            candidates: features.map_or_else(Vec::new, |features| {
+                let rows = pool.iter().zip(features.of(pool));
+                rows.map(|((item, _), row)| (state.names.item(*item).to_string(), row))
+                    .collect()
+            }),
+            why: trace,
+        }
+    }
+
+    /// What each source said of each chosen item. `places` serves as a map from chosen item to its place.
+    fn parts(&self, chosen: &[(ItemIx, f64)], places: &mut Accumulator) -> Vec<Vec<Part>> {
+        places.reset(self.state.names.items.len());
+        for (place, (item, _)) in chosen.iter().enumerate() {
+            places.add(item.0, place as f64);
+        }
+        let factors: Vec<f64> = chosen
+            .iter()
+            .map(|(item, _)| self.knobs.factor(*item))
+            .collect();
+        let mut parts: Vec<Vec<Part>> = vec![Vec::new(); chosen.len()];
+        for list in self.lists {
+            for (rank, (item, raw)) in list.ranked.iter().enumerate() {
+                if let Some(place) = places.get(item.0) {
+                    let place = place as usize;
+                    let share = list.weight / (self.knobs.rrf_k() + rank as f64 + 1.0);
+                    let share = factors[place] * share;
+                    parts[place].push(Part(list.name.clone(), rank as u32 + 1, *raw, share));
                 }
             }
         }
-        let eligible = |item: ItemIx| {
-            state.catalogue.visible(item)
-                && scratch.excluded.get(item.0).is_none()
-                && !(forever
-                    && asker
-                        .user
-                        .is_some_and(|u| u.consumed_seen.contains(state.names.item_hash(item))))
-        };
-        let adjust = |item: ItemIx, score: f64| {
-            if knn {
-                score * session_knn::idf(&state.hood.sessions, item)
-            } else {
-                score
-            }
-        };
-        let ranked = top(&state.names, &scores, query.pool, eligible, adjust);
-        lists.push(SourceList {
-            name: name.clone(),
-            weight: *weight,
-            ranked,
-        });
+        parts
     }
-    scratch.scores = scores;
-    lists
-}
 
-fn answer(
-    why: &Reasoner<'_>,
-    lists: &[SourceList],
-    request: &RecommendRequest,
-    scratch: &mut Scratch,
-) -> Answer {
-    let (state, query, asker) = (why.state, why.query, why.asker);
-    fuse(lists, query.rrf_k, &mut scratch.fused);
-    let touched = |item: ItemIx| asker.user.is_some_and(|u| u.touched(item, &state.names));
-    let factor = |item: ItemIx| {
-        if query.touched_factor < 1.0 && touched(item) {
-            query.touched_factor
-        } else {
-            1.0
-        }
-    };
-    let chosen = top(
-        &state.names,
-        &scratch.fused,
-        request.n,
-        |_| true,
-        |item, score| score * factor(item),
-    );
-    // From here on the score array serves as a map from chosen item to its place.
-    let places = &mut scratch.scores;
-    places.reset(state.names.items.len());
-    for (place, (item, _)) in chosen.iter().enumerate() {
-        places.add(item.0, place as f64);
-    }
-    let mut parts: Vec<Vec<Part>> = vec![Vec::new(); chosen.len()];
-    for list in lists {
-        for (rank, (item, raw)) in list.ranked.iter().enumerate() {
-            if let Some(place) = places.get(item.0) {
-                let share = factor(*item) * list.weight / (query.rrf_k + rank as f64 + 1.0);
-                parts[place as usize].push(Part(list.name.clone(), rank as u32 + 1, *raw, share));
-            }
+    fn item(&self, slot: &Slot, item: ItemIx, score: f64, mut parts: Vec<Part>) -> AnswerItem {
+        parts.sort_by(|a, b| b.3.total_cmp(&a.3));
+        let brief = self.request.brief;
+        let reasons = match brief {
+            true => Vec::new(),
+            false => parts
+                .iter()
+                .flat_map(|part| self.why.reasons(part, item))
+                .collect(),
+        };
+        let unnamed = if slot.pinned { "pinned" } else { "" };
+        let strongest = parts
+            .first()
+            .map_or_else(|| unnamed.to_string(), |part| part.0.clone());
+        AnswerItem {
+            item: self.state.names.item(item).to_string(),
+            score,
+            source: strongest,
+            parts,
+            reasons,
+            propensity: slot.propensity,
+            propensity_cascade: slot.propensity_cascade,
+            pinned: slot.pinned,
+            promoted: slot.promoted,
+            greedy: slot.greedy,
+            factors: match brief {
+                true => Vec::new(),
+                false => self.knobs.factors(item),
+            },
         }
     }
-    let items = chosen
-        .iter()
-        .zip(parts)
-        .map(|((item, score), parts)| answer_item(why, *item, *score, parts))
-        .collect();
-    let personal = lists
-        .iter()
-        .any(|l| !IMPERSONAL.contains(&l.name.as_str()) && !l.ranked.is_empty());
-    let seeds = asker
-        .seeds
-        .iter()
-        .map(|s| state.names.item(s.item).to_string())
-        .collect();
-    Answer(
-        items,
-        fallback(state, request, asker, personal, chosen.len()),
-        seeds,
-        state.position.0,
-    )
-}
 
-fn answer_item(why: &Reasoner<'_>, item: ItemIx, score: f64, mut parts: Vec<Part>) -> AnswerItem {
-    parts.sort_by(|a, b| b.3.total_cmp(&a.3));
-    let reasons = parts
-        .iter()
-        .flat_map(|part| why.reasons(&part.0, item))
-        .collect();
-    let strongest = parts
-        .first()
-        .map_or_else(String::new, |part| part.0.clone());
-    AnswerItem(
-        why.state.names.item(item).to_string(),
-        score,
-        strongest,
-        parts,
-        reasons,
-    )
-}
-
-/// Why the answer is not personal, or shorter than asked; `None` when it is neither.
-fn fallback(
-    state: &State,
-    request: &RecommendRequest,
-    asker: &Asker<'_>,
-    personal: bool,
-    found: usize,
-) -> Option<String> {
-    let mut why = Vec::new();
-    if asker.seeds.is_empty() {
-        let who = match &request.user {
-            Some(user) if state.names.find_user(user).is_none() => "unknown user",
-            Some(_) => "no usable history",
-            None => "no known item in the session",
-        };
-        why.push(format!("{who}: trending and popular items"));
-    } else if !personal {
-        why.push(
-            "nothing is known beside the visitor's own items: trending and popular items"
-                .to_string(),
-        );
+    /// Why the answer is not personal, or shorter than asked; `None` when it is neither.
+    fn fallback(&self, found: usize, filled: usize) -> Option<String> {
+        let (state, request, asker) = (self.state, self.request, self.why.asker);
+        let mut why = Vec::new();
+        let personal = self
+            .lists
+            .iter()
+            .any(|list| list.personal && !list.ranked.is_empty());
+        if asker.seeds.is_empty() {
+            let who = match &request.user {
+                Some(user) if state.names.find_user(user).is_none() => "unknown user",
+                Some(_) => "no usable history",
+                None => "no known item in the session",
+            };
+            why.push(format!("{who}: trending and popular items"));
+        } else if !personal {
+            why.push(
+                "nothing is known beside the visitor's own items: trending and popular items"
+                    .to_string(),
+            );
+        }
+        if filled > 0 {
+            why.push(format!(
+                "{filled} candidates of which nothing but the catalogue is known"
+            ));
+        }
+        if found < request.n {
+            let shortfall = &self.composed.slate.shortfall;
+            let mut left_out = Vec::new();
+            if shortfall.by_group > 0 {
+                left_out.push(format!("{} variants", shortfall.by_group));
+            }
+            if shortfall.by_cap > 0 {
+                left_out.push(format!("{} beyond a cap", shortfall.by_cap));
+            }
+            let rules = match left_out.is_empty() {
+                true => String::new(),
+                false => format!(" ({} left out)", left_out.join(", ")),
+            };
+            why.push(format!(
+                "only {found} of {} items can be shown{rules}",
+                request.n
+            ));
+        }
+        (!why.is_empty()).then(|| why.join("; "))
     }
-    if found < request.n {
-        why.push(format!("only {found} of {} items can be shown", request.n));
-    }
-    (!why.is_empty()).then(|| why.join("; "))
 }

@@ -1,6 +1,5 @@
 //! Co-occurrence relations as a candidate source.
 
-use crate::config::Metric;
 use crate::cooccurrence::metrics::{PairCounts, cosine_row};
 use crate::cooccurrence::rows::RowStore;
 use crate::decay::{EPOCH_HALF_LIVES, power_of_two};
@@ -10,6 +9,7 @@ use crate::neighbourhood::counts::CooccurrenceCounts;
 use crate::neighbourhood::marginals::{ItemMarginals, Marginals};
 use crate::query::accumulator::Accumulator;
 use crate::query::seeds::Seed;
+use crate::scenario::Metric;
 
 /// One relation read at one moment: turns stored counts into full-weight events.
 pub struct RelationView<'a> {

@@ -3,16 +3,17 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-use crate::config::Metric;
 use crate::error::CoreError;
+use crate::filter::Params;
 use crate::ids::Millis;
+use crate::scenario::Metric;
 
 /// The most items that one answer may hold.
 pub const MAX_N: usize = 1000;
 
-/// `recommend(user)` and `session(items)`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// `recommend(user)`, `session(items)` and `rank(user, items)`. Fields that an older request lacks do nothing.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 #[allow(missing_docs)]
 pub struct RecommendRequest {
     /// A known, unknown or absent visitor.
@@ -26,6 +27,25 @@ pub struct RecommendRequest {
     pub sources: BTreeMap<String, f64>,
     /// Whether to name every contributing event instead of the strongest.
     pub all_reasons: bool,
+    /// Which scenario answers; the default one when absent.
+    pub scenario: Option<String>,
+    /// Only items that pass, beside the scenario's own filter.
+    pub filter: Option<String>,
+    /// Values of the filters' parameters.
+    pub params: Params,
+    /// Overrides of the scenario.
+    pub diversity: Option<f64>,
+    pub exploration: Option<f64>,
+    /// The caller's own list: only these may be shown.
+    pub candidates: Option<Vec<String>>,
+    /// What exploration is drawn by: the slate's id.
+    pub key: String,
+    /// Whether to give the features of every candidate of the pool.
+    pub features: bool,
+    /// Whether to leave out reasons and factors.
+    pub brief: bool,
+    /// An item of which to say what became of it.
+    pub why: Option<String>,
 }
 
 /// `similar(item)`.

@@ -2,6 +2,8 @@
 
 use crate::fold::state::State;
 use crate::ids::{EventRef, ItemIx, Millis, TagIx};
+use crate::query::leaders::TAGS;
+use crate::sessions::touches::{Roles, Touch};
 use crate::sessions::user::UserState;
 
 /// One of the visitor's items.
@@ -9,8 +11,10 @@ use crate::sessions::user::UserState;
 pub struct Seed {
     /// The item.
     pub item: ItemIx,
-    /// Weight in (0, 1]: newer is heavier.
+    /// Weight, above 0: newer and stronger is heavier.
     pub weight: f64,
+    /// Whether it was touched in the current session.
+    pub in_session: bool,
     /// The visitor's latest event on it, absent for items handed in by the caller.
     pub event: Option<(EventRef, String, Millis)>,
 }
@@ -20,6 +24,8 @@ pub struct Seed {
 pub struct Asker<'a> {
     /// State of a known user.
     pub user: Option<&'a UserState>,
+    /// Segment of a known user.
+    pub segment: Option<u8>,
     /// The session of a known user that must not be their own neighbour.
     pub own_session: Option<u64>,
     /// Newest first.
@@ -33,10 +39,32 @@ impl Asker<'_> {
     pub fn latest(&self, last: usize) -> Vec<ItemIx> {
         self.seeds.iter().take(last).map(|seed| seed.item).collect()
     }
+
+    /// The tags that are looked up, strongest first.
+    pub fn strongest_tags(&self) -> impl Iterator<Item = (TagIx, f64)> {
+        self.tags
+            .iter()
+            .take(TAGS)
+            .copied()
+            .filter(|(_, weight)| *weight > 0.0)
+    }
 }
 
 /// Newest weighs 1, every older one three quarters of the one after it.
 const STEP: f64 = 0.75;
+/// What a strong touch weighs more, and a mere touch less, than a positive one.
+const STRONG: f64 = 1.5;
+const NEUTRAL: f64 = 0.5;
+
+fn role_weight(touch: &Touch) -> f64 {
+    if touch.roles.has(Roles::STRONG) {
+        STRONG
+    } else if touch.roles.has(Roles::POSITIVE) {
+        1.0
+    } else {
+        NEUTRAL
+    }
+}
 
 /// What is known of a user. An unknown user has no seeds.
 pub fn of_user<'a>(state: &'a State, user: &str, limit: usize, now: Millis) -> Asker<'a> {
@@ -49,17 +77,17 @@ pub fn of_user<'a>(state: &'a State, user: &str, limit: usize, now: Millis) -> A
     };
     let mut seeds = Vec::with_capacity(limit);
     let mut weight = 1.0;
-    for touch in known
+    let liked = known
         .recent
         .iter()
         .rev()
-        .filter(|t| !t.negative)
-        .take(limit)
-    {
+        .filter(|t| !t.roles.has(Roles::NEGATIVE));
+    for touch in liked.take(limit) {
         let ty = state.partitions[partition].type_name(touch.ty).to_string();
         seeds.push(Seed {
             item: touch.item,
-            weight,
+            weight: weight * role_weight(touch),
+            in_session: touch.session == known.session.number,
             event: Some((touch.at, ty, touch.ts)),
         });
         weight *= STEP;
@@ -69,6 +97,7 @@ pub fn of_user<'a>(state: &'a State, user: &str, limit: usize, now: Millis) -> A
         .strongest(&state.limits.affinity, now, &state.names);
     Asker {
         user: Some(known),
+        segment: known.segment,
         own_session,
         seeds,
         tags,
@@ -89,6 +118,7 @@ pub fn of_items<'a>(state: &State, items: &[String], limit: usize) -> Asker<'a> 
         asker.seeds.push(Seed {
             item,
             weight,
+            in_session: true,
             event: None,
         });
         for tag in state.catalogue.tags(item) {

@@ -7,7 +7,7 @@ use crate::ids::Millis;
 use crate::query::answer::EventName;
 
 /// A user's session: number, start, last event, events, carts, purchases, dwell (ms); recent items newest first with the
-/// latest event on each; affinities strongest first; events per five-minute window of the last hour; events ever;
+/// latest event on each and its roles; affinities strongest first; events per five-minute window of the last hour; events ever;
 /// consumed items.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 pub struct SessionAnswer(
@@ -18,7 +18,7 @@ pub struct SessionAnswer(
     pub u32,
     pub u32,
     pub i64,
-    pub Vec<(String, bool, EventName)>,
+    pub Vec<(String, bool, EventName, Vec<&'static str>)>,
     pub Vec<(String, f64)>,
     pub Vec<u16>,
     pub u64,
@@ -42,6 +42,7 @@ pub fn session_view(state: &State, user: &str, now: Millis) -> Option<SessionAns
                 name(t.item),
                 t.session == known.session.number,
                 EventName::new(t.at, part.type_name(t.ty), t.ts),
+                t.roles.names(),
             )
         })
         .collect();

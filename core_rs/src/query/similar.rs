@@ -1,23 +1,25 @@
 //! `similar(item)`: neighbours of one item by a relation and a metric, or by all relations fused.
 
-use crate::config::QueryConfig;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::query::accumulator::with_scratch;
 use crate::query::answer::{Answer, AnswerItem, Part};
 use crate::query::fuse::{SourceList, fuse, top};
 use crate::query::leaders;
+use crate::query::plan::Tools;
 use crate::query::reasons::Reasoner;
 use crate::query::relation::RelationView;
 use crate::query::request::{SimilarRequest, check_n};
 use crate::query::seeds;
+use crate::scenario::Scenario;
 
 /// Answers a request. Errors: `n` out of range, an unknown item or relation.
 pub fn similar(
     state: &State,
-    query: &QueryConfig,
+    tools: &Tools<'_>,
     request: &SimilarRequest,
 ) -> Result<Answer, CoreError> {
+    let query = &tools.query.base;
     check_n(request.n)?;
     let Some(item) = state.names.find_item(&request.item) else {
         return Err(CoreError::Query {
@@ -58,6 +60,7 @@ pub fn similar(
             lists.push(SourceList {
                 name: state.relations[*r].name.clone(),
                 weight: *weight,
+                personal: true,
                 ranked,
             });
         }
@@ -75,6 +78,7 @@ pub fn similar(
             lists.push(SourceList {
                 name: "tag-affinity".to_string(),
                 weight: 1.0,
+                personal: true,
                 ranked,
             });
             fallback = Some(
@@ -99,14 +103,7 @@ pub fn similar(
                 |_, score| score,
             )
         };
-        let why = Reasoner {
-            state,
-            asker: &asker,
-            query: &query,
-            neighbours: &[],
-            now: request.now,
-            all: false,
-        };
+        let why = Reasoner::new(state, &asker, &query, &[], request.now, &[]);
         let items = chosen
             .iter()
             .map(|(i, score)| {
@@ -115,23 +112,17 @@ pub fn similar(
                     .filter_map(|l| part(l, *i, query.rrf_k))
                     .collect();
                 parts.sort_by(|a, b| b.3.total_cmp(&a.3));
-                let reasons = parts.iter().flat_map(|p| why.reasons(&p.0, *i)).collect();
-                let strongest = parts.first().map_or_else(String::new, |p| p.0.clone());
-                AnswerItem(
-                    state.names.item(*i).to_string(),
-                    *score,
-                    strongest,
-                    parts,
-                    reasons,
-                )
+                let reasons = parts.iter().flat_map(|p| why.reasons(p, *i)).collect();
+                AnswerItem::ranked(state.names.item(*i).to_string(), *score, parts, reasons)
             })
             .collect();
-        Ok(Answer(
+        Ok(Answer {
             items,
             fallback,
-            vec![request.item.clone()],
-            state.position.0,
-        ))
+            about: vec![request.item.clone()],
+            position: state.position.0,
+            ..Answer::default()
+        })
     })
 }
 
@@ -147,7 +138,7 @@ fn part(list: &SourceList, item: crate::ids::ItemIx, k: f64) -> Option<Part> {
 
 fn relations(
     state: &State,
-    query: &QueryConfig,
+    query: &Scenario,
     request: &SimilarRequest,
 ) -> Result<Vec<(usize, f64)>, CoreError> {
     if let Some(name) = &request.relation {

@@ -7,11 +7,16 @@ use crate::query::accumulator::with_scratch;
 use crate::query::answer::{Answer, AnswerItem, Part, Reason};
 use crate::query::fuse::top;
 use crate::query::leaders;
+use crate::query::plan::Tools;
 use crate::query::request::{TrendingRequest, check_n};
 
 /// Answers a request: overall from the maintained leaders, for a category by a scan of all items. Errors: `n` out of
 /// range, a category that no item has.
-pub fn trending(state: &State, request: &TrendingRequest) -> Result<Answer, CoreError> {
+pub fn trending(
+    state: &State,
+    _: &Tools<'_>,
+    request: &TrendingRequest,
+) -> Result<Answer, CoreError> {
     check_n(request.n)?;
     let tag = match &request.category {
         None => None,
@@ -91,15 +96,15 @@ pub fn trending(state: &State, request: &TrendingRequest) -> Result<Answer, Core
                     Some("votes".to_string()),
                 );
                 let part = Part(source.to_string(), rank as u32 + 1, *score, *score);
-                AnswerItem(
-                    state.names.item(*item).to_string(),
-                    *score,
-                    source.to_string(),
-                    vec![part],
-                    vec![reason],
-                )
+                let name = state.names.item(*item).to_string();
+                AnswerItem::ranked(name, *score, vec![part], vec![reason])
             })
             .collect();
-        Ok(Answer(items, fallback, Vec::new(), state.position.0))
+        Ok(Answer {
+            items,
+            fallback,
+            position: state.position.0,
+            ..Answer::default()
+        })
     })
 }

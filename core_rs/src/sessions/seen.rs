@@ -75,6 +75,11 @@ impl SeenFilter {
         (self.current.blocks.capacity() + self.previous.blocks.capacity()) * 32
     }
 
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.current.keys == 0 && self.previous.keys == 0
+    }
+
     /// Writes both generations.
     pub fn write(&self, w: &mut PartWriter<'_>) {
         for generation in [&self.current, &self.previous] {

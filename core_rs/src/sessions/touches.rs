@@ -2,9 +2,55 @@
 
 use std::collections::VecDeque;
 
+use crate::fold::rules::Flags;
 use crate::ids::{EventRef, ItemIx, Millis};
 use crate::search::find;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
+
+/// Bit set of what an event says of the user's relation to the item.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles(pub u8);
+
+impl Roles {
+    /// The user rejects the item.
+    pub const NEGATIVE: u8 = 1;
+    /// The user shows interest.
+    pub const POSITIVE: u8 = 2;
+    /// The user shows strong interest.
+    pub const STRONG: u8 = 4;
+    /// The user has consumed the item.
+    pub const CONSUMED: u8 = 8;
+
+    const ALL: u8 = 15;
+
+    /// The roles among an event's flags.
+    pub fn of(flags: Flags) -> Self {
+        let role = |flag, bit| if flags.has(flag) { bit } else { 0 };
+        Self(
+            role(Flags::NEGATIVE, Self::NEGATIVE)
+                | role(Flags::POSITIVE, Self::POSITIVE)
+                | role(Flags::STRONG, Self::STRONG)
+                | role(Flags::CONSUME, Self::CONSUMED),
+        )
+    }
+
+    /// Whether any of the bits is set.
+    pub fn has(self, bits: u8) -> bool {
+        self.0 & bits != 0
+    }
+
+    /// Names of the roles that are set, in a fixed order.
+    pub fn names(self) -> Vec<&'static str> {
+        let all = [
+            (Self::NEGATIVE, "negative"),
+            (Self::POSITIVE, "positive"),
+            (Self::STRONG, "strong"),
+            (Self::CONSUMED, "consumed"),
+        ];
+        let set = all.into_iter().filter(|(bit, _)| self.has(*bit));
+        set.map(|(_, name)| name).collect()
+    }
+}
 
 /// An item with the user's latest event on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +59,8 @@ pub struct Touch {
     pub item: ItemIx,
     /// Type of the latest event, in the partition's dictionary.
     pub ty: u16,
-    /// Whether the latest event rejects the item.
-    pub negative: bool,
+    /// What the latest event counts for.
+    pub roles: Roles,
     /// Affinity weight of the latest event.
     pub weight: u32,
     /// Time of the latest event.
@@ -51,6 +97,14 @@ impl Touches {
         fallen
     }
 
+    /// Takes an item out, if it is in. O(length) in 4-byte steps.
+    pub fn remove(&mut self, item: ItemIx) {
+        if let Some(at) = self.place(item) {
+            self.items.remove(at);
+            self.touches.remove(at);
+        }
+    }
+
     fn place(&self, item: ItemIx) -> Option<usize> {
         let (front, back) = self.items.as_slices();
         find(front, item.0).or_else(|| find(back, item.0).map(|at| front.len() + at))
@@ -77,7 +131,7 @@ impl Touches {
         for touch in &self.touches {
             w.item(touch.item);
             w.uint(u64::from(touch.ty));
-            w.byte(u8::from(touch.negative));
+            w.byte(touch.roles.0);
             w.uint(u64::from(touch.weight));
             w.int(touch.ts);
             w.uint(touch.at.0);
@@ -93,7 +147,10 @@ impl Touches {
                 item: r.item()?,
                 ty: u16::try_from(r.uint()?)
                     .map_err(|_| r.broken("a type number of more than 16 bits"))?,
-                negative: r.byte()? == 1,
+                roles: match r.byte()? {
+                    bits if bits <= Roles::ALL => Roles(bits),
+                    bits => return Err(r.broken(format!("unknown roles {bits}"))),
+                },
                 weight: r.uint32()?,
                 ts: r.int()?,
                 at: EventRef(r.uint()?),
@@ -114,7 +171,7 @@ mod tests {
         Touch {
             item: ItemIx(item),
             ty: 0,
-            negative: false,
+            roles: Roles(0),
             weight: 0,
             ts: 0,
             at: EventRef(0),

@@ -9,7 +9,7 @@ use crate::names::Names;
 use crate::neighbourhood::user::{read_run, write_run};
 use crate::sessions::affinity::Affinities;
 use crate::sessions::seen::SeenFilter;
-use crate::sessions::touches::{Touch, Touches};
+use crate::sessions::touches::{Roles, Touch, Touches};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Five-minute windows kept per user: the last hour.
@@ -57,6 +57,8 @@ pub struct UserState {
     pub recent: Touches,
     /// Consumed items, latest last.
     pub consumed: Touches,
+    /// Items whose latest event rejects them, as many as of the consumed ones.
+    pub rejected: Touches,
     /// Touched items beyond `recent`.
     pub seen: SeenFilter,
     /// Consumed items beyond `consumed`.
@@ -67,6 +69,8 @@ pub struct UserState {
     pub affinities: Affinities,
     /// Labels of the last `UserPut`.
     pub labels: Vec<(Box<str>, Label)>,
+    /// Segment, which follows from the labels.
+    pub segment: Option<u8>,
     /// Events per five-minute window, the newest window last.
     pub windows: [u16; WINDOWS],
     /// Number of the newest window.
@@ -86,7 +90,7 @@ impl UserState {
         let touch = Touch {
             item: fact.item,
             ty: fact.ty,
-            negative: fact.flags.has(Flags::NEGATIVE),
+            roles: Roles::of(fact.flags),
             weight: fact.affinity,
             ts: fact.ts,
             at: fact.at,
@@ -101,6 +105,11 @@ impl UserState {
         {
             self.consumed_seen
                 .insert(names.item_hash(gone.item), gone.ts, limits.generation_ms);
+        }
+        if touch.roles.has(Roles::NEGATIVE) {
+            self.rejected.remember(touch, limits.consumed);
+        } else {
+            self.rejected.remove(touch.item);
         }
         self.count_window(fact.ts);
         self.affinities.add(
@@ -169,6 +178,7 @@ impl UserState {
         size_of::<Self>()
             + self.recent.memory()
             + self.consumed.memory()
+            + self.rejected.memory()
             + self.seen.memory()
             + self.consumed_seen.memory()
             + self.affinities.memory()
@@ -183,6 +193,7 @@ impl UserState {
     pub fn write(&self, w: &mut PartWriter<'_>) {
         self.recent.write(w);
         self.consumed.write(w);
+        self.rejected.write(w);
         self.seen.write(w);
         self.consumed_seen.write(w);
         let s = &self.session;
@@ -211,6 +222,7 @@ impl UserState {
         let mut user = Self {
             recent: Touches::read(r)?,
             consumed: Touches::read(r)?,
+            rejected: Touches::read(r)?,
             ..Self::default()
         };
         user.seen = SeenFilter::read(r)?;

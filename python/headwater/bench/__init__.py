@@ -7,6 +7,8 @@
     * One file per family: `filter_rows`, `scoring_rows` ...
     * `logs`: the logs that are folded, as frames in memory. `zipf`: a log with a long tail.
 * `recall_bench`: `headwater bench recall`: bounded co-occurrence rows against exact ones.
+* `recommend_bench`: `headwater bench recommend`: whole slates on a large shop. `large_shop`: that shop.
+* `diversity_bench`: `headwater bench diversity`: what unlikeness gives and costs on MovieLens-1M.
 * `ann_bench`: `headwater bench ann`: approximate search against the exact scan.
 * `report`: results as a table for people and as a plot. `markdown`: as tables of a document.
 

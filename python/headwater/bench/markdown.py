@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headwater.bench.ann_bench import ANN_HEADINGS, AnnRow, ann_cells
+from headwater.bench.diversity_bench import DIVERSITY_HEADINGS, DiversityRow, diversity_cells
 from headwater.bench.row import Row
 from headwater.errors import InvalidInput
 
@@ -71,8 +72,17 @@ def recall_sections(rows: Sequence[RecallRow]) -> dict[str, str]:
 
 def ann_sections(rows: Sequence[AnnRow]) -> dict[str, str]:
     """The section `ann`."""
-    table = [ANN_HEADINGS, ("---",) * len(ANN_HEADINGS), *ann_cells(rows)]
-    return {"ann": "\n".join("| " + " | ".join(cells) + " |" for cells in table)}
+    return {"ann": _table(ANN_HEADINGS, ann_cells(rows))}
+
+
+def diversity_sections(rows: Sequence[DiversityRow]) -> dict[str, str]:
+    """The section `diversity`."""
+    return {"diversity": _table(DIVERSITY_HEADINGS, diversity_cells(rows))}
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ("---",) * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def shown_time(us: float) -> str:

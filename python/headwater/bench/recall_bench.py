@@ -19,10 +19,11 @@ from headwater.bench.logs import FrameLog, chunked, fold, frame_log
 from headwater.bench.row import figures
 from headwater.bench.scale import Scale
 from headwater.bench.zipf import ZipfLog
-from headwater.config import Config, Metric, Profile, Relation, default_config
+from headwater.config import Config, Profile, Relation, default_config
 from headwater.core import Core
 from headwater.datasets import load
 from headwater.errors import InvalidInput
+from headwater.scenario import Metric
 
 TOP = 50
 CAPACITIES = (32, 64, 128, 256, 512, 1024)

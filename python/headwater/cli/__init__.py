@@ -3,6 +3,7 @@
 * `output`: JSON or tables, one way for all commands.
 * `errors`: exceptions to one line and an exit code: 2 for a value that must be corrected, 1 for a failure.
 * `store_commands`: init, status, snapshot, verify, replay, forget.
+* `travel_commands`: shadow.
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
 * `measure_commands`: demo, bench.
@@ -17,8 +18,9 @@ import click
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.measure_commands import bench, demo
-from headwater.cli.query_commands import explain, recommend, session, similar, track, trending
+from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
+from headwater.cli.travel_commands import shadow
 
 
 @click.group(cls=ErrorReportingGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -44,6 +46,7 @@ for command in (
     validate,
     track,
     recommend,
+    rank,
     similar,
     session,
     trending,
@@ -52,6 +55,7 @@ for command in (
     snapshot,
     verify,
     replay,
+    shadow,
     forget,
     bench,
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -125,16 +126,59 @@ def validate(
 
 @click.command()
 @existing_directory
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option(
+    "--learning",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT.parquet",
+    help="Instead of events, one row per slot of every recorded slate: propensities, status, reward. What the columns "
+    "mean stands in the file and in OUT.schema.json.",
+)
+@click.option(
+    "--rewards",
+    metavar="TYPE=NUMBER,...",
+    help="What an answer is worth, by type. Default: 1 for each type in `votes`.",
+)
+@click.option("--window", metavar="TIME", help="How long a slate waits for answers: 90m, 24h, 7d.  [default: 24h]")
+@click.option(
+    "--combine", type=click.Choice(["max", "sum"]), help="Several rewards of one slot: their maximum (default) or sum."
+)
+@click.option("--since", type=click.IntRange(1), metavar="POSITION", help="First log position that is read.")
+@click.option("--until", type=click.IntRange(1), metavar="POSITION", help="Last log position that is read.")
 @json_option
-def export(directory: Path, file: Path, as_json: bool) -> None:
+def export(directory: Path, file: Path | None, learning: Path | None, as_json: bool, **slates: Any) -> None:
     """Write every event of the log in DIR to FILE: all kinds as .jsonl, feedback as .parquet or .csv.
+
+    With --learning: what became of recorded slates, for off-policy evaluation and for training, as in
+    `headwater export shop --learning slates.parquet --rewards click=1,purchase=5 --window 24h`.
 
     Example: headwater export shop events.jsonl
     """
     from headwater.export import export_events
 
+    given = [f"--{name}" for name, value in slates.items() if value is not None]
+    if (file is None) == (learning is None):
+        raise click.UsageError("give either FILE for events or --learning OUT.parquet for slates")
+    if file is not None and given:
+        raise click.UsageError(f"{', '.join(given)}: only with --learning")
     started = time.perf_counter()
-    plain = export_events(directory, file)
+    plain = export_events(directory, file) if file is not None else _export_slates(directory, learning, slates)
     plain["seconds"] = round(time.perf_counter() - started, 3)
-    show(as_json, plain, facts(f"{directory} -> {file}", plain))
+    show(as_json, plain, facts(f"{directory} -> {file or learning}", plain))
+
+
+def _export_slates(directory: Path, file: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+    from headwater.export import export_learning
+    from headwater.learning.rewards import parse_values, parse_window
+
+    assert file is not None
+    until = given["until"]
+    return export_learning(
+        directory,
+        file,
+        rewards=None if given["rewards"] is None else parse_values(given["rewards"]),
+        window_hours=24.0 if given["window"] is None else parse_window(given["window"]),
+        combine=given["combine"] or "max",
+        start=given["since"] or 1,
+        stop=None if until is None else until + 1,
+    )

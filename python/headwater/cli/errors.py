@@ -1,4 +1,4 @@
-"""Errors as a person at a terminal wants them: one line, and an exit code that a script can use."""
+"""Errors as a person at a terminal wants them: short, and an exit code that a script can use."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class _InterruptedError(Exception):
 
 
 class ErrorReportingGroup(click.Group):
-    """Turns every expected error into one line on standard error (and one JSON line with --json)."""
+    """Turns every expected error into a line on standard error, a wrong filter with its place below, and
+    into a line of JSON with --json."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -53,5 +54,6 @@ class ErrorReportingGroup(click.Group):
 def _fail(code: str, message: str, status: int) -> NoReturn:
     if "--json" in sys.argv[1:]:
         click.echo(json.dumps({"error": {"code": code, "message": message}}))
-    click.echo(f"headwater: {' '.join(message.split())}", err=True)
+    # What is below the first line shows a place in a text: its columns must stay.
+    click.echo(f"headwater: {message.strip()}", err=True)
     sys.exit(status)

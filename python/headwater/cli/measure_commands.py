@@ -64,7 +64,7 @@ def bench(
     directory: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure this machine: by itself, a whole engine; `kernels`, `recall` and `ann` measure parts.
+    """Measure this machine: by itself, a whole engine; the commands below measure parts.
 
     By itself: import, rebuild, fold, query latency and freshness, each beside the machine's own floor.
 
@@ -197,3 +197,62 @@ def ann(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool
     if update is not None:
         markdown.update(update, markdown.ann_sections(rows))
     show(as_json, rows, None if as_json else ann_table(rows))
+
+
+@bench.command()
+@click.option("--tiny", is_flag=True, help="Sizes that only show that everything runs.")
+@click.option(
+    "--queries", type=click.IntRange(100, 1_000_000), default=5000, show_default=True, help="Visitors that ask."
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
+)
+@json_option
+def recommend(tiny: bool, queries: int, directory: Path | None, as_json: bool) -> None:
+    """Whole slates on a shop of 100,000 items with vectors: every source, filters, MMR, exploration, records.
+
+    Example: headwater bench recommend --json
+    """
+    from rich.console import Console
+
+    from headwater.bench.large_shop import FULL_SHOP, TINY_SHOP
+    from headwater.bench.recommend_bench import recommend_table, run_recommend
+
+    with Console(stderr=True).status("measuring") as status:
+        size = TINY_SHOP if tiny else FULL_SHOP
+        figures = run_recommend(size, queries, directory, lambda what: status.update(f"measuring: {what}"))
+    show(as_json, figures, recommend_table(figures))
+
+
+@bench.command()
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Where MovieLens-1M's files are.",
+)
+@click.option("--users", type=click.IntRange(10, 10_000), default=2000, show_default=True, help="At most so many ask.")
+@click.option(
+    "--update",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Also put the table into this Markdown file, where it has a place for it.",
+)
+@json_option
+def diversity(data: Path, users: int, update: Path | None, as_json: bool) -> None:
+    """What unlikeness of a slate's items gives and costs on MovieLens-1M: coverage, distance, novelty, nDCG.
+
+    Example: headwater bench diversity --data data/ml-1m
+    """
+    from rich.console import Console
+
+    from headwater.bench import markdown
+    from headwater.bench.diversity_bench import diversity_table, run_diversity
+
+    with Console(stderr=True).status("measuring") as status:
+        rows = run_diversity(data, users, lambda what: status.update(f"measuring: {what}"))
+    if update is not None:
+        markdown.update(update, markdown.diversity_sections(rows))
+    show(as_json, rows, diversity_table(rows))

@@ -1,4 +1,4 @@
-"""Commands that track or ask: track, recommend, similar, session, trending, explain.
+"""Commands that track or ask: track, recommend, rank, similar, session, trending, explain.
 
 Questions open the directory read-only, so they work beside a running writer; `recommend --record` writes the slate's
 record.
@@ -6,24 +6,89 @@ record.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
+import msgspec
 
 from headwater.cli.output import json_option, options, show
 from headwater.cli.store_commands import directory, existing_directory, profile_option
-from headwater.config import Metric, Profile
+from headwater.config import Profile
 from headwater.engine import Engine
+from headwater.scenario import Metric
 from headwater.slate import Slate
 from headwater.store import check_begun
 
 _METRICS = Metric.__args__  # type: ignore[attr-defined]
 
+
+def _position_or_slate(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
+    """Digits are a log position, anything else the id of a slate."""
+    return int(value) if value is not None and value.isdecimal() else value
+
+
+_as_of_option = click.option(
+    "--as-of",
+    metavar="POS|SLATE",
+    callback=_position_or_slate,
+    help="Ask the state after this log position, or the one that answered this slate.",
+)
 _query_options = options(
     click.option("-n", "n", type=int, default=10, show_default=True, help="How many items."),
     click.option("--now", type=int, help="Time of the question, UTC ms. Default: the last event's time."),
     click.option("--exclude", multiple=True, metavar="ITEM", help="Never show this item. Repeatable."),
+    _as_of_option,
 )
+
+
+_slate_options = options(
+    click.option("--scenario", help="Which scenario of the configuration answers."),
+    click.option(
+        "--filter",
+        "filter_",
+        metavar="EXPR",
+        help="Only items that pass, e.g. \"price < 50 and 'shoes' in categories\".",
+    ),
+    click.option(
+        "--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the filter. Repeatable."
+    ),
+    click.option("--diversity", type=float, help="0 (by score alone) to 1."),
+    click.option("--exploration", type=float, help="Expected share of slots that differ from the best slate, 0 to 1."),
+    click.option("--features", is_flag=True, help="Give the features of every candidate (with --json)."),
+)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """What `_slate_options` gave."""
+
+    scenario: str | None
+    filter_: str | None
+    params: tuple[str, ...]
+    diversity: float | None
+    exploration: float | None
+    features: bool
+
+    def arguments(self) -> dict[str, Any]:
+        """As arguments of `Engine.recommend`. A value that reads as JSON is what it reads as, any other is text."""
+        params = {}
+        for entry in self.params:
+            name, equals, value = entry.partition("=")
+            if not equals:
+                raise click.UsageError(f"--param {entry}: NAME=VALUE is needed, e.g. --param max=50")
+            try:
+                params[name] = json.loads(value)
+            except json.JSONDecodeError:
+                params[name] = value
+        return {
+            "scenario": self.scenario,
+            "filter": self.filter_,
+            "params": params,
+            "diversity": self.diversity,
+            "exploration": self.exploration,
+            "features": self.features,
+        }
 
 
 def _open(directory: Path, record: bool = False) -> Engine:
@@ -88,17 +153,58 @@ def track(
 @existing_directory
 @click.argument("user")
 @_query_options
+@_slate_options
 @click.option("--record", is_flag=True, help="Write the slate to the log and show its id for `explain`.")
 @json_option
 def recommend(
-    directory: Path, user: str, n: int, now: int | None, exclude: tuple[str, ...], record: bool, as_json: bool
+    directory: Path,
+    user: str,
+    n: int,
+    now: int | None,
+    exclude: tuple[str, ...],
+    as_of: int | str | None,
+    record: bool,
+    as_json: bool,
+    **asked: Any,
 ) -> None:
     """The best items for USER, with reasons.
 
-    Example: headwater recommend shop bob -n 5 --exclude sku9
+    Example: headwater recommend shop bob -n 5 --filter "price < max" --param max=50 --exploration 0.1
     """
+    arguments = Asked(**asked).arguments()
     with _open(directory, record) as engine:
-        slate = engine.recommend(user, n, now=now, exclude=exclude, record=record)
+        slate = engine.recommend(user, n, now=now, exclude=exclude, as_of=as_of, record=record, **arguments)
+    _show_slate(as_json, slate)
+
+
+@click.command()
+@existing_directory
+@click.argument("user")
+@click.argument("items", nargs=-1, required=True)
+@click.option("-n", "n", type=int, help="How many of them. Default: all.")
+@click.option("--now", type=int, help="Time of the question, UTC ms. Default: the last event's time.")
+@_as_of_option
+@_slate_options
+@click.option("--record", is_flag=True, help="Write the slate to the log and show its id for `explain`.")
+@json_option
+def rank(
+    directory: Path,
+    user: str,
+    items: tuple[str, ...],
+    n: int | None,
+    now: int | None,
+    as_of: int | str | None,
+    record: bool,
+    as_json: bool,
+    **asked: Any,
+) -> None:
+    """Your own ITEMS in the order that suits USER.
+
+    Example: headwater rank shop bob sku1 sku4 sku7
+    """
+    arguments = Asked(**asked).arguments()
+    with _open(directory, record) as engine:
+        slate = engine.rank(user, items, n, now=now, as_of=as_of, record=record, **arguments)
     _show_slate(as_json, slate)
 
 
@@ -115,6 +221,7 @@ def similar(
     n: int,
     now: int | None,
     exclude: tuple[str, ...],
+    as_of: int | str | None,
     relation: str | None,
     metric: Metric | None,
     as_json: bool,
@@ -124,13 +231,15 @@ def similar(
     Example: headwater similar shop sku1 --relation also_bought --metric llr
     """
     with _open(directory) as engine:
-        _show_slate(as_json, engine.similar(item, n, relation=relation, metric=metric, exclude=exclude, now=now))
+        slate = engine.similar(item, n, relation=relation, metric=metric, exclude=exclude, now=now, as_of=as_of)
+    _show_slate(as_json, slate)
 
 
 @click.command()
 @existing_directory
 @click.argument("items", nargs=-1)
 @_query_options
+@_slate_options
 @click.option("--user", help="Show what is known of this user's session instead of asking for items.")
 @json_option
 def session(
@@ -139,8 +248,10 @@ def session(
     n: int,
     now: int | None,
     exclude: tuple[str, ...],
+    as_of: int | str | None,
     user: str | None,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """The best items for an anonymous visitor who touched ITEMS, latest last; or, with --user, that user's session.
 
@@ -148,12 +259,15 @@ def session(
     """
     if (user is None) == (not items):
         raise click.UsageError("give ITEMS or --user, one of the two")
+    if user is not None and as_of is not None:
+        raise click.UsageError("--as-of goes with ITEMS, not with --user")
+    arguments = Asked(**asked).arguments()
     with _open(directory) as engine:
         if user is not None:
             view = engine.session_of(user, now=now)
             show(as_json, view.to_dict(), view)
         else:
-            _show_slate(as_json, engine.session(items, n, exclude=exclude, now=now))
+            _show_slate(as_json, engine.session(items, n, exclude=exclude, now=now, as_of=as_of, **arguments))
 
 
 @click.command()
@@ -161,26 +275,30 @@ def session(
 @click.argument("category", required=False)
 @click.option("-n", "n", type=int, default=10, show_default=True, help="How many items.")
 @click.option("--now", type=int, help="Time of the question, UTC ms. Default: the last event's time.")
+@_as_of_option
 @json_option
-def trending(directory: Path, category: str | None, n: int, now: int | None, as_json: bool) -> None:
+def trending(
+    directory: Path, category: str | None, n: int, now: int | None, as_of: int | str | None, as_json: bool
+) -> None:
     """Items whose recent votes exceed what their past lets expect, overall or in CATEGORY.
 
     Example: headwater trending shop shoes
     """
     with _open(directory) as engine:
-        _show_slate(as_json, engine.trending(category, n, now=now))
+        _show_slate(as_json, engine.trending(category, n, now=now, as_of=as_of))
 
 
 @click.command()
 @existing_directory
 @click.argument("slate")
 @click.argument("item")
+@click.option("--audit", is_flag=True, help="For operators: name the other visitors whose events led to it, too.")
 @json_option
-def explain(directory: Path, slate: str, item: str, as_json: bool) -> None:
+def explain(directory: Path, slate: str, item: str, audit: bool, as_json: bool) -> None:
     """Why ITEM stands in SLATE (an id that `recommend --record` or the application got), with the visitor's own events.
 
     Example: headwater explain shop 3-17 sku7
     """
     with _open(directory) as engine:
-        explanation = engine.explain(slate, item)
+        explanation = engine.explain(slate, item, audit=audit)
     show(as_json, explanation.to_dict(), explanation.text)

@@ -72,19 +72,25 @@ def snapshot(directory: Path, as_json: bool) -> None:
 @click.command()
 @existing_directory
 @click.option("--threads", type=click.IntRange(1, 256), help="Fold threads; the digests do not depend on it.")
+@click.option("--slates", is_flag=True, help="Make every recorded slate again, too, and compare it with its record.")
 @json_option
-def verify(directory: Path, threads: int | None, as_json: bool) -> None:
+def verify(directory: Path, threads: int | None, slates: bool, as_json: bool) -> None:
     """Check every frame and snapshot in DIR, and that replay and snapshot + tail give the same state. Exits 1 if not.
 
-    Example: headwater verify shop --json
+    Example: headwater verify shop --slates --json
     """
+    from headwater.progress import progress_call
     from headwater.store import directory_config
     from headwater.verify import verify_directory
 
     config = directory_config(directory)
-    report = verify_directory(directory, config, threads or config.engine.threads)
+    with progress_call(slates and not as_json and sys.stderr.isatty(), "slates") as call:
+        report = verify_directory(directory, config, threads or config.engine.threads, slates, call)
     lines = [f"{p.where}: {p.what}" for p in report.problems] or ["all equal"]
-    rows = {"frames": report.frames, "position": report.position, **report.digest, "result": "\n".join(lines)}
+    rows = {"frames": report.frames, "position": report.position, **report.digest}
+    if report.slates is not None:
+        rows["slates made again"] = f"{report.slates.identical:,} of {report.slates.slates:,}"
+    rows["result"] = "\n".join(lines)
     show(as_json, report.to_dict(), facts(f"verify {directory}", rows))
     if not report.equal:
         sys.exit(1)
@@ -100,21 +106,29 @@ def verify(directory: Path, threads: int | None, as_json: bool) -> None:
 @click.option(
     "--config", "config_file", type=click.Path(path_type=Path, dir_okay=False), help="Its headwater.toml (with --to)."
 )
+@click.option("--slate", help="Make this slate again from the log and its record, and compare. Exits 1 if it differs.")
 @json_option
 def replay(
     directory: Path,
+    slate: str | None,
     until: int | None,
     threads: int | None,
     target: Path | None,
     config_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Fold the log of DIR from its first frame and print rate and digest; with --to, into a new generation.
+    """Fold the log of DIR from its first frame and print rate and digest; with --to, into a new generation; with
+    --slate, up to a slate, which is made again.
 
-    Example: headwater replay shop --to shop-2 --config new.toml
+    Example: headwater replay shop --slate 3-17
     """
     from headwater.regenerate import regenerate, replay_directory
 
+    if slate is not None:
+        if target is not None or config_file is not None or until is not None:
+            raise click.UsageError("--slate says where to fold to: --to, --config and --until do not go with it")
+        _replay_slate(directory, slate, threads, as_json)
+        return
     if target is not None:
         if until is not None or threads is not None:
             raise click.UsageError("--to copies the whole log: --until and --threads do not go with it")
@@ -125,6 +139,15 @@ def replay(
         raise click.UsageError("--config needs --to: running state keeps its generation")
     plain = replay_directory(directory, until, threads)
     show(as_json, plain, facts(f"replay {directory}", {k: v for k, v in plain.items() if k != "parts"}))
+
+
+def _replay_slate(directory: Path, slate: str, threads: int | None, as_json: bool) -> None:
+    from headwater.slate_replay import replay_slate
+
+    replay = replay_slate(directory, slate, threads)
+    show(as_json, replay.to_dict(), replay)
+    if not replay.identical:
+        sys.exit(1)
 
 
 @click.command()

@@ -54,6 +54,9 @@ class ItemTable:
         self.name, self.rows = table.name, len(self._frame) + len(table.refused)
         names = [column for column in self._frame.columns if column != ROW]
         self._by_field = _resolve(names, columns or {})
+        if table.untyped:
+            labels = set(names) - set(self._by_field.values())
+            self._frame = self._frame.with_columns(_typed(self._frame[name]) for name in sorted(labels))
         if self._by_field["item"] is None:
             raise InvalidInput(
                 f"{table.name}: no column for item; the table has {', '.join(names) or 'no columns'}. Name it with "
@@ -113,6 +116,26 @@ def _resolve(names: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str 
         field: mapping.get(field) or next((name for name in usual if name in free), None)
         for field, usual in _NAMES.items()
     }
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    """A label's column of texts as what all of its values are: whole numbers, numbers or truth values, else texts.
+
+    A zero before other digits is part of a code, not of a number: such columns stay texts.
+    """
+    values = column.replace("", None) if column.dtype == pl.String else None
+    if values is None or values.null_count() == len(values) or values.str.contains(r"^-?0\d").any():
+        return column
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = values.cast(dtype, strict=False)
+        if numbers.null_count() == values.null_count() and (
+            dtype == pl.Int64 or numbers.drop_nulls().is_finite().all()
+        ):
+            return numbers
+    words = values.str.to_lowercase()
+    if words.drop_nulls().is_in(["true", "false"]).all():
+        return words == "true"
+    return column
 
 
 def _flag(value: Any) -> bool:

@@ -45,6 +45,8 @@ class Table(NamedTuple):
     refused: list[DeadLetter]
     content_hash: str
     name: str
+    untyped: bool = False
+    """Whether all values are texts because the format knows no types (CSV)."""
 
 
 def read_table(source: TableSource, format: str | None = None) -> Table:
@@ -76,7 +78,7 @@ def read_table(source: TableSource, format: str | None = None) -> Table:
         "parquet": _read_parquet,
     }
     frame, refused = readers[format](content, str(path))
-    return Table(frame, refused, xxhash.xxh3_128_hexdigest(content), str(path))
+    return Table(frame, refused, xxhash.xxh3_128_hexdigest(content), str(path), untyped=format == "csv")
 
 
 def is_export(frame: pl.DataFrame) -> bool:

@@ -120,3 +120,18 @@ def test_every_field_may_be_a_constant(constants: dict[str, str], seen: object, 
         else:
             assert {(e.value, e.slot, e.session) for e in feedback_of(engine)} == {seen[:3]}  # type: ignore[index]
             assert [e.context for e in feedback_of(engine)] == [seen[3]] * 6  # type: ignore[index]
+
+
+def test_labels_of_a_csv_are_what_all_their_values_are(tmp_path: Path) -> None:
+    """Numbers and truth values can be filtered by; codes with leading zeros and mixed columns stay texts."""
+    (tmp_path / "items.csv").write_text(
+        "item,price,stock,sale,zip,size,note\na,1.5,3,true,01234,7,\nb,20,,False,99999,L,x\nc,,-2,true,12345,8,1e999\n"
+    )
+    with Engine.open(":memory:") as engine:
+        assert engine.ingest(tmp_path / "items.csv", kind="items", progress=False).refused == 0
+        labels = {item: engine.item(item).labels for item in "abc"}
+        assert labels["a"] == {"price": 1.5, "stock": 3, "sale": True, "zip": "01234", "size": "7"}
+        assert labels["b"] == {"price": 20.0, "sale": False, "zip": "99999", "size": "L", "note": "x"}
+        assert labels["c"] == {"stock": -2, "sale": True, "zip": "12345", "size": "8", "note": "1e999"}
+        slate = engine.recommend("ann", 3, filter="price < 10 and sale", record=False)
+        assert slate.item_ids == ["a"]

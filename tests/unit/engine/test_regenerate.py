@@ -1,13 +1,15 @@
 """The next generation of a directory: whole, numbered on from the old one, ready to be written to."""
 
+import json
 import logging
 import os
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from headwater import Engine
-from headwater.errors import InvalidInput, LogCorrupt
+from headwater.errors import GenerationMismatch, InvalidInput, LogCorrupt
 from headwater.events.frame import decode_frame
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import SlateServed
@@ -55,6 +57,45 @@ def test_writers_of_the_copy_are_numbered_on(partitions: int, place: Path, caplo
         ]
         assert slates == ["1-1", "2-1", "3-1", "4-1"]
         assert slate.id == "4-1"
+        assert engine.verify().equal
+
+
+# What `[generation]` has now and had not when the fold had version 1.
+NEW_KEYS = ("fresh_days", "positive", "strong", "segments")
+
+
+def make_older(directory: Path) -> None:
+    """What a directory looks like to a fold that became another one: the log's generation, and keys that it lacks."""
+    generation = json.loads((directory / "generation.json").read_bytes())
+    for key in NEW_KEYS:
+        del generation[key]
+    (directory / "generation.json").write_text(json.dumps(generation))
+    with sqlite3.connect(directory / "log.sqlite3") as log:
+        log.execute("UPDATE meta SET value = ? WHERE key = 'generation'", ("0" * 32,))
+    log.close()
+
+
+@pytest.mark.parametrize("toml", [None, "[generation]\npartitions = 4\n"])
+def test_a_directory_of_an_older_fold_is_refused_and_moved(toml: str | None, place: Path) -> None:
+    old, new = place / "old", place / "new"
+    with Engine.open(old, clock="log") as engine:
+        engine.snapshot()
+        slate, digest = engine.recommend("u1", record=False).item_ids, engine.digest()["whole"]
+    make_older(old)
+    for read_only in (False, True):
+        with pytest.raises(GenerationMismatch, match="headwater replay DIR --to"):
+            Engine.open(old, read_only=read_only)
+    config = None
+    if toml is not None:
+        config = place / "next.toml"
+        config.write_text(toml)
+    report = regenerate(old, new, config, progress=False)
+    with Engine.open(new, clock="log") as engine:
+        assert engine.digest()["whole"] == report["digest"]
+        assert engine.recommend("u1", record=False).item_ids == slate
+        assert (report["digest"] == digest) == (toml is None)
+        assert engine.track("view", user="u1", item="item0", ts=START + 9 * DAY) > report["position"]
+    with Engine.open(new, read_only=True) as engine:
         assert engine.verify().equal
 
 

@@ -18,7 +18,8 @@ LAYOUT = {
     12: "ItemDelete item ts",
     13: "UserPut user ts labels comment",
     14: "UserForget user ts",
-    20: "SlateServed slate user ts request variant config_version scorer_version positions left_out candidates items",
+    20: "SlateServed slate user ts request variant config_version scorer_version positions left_out candidates items"
+    " extra",
     30: "ConfigActivated ts version body",
     31: "ModelActivated ts kind uri content_hash",
 }

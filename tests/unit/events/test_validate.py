@@ -222,6 +222,12 @@ REFUSED: dict[str, tuple[Event, str]] = {
     "embedding nan": (put(embeddings={"e": struct.pack("<f", math.nan)}), "embeddings[e]"),
     "embedding infinite": (put(embeddings={"e": struct.pack("<2f", 1, math.inf)}), "embeddings[e]"),
     "request deep": (slate(request=nested(16)), "request"),
+    "extra deep": (slate(extra=nested(16)), "extra"),
+    "extra large": (slate(extra={"a": "b" * 65_536}), "extra"),
+    "slot without id": (
+        slate(items=[("i1", 0.5, "viewed", 1.0, 1.0, False), ("", 0.5, "v", 1.0, 1.0, False)]),
+        "items[1]",
+    ),
     "request bytes as key": (slate(request={object(): 1}), "request"),
     "items short": (slate(items=[("i1", 0.5)]), "items"),
     "positions text": (slate(positions=["1"]), "positions"),
@@ -279,6 +285,7 @@ ALLOWED: dict[str, Event] = {
     "comment": put(comment="c" * 4095 + "\n"),
     "embeddings": put(embeddings={f"e{n}": VECTOR[:4] * 4096 for n in range(8)}),
     "request": slate(request=nested(15)),
+    "extra": slate(extra={"a": "b" * 65_530}),
     "patch of nothing": ItemPatch("i1", NOW, None, None, None),
 }
 
@@ -321,6 +328,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "timestamp": st.none() | NUMBER,
     "slots": st.lists(st.integers(), max_size=3),
     "request": st.integers(0, 20).map(nested) | LABEL,
+    "extra": st.none() | st.integers(0, 20).map(nested) | LABEL,
+    "items": st.lists(st.tuples(TEXT, *(st.just(x) for x in (0.5, "viewed", 1.0, 1.0, False))), max_size=3),
 }
 
 

@@ -1,5 +1,7 @@
 """Reciprocal-rank fusion: scores made again from the answer's own parts, ranks from each source alone."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +32,7 @@ def alone(engine: Engine, user: str, source: str, **more: object) -> Slate:
 def test_every_score_is_the_sum_of_its_parts_and_every_part_its_rank(shop: Engine) -> None:
     query = shop.config.query
     factors = set()
+    named = set()
     for user in users(shop):
         slate = shop.recommend(user, 30, record=False)
         assert [r.score for r in slate] == sorted((r.score for r in slate), reverse=True)
@@ -38,9 +41,11 @@ def test_every_score_is_the_sum_of_its_parts_and_every_part_its_rank(shop: Engin
             assert [p.share for p in r.parts] == sorted((p.share for p in r.parts), reverse=True)
             assert r.source == r.parts[0].source
             shares = [p.share * (query.rrf_k + p.rank) / query.sources[p.source] for p in r.parts]
-            assert shares == pytest.approx([shares[0]] * len(shares))
+            assert shares == pytest.approx([math.prod(factor for _, factor in r.factors)] * len(shares))
             factors.add(round(shares[0], 9))
-    assert factors == {1.0, query.touched_factor}
+            named |= {name for name, _ in r.factors}
+    assert {1.0, query.touched_factor} <= factors
+    assert named == {"touched before", "like a rejected item"}
 
 
 def test_ranks_are_those_of_each_source_alone(shop: Engine) -> None:
@@ -49,9 +54,10 @@ def test_ranks_are_those_of_each_source_alone(shop: Engine) -> None:
         for source in shop.config.query.sources:
             single = alone(shop, user, source)
             # A source alone still demotes what was touched: its own order is that of the ranks in the parts.
-            ranks = {r.item: r.parts[0].rank for r in single}
+            own = [(part.rank, r.item, part.raw) for r in single for part in r.parts if part.source == source]
+            ranks = {item: rank for rank, item, _ in own}
             assert {r.item: p.rank for r in fused for p in r.parts if p.source == source} == ranks
-            raws = [p.raw for r in sorted(single, key=lambda r: r.parts[0].rank) for p in r.parts]
+            raws = [raw for _, _, raw in sorted(own)]
             assert raws == sorted(raws, reverse=True)
 
 

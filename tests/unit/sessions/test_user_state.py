@@ -10,7 +10,7 @@ from headwater.config import Config
 from headwater.errors import InvalidQuery
 from headwater.slate import SessionState
 from reference.cooccurrence import DAY
-from reference.sessions import consumed_of, latest_by_item, sessions_of, windows_of, without_rapid_repeats
+from reference.sessions import consumed_of, latest_by_item, roles_of, sessions_of, windows_of, without_rapid_repeats
 from reference.votes import affinities
 
 START = 19_000 * DAY
@@ -63,6 +63,8 @@ def test_sessions_and_sets_equal_the_reference(events: list[Feedback]) -> None:
     assert state.dwell_ms == current.dwell
     assert state.events == len(counted)
     assert [(t.item, t.event.type, t.event.ts) for t in state.items] == latest_by_item(counted)
+    latest = {event.item: event for event in counted}
+    assert [t.roles for t in state.items] == [roles_of(latest[t.item], config) for t in state.items]
     assert state.consumed == consumed_of(counted, config)
     assert state.windows == windows_of(counted)
 

@@ -35,7 +35,7 @@ fn reference(vectors: &[f32], query: &[f32], dim: usize, find: &Search<'_>) -> V
     }
     all.retain(|(_, score)| *score >= find.min_score);
     let rank = |i: u32| match find.ties {
-        Ties::Index => i,
+        Ties::Index => u64::from(i),
         Ties::Ranks(ranks) => ranks[i as usize],
     };
     all.sort_by(|a, b| {
@@ -112,8 +112,8 @@ proptest! {
         threads in 1usize..4,
         min_score in prop_oneof![Just(f32::NEG_INFINITY), -1.0f32..3.0],
     ) {
-        let n = (case.vectors.len() / case.dim) as u32;
-        let ranks: Vec<u32> = (0..n).map(|i| i.wrapping_mul(2_654_435_761)).collect();
+        let n = (case.vectors.len() / case.dim) as u64;
+        let ranks: Vec<u64> = (0..n).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
         let find = Search {
             k,
             min_score,

@@ -1,0 +1,138 @@
+//! What may be shown: visible, passing every filter, on the caller's list, not excluded, rejected or consumed.
+
+use std::sync::Arc;
+
+use crate::bitmap::Bitmap;
+use crate::catalogue::Label;
+use crate::fold::state::State;
+use crate::ids::{DAY_MS, ItemIx, Millis};
+use crate::query::request::RecommendRequest;
+use crate::query::seeds::Asker;
+use crate::scenario::Scenario;
+use crate::sessions::touches::Touch;
+
+/// Up to so many items all of them are looked at; of more, only the leaders that the fold keeps.
+pub const FEW: usize = 20_000;
+
+/// The items that may be shown to one visitor.
+pub struct Allowed<'a> {
+    state: &'a State,
+    bits: &'a Bitmap,
+    /// A visitor whose consumed items never come back: those beyond the exact list are in a Bloom filter.
+    forever: Option<&'a Asker<'a>>,
+    narrowed: bool,
+}
+
+impl<'a> Allowed<'a> {
+    /// Puts the items together in `bits`. `filters` are those of the scenario and of the request.
+    pub fn new(
+        state: &'a State,
+        scenario: &Scenario,
+        request: &RecommendRequest,
+        asker: &'a Asker<'a>,
+        filters: &[Arc<Bitmap>],
+        repeats: bool,
+        bits: &'a mut Bitmap,
+    ) -> Self {
+        match &request.candidates {
+            None => bits.copy_from(state.catalogue.visible_bits()),
+            Some(list) => {
+                bits.reset(state.names.items.len());
+                for item in list.iter().filter_map(|item| state.names.find_item(item)) {
+                    bits.put(item.0 as usize, state.catalogue.visible(item));
+                }
+            }
+        }
+        filters.iter().for_each(|filter| bits.and(filter));
+        let handed_in = request.items.iter().filter(|_| !repeats);
+        for item in request.exclude.iter().chain(handed_in) {
+            if let Some(item) = state.names.find_item(item) {
+                bits.clear(item.0 as usize);
+            }
+        }
+        for touch in rejected(asker) {
+            bits.clear(touch.item.0 as usize);
+        }
+        if scenario.exclude_consumed {
+            for touch in consumed(state, scenario, asker, request.now) {
+                bits.clear(touch.item.0 as usize);
+            }
+        }
+        let never = scenario.exclude_consumed && scenario.consumed_expiry_days.is_none();
+        Self {
+            state,
+            bits,
+            forever: Some(asker).filter(|asker| {
+                never
+                    && asker
+                        .user
+                        .is_some_and(|user| !user.consumed_seen.is_empty())
+            }),
+            narrowed: !filters.is_empty() || request.candidates.is_some(),
+        }
+    }
+
+    /// Whether the item may be shown.
+    #[inline]
+    pub fn contains(&self, item: ItemIx) -> bool {
+        self.bits.get(item.0 as usize) && !self.is_gone(item)
+    }
+
+    /// Whether the item was consumed so long ago that only the Bloom filter knows.
+    pub fn is_gone(&self, item: ItemIx) -> bool {
+        let user = self.forever.and_then(|asker| asker.user);
+        user.is_some_and(|user| {
+            user.consumed_seen
+                .contains(self.state.names.item_hash(item))
+        })
+    }
+
+    /// One bit for each item. Items that [`Allowed::is_gone`] are still in.
+    pub fn bits(&self) -> &Bitmap {
+        self.bits
+    }
+
+    /// Whether a filter or a list leaves so little that all of it can be looked at.
+    pub fn is_few(&self) -> bool {
+        self.narrowed && self.bits.count() <= FEW
+    }
+
+    /// All items that may be shown, in no order that means anything.
+    pub fn items(&self) -> impl Iterator<Item = ItemIx> {
+        let items = self.bits.iter_ones().map(|i| ItemIx(i as u32));
+        items.filter(|item| !self.is_gone(*item))
+    }
+}
+
+/// What the visitor rejected, latest first, as far as it is remembered.
+pub fn rejected<'a>(asker: &Asker<'a>) -> impl Iterator<Item = &'a Touch> + use<'a> {
+    let user = asker.user;
+    user.into_iter().flat_map(|user| user.rejected.iter().rev())
+}
+
+/// What the visitor consumed and must not see again at `now`.
+pub fn consumed<'a>(
+    state: &'a State,
+    scenario: &'a Scenario,
+    asker: &Asker<'a>,
+    now: Millis,
+) -> impl Iterator<Item = &'a Touch> {
+    let user = asker.user;
+    user.into_iter()
+        .flat_map(|user| user.consumed.iter())
+        .filter(move |touch| match expiry(state, scenario, touch.item) {
+            None => true,
+            Some(days) => touch.ts >= now.saturating_sub((days * DAY_MS) as Millis),
+        })
+}
+
+/// Days after which a consumed item comes back; `None`: never.
+pub fn expiry(state: &State, scenario: &Scenario, item: ItemIx) -> Option<f64> {
+    let name = scenario.consumed_expiry_label.as_str();
+    let meta = state.catalogue.meta(item).filter(|_| !name.is_empty());
+    match meta.and_then(|meta| meta.label(name)) {
+        Some(Label::Int(days)) => Some(*days as f64),
+        Some(Label::Float(days)) => Some(*days),
+        _ => scenario.consumed_expiry_days,
+    }
+}

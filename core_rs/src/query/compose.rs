@@ -1,0 +1,371 @@
+//! From the pool to the slate: rules, diversity and exploration of the scenario, handed to [`crate::slate`].
+
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::bitmap::Bitmap;
+use crate::diversity::Similarity;
+use crate::diversity::codes::Codes;
+use crate::diversity::tags::TagSets;
+use crate::error::CoreError;
+use crate::fold::state::State;
+use crate::ids::ItemIx;
+use crate::query::allowed::Allowed;
+use crate::query::filling::Filling;
+use crate::query::fuse::SourceList;
+use crate::query::request::RecommendRequest;
+use crate::scenario::{DiversityMethod, Scenario};
+use crate::simd::Simd;
+use crate::slate::answer::{PinFault, Slate, Slot};
+use crate::slate::choose;
+use crate::slate::request::{Cap, Exploration, Method, NO_GROUP, Pin, Promotion, Request, Rules};
+
+/// What a slate is chosen from, and how.
+pub struct Composition<'a> {
+    /// The state that is asked.
+    pub state: &'a State,
+    /// The scenario in force, the request's overrides applied.
+    pub scenario: &'a Scenario,
+    /// What is asked.
+    pub request: &'a RecommendRequest,
+    /// What may be shown.
+    pub allowed: &'a Allowed<'a>,
+    /// Items of the scenario's promotion.
+    pub promoted: Option<Arc<Bitmap>>,
+}
+
+/// A slate, and the candidates that its numbers mean.
+pub struct Composed {
+    /// Candidates: the pool, then pinned items from outside it.
+    pub candidates: Vec<(ItemIx, f64)>,
+    /// So many of them are the pool.
+    pub pool: usize,
+    /// The choice.
+    pub slate: Slate,
+    /// What the rules did that the caller should know.
+    pub notes: Vec<String>,
+}
+
+/// The values of one field, candidate by candidate.
+struct Values {
+    starts: Vec<u32>,
+    values: Vec<u32>,
+}
+
+impl Composition<'_> {
+    /// Chooses from a pool that the catalogue fills where sources found too little: to `n`, and once more to `limit` where
+    /// rules left slots empty or a promoted slot without a promoted item. Returns how many candidates filled in.
+    pub fn choose_filled(
+        &self,
+        mut pool: Vec<(ItemIx, f64)>,
+        limit: usize,
+        filling: &Filling<'_>,
+        lists: &mut Vec<SourceList>,
+    ) -> Result<(Composed, usize), CoreError> {
+        let n = self.request.n;
+        let missing = n.saturating_sub(pool.len());
+        let mut filled = filling.fill(missing, None, &mut pool, lists);
+        if let Some(promoted) = self.promoted.as_deref() {
+            // Every slot may take one of them before it is the turn of those that are kept for them.
+            let inside = pool
+                .iter()
+                .filter(|(item, _)| promoted.get(item.0 as usize))
+                .count();
+            filled += filling.fill(n.saturating_sub(inside), Some(promoted), &mut pool, lists);
+        }
+        if !self.has_rules() {
+            return Ok((self.choose(pool, true)?, filled));
+        }
+        // The slate without exploration decides whether more is needed: a draw must not, or the probabilities of draws would
+        // not be those of the candidates that were drawn from.
+        let best = self.choose(pool, false)?;
+        let slots = &best.slate.slots;
+        let unpromoted = self.promoted.as_deref().filter(|_| {
+            let promise = self.promise(&[]);
+            let broken = |slot: &Slot| promise.keeps(slot.slot) && !slot.promoted && !slot.pinned;
+            slots.iter().any(broken)
+        });
+        let short = slots.len() < n && best.pool < limit;
+        let mut pool = best.candidates.clone();
+        pool.truncate(best.pool);
+        let mut more = 0;
+        if unpromoted.is_some() {
+            more += filling.fill(limit, unpromoted, &mut pool, lists);
+        }
+        if short {
+            more += filling.fill(limit.saturating_sub(pool.len()), None, &mut pool, lists);
+        }
+        filled += more;
+        if more == 0 && self.scenario.exploration <= 0.0 {
+            return Ok((best, filled));
+        }
+        Ok((self.choose(pool, true)?, filled))
+    }
+
+    /// Whether anything but scores decides what may stand beside what.
+    fn has_rules(&self) -> bool {
+        let scenario = self.scenario;
+        let grouped = scenario.one_per_group && self.state.catalogue.has_groups();
+        grouped || !scenario.caps.is_empty() || !scenario.pins.is_empty() || self.promoted.is_some()
+    }
+
+    /// The slots that are kept for promoted candidates.
+    fn promise<'a>(&self, promoted: &'a [bool]) -> Promotion<'a> {
+        Promotion {
+            promoted,
+            share: self.scenario.promote.share,
+        }
+    }
+
+    /// Chooses up to `n` of a pool that is ordered by score, equal scores by item id.
+    fn choose(&self, pool: Vec<(ItemIx, f64)>, explore: bool) -> Result<Composed, CoreError> {
+        let scenario = self.scenario;
+        let mut notes = Vec::new();
+        let within = pool.len();
+        let mut candidates = pool;
+        let pins = self.pins(&mut candidates, &mut notes);
+        let groups = scenario
+            .one_per_group
+            .then(|| self.groups(&candidates))
+            .flatten();
+        let capped: Vec<Values> = scenario
+            .caps
+            .iter()
+            .map(|cap| self.values(&cap.field, &candidates, &mut notes))
+            .collect();
+        let caps: Vec<Cap<'_>> = scenario
+            .caps
+            .iter()
+            .zip(&capped)
+            .map(|(cap, of)| Cap {
+                starts: &of.starts,
+                values: &of.values,
+                max: cap.max,
+            })
+            .collect();
+        let promoted = self.promoted.as_ref().map(|items| -> Vec<bool> {
+            candidates
+                .iter()
+                .map(|(item, _)| items.get(item.0 as usize))
+                .collect()
+        });
+        let exploration = (explore && scenario.exploration > 0.0).then(|| Exploration {
+            share: scenario.exploration,
+            uniform: scenario.exploration_uniform.max(f64::MIN_POSITIVE),
+            key: xxh3_128(self.request.key.as_bytes()),
+        });
+        let request = Request {
+            n: self.request.n,
+            pool: within,
+            method: match scenario.diversity_method {
+                _ if scenario.diversity <= 0.0 => Method::Relevance,
+                DiversityMethod::Mmr => Method::Mmr,
+                DiversityMethod::Dpp => Method::Dpp,
+            },
+            diversity: scenario.diversity,
+            rules: Rules {
+                groups: groups.as_deref(),
+                caps: &caps,
+                pins: &pins,
+                promotion: promoted.as_deref().map(|promoted| self.promise(promoted)),
+            },
+            exploration,
+        };
+        let mut slate = self.choose_by(&candidates, within, &request)?;
+        notes.extend(self.close_gaps(&candidates, &mut slate));
+        notes.extend(slate.skipped.iter().map(|(pin, fault)| {
+            let item = self.state.names.item(candidates[pin.candidate as usize].0);
+            format!(
+                "pinned item {item} is not in slot {}: {}",
+                pin.slot,
+                said(*fault)
+            )
+        }));
+        Ok(Composed {
+            candidates,
+            pool: within,
+            slate,
+            notes,
+        })
+    }
+
+    /// Moves up what stands below an empty slot: nothing was left to fill it. A pin that moves is one no longer.
+    fn close_gaps(&self, candidates: &[(ItemIx, f64)], slate: &mut Slate) -> Vec<String> {
+        let mut notes = Vec::new();
+        for (place, slot) in slate.slots.iter_mut().enumerate() {
+            if slot.slot == place {
+                continue;
+            }
+            if slot.pinned {
+                let item = self.state.names.item(candidates[slot.candidate as usize].0);
+                notes.push(format!(
+                    "pinned item {item} is not in slot {}: the slate is too short",
+                    slot.slot
+                ));
+            }
+            (slot.slot, slot.pinned) = (place, false);
+        }
+        notes
+    }
+
+    /// Chooses with the similarity that the scenario names.
+    fn choose_by(
+        &self,
+        candidates: &[(ItemIx, f64)],
+        pool: usize,
+        request: &Request<'_>,
+    ) -> Result<Slate, CoreError> {
+        let relevance = relevance(candidates, pool);
+        let run = |similarity: Option<&mut dyn Similarity>| {
+            choose(Simd::best(), &relevance, similarity, request)
+        };
+        if request.method == Method::Relevance {
+            return run(None);
+        }
+        if self.scenario.diversity_by == "tags" {
+            let tags = self.tags(candidates);
+            return run(Some(&mut TagSets::new(&tags.starts, &tags.values)?));
+        }
+        let name = self.scenario.diversity_by.as_str();
+        let Some(vectors) = self.state.vectors.get(name) else {
+            // No item has that embedding yet: then nothing is alike.
+            let tags = Values {
+                starts: vec![0; candidates.len() + 1],
+                values: Vec::new(),
+            };
+            return run(Some(&mut TagSets::new(&tags.starts, &tags.values)?));
+        };
+        let codes_of = |at: usize, codes: &mut [i8]| match vectors.codes(candidates[at].0) {
+            Some(own) => codes.copy_from_slice(own),
+            None => codes.fill(0),
+        };
+        run(Some(&mut Codes::new(vectors.dim, codes_of)))
+    }
+
+    /// The pins that may be shown, as candidates; those outside the pool are appended to it.
+    fn pins(&self, candidates: &mut Vec<(ItemIx, f64)>, notes: &mut Vec<String>) -> Vec<Pin> {
+        let mut pins = Vec::new();
+        for pin in self
+            .scenario
+            .pins
+            .iter()
+            .filter(|pin| pin.slot < self.request.n)
+        {
+            let item = self.state.names.find_item(&pin.item);
+            let Some(item) = item.filter(|item| self.allowed.contains(*item)) else {
+                notes.push(format!("pinned item {} may not be shown here", pin.item));
+                continue;
+            };
+            let at = candidates
+                .iter()
+                .position(|(other, _)| *other == item)
+                .unwrap_or_else(|| {
+                    candidates.push((item, 0.0));
+                    candidates.len() - 1
+                });
+            pins.push(Pin {
+                slot: pin.slot,
+                candidate: at as u32,
+            });
+        }
+        pins
+    }
+
+    /// Variant group of each candidate, if any has one.
+    fn groups(&self, candidates: &[(ItemIx, f64)]) -> Option<Vec<u32>> {
+        let groups = self
+            .state
+            .catalogue
+            .values("group", &self.state.names)
+            .ok()?;
+        let group = |(item, _): &(ItemIx, f64)| groups.of(*item).first().copied();
+        let groups: Vec<u32> = candidates
+            .iter()
+            .map(|c| group(c).unwrap_or(NO_GROUP))
+            .collect();
+        groups
+            .iter()
+            .any(|group| *group != NO_GROUP)
+            .then_some(groups)
+    }
+
+    /// The values of a field, numbered by rank. A field that cannot group items (yet) has none, so nothing is capped by it.
+    fn values(&self, field: &str, candidates: &[(ItemIx, f64)], notes: &mut Vec<String>) -> Values {
+        let mut out = Values {
+            starts: vec![0],
+            values: Vec::new(),
+        };
+        let (catalogue, names) = (&self.state.catalogue, &self.state.names);
+        let values = match catalogue.values(field, names) {
+            Ok(values) => values,
+            Err(err) => {
+                notes.push(format!("nothing is capped by {field}: {err}"));
+                out.starts.resize(candidates.len() + 1, 0);
+                return out;
+            }
+        };
+        for (item, _) in candidates {
+            let first = out.values.len();
+            out.values.extend_from_slice(values.of(*item));
+            out.values[first..].sort_unstable();
+            out.starts.push(out.values.len() as u32);
+        }
+        number_densely(&mut out);
+        out
+    }
+
+    fn tags(&self, candidates: &[(ItemIx, f64)]) -> Values {
+        let mut out = Values {
+            starts: vec![0],
+            values: Vec::new(),
+        };
+        for (item, _) in candidates {
+            let first = out.values.len();
+            out.values
+                .extend(self.state.catalogue.tags(*item).iter().map(|tag| tag.0));
+            out.values[first..].sort_unstable();
+            out.starts.push(out.values.len() as u32);
+        }
+        out
+    }
+}
+
+/// Gives the values small numbers in the same order.
+fn number_densely(values: &mut Values) {
+    let mut known = values.values.clone();
+    known.sort_unstable();
+    known.dedup();
+    for value in &mut values.values {
+        // Every value is among those known.
+        *value = known.partition_point(|other| *other < *value) as u32;
+    }
+}
+
+/// Scores moved and scaled so that the pool spans 0 to 1; all 1 where all scores are equal.
+fn relevance(candidates: &[(ItemIx, f64)], pool: usize) -> Vec<f32> {
+    let scores = || candidates[..pool].iter().map(|(_, score)| *score);
+    let (best, worst) = (
+        scores().fold(0.0, f64::max),
+        scores().fold(f64::INFINITY, f64::min),
+    );
+    let spread = best - worst;
+    let scaled = |score: f64| {
+        if spread > 0.0 {
+            ((score - worst) / spread).clamp(0.0, 1.0) as f32
+        } else {
+            1.0
+        }
+    };
+    candidates.iter().map(|(_, score)| scaled(*score)).collect()
+}
+
+fn said(fault: PinFault) -> &'static str {
+    match fault {
+        PinFault::NoSlot => "there is no such slot",
+        PinFault::SlotTaken => "another pin has it",
+        PinFault::CandidateTaken => "another pin has the item",
+        PinFault::Group => "a pinned item is of the same group",
+        PinFault::Cap => "pinned items use up a cap",
+    }
+}

@@ -1,0 +1,236 @@
+//! What a request asks for, worked out: scenario with overrides, sources, and the items of every filter.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use crate::bitmap::Bitmap;
+use crate::error::CoreError;
+use crate::filter::{Filter, FilterCache, FilterError, Params};
+use crate::fold::state::State;
+use crate::query::request::{RecommendRequest, check_n};
+use crate::query::source::{Source, Weighted};
+use crate::scenario::{QueryConfig, Scenario};
+use crate::slate::request::MAX_EXPLORING_SLOTS;
+
+/// Weight of the caller's list where no configuration says otherwise: it settles what no other source knows, and is
+/// never more than what any of them says.
+const LIST_WEIGHT: f64 = 1e-4;
+
+/// What a query may use beside the state.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    /// Active configuration.
+    pub query: &'a QueryConfig,
+    /// Items of filters that were asked for before.
+    pub filters: &'a FilterCache,
+    /// Threads that one question may use beside its own.
+    pub pool: Option<&'a rayon::ThreadPool>,
+}
+
+/// A request, worked out.
+pub struct Plan<'a> {
+    /// The scenario, the request's overrides applied.
+    pub scenario: Cow<'a, Scenario>,
+    /// Sources in force, by name.
+    pub sources: Vec<Weighted>,
+    /// Filters by text, the scenario's and the request's: only items that pass all may be shown.
+    pub filters: Vec<(&'a str, Arc<Bitmap>)>,
+    /// Items of each boost.
+    pub boosted: Vec<Arc<Bitmap>>,
+    /// Items of the promotion.
+    pub promoted: Option<Arc<Bitmap>>,
+}
+
+impl<'a> Plan<'a> {
+    /// Works a request out. Errors name the field: an unknown scenario or source, a number out of range, a filter that
+    /// does not parse or check.
+    pub fn new(
+        state: &State,
+        tools: &Tools<'a>,
+        request: &'a RecommendRequest,
+    ) -> Result<Self, CoreError> {
+        check_n(request.n)?;
+        let configured = tools.query.scenario(request.scenario.as_deref())?;
+        let scenario = overridden(configured, request)?;
+        if scenario.exploration > 0.0 && request.n > MAX_EXPLORING_SLOTS {
+            return Err(CoreError::Query {
+                field: "n",
+                rule: format!(
+                    "{}; at most {MAX_EXPLORING_SLOTS} with exploration",
+                    request.n
+                ),
+            });
+        }
+        let own = Some(configured.filter.as_str()).filter(|text| !text.is_empty());
+        let texts = [own, request.filter.as_deref()];
+        let promote = Some(&configured.promote).filter(|promote| promote.share > 0.0);
+        let count =
+            texts.iter().flatten().count() + configured.boosts.len() + promote.iter().count();
+        let mut evaluation = Evaluation::new(state, tools, request, count);
+        let filters = texts
+            .into_iter()
+            .flatten()
+            .map(|text| Ok((text, evaluation.items("filter", text)?)))
+            .collect::<Result<_, CoreError>>()?;
+        let boosted = configured
+            .boosts
+            .iter()
+            .map(|boost| evaluation.items("boosts", &boost.filter))
+            .collect::<Result<_, _>>()?;
+        let promoted = promote
+            .map(|promote| evaluation.items("promote", &promote.filter))
+            .transpose()?;
+        evaluation.check_parameters()?;
+        Ok(Self {
+            sources: sources(state, &scenario, request)?,
+            scenario,
+            filters,
+            boosted,
+            promoted,
+        })
+    }
+
+    /// Whether a source is in force.
+    pub fn uses(&self, source: &Source) -> bool {
+        self.sources
+            .iter()
+            .any(|weighted| weighted.source == *source)
+    }
+}
+
+/// The scenario with what the request says differently.
+fn overridden<'a>(
+    scenario: &'a Scenario,
+    request: &RecommendRequest,
+) -> Result<Cow<'a, Scenario>, CoreError> {
+    let mut own = Cow::Borrowed(scenario);
+    let share = |field: &'static str, value: f64| match (0.0..=1.0).contains(&value) {
+        true => Ok(value),
+        false => Err(CoreError::Query {
+            field,
+            rule: format!("{value} is outside 0 to 1"),
+        }),
+    };
+    if let Some(diversity) = request.diversity {
+        own.to_mut().diversity = share("diversity", diversity)?;
+    }
+    if let Some(exploration) = request.exploration {
+        own.to_mut().exploration = share("exploration", exploration)?;
+    }
+    Ok(own)
+}
+
+/// The sources in force with their weights: the scenario's, overridden by the request's, ordered by name.
+fn sources(
+    state: &State,
+    scenario: &Scenario,
+    request: &RecommendRequest,
+) -> Result<Vec<Weighted>, CoreError> {
+    let mut merged = scenario.sources.clone();
+    if request.candidates.is_some() {
+        merged.entry("list".to_string()).or_insert(LIST_WEIGHT);
+    }
+    for (name, weight) in &request.sources {
+        if !weight.is_finite() || *weight < 0.0 {
+            return Err(CoreError::Query {
+                field: "sources",
+                rule: format!("the weight {weight} of {name:?} is not a finite number >= 0"),
+            });
+        }
+        if let Some(Source::Vector(embedding)) = Source::named(state, name)
+            && state.vectors.get(&embedding).is_none()
+        {
+            return Err(CoreError::Query {
+                field: "sources",
+                rule: format!("no item has an embedding named {embedding:?}"),
+            });
+        }
+        merged.insert(name.clone(), *weight);
+    }
+    let weighted = |(name, weight): (String, f64)| match Source::named(state, &name) {
+        Some(source) => Ok(Weighted {
+            source,
+            name,
+            weight,
+        }),
+        None => Err(CoreError::Query {
+            field: "sources",
+            rule: format!("no source is named {name:?}"),
+        }),
+    };
+    let all = merged
+        .into_iter()
+        .map(weighted)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(all
+        .into_iter()
+        .filter(|source| source.weight > 0.0)
+        .collect())
+}
+
+/// Evaluates the filters of one request.
+struct Evaluation<'a> {
+    state: &'a State,
+    filters: &'a FilterCache,
+    params: &'a Params,
+    /// Whether one filter has all the parameters, and need not be asked which are its own.
+    alone: bool,
+    used: Vec<String>,
+}
+
+impl<'a> Evaluation<'a> {
+    fn new(
+        state: &'a State,
+        tools: &Tools<'a>,
+        request: &'a RecommendRequest,
+        filters: usize,
+    ) -> Self {
+        Self {
+            state,
+            filters: tools.filters,
+            params: &request.params,
+            alone: filters == 1,
+            used: Vec::new(),
+        }
+    }
+
+    fn items(&mut self, field: &'static str, text: &str) -> Result<Arc<Bitmap>, CoreError> {
+        let refused = |err: FilterError| CoreError::Filter {
+            field,
+            rule: err.to_string(),
+            at: err.at,
+        };
+        let (catalogue, names) = (&self.state.catalogue, &self.state.names);
+        if self.alone || self.params.is_empty() {
+            self.used.extend(self.params.keys().cloned());
+            return self
+                .filters
+                .evaluate(text, self.params, catalogue, names)
+                .map_err(refused);
+        }
+        let filter = Filter::parse(text).map_err(refused)?;
+        let mentioned = filter.root().names();
+        let own = self
+            .params
+            .iter()
+            .filter(|(name, _)| mentioned.contains(name.as_str()));
+        let own: Params = own
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        self.used.extend(own.keys().cloned());
+        self.filters
+            .evaluate(text, &own, catalogue, names)
+            .map_err(refused)
+    }
+
+    /// A parameter that no filter names is a mistake of the caller.
+    fn check_parameters(&self) -> Result<(), CoreError> {
+        match self.params.keys().find(|name| !self.used.contains(name)) {
+            None => Ok(()),
+            Some(name) => Err(CoreError::Query {
+                field: "params",
+                rule: format!("no filter of this request has a parameter {name:?}"),
+            }),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Candidate sources by name.
+
+use crate::fold::state::State;
+
+/// Prefix of the sources that look for neighbours in an embedding.
+pub const VECTOR: &str = "vector:";
+
+/// Where candidates come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Neighbours of the seeds in a relation.
+    Relation(usize),
+    /// Sessions like the visitor's.
+    SessionKnn,
+    /// What the visitor touched in this session.
+    Repeats,
+    /// Popular items with the visitor's tags.
+    TagAffinity,
+    /// Trending overall.
+    Trending,
+    /// Trending among items with the visitor's tags.
+    TrendingInTags,
+    /// Trending among visitors of the same segment.
+    TrendingInSegment,
+    /// Popular overall.
+    Popular,
+    /// Popular among visitors of the same segment.
+    PopularInSegment,
+    /// New items that were not yet served often.
+    Fresh,
+    /// The caller's own list, in its order.
+    List,
+    /// Items near the visitor's in the embedding of that name.
+    Vector(String),
+}
+
+impl Source {
+    /// The source of that name, if there can be one.
+    pub fn named(state: &State, name: &str) -> Option<Self> {
+        Some(match name {
+            "session-knn" => Self::SessionKnn,
+            "repeats" => Self::Repeats,
+            "tag-affinity" => Self::TagAffinity,
+            "trending" => Self::Trending,
+            "trending-in-tags" => Self::TrendingInTags,
+            "trending-in-segment" => Self::TrendingInSegment,
+            "popular" => Self::Popular,
+            "popular-in-segment" => Self::PopularInSegment,
+            "fresh" => Self::Fresh,
+            "list" => Self::List,
+            _ => match name.strip_prefix(VECTOR) {
+                Some(embedding) if !embedding.is_empty() => Self::Vector(embedding.to_string()),
+                _ => Self::Relation(state.relations.iter().position(|r| r.name == name)?),
+            },
+        })
+    }
+
+    /// Whether what it says depends on what the visitor did.
+    pub fn is_personal(&self) -> bool {
+        matches!(
+            self,
+            Self::Relation(_)
+                | Self::SessionKnn
+                | Self::Repeats
+                | Self::TagAffinity
+                | Self::TrendingInTags
+                | Self::Vector(_)
+        )
+    }
+}
+
+/// A source with its name and its weight in the fusion.
+#[derive(Clone, Debug)]
+pub struct Weighted {
+    /// Which.
+    pub source: Source,
+    /// Its name.
+    pub name: String,
+    /// Weight, above 0.
+    pub weight: f64,
+}

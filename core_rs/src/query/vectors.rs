@@ -1,0 +1,94 @@
+//! Vector neighbours: items near the visitor's own in one embedding.
+
+use crate::bitmap::Bitmap;
+use crate::embedding::scan::{Search, search};
+use crate::error::CoreError;
+use crate::fold::state::State;
+use crate::ids::ItemIx;
+use crate::items::vectors::ItemVectors;
+use crate::query::allowed::Allowed;
+use crate::query::seeds::Seed;
+use crate::simd::Simd;
+use crate::topk::Ties;
+
+/// Cosine of the codes of two items; 0 where one has no vector, or a zero one.
+pub fn cosine(vectors: &ItemVectors, a: ItemIx, b: ItemIx) -> f64 {
+    let (Some(a), Some(b)) = (vectors.codes(a), vectors.codes(b)) else {
+        return 0.0;
+    };
+    let dot = |x: &[i8], y: &[i8]| -> i32 {
+        x.iter()
+            .zip(y)
+            .map(|(x, y)| i32::from(*x) * i32::from(*y))
+            .sum()
+    };
+    let lengths = f64::from(dot(a, a)) * f64::from(dot(b, b));
+    if lengths > 0.0 {
+        f64::from(dot(a, b)) / lengths.sqrt()
+    } else {
+        0.0
+    }
+}
+
+/// The mean of the seeds' vectors by their weights, and how many had one. Sums run in the order of the seeds.
+pub fn of_seeds(vectors: &ItemVectors, seeds: &[Seed]) -> (Vec<f32>, usize) {
+    let mut sum = vec![0.0f32; vectors.dim];
+    let mut found = 0;
+    for seed in seeds {
+        let Some(codes) = vectors.codes(seed.item) else {
+            continue;
+        };
+        let scale = vectors.store.scale(seed.item.0 as usize) * seed.weight as f32;
+        for (sum, code) in sum.iter_mut().zip(codes) {
+            *sum += f32::from(*code) * scale;
+        }
+        found += 1;
+    }
+    (sum, found)
+}
+
+/// The `limit` allowed items with the largest inner product with the visitor's vector, best first, equal ones by item id;
+/// the seeds themselves are left out. O(items x dimension).
+pub fn nearest(
+    state: &State,
+    vectors: &ItemVectors,
+    seeds: &[Seed],
+    allowed: &Allowed<'_>,
+    limit: usize,
+    filter: &mut Bitmap,
+) -> Result<Vec<(ItemIx, f64)>, CoreError> {
+    let (query, found) = of_seeds(vectors, seeds);
+    if found == 0 {
+        return Ok(Vec::new());
+    }
+    let (words, present) = (allowed.bits().words(), &vectors.present);
+    filter.reset(allowed.bits().len());
+    filter.fill_words(|i| words[i] & present.get(i).copied().unwrap_or(0));
+    for seed in seeds {
+        filter.clear(seed.item.0 as usize);
+    }
+    let find = Search {
+        // Some may be gone for good; their places are taken by those that follow.
+        k: limit + limit / 4,
+        min_score: f32::MIN_POSITIVE,
+        filter: Some(filter.words()),
+        ties: Ties::Ranks(state.names.items.hashes()),
+        threads: 1,
+    };
+    let mut ranked = Vec::with_capacity(find.k);
+    search(
+        Simd::best(),
+        &vectors.store,
+        &query,
+        &find,
+        |_, _, index, score| {
+            ranked.push((ItemIx(index), f64::from(score)));
+        },
+    )?;
+    ranked.retain(|(item, _)| !allowed.is_gone(*item));
+    // As everywhere else, the id decides between equal scores; where the scan was cut, its hash did.
+    let name = |item: ItemIx| state.names.item(item);
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| name(a.0).cmp(name(b.0))));
+    ranked.truncate(limit);
+    Ok(ranked)
+}

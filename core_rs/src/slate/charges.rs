@@ -1,0 +1,207 @@
+//! Which slots of the greedy slate a choice costs.
+//!
+//! A slot above the bottom is alive while its greedy candidate can still come to stand there, if all slots between do
+//! as the greedy slate does. It dies when the candidate is no longer open, or when so many greedy candidates before it share
+//! a capped value that none is left for it. So a choice may cost slots further down: its own, when it is a greedy
+//! candidate too early; those of its group; for each of its values with too little room the last that still had some.
+//! What else follows (room that a dead slot does not use) is seen when it has happened.
+
+use crate::diversity::blocks::Lanes;
+use crate::embedding::store::LANES;
+
+use super::answer::Slot;
+use super::rules::{Tracker, mates};
+use super::stage::Stage;
+
+/// One bit for each slot.
+type Slots = u128;
+
+/// A capped value of greedy candidates.
+struct Limit {
+    cap: usize,
+    value: u32,
+    /// The slots of greedy candidates with the value.
+    slots: Slots,
+}
+
+/// What slots cost, at one slot.
+pub struct Charges {
+    /// Greedy candidate of each slot; none in pinned slots.
+    greedy: Vec<Option<u32>>,
+    limits: Vec<Limit>,
+    /// Candidates of the group of a greedy one, and its slot.
+    mates: Vec<(u32, usize)>,
+    /// Slots below that each candidate kills, and how many.
+    kills: Vec<Slots>,
+    extra: Vec<Lanes<f64>>,
+    touched: Vec<u32>,
+}
+
+/// How many slots are alive, seen from one slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Outlook {
+    /// The slot itself is: its greedy candidate may be taken.
+    pub is_alive: bool,
+    /// This one and those below.
+    pub alive: f64,
+    /// Those below, once a candidate is taken that is not this slot's greedy one; less what the candidate kills.
+    pub after_leaving: f64,
+}
+
+impl Charges {
+    /// For a greedy slate.
+    pub fn new(stage: &Stage<'_>, greedy: &[Slot]) -> Self {
+        let rules = &stage.request.rules;
+        let mut of_slot = vec![None; stage.request.n];
+        for slot in greedy.iter().filter(|slot| !slot.pinned) {
+            of_slot[slot.slot] = Some(slot.candidate);
+        }
+        let free = || {
+            of_slot
+                .iter()
+                .enumerate()
+                .filter_map(|(s, c)| c.map(|c| (s, c)))
+        };
+        let mut limits: Vec<Limit> = Vec::new();
+        for (cap, values) in rules.caps.iter().enumerate() {
+            let mut pairs: Vec<(u32, usize)> = free()
+                .flat_map(|(slot, c)| values.of(c).iter().map(move |value| (*value, slot)))
+                .collect();
+            pairs.sort_unstable();
+            for same in pairs.chunk_by(|a, b| a.0 == b.0) {
+                let slots = same.iter().fold(0, |slots, (_, slot)| slots | bit(*slot));
+                let value = same[0].0;
+                limits.push(Limit { cap, value, slots });
+            }
+        }
+        let mates = free()
+            .flat_map(|(slot, c)| mates(rules, c).map(move |mate| (mate, slot)))
+            .collect();
+        Self {
+            limits,
+            mates,
+            kills: vec![0; stage.relevance.len()],
+            extra: vec![[0.0; LANES]; stage.order.blocks()],
+            touched: Vec::new(),
+            greedy: of_slot,
+        }
+    }
+
+    /// Number of slots that have a greedy candidate.
+    pub fn slots(&self) -> usize {
+        self.greedy.iter().flatten().count()
+    }
+
+    /// Greedy candidate of a slot.
+    pub fn greedy(&self, slot: usize) -> Option<u32> {
+        self.greedy[slot]
+    }
+
+    /// How many slots below each candidate of a block kills.
+    pub fn extra(&self, block: usize) -> &Lanes<f64> {
+        &self.extra[block]
+    }
+
+    /// Looks down from a slot. `allowed`: the slot may hold its greedy candidate as far as promotion goes.
+    pub fn look(
+        &mut self,
+        stage: &Stage<'_>,
+        tracker: &Tracker<'_>,
+        slot: usize,
+        allowed: bool,
+    ) -> Outlook {
+        let mut open: Slots = 0;
+        for (at, candidate) in self.greedy.iter().enumerate().skip(slot) {
+            if candidate.is_some_and(|c| tracker.is_open(c)) {
+                open |= bit(at);
+            }
+        }
+        let below = open & !bit(slot);
+        let is_alive = open & bit(slot) != 0 && allowed;
+        let here = if is_alive { open } else { below };
+        let alive = here & !self.crowded_out(tracker, here);
+        let left = below & !self.crowded_out(tracker, below);
+        self.find_kills(stage, tracker, below, left);
+        Outlook {
+            is_alive,
+            alive: f64::from(alive.count_ones()),
+            after_leaving: f64::from(left.count_ones()),
+        }
+    }
+
+    /// Of these slots, those for which others before them leave no room.
+    fn crowded_out(&self, tracker: &Tracker<'_>, slots: Slots) -> Slots {
+        self.limits.iter().fold(0, |out, limit| {
+            let room = tracker.room(limit.cap, limit.value);
+            out | without_first(limit.slots & slots, room)
+        })
+    }
+
+    fn find_kills(&mut self, stage: &Stage<'_>, tracker: &Tracker<'_>, below: Slots, left: Slots) {
+        for candidate in self.touched.drain(..) {
+            let (block, lane) = stage.place(candidate);
+            self.kills[candidate as usize] = 0;
+            self.extra[block][lane] = 0.0;
+        }
+        for limit in &self.limits {
+            let room = tracker.room(limit.cap, limit.value);
+            let victims = left & without_first(limit.slots & below, room.saturating_sub(1));
+            if room > 0 && victims != 0 {
+                for holder in tracker.holders(limit.cap, limit.value) {
+                    self.kills[*holder as usize] |= victims;
+                    self.touched.push(*holder);
+                }
+            }
+        }
+        for (mate, slot) in &self.mates {
+            if left & bit(*slot) != 0 {
+                self.kills[*mate as usize] |= bit(*slot);
+                self.touched.push(*mate);
+            }
+        }
+        for slot in slots_of(below) {
+            if let Some(candidate) = self.greedy[slot] {
+                self.kills[candidate as usize] = left & self.kills_early(tracker, below, slot);
+                self.touched.push(candidate);
+            }
+        }
+        for candidate in &self.touched {
+            let (block, lane) = stage.place(*candidate);
+            self.extra[block][lane] = f64::from(self.kills[*candidate as usize].count_ones());
+        }
+    }
+
+    /// What the greedy candidate of a slot below kills when it comes early: its slot; it no longer crowds others there.
+    fn kills_early(&self, tracker: &Tracker<'_>, below: Slots, slot: usize) -> Slots {
+        let own = self
+            .limits
+            .iter()
+            .filter(|limit| limit.slots & bit(slot) != 0);
+        own.fold(bit(slot), |kills, limit| {
+            let room = tracker.room(limit.cap, limit.value);
+            let others = limit.slots & below & !bit(slot);
+            kills | without_first(others, room.saturating_sub(1))
+        })
+    }
+}
+
+fn bit(slot: usize) -> Slots {
+    1 << slot
+}
+
+/// The slots but the first so many.
+fn without_first(mut slots: Slots, mut count: u32) -> Slots {
+    while count > 0 && slots != 0 {
+        slots &= slots - 1;
+        count -= 1;
+    }
+    slots
+}
+
+fn slots_of(mut slots: Slots) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let slot = slots.trailing_zeros();
+        slots &= slots.wrapping_sub(1);
+        (slot < Slots::BITS).then_some(slot as usize)
+    })
+}

@@ -1,0 +1,134 @@
+"""One question for many users: asked in portions, answered as one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from headwater.active_query import active_version
+from headwater.core import Core
+from headwater.errors import NotReady
+from headwater.events.types import SlateServed
+from headwater.slate_record import SCORER_VERSION, SlateRecorder
+
+if TYPE_CHECKING:
+    import polars
+
+PORTION = 1000
+
+
+class _Portion(msgspec.Struct, array_like=True, frozen=True):
+    """Mirrors `ManyAnswer` of `core_rs/src/query/many.rs`."""
+
+    position: int
+    counts: list[int]
+    fallbacks: list[str | None]
+    temperatures: list[float]
+    floors: list[float]
+    items: list[str]
+    scores: list[float]
+    sources: list[str]
+    propensities: list[float]
+    cascades: list[float]
+    pinned: list[bool]
+
+
+_decoder = msgspec.msgpack.Decoder(_Portion)
+
+
+def recommend_many(
+    core: Core,
+    users: list[str],
+    request: dict[str, Any],
+    next_id: Callable[[], str],
+    recorder: SlateRecorder | None,
+    opened_with: str,
+) -> polars.DataFrame:
+    """The frame of `Questions.recommend_many`. With a `recorder` every slate is recorded; raises `NotReady` when that
+    cannot be."""
+    import polars as pl
+
+    frames = []
+    for first in range(0, len(users), PORTION):
+        portion = users[first : first + PORTION]
+        keys = [next_id() for _ in portion]
+        asked = msgspec.msgpack.encode({"request": request, "users": portion, "keys": keys})
+        answer = _decoder.decode(core.recommend_many(asked))
+        if recorder is not None:
+            _record(answer, portion, keys, request, recorder, active_version(core, opened_with))
+        frames.append(_frame(answer, portion, keys if recorder is not None else [None] * len(portion)))
+    return pl.concat(frames) if frames else _frame(_Portion(0, [], [], [], [], [], [], [], [], [], []), [], [])
+
+
+def _frame(answer: _Portion, users: list[str], slates: list[str] | list[None]) -> polars.DataFrame:
+    import polars as pl
+
+    owners = pl.DataFrame(
+        {"user": users, "slate": slates, "fallback": answer.fallbacks, "slot": [list(range(n)) for n in answer.counts]},
+        schema={"user": pl.String, "slate": pl.String, "fallback": pl.String, "slot": pl.List(pl.Int64)},
+    )
+    # A user without any slot has no row.
+    rows = owners.filter(pl.col("slot").list.len() > 0).explode("slot")
+    slots = pl.DataFrame(
+        {
+            "item": answer.items,
+            "score": answer.scores,
+            "source": answer.sources,
+            "propensity": answer.propensities,
+            "propensity_cascade": answer.cascades,
+            "pinned": answer.pinned,
+        },
+        schema={
+            "item": pl.String,
+            "score": pl.Float64,
+            "source": pl.String,
+            "propensity": pl.Float64,
+            "propensity_cascade": pl.Float64,
+            "pinned": pl.Boolean,
+        },
+    )
+    return rows.select("user", "slate", "slot").hstack(slots).hstack(rows.select("fallback"))
+
+
+def _record(
+    answer: _Portion,
+    users: list[str],
+    keys: list[str],
+    request: dict[str, Any],
+    recorder: SlateRecorder,
+    config: str,
+) -> None:
+    columns = (
+        answer.items,
+        answer.scores,
+        answer.sources,
+        answer.propensities,
+        answer.cascades,
+        answer.pinned,
+    )
+    slots = list(zip(*columns, strict=True))
+    first = 0
+    explored = zip(answer.counts, answer.temperatures, answer.floors, strict=True)
+    for user, key, (count, temperature, floor) in zip(users, keys, explored, strict=True):
+        extra: dict[str, Any] = {"kind": "recommend"}
+        if temperature > 0:
+            extra["temperature"], extra["floor"] = temperature, floor
+        served = SlateServed(
+            slate=key,
+            user=user,
+            ts=request["now"],
+            request=request | {"user": user},
+            variant=None,
+            config_version=config,
+            scorer_version=SCORER_VERSION,
+            positions=[answer.position],
+            left_out=[],
+            candidates=None,
+            items=slots[first : first + count],
+            extra=extra,
+        )
+        first += count
+        if not recorder.record(served, wait=True):
+            raise NotReady("slate records cannot be written: " + (recorder.error or "the engine is closing"))

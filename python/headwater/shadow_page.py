@@ -1,0 +1,164 @@
+"""A shadow report for people: a table on a terminal, and one HTML file with its plots inside (SVG, no script, nothing
+loaded from elsewhere)."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headwater.errors import InvalidInput, StoreError
+from headwater.shadow import Group, ShadowReport
+
+if TYPE_CHECKING:
+    from rich.console import Group as Shown
+
+_HEADINGS = ("slates", "identical", "overlap", "rank-biased overlap", "mean rank shift", "distinct items", "in common")
+_LOGGED, _SHADOW = "#4c6a92", "#c7813b"
+_STYLE = (
+    "body{font:15px/1.45 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#222}"
+    "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .7em;text-align:right}"
+    "td{border-top:1px solid #ddd}"
+    "td:first-child,th:first-child{text-align:left}svg{display:block;margin:.5em 0}text{font:12px system-ui,sans-serif}"
+)
+
+
+def check_plot_name(path: Path) -> None:
+    """Raise `InvalidInput` for a file that is not called .html or .svg."""
+    if path.suffix not in (".html", ".svg"):
+        raise InvalidInput(f"{path}: allowed: names ending in .html or .svg", field="plot", value=str(path))
+
+
+def write_plot(report: ShadowReport, path: Path) -> None:
+    """Write the report as a page (`.html`), or its plots alone (`.svg`). Raises `InvalidInput`, `StoreError`."""
+    check_plot_name(path)
+    try:
+        path.write_text(page(report) if path.suffix == ".html" else plots(report), encoding="utf-8")
+    except OSError as err:
+        raise StoreError(f"{path}: cannot be written: {err.strerror or err}", path=str(path)) from err
+
+
+def _rows(report: ShadowReport) -> list[tuple[str, Group]]:
+    """Every group with its name, the whole first."""
+    named = [("all", report.overall)]
+    for title, groups in (
+        ("scenario", report.scenarios),
+        ("visitor", report.visitors),
+        ("history", report.histories),
+    ):
+        named += [(f"{title}: {name}", group) for name, group in groups.items()]
+    return named
+
+
+def _cells(group: Group) -> list[str]:
+    shift = "-" if group.rank_shift is None else f"{group.rank_shift:.2f}"
+    return [
+        f"{group.slates:,}",
+        f"{group.identical:.1%}",
+        f"{group.overlap:.3f}",
+        f"{group.rbo:.3f}",
+        shift,
+        f"{group.logged_items:,} / {group.shadow_items:,}",
+        f"{group.common_items:,}",
+    ]
+
+
+def _notes(report: ShadowReport) -> list[str]:
+    refused = [f"{count} requests are refused there: {reason}" for reason, count in report.refused.items()]
+    return [*report.notes, *refused]
+
+
+def shadow_table(report: ShadowReport) -> Shown:
+    """Groups, source mix and the slates that differ most."""
+    from rich.console import Group as Together
+    from rich.table import Table
+    from rich.text import Text
+
+    title = f"differences between the logged slates of {report.since:,} to {report.until:,} and {report.shadow_config}"
+    notes = Text("\n".join(_notes(report)))
+    groups = Table("", *_HEADINGS, title=Text(title), caption=notes)
+    for name, group in _rows(report):
+        groups.add_row(Text(name), *_cells(group))
+    sources = Table("source", "logged", "shadow", title="share of slots by source")
+    for source, (was, now) in _mixes(report.overall).items():
+        sources.add_row(Text(source), f"{was:.1%}", f"{now:.1%}")
+    most = Table("slate", "user", "overlap", "logged", "shadow", title="slates that differ most")
+    for slate in report.most_different[:10]:
+        logged, shadow = ", ".join(slate.logged[:5]), ", ".join(slate.shadow[:5])
+        most.add_row(Text(slate.slate), Text(slate.user), f"{slate.overlap:.2f}", Text(logged), Text(shadow))
+    return Together(groups, sources, most)
+
+
+def _mixes(group: Group) -> dict[str, tuple[float, float]]:
+    """Source -> share of slots (logged, shadow), the largest first."""
+    names = {*group.logged_sources, *group.shadow_sources}
+    mixes = {name: (group.logged_sources.get(name, 0.0), group.shadow_sources.get(name, 0.0)) for name in names}
+    return dict(sorted(mixes.items(), key=lambda entry: (-sum(entry[1]), entry[0])))
+
+
+def page(report: ShadowReport) -> str:
+    """The whole report as one HTML page."""
+    esc = html.escape
+    head = "".join(f"<th>{name}</th>" for name in ("", *_HEADINGS))
+    groups = "".join(
+        f"<tr><td>{esc(name)}</td>" + "".join(f"<td>{cell}</td>" for cell in _cells(group)) + "</tr>"
+        for name, group in _rows(report)
+    )
+    most = "".join(
+        f"<tr><td>{esc(s.slate)}</td><td>{esc(s.user)}</td><td>{s.overlap:.2f}</td><td>{s.rbo:.2f}</td>"
+        f"<td>{esc(', '.join(s.logged))}</td><td>{esc(', '.join(s.shadow))}</td></tr>"
+        for s in report.most_different
+    )
+    notes = "".join(f"<li>{esc(note)}</li>" for note in _notes(report))
+    configs = ", ".join(f"{version} ({count:,})" for version, count in report.logged_configs.items())
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Shadow {esc(report.shadow_config)}</title>'
+        f"<style>{_STYLE}</style><h1>Differences, not wins</h1>"
+        f"<p>Slates logged at positions {report.since:,} to {report.until:,} under {esc(configs) or 'none'}, and the "
+        f"same requests answered under {esc(report.shadow_config)} by the same states.</p><ul>{notes}</ul>"
+        f"{plots(report)}<table><tr>{head}</tr>{groups}</table><h2>Slates that differ most</h2>"
+        "<table><tr><th>slate</th><th>user</th><th>overlap</th><th>rank-biased overlap</th><th>logged</th>"
+        f"<th>shadow</th></tr>{most}</table></html>\n"
+    )
+
+
+def plots(report: ShadowReport) -> str:
+    """Slates by overlap, and the share of slots by source, as one SVG."""
+    mixes = _mixes(report.overall)
+    histogram, below = _histogram(report.overall.overlaps)
+    bars, height = _paired_bars(mixes, below + 30)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{height}" viewBox="0 0 760 {height}" '
+        f'fill="#222" role="img" aria-label="differences">{histogram}{bars}</svg>'
+    )
+
+
+def _histogram(overlaps: list[int]) -> tuple[str, int]:
+    """Columns of slates by overlap; the SVG and where it ends."""
+    most, floor, width = max([*overlaps, 1]), 190, 58
+    parts = ['<text x="10" y="16" font-weight="bold">slates by overlap of items</text>']
+    for place, count in enumerate(overlaps):
+        tall, x = round(140 * count / most), 20 + place * (width + 6)
+        label = "100 %" if place == 10 else f"{place * 10}-{place * 10 + 10} %"
+        parts.append(f'<rect x="{x}" y="{floor - tall}" width="{width}" height="{tall}" fill="{_LOGGED}"/>')
+        parts.append(f'<text x="{x + width // 2}" y="{floor - tall - 4}" text-anchor="middle">{count:,}</text>')
+        parts.append(f'<text x="{x + width // 2}" y="{floor + 16}" text-anchor="middle">{label}</text>')
+    return "".join(parts), floor + 20
+
+
+def _paired_bars(mixes: Mapping[str, tuple[float, float]], top: int) -> tuple[str, int]:
+    """Two bars a source; the SVG and where it ends."""
+    parts = [f'<text x="10" y="{top}" font-weight="bold">share of slots by source</text>']
+    for x, color, name in ((220, _LOGGED, "logged"), (310, _SHADOW, "shadow")):
+        parts.append(f'<rect x="{x}" y="{top - 10}" width="12" height="12" fill="{color}"/>')
+        parts.append(f'<text x="{x + 17}" y="{top}">{name}</text>')
+    y = top + 16
+    for source, shares in mixes.items():
+        parts.append(f'<text x="170" y="{y + 15}" text-anchor="end">{html.escape(source[:26])}</text>')
+        for line, (share, color) in enumerate(zip(shares, (_LOGGED, _SHADOW), strict=True)):
+            wide, at = round(480 * share, 1), y + line * 11
+            parts.append(f'<rect x="180" y="{at}" width="{wide}" height="10" fill="{color}"/>')
+            parts.append(f'<text x="{wide + 186}" y="{at + 9}">{share:.1%}</text>')
+        y += 32
+    return "".join(parts), y + 10
