@@ -1,7 +1,7 @@
 """What the engine's own exploring slates say of another policy, where the truth is known.
 
-Visitors come once and are strangers to the engine, and what they click counts for nothing there: so every slate is drawn
-from the same candidates, and the value of any policy is a sum over them.
+Visitors come once and are strangers to the engine, and what they click counts for nothing there: so every slate is
+drawn from the same candidates, and the value of any policy is a sum over them.
 """
 
 from __future__ import annotations
