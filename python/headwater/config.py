@@ -28,6 +28,7 @@ from headwater.scenario import (
     Promote,
     QueryConfig,
     Scenario,
+    Strict,
     in_range,
     query_profile,
     refuse,
@@ -47,11 +48,7 @@ NEVER = "never"
 TYPE_SPEC = re.compile(r"^(?P<type>[^<>=\s]{1,64})(?:(?P<op>>=|<=)(?P<value>-?\d+(?:\.\d+)?))?$")
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class Relation(_Strict, frozen=True, kw_only=True):
+class Relation(Strict, frozen=True, kw_only=True):
     """One kind of co-occurrence: which events pair up, within what unit, remembered how long (design, section 4).
 
     `from_types` and `to_types` are type specs. `unit` bounds what counts as together: a session, a user's run of
@@ -71,7 +68,7 @@ class Relation(_Strict, frozen=True, kw_only=True):
     """Neighbours kept of one item, over all shards."""
 
 
-class Trending(_Strict, frozen=True, kw_only=True):
+class Trending(Strict, frozen=True, kw_only=True):
     """Trending = (short - expected) / sqrt(expected + prior), expected from the long window (design, section 4)."""
 
     short_half_life_hours: float = 24.0
@@ -79,7 +76,7 @@ class Trending(_Strict, frozen=True, kw_only=True):
     prior: float = 10.0
 
 
-class SessionKnn(_Strict, frozen=True, kw_only=True):
+class SessionKnn(Strict, frozen=True, kw_only=True):
     """Bounds of the recent-session index."""
 
     postings: int = 500
@@ -88,7 +85,7 @@ class SessionKnn(_Strict, frozen=True, kw_only=True):
     max_session_items: int = 50
 
 
-class Segments(_Strict, frozen=True, kw_only=True):
+class Segments(Strict, frozen=True, kw_only=True):
     """Users whose votes also count apart, by the value of a label of theirs (`put_user`)."""
 
     label: str = ""
@@ -96,7 +93,7 @@ class Segments(_Strict, frozen=True, kw_only=True):
     """One segment each; a user of none of them counts overall only. None: off."""
 
 
-class FoldConfig(_Strict, frozen=True, kw_only=True):
+class FoldConfig(Strict, frozen=True, kw_only=True):
     """`[generation]`: everything that the state depends on beside the log itself."""
 
     profile: Profile = "shop"
@@ -136,7 +133,7 @@ class FoldConfig(_Strict, frozen=True, kw_only=True):
     segments: Segments = Segments()
 
 
-class EngineConfig(_Strict, frozen=True, kw_only=True):
+class EngineConfig(Strict, frozen=True, kw_only=True):
     """`[engine]`: this process only."""
 
     threads: int = 2
@@ -147,7 +144,7 @@ class EngineConfig(_Strict, frozen=True, kw_only=True):
     record_slates: bool = True
 
 
-class Config(_Strict, frozen=True, kw_only=True):
+class Config(Strict, frozen=True, kw_only=True):
     """The whole of `headwater.toml`."""
 
     generation: FoldConfig

@@ -10,8 +10,7 @@ import msgspec
 from headwater.active_query import active_version
 from headwater.core import Core
 from headwater.errors import NotReady
-from headwater.events.types import SlateServed
-from headwater.slate_record import SCORER_VERSION, SlateRecorder
+from headwater.slate_record import SlateRecorder, served
 
 if TYPE_CHECKING:
     import polars
@@ -115,20 +114,8 @@ def _record(
         extra: dict[str, Any] = {"kind": "recommend"}
         if temperature > 0:
             extra["temperature"], extra["floor"] = temperature, floor
-        served = SlateServed(
-            slate=key,
-            user=user,
-            ts=request["now"],
-            request=request | {"user": user},
-            variant=None,
-            config_version=config,
-            scorer_version=SCORER_VERSION,
-            positions=[answer.position],
-            left_out=[],
-            candidates=None,
-            items=slots[first : first + count],
-            extra=extra,
-        )
+        asked = request | {"user": user}
+        record = served(key, user, asked, [answer.position], config, slots[first : first + count], extra)
         first += count
-        if not recorder.record(served, wait=True):
+        if not recorder.record(record, wait=True):
             raise NotReady("slate records cannot be written: " + (recorder.error or "the engine is closing"))

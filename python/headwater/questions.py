@@ -41,7 +41,7 @@ from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import Scalar
 from headwater.scenario import Metric
 from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
-from headwater.slate_record import SCORER_VERSION, SlateRecorder, slate_record
+from headwater.slate_record import SlateRecorder, slate_record
 from headwater.time_travel import AsOf, Moment, moment_of, unknown_slate
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Questions:
         """
         request = self._request(query_id("user", user), [], n, exclude, now, sources)
         request |= _asked(scenario, filter, params, diversity, exploration, features)
-        return self._slate("recommend", request, after, as_of, record, context)
+        return self._slate("recommend", request, after, as_of, record, context_of(context))
 
     def session(
         self,
@@ -163,7 +163,7 @@ class Questions:
         request = self._request(query_id("user", user), [], count, (), now, sources)
         request |= _asked(scenario, filter, params, diversity, exploration, features)
         request["candidates"] = listed
-        return self._slate("rank", request, after, as_of, record, context)
+        return self._slate("rank", request, after, as_of, record, context_of(context))
 
     def recommend_many(
         self,
@@ -390,7 +390,7 @@ class Questions:
         after: int | None,
         as_of: AsOf | None,
         record: bool | None,
-        context: Mapping[str, Scalar] | None = None,
+        context: dict[str, Any] | None = None,
     ) -> Slate:
         if as_of is not None:
             return self._past_slate(kind, request, after, as_of, record)
@@ -418,8 +418,8 @@ class Questions:
                 self._slates.popitem(last=False)
         return slate
 
-    def _recorded(self, slate: Slate, request: dict[str, Any], context: Mapping[str, Scalar] | None) -> Slate:
-        queued = self._recorder.record(slate_record(slate, request, SCORER_VERSION, context_of(context)))
+    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
+        queued = self._recorder.record(slate_record(slate, request, context))
         if not queued:
             slate.degraded.append("slate not recorded: the record queue is full")
         elif self._recorder.error is not None:

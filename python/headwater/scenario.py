@@ -43,39 +43,39 @@ MAX_RULES = 64
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of `headwater.toml`: frozen, and keys that it does not know are refused."""
 
 
-class Boost(_Strict, frozen=True, kw_only=True):
+class Boost(Strict, frozen=True, kw_only=True):
     """Scores of items that pass `filter` are multiplied by `factor`."""
 
     filter: str
     factor: float
 
 
-class Cap(_Strict, frozen=True, kw_only=True):
+class Cap(Strict, frozen=True, kw_only=True):
     """At most `max` items of a slate share a value of `field` (a category, a brand, any label but a fraction)."""
 
     field: str
     max: int
 
 
-class Pin(_Strict, frozen=True, kw_only=True):
+class Pin(Strict, frozen=True, kw_only=True):
     """The item stands in the slot (from 0), if it may be shown at all."""
 
     slot: int
     item: str
 
 
-class Promote(_Strict, frozen=True, kw_only=True):
+class Promote(Strict, frozen=True, kw_only=True):
     """The share of slots that is kept for items that pass `filter`, as long as there are any."""
 
     filter: str = ""
     share: float = 0.0
 
 
-class Scenario(_Strict, frozen=True, kw_only=True):
+class Scenario(Strict, frozen=True, kw_only=True):
     """How one kind of question is answered."""
 
     # Candidates.

@@ -30,7 +30,7 @@ from headwater.scenario import QueryConfig
 from headwater.served_slates import ServedSlates
 from headwater.slate import SessionState
 from headwater.slate_record import SCORER_VERSION
-from headwater.slate_replay import begin_fold, max_future_ms_of
+from headwater.slate_replay import max_future_ms_of, with_states
 from headwater.store import check_begun, directory_config
 
 DEFAULT_SCENARIO = "(default)"
@@ -247,16 +247,10 @@ def shadow(
     `LogCorrupt`.
     """
     records = ServedSlates(log, max_future_ms_of(config), since=since, until=until)
-    total = len(records) if limit is None else min(limit, len(records))
-    fold = begin_fold(log, config, snapshots, threads or config.engine.threads, records.first_position())
     other = query_json(query)
     comparison = _Comparison()
-    for done, served in enumerate(records):
-        if done == total:
-            break
-        comparison.add(served, fold.reach(served.positions[0]), other)
-        if progress is not None:
-            progress(done + 1, total)
+    for served, core in with_states(log, config, records, snapshots, threads, limit, progress):
+        comparison.add(served, core, other)
     return _report(comparison, since, log.last() if until is None else until, version)
 
 

@@ -142,9 +142,7 @@ class SlateRecorder:
             thread.join()
 
 
-def slate_record(
-    slate: Slate, request: dict[str, Any], scorer: str, context: dict[str, Any] | None = None
-) -> SlateServed:
+def slate_record(slate: Slate, request: dict[str, Any], context: dict[str, Any] | None = None) -> SlateServed:
     """The record of a slate: with the log, all that is needed to make it again and to learn from it."""
     extra: dict[str, Any] = {"kind": slate.kind}
     if context is not None:
@@ -159,17 +157,31 @@ def slate_record(
             extra = with_features
         else:
             slate.degraded.append(f"features not recorded: more than {MAX_EXTRA:,} bytes")
+    items = [(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in slate.items]
+    return served(slate.id, slate.user or "", request, slate.positions, slate.config, items, extra)
+
+
+def served(
+    slate: str,
+    user: str,
+    request: dict[str, Any],
+    positions: list[int],
+    config: str,
+    items: list[tuple[str, float, str, float, float, bool]],
+    extra: dict[str, Any],
+) -> SlateServed:
+    """The event of a slate that today's scorer answered, nothing left out."""
     return SlateServed(
-        slate=slate.id,
-        user=slate.user or "",
-        ts=slate.now,
+        slate=slate,
+        user=user,
+        ts=request["now"],
         request=request,
         variant=None,
-        config_version=slate.config,
-        scorer_version=scorer,
-        positions=slate.positions,
+        config_version=config,
+        scorer_version=SCORER_VERSION,
+        positions=positions,
         left_out=[],
         candidates=None,
-        items=[(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in slate.items],
+        items=items,
         extra=extra,
     )

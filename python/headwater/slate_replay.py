@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,23 +207,17 @@ def replay_slates(
     Without `snapshots` the fold begins at the log's first frame. O(log + slates). Raises `LogCorrupt`.
     """
     records = ServedSlates(log, max_future_ms_of(config), since=since, until=until)
-    total = len(records) if limit is None else min(limit, len(records))
-    fold = begin_fold(log, config, snapshots, threads or config.engine.threads, records.first_position())
     scorers: Counter[str] = Counter()
     different: list[SlateReplay] = []
     identical = 0
-    for done, served in enumerate(records):
-        if done == total:
-            break
-        replay = remake(served, fold.reach(served.positions[0]), config)
+    for served, core in with_states(log, config, records, snapshots, threads, limit, progress):
+        replay = remake(served, core, config)
         scorers[served.scorer_version] += 1
         identical += replay.identical
         if not replay.identical and len(different) < DIFFERENT_SHOWN:
             different.append(replay)
-        if progress is not None:
-            progress(done + 1, total)
     return SlatesReport(
-        slates=total,
+        slates=sum(scorers.values()),
         identical=identical,
         different=different,
         scorers=dict(scorers),
@@ -232,7 +227,28 @@ def replay_slates(
     )
 
 
-def begin_fold(
+def with_states(
+    log: EventLog,
+    config: Config,
+    records: ServedSlates,
+    snapshots: SnapshotStore | None,
+    threads: int | None,
+    limit: int | None,
+    progress: Call | None,
+) -> Iterator[tuple[SlateServed, Core]]:
+    """The records, at most the first `limit`, each with the state that answered it; one forward fold. The state is good
+    until the next one is asked for."""
+    total = len(records) if limit is None else min(limit, len(records))
+    fold = _begin_fold(log, config, snapshots, threads or config.engine.threads, records.first_position())
+    for done, served in enumerate(records):
+        if done == total:
+            return
+        yield served, fold.reach(served.positions[0])
+        if progress is not None:
+            progress(done + 1, total)
+
+
+def _begin_fold(
     log: EventLog, config: Config, snapshots: SnapshotStore | None, threads: int, position: int
 ) -> ForwardFold:
     """A fold that stands where `position`, the first one asked for, can be reached from. Nothing is read beyond the

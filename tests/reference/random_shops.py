@@ -43,6 +43,12 @@ class Filter(NamedTuple):
         return f"Filter({self.text!r}, {self.params!r})"
 
 
+def views(engine: Engine, user: str, items: str | list[str], at: int = START) -> None:
+    """The user views the items, a minute apart."""
+    for n, item in enumerate(items):
+        engine.track("view", user=user, item=item, ts=at + n * MINUTE)
+
+
 def _price(op: str, bound: int, param: bool) -> Filter:
     compare = {"<": int.__lt__, ">=": int.__ge__, "==": int.__eq__, "!=": int.__ne__}[op]
 

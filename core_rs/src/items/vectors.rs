@@ -3,6 +3,7 @@
 //! The codes follow from the catalogue and are in no digest and no snapshot. What a name's first put says of its dimension
 //! is state: it holds for the rest of the generation's log, so every reader refuses the same later puts.
 
+use crate::bitmap::Bitmap;
 use crate::embedding::Embedding;
 use crate::embedding::store::PackedVectors;
 use crate::error::CoreError;
@@ -20,7 +21,7 @@ pub struct ItemVectors {
     /// Vector i belongs to item i; items without one, and those beyond its end, hold zeros.
     pub store: PackedVectors,
     /// Bit i: whether item i has a vector.
-    pub present: Vec<u64>,
+    pub present: Bitmap,
     /// Dimension.
     pub dim: usize,
     /// Codes once more, item by item: the store scatters a vector over a cache line for every four dimensions, and who wants
@@ -37,8 +38,7 @@ impl ItemVectors {
 
     /// Whether an item has a vector.
     pub fn has(&self, item: ItemIx) -> bool {
-        let word = self.present.get(item.0 as usize / 64);
-        word.is_some_and(|word| word >> (item.0 % 64) & 1 == 1)
+        self.present.get(item.0 as usize)
     }
 
     fn set(&mut self, item: ItemIx, embedding: &Embedding) {
@@ -49,16 +49,16 @@ impl ItemVectors {
             self.rows.resize((at + 1) * self.dim, 0);
         }
         self.rows[at * self.dim..][..self.dim].copy_from_slice(&embedding.codes);
-        if self.present.len() <= at / 64 {
-            self.present.resize(at / 64 + 1, 0);
+        if self.present.len() <= at {
+            self.present.resize(at + 1, false);
         }
-        self.present[at / 64] |= 1 << (at % 64);
+        self.present.set(at);
     }
 
     fn clear(&mut self, item: ItemIx) {
         if self.has(item) {
             let at = item.0 as usize;
-            self.present[at / 64] &= !(1 << (at % 64));
+            self.present.clear(at);
             self.store.set_codes(at, &vec![0; self.dim], 0.0);
         }
     }
@@ -147,7 +147,7 @@ impl Vectors {
         if let Err(at) = self.named.binary_search_by(|n| (*n.name).cmp(name)) {
             let vectors = PackedVectors::new(dim, 0).ok().map(|store| ItemVectors {
                 store,
-                present: Vec::new(),
+                present: Bitmap::default(),
                 dim,
                 rows: Vec::new(),
             });
@@ -160,7 +160,7 @@ impl Vectors {
     pub fn memory(&self) -> usize {
         let scanned = self.named.iter().filter_map(|named| named.vectors.as_ref());
         scanned
-            .map(|v| v.store.memory() + v.rows.capacity() + v.present.capacity() * 8)
+            .map(|v| v.store.memory() + v.rows.capacity() + v.present.memory())
             .sum()
     }
 

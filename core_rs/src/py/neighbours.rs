@@ -42,6 +42,29 @@ fn metric_named(name: &str) -> Result<Metric, CoreError> {
     })
 }
 
+/// Hands lists of items, item by item in `items` and cut at `offsets`, to `take`, without the GIL.
+fn with_lists(
+    py: Python<'_>,
+    offsets: &PyBuffer<i64>,
+    items: &PyBuffer<u32>,
+    max_items: usize,
+    take: impl FnOnce(ItemLists<'_>) -> Result<(), CoreError> + Send,
+) -> PyResult<()> {
+    let (offsets, items) = (view("offsets", offsets)?, view("items", items)?);
+    py.detach(|| take(ItemLists::new(offsets, items, max_items)?))?;
+    Ok(())
+}
+
+/// Arrays that take items and their scores, equally long.
+fn ranked<'a>(
+    items: &'a mut PyBuffer<u32>,
+    scores: &'a mut PyBuffer<f64>,
+) -> PyResult<(&'a mut [u32], &'a mut [f64])> {
+    let (items, scores) = (view_mut("items", items)?, view_mut("scores", scores)?);
+    length("scores", scores.len(), items.len())?;
+    Ok((items, scores))
+}
+
 /// Writes an answer; how long it is.
 fn fill(found: &[(ItemIx, f64)], items: &mut [u32], scores: &mut [f64]) -> usize {
     for (((item, score), item_out), score_out) in found.iter().zip(items).zip(scores) {
@@ -67,12 +90,9 @@ impl CooccurrenceKernel {
         offsets: PyBuffer<i64>,
         items: PyBuffer<u32>,
     ) -> PyResult<()> {
-        let (offsets, items) = (view("offsets", &offsets)?, view("items", &items)?);
-        py.detach(|| {
-            let units = ItemLists::new(offsets, items, self.max_items)?;
+        with_lists(py, &offsets, &items, self.max_items, |units| {
             self.counts.write().add(units)
-        })?;
-        Ok(())
+        })
     }
 
     /// The best neighbours of weighted seeds into `items` and `scores`; how many there are.
@@ -90,11 +110,7 @@ impl CooccurrenceKernel {
         let metric = metric_named(metric)?;
         let seeds = view("seeds", &seeds)?;
         let weights = weights.as_ref().map(|w| view("weights", w)).transpose()?;
-        let (items, scores) = (
-            view_mut("items", &mut items)?,
-            view_mut("scores", &mut scores)?,
-        );
-        length("scores", scores.len(), items.len())?;
+        let (items, scores) = ranked(&mut items, &mut scores)?;
         if let Some(weights) = weights {
             length("weights", weights.len(), seeds.len())?;
         }
@@ -163,13 +179,10 @@ impl SessionKernel {
         offsets: PyBuffer<i64>,
         items: PyBuffer<u32>,
     ) -> PyResult<()> {
-        let (offsets, items) = (view("offsets", &offsets)?, view("items", &items)?);
-        py.detach(|| {
-            let sessions = ItemLists::new(offsets, items, self.max_items)?;
+        with_lists(py, &offsets, &items, self.max_items, |sessions| {
             self.sessions.write().add(sessions);
-            Ok::<_, CoreError>(())
-        })?;
-        Ok(())
+            Ok(())
+        })
     }
 
     /// What comes next in a session, into `items` and `scores`; how many there are.
@@ -183,11 +196,7 @@ impl SessionKernel {
         mut scores: PyBuffer<f64>,
     ) -> PyResult<usize> {
         let session = view("session_items", &session)?;
-        let (items, scores) = (
-            view_mut("items", &mut items)?,
-            view_mut("scores", &mut scores)?,
-        );
-        length("scores", scores.len(), items.len())?;
+        let (items, scores) = ranked(&mut items, &mut scores)?;
         Ok(py.detach(|| {
             let sessions = self.sessions.read();
             fill(

@@ -20,7 +20,7 @@ pub struct Allowed<'a> {
     bits: &'a Bitmap,
     /// A visitor whose consumed items never come back: those beyond the exact list are in a Bloom filter.
     forever: Option<&'a Asker<'a>>,
-    narrowed: bool,
+    few: bool,
 }
 
 impl<'a> Allowed<'a> {
@@ -30,7 +30,7 @@ impl<'a> Allowed<'a> {
         scenario: &Scenario,
         request: &RecommendRequest,
         asker: &'a Asker<'a>,
-        filters: &[Arc<Bitmap>],
+        filters: &[(&str, Arc<Bitmap>)],
         repeats: bool,
         bits: &'a mut Bitmap,
     ) -> Self {
@@ -43,7 +43,7 @@ impl<'a> Allowed<'a> {
                 }
             }
         }
-        filters.iter().for_each(|filter| bits.and(filter));
+        filters.iter().for_each(|(_, items)| bits.and(items));
         let handed_in = request.items.iter().filter(|_| !repeats);
         for item in request.exclude.iter().chain(handed_in) {
             if let Some(item) = state.names.find_item(item) {
@@ -58,6 +58,8 @@ impl<'a> Allowed<'a> {
                 bits.clear(touch.item.0 as usize);
             }
         }
+        let narrowed = !filters.is_empty() || request.candidates.is_some();
+        let few = narrowed && bits.count() <= FEW;
         let never = scenario.exclude_consumed && scenario.consumed_expiry_days.is_none();
         Self {
             state,
@@ -68,7 +70,7 @@ impl<'a> Allowed<'a> {
                         .user
                         .is_some_and(|user| !user.consumed_seen.is_empty())
             }),
-            narrowed: !filters.is_empty() || request.candidates.is_some(),
+            few,
         }
     }
 
@@ -94,7 +96,7 @@ impl<'a> Allowed<'a> {
 
     /// Whether a filter or a list leaves so little that all of it can be looked at.
     pub fn is_few(&self) -> bool {
-        self.narrowed && self.bits.count() <= FEW
+        self.few
     }
 
     /// All items that may be shown, in no order that means anything.

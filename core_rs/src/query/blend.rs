@@ -64,28 +64,16 @@ impl<'a> Knobs<'a> {
     /// What the item's fused score is multiplied with.
     pub fn factor(&self, item: ItemIx) -> f64 {
         let mut product = 1.0;
-        self.each(item, |_, factor| product *= factor);
+        self.each(item, |_, _, factor| product *= factor);
         product
     }
 
     /// The factors other than 1, by name.
     pub fn factors(&self, item: ItemIx) -> Vec<(String, f64)> {
         let mut factors = Vec::new();
-        self.each(item, |name, factor| {
-            factors.push((name.to_string(), factor))
+        self.each(item, |name, filter, factor| {
+            factors.push((format!("{name}{filter}"), factor));
         });
-        for (factor, filter, _) in self
-            .boosts
-            .iter()
-            .filter(|(_, _, b)| b.get(item.0 as usize))
-        {
-            if let Some(entry) = factors
-                .iter_mut()
-                .find(|(name, f)| name == "boost" && f == factor)
-            {
-                entry.0 = format!("boost: {filter}");
-            }
-        }
         factors
     }
 
@@ -109,17 +97,19 @@ impl<'a> Knobs<'a> {
                 })
     }
 
+    /// Calls `with` for every factor that is at work: its name, the filter of a boost, the factor.
     #[inline]
-    fn each(&self, item: ItemIx, mut with: impl FnMut(&'static str, f64)) {
+    fn each(&self, item: ItemIx, mut with: impl FnMut(&str, &str, f64)) {
         let scenario = self.scenario;
         if self.is_touched(item) {
-            with("touched before", scenario.touched_factor);
+            with("touched before", "", scenario.touched_factor);
         }
         if !self.disliked.is_empty() {
             let likeness = self.likeness_to_disliked(item);
             if likeness > 0.0 {
                 with(
                     "like a rejected item",
+                    "",
                     1.0 - (1.0 - scenario.dislike_factor) * likeness,
                 );
             }
@@ -129,7 +119,7 @@ impl<'a> Knobs<'a> {
         {
             let age =
                 (self.now - born).max(0) as f64 / (scenario.freshness_half_life_days * DAY_MS);
-            with("freshness", 1.0 + scenario.freshness * libm::exp2(-age));
+            with("freshness", "", 1.0 + scenario.freshness * libm::exp2(-age));
         }
         if scenario.popularity_debias > 0.0 {
             let votes = self
@@ -139,12 +129,13 @@ impl<'a> Knobs<'a> {
                 .read(&self.state.clocks.popularity, self.now);
             with(
                 "popularity",
+                "",
                 libm::pow(1.0 + votes, -scenario.popularity_debias),
             );
         }
-        for (factor, _, items) in &self.boosts {
+        for (factor, filter, items) in &self.boosts {
             if items.get(item.0 as usize) {
-                with("boost", *factor);
+                with("boost: ", filter, *factor);
             }
         }
     }

@@ -87,7 +87,11 @@ impl Composition<'_> {
             slots.iter().any(broken)
         });
         let short = slots.len() < n && best.pool < limit;
-        let mut pool = best.candidates.clone();
+        let done = !short && unpromoted.is_none() && self.scenario.exploration <= 0.0;
+        if done {
+            return Ok((best, filled));
+        }
+        let mut pool = best.candidates;
         pool.truncate(best.pool);
         let mut more = 0;
         if unpromoted.is_some() {
@@ -97,9 +101,6 @@ impl Composition<'_> {
             more += filling.fill(limit.saturating_sub(pool.len()), None, &mut pool, lists);
         }
         filled += more;
-        if more == 0 && self.scenario.exploration <= 0.0 {
-            return Ok((best, filled));
-        }
         Ok((self.choose(pool, true)?, filled))
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::catalogue::Label;
+use crate::catalogue::{ItemMeta, Label};
 use crate::fold::state::State;
 use crate::ids::Millis;
 
@@ -62,7 +62,8 @@ pub fn item_view(state: &State, item: &str, now: Millis) -> Option<ItemAnswer> {
     let item = state.names.find_item(item)?;
     let meta = state.catalogue.meta(item);
     let stats = state.stats(item);
-    let shown = meta.cloned().unwrap_or_default();
+    let nothing = ItemMeta::default();
+    let shown = meta.unwrap_or(&nothing);
     let categories = shown.categories.iter();
     let labels = shown.labels.iter();
     let embeddings = shown.embeddings.iter();

@@ -1,8 +1,5 @@
 //! `recommend(user)`, `session(items)` and `rank(user, items)`: retrieve from every source, fuse, choose, say why.
 
-use std::sync::Arc;
-
-use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
@@ -50,21 +47,27 @@ fn answer(
     scratch: &mut Scratch,
 ) -> Result<Answer, CoreError> {
     let (scenario, now) = (&*plan.scenario, request.now);
-    let filters: Vec<Arc<Bitmap>> = plan
-        .filters
-        .iter()
-        .map(|(_, items)| items.clone())
-        .collect();
     let repeats = plan.uses(&Source::Repeats);
     let bits = &mut scratch.allowed;
-    let allowed = Allowed::new(state, scenario, request, asker, &filters, repeats, bits);
-    let list = filling::listed(state, request);
-    let neighbours = session_knn::neighbours(
-        &state.hood.sessions,
-        &asker.latest(scenario.knn_last_items),
-        asker.own_session,
-        scenario.knn_neighbours,
+    let allowed = Allowed::new(
+        state,
+        scenario,
+        request,
+        asker,
+        &plan.filters,
+        repeats,
+        bits,
     );
+    let list = filling::listed(state, request);
+    let neighbours = match plan.uses(&Source::SessionKnn) {
+        true => session_knn::neighbours(
+            &state.hood.sessions,
+            &asker.latest(scenario.knn_last_items),
+            asker.own_session,
+            scenario.knn_neighbours,
+        ),
+        false => Vec::new(),
+    };
     let retrieval = Retrieval {
         state,
         scenario,

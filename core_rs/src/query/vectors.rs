@@ -61,7 +61,7 @@ pub fn nearest(
     if found == 0 {
         return Ok(Vec::new());
     }
-    let (words, present) = (allowed.bits().words(), &vectors.present);
+    let (words, present) = (allowed.bits().words(), vectors.present.words());
     filter.reset(allowed.bits().len());
     filter.fill_words(|i| words[i] & present.get(i).copied().unwrap_or(0));
     for seed in seeds {

@@ -86,12 +86,20 @@ def _asking(engine: Engine, filter: str | None, record: bool) -> Callable[[str],
     return lambda visitor: engine.recommend(visitor, N, scenario=ALL, filter=filter, record=record)
 
 
-def _in_turns(subjects: dict[str, Callable[[str], object]], visitors: Sequence[str]) -> dict[str, list[float]]:
-    """Seconds of every question: each block of visitors is asked by each subject before the next block."""
+def _in_turns(
+    subjects: dict[str, Callable[[str], object]],
+    visitors: Sequence[str],
+    after_block: Callable[[], None] = lambda: None,
+) -> dict[str, list[float]]:
+    """Seconds of every question: each block of visitors is asked by each subject before the next block.
+
+    `after_block` runs untimed after the warm-up and after every subject's block.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in subjects}
     for ask in subjects.values():
         for visitor in visitors[:50]:
             ask(visitor)
+    after_block()
     for first in range(0, len(visitors), _BLOCK):
         for name, ask in subjects.items():
             gc.collect()
@@ -99,6 +107,7 @@ def _in_turns(subjects: dict[str, Callable[[str], object]], visitors: Sequence[s
                 started = time.perf_counter()
                 ask(visitor)
                 seconds[name].append(time.perf_counter() - started)
+            after_block()
     return seconds
 
 
@@ -115,22 +124,15 @@ def _one_caller(engine: Engine, visitors: Sequence[str]) -> dict[str, Any]:
 def _logging(engine: Engine, visitors: Sequence[str]) -> dict[str, float]:
     """What a record adds to the answer's own time, and to the whole of answer and write, as shares of the answer's."""
     subjects = {"without": _asking(engine, BROAD, False), "with": _asking(engine, BROAD, True)}
-    seconds: dict[str, list[float]] = {name: [] for name in subjects}
-    written = 0.0
-    for ask in subjects.values():
-        for visitor in visitors[:50]:
-            ask(visitor)
-    engine.flush()
-    for first in range(0, len(visitors), _BLOCK):
-        for name, ask in subjects.items():
-            gc.collect()
-            for visitor in visitors[first : first + _BLOCK]:
-                started = time.perf_counter()
-                ask(visitor)
-                seconds[name].append(time.perf_counter() - started)
-            started = time.perf_counter()
-            engine.flush()
-            written += time.perf_counter() - started
+    writes: list[float] = []
+
+    def flush() -> None:
+        started = time.perf_counter()
+        engine.flush()
+        writes.append(time.perf_counter() - started)
+
+    seconds = _in_turns(subjects, visitors, flush)
+    written = sum(writes[1:])  # the first flush is the warm-up's
     if engine.status()["slates_not_recorded"]:
         raise HeadwaterError("some slates were not recorded: there is nothing to compare")
     without = sum(seconds["without"])

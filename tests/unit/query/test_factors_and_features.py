@@ -11,16 +11,9 @@ from headwater import Engine, Slate
 from headwater.scenario import Boost, Scenario
 from headwater.served_slates import find_record
 from reference.cooccurrence import DAY
-from reference.random_shops import config_with
+from reference.random_shops import MINUTE, START, config_with, views
 
-START = 19_000 * DAY
-MINUTE = 60_000
 NOW = START + DAY
-
-
-def views(engine: Engine, user: str, items: str | list[str], at: int = START) -> None:
-    for n, item in enumerate(items):
-        engine.track("view", user=user, item=item, ts=at + n * MINUTE)
 
 
 def knobs(**more: Any) -> Scenario:

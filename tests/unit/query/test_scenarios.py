@@ -11,16 +11,9 @@ from headwater import Engine, default_config
 from headwater.errors import ConfigError, InvalidQuery
 from headwater.scenario import Scenario
 from reference.cooccurrence import DAY
-from reference.random_shops import config_with, default_scenario
+from reference.random_shops import START, config_with, default_scenario, views
 
-START = 19_000 * DAY
-MINUTE = 60_000
 NOW = START + DAY
-
-
-def views(engine: Engine, user: str, items: str | list[str], at: int = START) -> None:
-    for n, item in enumerate(items):
-        engine.track("view", user=user, item=item, ts=at + n * MINUTE)
 
 
 def test_a_scenario_answers_by_its_name() -> None:

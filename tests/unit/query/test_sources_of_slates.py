@@ -11,10 +11,8 @@ from headwater import Config, Engine, Slate, default_config
 from headwater.config import Segments
 from headwater.scenario import Scenario
 from reference.cooccurrence import DAY
-from reference.random_shops import config_with
+from reference.random_shops import MINUTE, START, config_with, views
 
-START = 19_000 * DAY
-MINUTE = 60_000
 NOW = START + DAY
 
 
@@ -30,11 +28,6 @@ def asked(engine: Engine, user: str, source: str, n: int = 10, **more: Any) -> S
 def by(slate: Slate, source: str) -> list[str]:
     """Items that a source named, in order."""
     return [r.item for r in slate if any(part.source == source for part in r.parts)]
-
-
-def views(engine: Engine, user: str, items: str | list[str], at: int = START) -> None:
-    for n, item in enumerate(items):
-        engine.track("view", user=user, item=item, ts=at + n * MINUTE)
 
 
 def test_repeats_are_what_was_touched_in_this_session_newest_first() -> None:
