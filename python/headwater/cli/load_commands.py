@@ -1,0 +1,160 @@
+"""Commands that measure under load: bench latency."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from headwater.cli.output import json_option, options, show
+
+_asking = options(
+    click.option(
+        "--mix", help="Verbs and their weights. Default: recommend=0.7,similar=0.1,track=0.2; also session, trending."
+    ),
+    click.option(
+        "--arrivals",
+        type=click.Choice(["poisson", "constant"]),
+        default="poisson",
+        show_default=True,
+        help="Gaps between requests: random as of independent visitors, or all alike.",
+    ),
+    click.option("--n", type=click.IntRange(1, 1000), default=10, show_default=True, help="Items asked for."),
+    click.option("--scenario", help="A scenario of the target's configuration."),
+    click.option("--filter", "filter_text", help="A filter for every slate."),
+    click.option(
+        "--record/--no-record", default=None, help="Whether slates are recorded. Default: as the target does."
+    ),
+    click.option("--seed", type=int, default=1, show_default=True, help="Of arrival times, verbs, users and items."),
+)
+_population = options(
+    click.option(
+        "--users",
+        "choice",
+        type=click.Choice(["log", "zipf", "uniform"]),
+        default="log",
+        show_default=True,
+        help="Users and items as often as in the target's log, by Zipf's law over their rank there, or all alike.",
+    ),
+    click.option(
+        "--exponent", type=click.FloatRange(0, 5), default=1.0, show_default=True, help="Zipf's exponent, for zipf."
+    ),
+    click.option(
+        "--strangers",
+        type=click.FloatRange(0, 1),
+        default=0.05,
+        show_default=True,
+        help="Share of the users whom nobody knows.",
+    ),
+)
+
+
+@click.command()
+@click.option("--target", required=True, help="An engine's directory, of which a copy is measured.")
+@click.option("--rate", default="200,500,1000", show_default=True, help="Requests a second, one after the other.")
+@click.option(
+    "--duration",
+    type=click.FloatRange(0.5, 3600),
+    default=20.0,
+    show_default=True,
+    help="Seconds of load at each rate; as many again for each floor.",
+)
+@_asking
+@_population
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=8,
+    show_default=True,
+    help="Embedded: threads that ask, as an application has them.",
+)
+@click.option(
+    "--clock",
+    type=click.Choice(["log", "wall"]),
+    default="log",
+    show_default=True,
+    help="Embedded: what is now. The log's last event, or the wall clock.",
+)
+@click.option("--floors/--no-floors", default=True, show_default=True, help="Measure the floors in turns with it.")
+@click.option(
+    "--probes", type=click.FloatRange(0, 1000), default=50.0, show_default=True, help="Freshness probes a second."
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(0.1, 600),
+    default=5.0,
+    show_default=True,
+    help="Seconds after which a request is given up.",
+)
+@click.option(
+    "--dir",
+    "scratch",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Where the copy lies, in a temporary folder that is removed. Default: the system's.",
+)
+@json_option
+def latency(
+    target: str,
+    rate: str,
+    duration: float,
+    mix: str | None,
+    arrivals: str,
+    n: int,
+    scenario: str | None,
+    filter_text: str | None,
+    record: bool | None,
+    seed: int,
+    choice: str,
+    exponent: float,
+    strangers: float,
+    workers: int,
+    clock: str,
+    floors: bool,
+    probes: float,
+    patience: float,
+    scratch: Path | None,
+    as_json: bool,
+) -> None:
+    """Open-loop latency at several rates: percentiles by verb from when each request was due, beside floors of the
+    same shape in the same run, with freshness, CPU and memory.
+
+    Example: headwater bench latency --target shop --rate 200,500 --duration 20 --json
+    """
+    from rich.console import Console
+
+    from headwater.bench.latency.embedded_load import EmbeddedOptions
+    from headwater.bench.latency.run import LoadSettings, embedded_target, machine_of, run_latency
+    from headwater.bench.latency.schedule import DEFAULT_MIX, mix_of, rates_of
+    from headwater.bench.latency.show import latency_tables
+
+    settings = LoadSettings(
+        rates=rates_of(rate),
+        mix=mix_of(mix, DEFAULT_MIX),
+        duration_s=duration,
+        arrivals=arrivals,  # type: ignore[arg-type]
+        seed=seed,
+        floors=floors,
+        probes=probes,
+        patience_s=patience,
+    )
+    embedded = EmbeddedOptions(
+        directory="",
+        n=n,
+        scenario=scenario,
+        filter=filter_text,
+        record=record,
+        workers=workers,
+        clock=clock,  # type: ignore[arg-type]
+        choice=choice,  # type: ignore[arg-type]
+        exponent=exponent,
+        strangers=strangers,
+    )
+    status = Console(stderr=True).status("opening the target")
+    with status, embedded_target(Path(target), embedded, scratch) as load:
+        machine = machine_of(scratch or Path(target))
+        run = run_latency(load, target, settings, machine, lambda what: status.update(f"measuring: {what}"))
+    show(as_json, run, None if as_json else latency_tables(run))
+    if not run.complete:
+        click.echo(f"headwater: {run.ended}; what is shown is partial", err=True)
+        sys.exit(1)
