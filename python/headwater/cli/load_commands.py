@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,7 +12,9 @@ from headwater.cli.output import json_option, options, show
 
 _asking = options(
     click.option(
-        "--mix", help="Verbs and their weights. Default: recommend=0.7,similar=0.1,track=0.2; also session, trending."
+        "--mix",
+        help="Verbs and their weights; also session, trending. Default: recommend=0.7,similar=0.1,track=0.2; of a "
+        "cluster without track, which writes to its log, and so without freshness.",
     ),
     click.option(
         "--arrivals",
@@ -51,7 +54,11 @@ _population = options(
 
 
 @click.command()
-@click.option("--target", required=True, help="An engine's directory, of which a copy is measured.")
+@click.option(
+    "--target",
+    required=True,
+    help="An engine's directory, of which a copy is measured, or nats://127.0.0.1:PORT, a cluster on this machine.",
+)
 @click.option("--rate", default="200,500,1000", show_default=True, help="Requests a second, one after the other.")
 @click.option(
     "--duration",
@@ -62,6 +69,13 @@ _population = options(
 )
 @_asking
 @_population
+@click.option("--namespace", default="default", show_default=True, help="Cluster: which one on that server.")
+@click.option("--owners", is_flag=True, help="Cluster: ask the host that owns the user, as the Python client does.")
+@click.option(
+    "--population",
+    type=click.Path(path_type=Path, exists=True),
+    help="Cluster: users and items of this engine's directory, where the server holds no log to draw them from.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(1, 256),
@@ -108,6 +122,9 @@ def latency(
     choice: str,
     exponent: float,
     strangers: float,
+    namespace: str,
+    owners: bool,
+    population: Path | None,
     workers: int,
     clock: str,
     floors: bool,
@@ -124,36 +141,35 @@ def latency(
     from rich.console import Console
 
     from headwater.bench.latency.embedded_load import EmbeddedOptions
-    from headwater.bench.latency.run import LoadSettings, embedded_target, machine_of, run_latency
-    from headwater.bench.latency.schedule import DEFAULT_MIX, mix_of, rates_of
+    from headwater.bench.latency.nats_options import NatsOptions, is_address
+    from headwater.bench.latency.run import LoadSettings, machine_of, run_latency
+    from headwater.bench.latency.schedule import DEFAULT_MIX, READING_MIX, mix_of, rates_of
     from headwater.bench.latency.show import latency_tables
+    from headwater.bench.latency.targets import embedded_target, nats_target
 
+    cluster = is_address(target)
+    shares = mix_of(mix, READING_MIX if cluster else DEFAULT_MIX)
     settings = LoadSettings(
         rates=rates_of(rate),
-        mix=mix_of(mix, DEFAULT_MIX),
+        mix=shares,
         duration_s=duration,
         arrivals=arrivals,  # type: ignore[arg-type]
         seed=seed,
         floors=floors,
-        probes=probes,
+        probes=probes if "track" in shares else 0.0,
         patience_s=patience,
     )
-    embedded = EmbeddedOptions(
-        directory="",
-        n=n,
-        scenario=scenario,
-        filter=filter_text,
-        record=record,
-        workers=workers,
-        clock=clock,  # type: ignore[arg-type]
-        choice=choice,  # type: ignore[arg-type]
-        exponent=exponent,
-        strangers=strangers,
-    )
+    common: dict[str, Any] = {"n": n, "scenario": scenario, "filter": filter_text, "record": record}
+    common |= {"choice": choice, "exponent": exponent, "strangers": strangers}
+    if cluster:
+        asked = NatsOptions(**common, url=target, namespace=namespace, owners=owners, verbs=list(shares))
+        opening = nats_target(asked, population, floors=floors)
+    else:
+        embedded = EmbeddedOptions(**common, directory="", workers=workers, clock=clock)  # type: ignore[arg-type]
+        opening = embedded_target(Path(target), embedded, scratch)
     status = Console(stderr=True).status("opening the target")
-    with status, embedded_target(Path(target), embedded, scratch) as load:
-        machine = machine_of(scratch or Path(target))
-        run = run_latency(load, target, settings, machine, lambda what: status.update(f"measuring: {what}"))
+    with status, opening as opened:
+        run = run_latency(opened, settings, machine_of(scratch), lambda what: status.update(f"measuring: {what}"))
     show(as_json, run, None if as_json else latency_tables(run))
     if not run.complete:
         click.echo(f"headwater: {run.ended}; what is shown is partial", err=True)

@@ -26,8 +26,9 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from headwater.bench.latency.asking import Asking
 from headwater.bench.latency.jobs import TARGET, Done, Job, Probe, Ready, serve
-from headwater.bench.latency.population import Choice, Population, sampled_pairs
+from headwater.bench.latency.population import Population, sampled_pairs
 from headwater.bench.latency.records import ANSWERED, DEGRADED, ERROR, REFUSED, TIMED_OUT, Records
 from headwater.bench.latency.schedule import VERBS, schedule
 from headwater.engine import Engine
@@ -40,21 +41,14 @@ Call = Callable[[int], int]
 """Puts request number so and so; its outcome."""
 
 
-class EmbeddedOptions(msgspec.Struct, kw_only=True):
-    """What the load process is started with."""
+class EmbeddedOptions(Asking, kw_only=True):
+    """What the load process is started with. `clock`: a history that ended long ago would leave every time window empty
+    by the wall clock."""
 
     directory: str
-    n: int = 10
-    scenario: str | None = None
-    filter: str | None = None
-    record: bool | None = None
     workers: int = 8
     threads: int | None = None
     clock: Literal["wall", "log"] = "log"
-    """A history that ended long ago would leave every time window empty by the wall clock."""
-    choice: Choice = "log"
-    exponent: float = 1.0
-    strangers: float = 0.05
 
 
 class EmbeddedLoad:

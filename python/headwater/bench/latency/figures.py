@@ -118,8 +118,9 @@ class LatencyRun(msgspec.Struct, kw_only=True):
     compared: dict[str, Any] | None = None
 
 
-def subject_of(turns: Sequence[TurnRows]) -> Subject:
-    """The figures of a subject's turns at one rate."""
+def subject_of(turns: Sequence[TurnRows], generator_apart: bool) -> Subject:
+    """The figures of a subject's turns at one rate. `generator_apart`: the load process's CPU is the generator's
+    alone."""
     due, verb, rows = (np.concatenate(parts) for parts in zip(*(_absolute(turn) for turn in turns), strict=True))
     # A turn that took longer than planned answered its last requests late: that time counts.
     spans = max(1e-9, sum(max(turn.seconds, (turn.ended - turn.started) / 1e9) for turn in turns))
@@ -132,7 +133,7 @@ def subject_of(turns: Sequence[TurnRows]) -> Subject:
         answered_per_s=round(answered / spans, 2),
         all=everything,
         verbs=verbs,
-        generator=_generator(due, rows, everything, cpu),
+        generator=_generator(due, rows, everything, cpu, generator_apart),
     )
 
 
@@ -160,7 +161,7 @@ def requests_of(due: NDArray[np.int64], rows: NDArray[Any]) -> Requests:
     )
 
 
-def _generator(due: NDArray[np.int64], rows: NDArray[Any], requests: Requests, cpu: float) -> Generator:
+def _generator(due: NDArray[np.int64], rows: NDArray[Any], requests: Requests, cpu: float, apart: bool) -> Generator:
     sent = rows["sent"] > 0
     late = np.maximum(rows["sent"] - np.maximum(due, rows["free"]), 0)[sent]
     own = latencies(late.tolist())
@@ -169,6 +170,8 @@ def _generator(due: NDArray[np.int64], rows: NDArray[Any], requests: Requests, c
         mine, whole = own.ms[name], requests.latency.ms[name]
         if mine is not None and whole is not None and mine > share * whole:
             why.append(f"its own lateness is {mine:.3f} ms of a {name} of {whole:.3f} ms")
+    if apart and cpu > _CPU_SHARE:
+        why.append(f"it was busy for {cpu:.0%} of the time")
     queued = float(np.mean(rows["free"][sent] > due[sent])) if sent.any() else 0.0
     return Generator(
         late=own,

@@ -30,10 +30,12 @@ TARGET = "target"
 
 
 class Ready(msgspec.Struct, tag="ready", kw_only=True):
-    """The target answers. `floors`: what else can be asked by the same generator; `facts`: of the target."""
+    """The target answers. `floors`: what else can be asked by the same generator; `facts`: of the target;
+    `generator_apart`: whether the load process holds nothing of the target, so that its CPU is the generator's."""
 
     floors: list[str]
     facts: dict[str, Any]
+    generator_apart: bool = False
 
 
 class Job(msgspec.Struct, tag="job", kw_only=True):

@@ -23,6 +23,7 @@ NOT_SENT, ANSWERED, DEGRADED, REFUSED, ERROR, TIMED_OUT = range(6)
 _DTYPE = np.dtype([("free", "<i8"), ("sent", "<i8"), ("ended", "<i8"), ("size", "<u4"), ("outcome", "<u4")])
 _BEGUN = struct.Struct("<qq")
 _ENDED = struct.Struct("<qII")
+_OUTCOME = struct.Struct("<I")
 
 
 class Records:
@@ -50,6 +51,10 @@ class Records:
     def end(self, number: int, ended: int, outcome: int, size: int = 0) -> None:
         """A request is over."""
         _ENDED.pack_into(self._memory, number * _DTYPE.itemsize + _BEGUN.size, ended, size, outcome)
+
+    def judge(self, number: int, outcome: int) -> None:
+        """Change the outcome of a request that was ended, after a look into its answer."""
+        _OUTCOME.pack_into(self._memory, (number + 1) * _DTYPE.itemsize - _OUTCOME.size, outcome)
 
     def rows(self, count: int) -> NDArray[Any]:
         """The first `count` rows as they stand, a copy."""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from headwater import measure
-from headwater.bench.latency.embedded_load import EmbeddedOptions
 from headwater.bench.latency.figures import AtRate, LatencyRun, TurnRows, freshness_of, ratios, subject_of
-from headwater.bench.latency.jobs import TARGET, Done, Job, LoadProcess, Probe
+from headwater.bench.latency.jobs import TARGET, Done, Job, Probe
 from headwater.bench.latency.resources import Watched
 from headwater.bench.latency.schedule import Arrivals, Turn, schedule
+from headwater.bench.latency.targets import Target
 from headwater.errors import TargetFailed
-from headwater.events.lock import WriterLock
-from headwater.store import check_begun
 
 _TURN_S = 5.0
 _WARM_UP_S = 2.0
@@ -40,14 +36,12 @@ class LoadSettings(msgspec.Struct, kw_only=True):
     patience_s: float = 5.0
 
 
-def run_latency(
-    target: LoadProcess, name: str, settings: LoadSettings, facts: dict[str, Any], progress: Progress
-) -> LatencyRun:
+def run_latency(target: Target, settings: LoadSettings, machine: dict[str, Any], progress: Progress) -> LatencyRun:
     """Measure at every rate. A target that ends meanwhile ends the run: what there is by then is marked as partial."""
     run = LatencyRun(
-        target=name,
-        machine=facts,
-        facts=target.ready.facts,
+        target=target.name,
+        machine=machine,
+        facts=target.load.ready.facts,
         settings=msgspec.to_builtins(settings),
     )
     load = Load(target, settings)
@@ -69,7 +63,7 @@ def run_latency(
 class Load:
     """Turns of load on one target and its floors."""
 
-    def __init__(self, target: LoadProcess, settings: LoadSettings) -> None:
+    def __init__(self, target: Target, settings: LoadSettings) -> None:
         self._target = target
         self._settings = settings
         self.failure: TargetFailed | None = None
@@ -95,7 +89,7 @@ class Load:
         cpu: dict[str, float] = {}
         memory: dict[str, float] = {}
         for _ in range(turns):
-            with Watched({self._target.pid: "engine and callers"}) as watched:
+            with Watched(self._target.processes()) as watched:
                 turn, done = self._turn(rate, seconds, TARGET, settings.probes)
             rows.setdefault(TARGET, []).append(turn)
             for process, used in watched.cpu.items():
@@ -109,8 +103,13 @@ class Load:
                 rows.setdefault(floor, []).append(self._turn(rate, seconds, floor)[0])
             if self.failure is not None:
                 break
-        target = subject_of(rows.pop(TARGET))
-        floors = {floor: subject_of(turns_of) for floor, turns_of in rows.items()}
+        apart = self._target.load.ready.generator_apart
+        target = subject_of(rows.pop(TARGET), apart)
+        if not target.all.answered and self.failure is None:
+            self.failure = TargetFailed(
+                f"not one answer at {rate:g} requests/s; {'; '.join(messages[:1]) or 'silence'}"
+            )
+        floors = {floor: subject_of(turns_of, apart) for floor, turns_of in rows.items()}
         return AtRate(
             rate=rate,
             seconds=settings.duration_s,
@@ -125,7 +124,7 @@ class Load:
         )
 
     def _floors(self) -> list[str]:
-        return self._target.ready.floors if self._settings.floors else []
+        return self._target.load.ready.floors if self._settings.floors else []
 
     def _turn(self, rate: float, seconds: float, subject: str, probes: float = 0.0) -> tuple[TurnRows, Done | None]:
         """Rows of one turn. If the target ends during it, the rows so far, and `failure` says so."""
@@ -143,10 +142,10 @@ class Load:
         job = Job(turn=turn, subject=subject, probes=probes, patience_s=settings.patience_s)
         done: Done | None = None
         try:
-            done = self._target.run(job)
+            done = self._target.load.run(job)
         except TargetFailed as err:
             self.failure = err
-        rows = self._target.records.take(len(plan))
+        rows = self._target.load.records.take(len(plan))
         if done is not None:
             return TurnRows(done.started, done.ended, seconds, done.cpu_s, plan.due_ns, plan.verb, rows), done
         # What was due before the end and has no answer counts as unanswered; what was not due yet does not.
@@ -169,26 +168,6 @@ class Load:
         )
 
 
-@contextmanager
-def embedded_target(directory: Path, options: EmbeddedOptions, scratch: Path | None) -> Iterator[LoadProcess]:
-    """The load process of a copy of an engine's directory: what is measured writes, and the original stays as it is.
-
-    Raises `StoreLocked` while another process writes to it, `StoreError` for a directory without a log.
-    """
-    check_begun(directory)
-    with tempfile.TemporaryDirectory(prefix="headwater-bench-", dir=scratch) as temporary:
-        copy = Path(temporary) / "copy"
-        lock = WriterLock(directory)
-        try:
-            shutil.copytree(directory, copy, ignore=shutil.ignore_patterns("lock", "deadletters"))
-        finally:
-            lock.release()
-        options = msgspec.structs.replace(options, directory=str(copy))
-        module = "headwater.bench.latency.embedded_load"
-        with LoadProcess(module, options, ready_within_s=3600) as load:
-            yield load
-
-
-def machine_of(directory: Path) -> dict[str, Any]:
-    """The machine, with what its disk can do where the target lies."""
-    return measure.machine_floor(directory)
+def machine_of(scratch: Path | None) -> dict[str, Any]:
+    """The machine, and what the disk can do where copies lie."""
+    return measure.machine_floor(scratch or Path(tempfile.gettempdir()))

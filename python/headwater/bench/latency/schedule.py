@@ -20,6 +20,8 @@ Arrivals = Literal["poisson", "constant"]
 
 VERBS = ("recommend", "similar", "session", "trending", "track")
 DEFAULT_MIX = {"recommend": 0.7, "similar": 0.1, "track": 0.2}
+READING_MIX = {"recommend": 0.875, "similar": 0.125}
+"""Of a target that is no copy: what it is told there stays."""
 MOST_ARRIVALS = 4_000_000
 """Requests of one turn at most: what the records have room for."""
 
