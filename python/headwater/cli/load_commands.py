@@ -107,6 +107,20 @@ _population = options(
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where the copy lies, in a temporary folder that is removed. Default: the system's.",
 )
+@click.option(
+    "--saturation", is_flag=True, help="Also look for the highest rate that it keeps up with, and measure half."
+)
+@click.option(
+    "--overload", type=click.FloatRange(1, 20), help="Also put so many times that rate on it, then half of it again."
+)
+@click.option(
+    "--compare",
+    "earlier",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="An earlier run's JSON, to be set beside this one.",
+)
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page: a .html.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it: a .png or .svg.")
 @json_option
 def latency(
     target: str,
@@ -131,6 +145,11 @@ def latency(
     probes: float,
     patience: float,
     scratch: Path | None,
+    saturation: bool,
+    overload: float | None,
+    earlier: Path | None,
+    report: Path | None,
+    plot: Path | None,
     as_json: bool,
 ) -> None:
     """Open-loop latency at several rates: percentiles by verb from when each request was due, beside floors of the
@@ -140,6 +159,8 @@ def latency(
     """
     from rich.console import Console
 
+    from headwater.bench.latency.charts import latency_page, plot_latency
+    from headwater.bench.latency.compare import compare, read_run
     from headwater.bench.latency.embedded_load import EmbeddedOptions
     from headwater.bench.latency.nats_options import NatsOptions, is_address
     from headwater.bench.latency.run import LoadSettings, machine_of, run_latency
@@ -149,6 +170,9 @@ def latency(
 
     cluster = is_address(target)
     shares = mix_of(mix, READING_MIX if cluster else DEFAULT_MIX)
+    common: dict[str, Any] = {"n": n, "scenario": scenario, "filter": filter_text, "record": record}
+    common |= {"choice": choice, "exponent": exponent, "strangers": strangers}
+    before = None if earlier is None else read_run(earlier)
     settings = LoadSettings(
         rates=rates_of(rate),
         mix=shares,
@@ -158,9 +182,10 @@ def latency(
         floors=floors,
         probes=probes if "track" in shares else 0.0,
         patience_s=patience,
+        saturation=saturation,
+        overload=overload,
+        asking=common,
     )
-    common: dict[str, Any] = {"n": n, "scenario": scenario, "filter": filter_text, "record": record}
-    common |= {"choice": choice, "exponent": exponent, "strangers": strangers}
     if cluster:
         asked = NatsOptions(**common, url=target, namespace=namespace, owners=owners, verbs=list(shares))
         opening = nats_target(asked, population, floors=floors)
@@ -170,6 +195,12 @@ def latency(
     status = Console(stderr=True).status("opening the target")
     with status, opening as opened:
         run = run_latency(opened, settings, machine_of(scratch), lambda what: status.update(f"measuring: {what}"))
+    if before is not None and run.complete:
+        run.compared = compare(run, before, str(earlier))
+    if report is not None:
+        report.write_text(latency_page(run), encoding="utf-8")
+    if plot is not None:
+        plot_latency(run, plot)
     show(as_json, run, None if as_json else latency_tables(run))
     if not run.complete:
         click.echo(f"headwater: {run.ended}; what is shown is partial", err=True)

@@ -11,5 +11,6 @@
 * `nats_load`: that of a cluster. `nats_options`: where it is. `nats_echo`: services of its floors. `alarm`: precise
   wake-ups of `event_loop`. `stream_sample`: users and items of its log.
 * `percentiles`: HdrHistogram, and which percentiles are refused. `figures`: the results. `resources`: CPU and memory.
-* `run`: rates, turns of target and floors, a target that ends meanwhile.
+* `run`: rates, turns of target and floors, a target that ends meanwhile. `saturation`: the highest rate.
+* `compare`: beside an earlier run. `show`: tables. `charts`: latency over rate, as a page or picture.
 """

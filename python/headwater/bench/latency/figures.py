@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -11,25 +11,13 @@ from numpy.typing import NDArray
 
 from headwater.bench.latency.jobs import Probe
 from headwater.bench.latency.percentiles import Latencies, latencies
-from headwater.bench.latency.records import ANSWERED, DEGRADED, ERROR, NOT_SENT, REFUSED, TIMED_OUT
+from headwater.bench.latency.records import DEGRADED, ERROR, NOT_SENT, REFUSED, TIMED_OUT, TurnRows, succeeded
+from headwater.bench.latency.saturation import Saturation
 from headwater.bench.latency.schedule import VERBS
 
 _LATE_SHARE_MEDIAN, _LATE_SHARE_P99, _CPU_SHARE = 0.25, 0.5, 0.9
 """The generator was the bottleneck if its own lateness is more than these shares of the latency, or its one thread
 was busy for more than this share of the time."""
-
-
-class TurnRows(NamedTuple):
-    """The rows of one turn. `partial`: its load process ended before it."""
-
-    started: int
-    ended: int
-    seconds: float
-    cpu_s: float
-    due_ns: NDArray[np.int64]
-    verb: NDArray[np.uint8]
-    rows: NDArray[Any]
-    partial: bool = False
 
 
 class Requests(msgspec.Struct, kw_only=True):
@@ -95,36 +83,57 @@ class AtRate(msgspec.Struct, kw_only=True):
     partial: bool = False
 
 
-class Saturation(msgspec.Struct, kw_only=True):
-    """The highest rate that the target kept up with, and what was tried: rate and whether it did."""
+class Overload(msgspec.Struct, kw_only=True):
+    """Beyond saturation, and after it: `factor` times the highest rate that was kept up with, then half of that."""
+
+    factor: float
+    during: AtRate
+    after: AtRate
+
+
+class Change(msgspec.Struct, kw_only=True):
+    """One percentile of one verb at one rate. `ratio`: now over earlier, above 1 is slower. `beside_floor`: the same of
+    the ratios to each floor, which a machine that is slower as a whole leaves as they are."""
 
     rate: float
-    tried: list[tuple[float, bool]]
+    verb: str
+    percentile: str
+    earlier_ms: float
+    now_ms: float
+    ratio: float
+    beside_floor: dict[str, float]
+
+
+class Comparison(msgspec.Struct, kw_only=True):
+    """Changes since an earlier run, and what to keep in mind when reading them."""
+
+    earlier: str
+    changes: list[Change]
+    remarks: list[str]
 
 
 class LatencyRun(msgspec.Struct, kw_only=True):
     """One run of `headwater bench latency`. `complete` is false if it ended early; `ended` says why."""
 
-    format: int = 1
+    format: Literal[1] = 1
     target: str
     machine: dict[str, Any]
     facts: dict[str, Any]
     settings: dict[str, Any]
     rates: list[AtRate] = []
     saturation: Saturation | None = None
-    overload: AtRate | None = None
+    overload: Overload | None = None
     complete: bool = True
     ended: str = ""
-    compared: dict[str, Any] | None = None
+    compared: Comparison | None = None
 
 
 def subject_of(turns: Sequence[TurnRows], generator_apart: bool) -> Subject:
     """The figures of a subject's turns at one rate. `generator_apart`: the load process's CPU is the generator's
     alone."""
     due, verb, rows = (np.concatenate(parts) for parts in zip(*(_absolute(turn) for turn in turns), strict=True))
-    # A turn that took longer than planned answered its last requests late: that time counts.
-    spans = max(1e-9, sum(max(turn.seconds, (turn.ended - turn.started) / 1e9) for turn in turns))
-    sent, answered = int(np.sum(rows["sent"] > 0)), int(np.sum(_answered(rows)))
+    spans = sum(turn.span_s for turn in turns) or 1.0
+    sent, answered = int(np.sum(rows["sent"] > 0)), int(np.sum(succeeded(rows)))
     everything = requests_of(due, rows)
     verbs = {name: requests_of(due[verb == i], rows[verb == i]) for i, name in enumerate(VERBS) if np.any(verb == i)}
     cpu = sum(turn.cpu_s for turn in turns) / spans
@@ -141,14 +150,10 @@ def _absolute(turn: TurnRows) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDA
     return turn.due_ns + turn.started, turn.verb, turn.rows
 
 
-def _answered(rows: NDArray[Any]) -> NDArray[np.bool_]:
-    return np.isin(rows["outcome"], (ANSWERED, DEGRADED))
-
-
 def requests_of(due: NDArray[np.int64], rows: NDArray[Any]) -> Requests:
     """How requests ended; `due` in monotonic ns."""
     counts = np.bincount(rows["outcome"], minlength=TIMED_OUT + 1).tolist()
-    answered = _answered(rows)
+    answered = succeeded(rows)
     took = rows["ended"][answered] - due[answered]
     return Requests(
         latency=latencies(took.tolist(), int(len(rows) - len(took))),

@@ -140,10 +140,16 @@ class NatsLoad:
         shown = loopback_address(self._options.url).shown
         try:
             return await nats.connect(
-                self._options.url, allow_reconnect=False, connect_timeout=3, error_cb=on_error, closed_cb=on_closed
+                self._options.url,
+                allow_reconnect=False,
+                connect_timeout=3,
+                max_reconnect_attempts=1,  # otherwise a refused first connection is tried for two minutes
+                reconnect_time_wait=0,
+                error_cb=on_error,
+                closed_cb=on_closed,
             )
         except (OSError, NatsError, TimeoutError) as err:
-            why = str(err) or type(err).__name__
+            why = self._lost or str(err) or type(err).__name__
             raise TargetFailed(f"{shown}: no connection to a NATS server: {why}", reason="unreachable") from err
 
     async def _topology(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,3 +70,26 @@ class Records:
         """Let the memory go."""
         self._memory.close()
         os.close(self.fd)
+
+
+class TurnRows(NamedTuple):
+    """The rows of one turn, with what the schedule said of them. `started` and `ended` in monotonic ns; `cpu_s`: of the
+    load process."""
+
+    started: int
+    ended: int
+    seconds: float
+    cpu_s: float
+    due_ns: NDArray[np.int64]
+    verb: NDArray[np.uint8]
+    rows: NDArray[Any]
+
+    @property
+    def span_s(self) -> float:
+        """Seconds that it took: a turn that answered its last requests late took longer than was planned."""
+        return max(self.seconds, (self.ended - self.started) / 1e9)
+
+
+def succeeded(rows: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which requests have an answer, degraded ones included."""
+    return np.isin(rows["outcome"], (ANSWERED, DEGRADED))

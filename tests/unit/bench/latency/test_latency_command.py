@@ -6,40 +6,28 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from headwater.bench.latency.records import NOT_SENT, Records
-from headwater.engine import Engine
-
-COMMAND = [sys.executable, "-c", "from headwater.cli import main; main()", "bench", "latency"]
-START = 1_700_000_000_000
+from unit.bench.latency.load import COMMAND, load_process, run, shop_in, wait_for_answers
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("latency") / "shop"
-    with Engine.open(directory, clock="log") as engine:
-        engine.put_items([{"item": f"i{number}"} for number in range(50)])
-        for number in range(400):
-            engine.track("view", user=f"u{number % 20}", item=f"i{number * 7 % 50}", ts=START + number * 60_000)
-    return directory
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=120)
+    return shop_in(tmp_path_factory.mktemp("latency"))
 
 
 @pytest.mark.e2e
-def test_every_figure_is_there_and_the_shop_stays_as_it_is(shop: Path) -> None:
+def test_every_figure_is_there_and_the_shop_stays_as_it_is(shop: Path, tmp_path: Path) -> None:
     before = (shop / "log.sqlite3").read_bytes()
-    done = run("--target", shop, "--rate", "100", "--duration", "3", "--probes", "20", "--json")
+    page, plot = tmp_path / "page.html", tmp_path / "plot.svg"
+    pictures = ("--report", page, "--plot", plot)
+    done = run("--target", shop, "--rate", "100", "--duration", "3", "--probes", "20", "--json", *pictures)
     assert done.returncode == 0, done.stderr
+    assert "no-op call: recommend" in page.read_text()
+    assert "<svg" in plot.read_text()
     found = json.loads(done.stdout)
     assert found["complete"]
     [at] = found["rates"]
@@ -62,7 +50,7 @@ def test_every_figure_is_there_and_the_shop_stays_as_it_is(shop: Path) -> None:
 def test_a_target_that_dies_leaves_partial_results(shop: Path) -> None:
     arguments = ("--target", str(shop), "--rate", "50", "--duration", "60", "--no-floors", "--probes", "0", "--json")
     with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as command:
-        child = load_process(command.pid)
+        child = load_process(command.pid, "embedded_load")
         wait_for_answers(child, 160)  # the warm-up has 100
         os.kill(child.pid, signal.SIGKILL)
         out, err = command.communicate(timeout=60)
@@ -76,26 +64,6 @@ def test_a_target_that_dies_leaves_partial_results(shop: Path) -> None:
     requests = at["target"]["all"]
     assert 0 < requests["answered"] < 3000
     assert requests["latency"]["count"] == requests["answered"] + requests["latency"]["failed"]
-
-
-def load_process(parent: int) -> psutil.Process:
-    """The command's child, once it is there."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        for child in psutil.Process(parent).children():
-            if "headwater.bench.latency.embedded_load" in child.cmdline():
-                return child
-    raise AssertionError("no load process")
-
-
-def wait_for_answers(process: psutil.Process, count: int) -> None:
-    """Until so many requests of the turn are answered, by the records that the process shares with the command."""
-    records = Records(os.open(f"/proc/{process.pid}/fd/{process.cmdline()[3]}", os.O_RDWR))
-    deadline = time.monotonic() + 60
-    while records.rows(count)["outcome"].min() == NOT_SENT:
-        assert time.monotonic() < deadline, "no load within a minute"
-        time.sleep(0.01)
-    records.close()
 
 
 @pytest.mark.e2e
