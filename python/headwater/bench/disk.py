@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 _SYNCS = 200
 _BYTES = 128 << 20
 _BLOCK = 4 << 20
+_PAGE = b"x" * 16_384
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -48,6 +50,30 @@ def measure_disk(directory: Path) -> Disk:
     finally:
         path.unlink(missing_ok=True)
     return Disk(round(syncs, 1), round(_BYTES / written / 1e6, 1), round(_BYTES / read / 1e6, 1))
+
+
+class SyncedWrites:
+    """What an acknowledged event costs the disk at least: a page appended to one file and a block of another written
+    over, each synced, as SQLite's write-ahead log and the head record are. Safe to use from several threads."""
+
+    def __init__(self, directory: Path) -> None:
+        """Two files in `directory`, which is somebody else's to remove."""
+        self._log, self._head = (
+            os.open(directory / f".floor-{name}", os.O_RDWR | os.O_CREAT | os.O_TRUNC) for name in ("log", "head")
+        )
+        self._writes = itertools.count()
+
+    def write(self) -> None:
+        """Both writes. The first file begins anew after 1,000 pages, as after a checkpoint."""
+        os.pwrite(self._log, _PAGE, next(self._writes) % 1000 * len(_PAGE))
+        os.fdatasync(self._log)
+        os.pwrite(self._head, _PAGE[:512], 0)
+        os.fdatasync(self._head)
+
+    def close(self) -> None:
+        """Close the files."""
+        os.close(self._log)
+        os.close(self._head)
 
 
 def resident_mb() -> float:

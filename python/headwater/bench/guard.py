@@ -8,16 +8,16 @@ under it then.
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from headwater.bench.disk import SyncedWrites
 from headwater.bench.event_supply import zipf_supply
 from headwater.bench.large_shop import TINY_SHOP, LargeShop
 from headwater.bench.logs import FrameLog, fold, frame_log
@@ -95,7 +95,8 @@ def _watches(directory: Path | None) -> Iterator[list[_Watch]]:
             engine.put_items(portion)
         for visits in shop.visits():
             engine.ingest(visits, progress=False)
-        yield [*_questions(engine, shop), _writes(engine, place), *_folds()]
+        floor = stack.enter_context(closing(SyncedWrites(place)))
+        yield [*_questions(engine, shop), _writes(engine, floor), *_folds()]
 
 
 def _questions(engine: Engine, shop: LargeShop) -> list[_Watch]:
@@ -121,21 +122,17 @@ def _questions(engine: Engine, shop: LargeShop) -> list[_Watch]:
     ]
 
 
-def _writes(engine: Engine, place: Path) -> _Watch:
-    files = [os.open(place / f".floor-{number}", os.O_RDWR | os.O_CREAT) for number in range(2)]
-
+def _writes(engine: Engine, floor: SyncedWrites) -> _Watch:
     def track() -> None:
         for _ in range(_TRACKS):
             engine.track("view", user="ann", item="i1")
 
     def synced() -> None:
         for _ in range(_TRACKS):
-            for fd in files:
-                os.pwrite(fd, b"x" * 512, 0)
-                os.fdatasync(fd)
+            floor.write()
 
-    floor = f"{_TRACKS} times two synced writes"
-    return _Watch(f"{_TRACKS} events tracked", clocked(track), floor, clocked(synced), TRACK, median)
+    beside = f"{_TRACKS} times two synced writes"
+    return _Watch(f"{_TRACKS} events tracked", clocked(track), beside, clocked(synced), TRACK, median)
 
 
 def _folds() -> list[_Watch]:

@@ -6,15 +6,13 @@ takes the next request of the schedule, sleeps until it is due, and asks. When a
 wait counts. What the command does with the results is done in another process.
 
 Its floors: `no-op call`, the cheapest question through the same door (is an item known?) in the place of every
-question, and in the place of every `track` two synced writes of 512 bytes, which is what an acknowledgement costs the
-disk at least.
+question, and in the place of every `track` the two synced writes that an acknowledgement costs the disk at least.
 """
 
 from __future__ import annotations
 
 import gc
 import itertools
-import os
 import queue
 import sys
 import threading
@@ -26,6 +24,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from headwater.bench.disk import SyncedWrites
 from headwater.bench.latency.asking import Asking
 from headwater.bench.latency.jobs import TARGET, Done, Job, Probe, Ready, serve
 from headwater.bench.latency.population import Population, sampled_pairs
@@ -63,7 +62,7 @@ class EmbeddedLoad:
         pairs = sampled_pairs(self._engine.log)
         self._population = Population(pairs, options.choice, options.exponent, options.strangers)
         self._try_each_question(pairs.users[0], pairs.items[0])
-        self._floor_files = [os.open(Path(options.directory) / f".floor-{i}", os.O_RDWR | os.O_CREAT) for i in (0, 1)]
+        self._floor = SyncedWrites(Path(options.directory))
         self._probe_numbers = itertools.count()
         status = self._engine.status()
         facts = {name: status[name] for name in ("profile", "users", "items", "position", "log_bytes")}
@@ -162,17 +161,14 @@ class EmbeddedLoad:
         return found
 
     def _floor_calls(self, items: list[str]) -> dict[str, Call]:
-        engine, files = self._engine, self._floor_files
-        block = b"x" * 512
+        engine, floor = self._engine, self._floor
 
         def question(i: int) -> int:
             _ = items[i] in engine
             return ANSWERED
 
         def write(i: int) -> int:
-            for fd in files:
-                os.pwrite(fd, block, 0)
-                os.fdatasync(fd)
+            floor.write()
             return ANSWERED
 
         floors: dict[str, Call] = dict.fromkeys(VERBS, question)
