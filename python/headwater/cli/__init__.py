@@ -6,7 +6,7 @@
 * `travel_commands`: shadow.
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
-* `measure_commands`: demo, bench.
+* `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -17,6 +17,8 @@ import click
 
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
+from headwater.cli.load_commands import latency
+from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
@@ -60,3 +62,5 @@ for command in (
     bench,
 ):
     main.add_command(command)
+for measurement in (latency, ingest, rebuild, guard):
+    bench.add_command(measurement)
