@@ -8,6 +8,7 @@
 //! * [`fuse`]: reciprocal-rank fusion; [`blend`]: what raises and lowers a fused score; [`filling`]: when nobody knows
 //!   anything; [`features`]: what a learned ranker would see.
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
+//! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
 //! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
@@ -38,6 +39,7 @@ pub mod session_knn;
 pub mod session_view;
 pub mod similar;
 pub mod source;
+pub mod taking_part;
 pub mod trending;
 pub mod vectors;
 pub mod why;

@@ -18,6 +18,7 @@ use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
 use crate::query::session_knn;
 use crate::query::source::Source;
+use crate::query::taking_part;
 use crate::query::why::Trace;
 use crate::slate::answer::Slot;
 
@@ -27,6 +28,9 @@ pub fn recommend(
     tools: &Tools<'_>,
     request: &RecommendRequest,
 ) -> Result<Answer, CoreError> {
+    if let Some(answer) = taking_part::held_out(state, tools, request)? {
+        return Ok(answer);
+    }
     let plan = Plan::new(state, tools, request)?;
     let limit = plan.scenario.seeds;
     let asker = match (&request.user, request.items.is_empty()) {
