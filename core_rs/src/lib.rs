@@ -12,6 +12,7 @@
 //! * [`scenario`]: how a question is answered; [`experiment`]: who is answered otherwise.
 //! * [`filter`]: conditions on item fields, as text, to a [`bitmap`] of the items that pass.
 //! * [`query`]: read-only answers over the state; [`slate`]: from ranked candidates to a slate under rules.
+//! * [`slate_scan`]: a log's slates and their answers as columns, for reports.
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
@@ -51,6 +52,7 @@ pub mod search;
 pub mod sessions;
 pub mod simd;
 pub mod slate;
+pub mod slate_scan;
 pub mod snapshot;
 pub mod topk;
 

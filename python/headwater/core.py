@@ -13,6 +13,7 @@ import msgspec
 
 from headwater._core import (
     FOLD_VERSION,
+    NO_TEXT,
     BloomKernel,
     CooccurrenceKernel,
     Core,
@@ -20,6 +21,7 @@ from headwater._core import (
     Int8Store,
     LineVisits,
     SessionKernel,
+    SlateScan,
     diversify_codes,
     diversify_tags,
     diversify_vectors,
@@ -40,6 +42,7 @@ from headwater.scenario import QueryConfig
 
 __all__ = [
     "FOLD_VERSION",
+    "NO_TEXT",
     "BloomKernel",
     "CooccurrenceKernel",
     "Core",
@@ -47,6 +50,7 @@ __all__ = [
     "Int8Store",
     "LineVisits",
     "SessionKernel",
+    "SlateScan",
     "diversify_codes",
     "diversify_tags",
     "diversify_vectors",
