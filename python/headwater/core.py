@@ -14,6 +14,7 @@ import msgspec
 
 from headwater._core import (
     FOLD_VERSION,
+    NO_TEXT,
     BloomKernel,
     CooccurrenceKernel,
     Core,
@@ -21,6 +22,7 @@ from headwater._core import (
     Int8Store,
     LineVisits,
     SessionKernel,
+    SlateScan,
     diversify_codes,
     diversify_tags,
     diversify_vectors,
@@ -42,6 +44,7 @@ from headwater.scenario import QueryConfig
 
 __all__ = [
     "FOLD_VERSION",
+    "NO_TEXT",
     "BloomKernel",
     "CooccurrenceKernel",
     "Core",
@@ -50,6 +53,7 @@ __all__ = [
     "LineVisits",
     "Ownership",
     "SessionKernel",
+    "SlateScan",
     "diversify_codes",
     "diversify_tags",
     "diversify_vectors",

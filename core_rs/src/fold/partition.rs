@@ -99,6 +99,11 @@ impl Partition {
         self.users.get(user.0 as usize)?.as_deref()
     }
 
+    /// Name of the segment that a user belongs to.
+    pub fn segment_of(&self, user: UserIx) -> Option<&str> {
+        self.segments.name(self.user(user)?.segment?)
+    }
+
     /// Users with state.
     pub fn users(&self) -> usize {
         self.users.iter().flatten().count()

@@ -6,6 +6,7 @@
 //! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
 //! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
 //! * [`neighbours`]: co-occurrence counts and the session index, for use without an engine.
+//! * [`slate_scan`]: a log's slates as columns, for reports.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
@@ -21,6 +22,7 @@ mod hosts;
 mod kernels;
 mod limits;
 mod neighbours;
+mod slate_scan;
 
 use pyo3::prelude::*;
 
@@ -33,5 +35,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     diversity::register(m)?;
     bloom::register(m)?;
     neighbours::register(m)?;
+    slate_scan::register(m)?;
     limits::register(m)
 }

@@ -8,6 +8,7 @@
 //! * [`fuse`]: reciprocal-rank fusion; [`blend`]: what raises and lowers a fused score; [`filling`]: when nobody knows
 //!   anything; [`features`]: what a learned ranker would see.
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
+//! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
 //! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
@@ -42,6 +43,7 @@ pub mod session_knn;
 pub mod session_view;
 pub mod similar;
 pub mod source;
+pub mod taking_part;
 pub mod trending;
 pub mod vectors;
 pub mod why;
