@@ -4,7 +4,8 @@ Every error says what was wrong (key, value, what is allowed), where, and what t
 as attributes so that a program need not parse the message. The tree, by what the caller should do:
 
 * `InvalidInput`: the caller's value breaks a rule. Nothing was changed. Correct the value.
-    * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`, `CannotEstimate`
+    * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`, `CannotEstimate`,
+      `MergeConflict`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
@@ -45,6 +46,12 @@ class InvalidEvent(InvalidInput):
     """An event breaks a rule of the event format. Details: `field`, `value`, `rule`."""
 
     code = "invalid-event"
+
+
+class MergeConflict(InvalidInput):
+    """Two users cannot be merged: a circle, another account, a forgotten user. Details: `from_user`, `value`, `rule`."""
+
+    code = "merge-conflict"
 
 
 class InvalidQuery(InvalidInput):

@@ -6,6 +6,7 @@
 //! * [`control`]: active configuration, running time, outcomes.
 //! * [`batch`]: decoded frames and their numbering.
 //! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws).
+//! * [`merging`]: users who turn out to be others.
 //! * [`parts`]: snapshot, restore and digest of all parts.
 //! * [`report`]: what happened to the events of a batch.
 //!
@@ -14,6 +15,7 @@
 pub mod batch;
 pub mod control;
 pub mod fact;
+pub mod merging;
 pub mod outbox;
 pub mod partition;
 pub mod parts;

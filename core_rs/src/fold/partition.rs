@@ -9,6 +9,7 @@ use crate::catalogue::{Catalogue, Label};
 use crate::config::FoldConfig;
 use crate::fold::batch::{FrameNumbers, Numbered};
 use crate::fold::fact::Fact;
+use crate::fold::merging::Identities;
 use crate::fold::outbox::Outbox;
 use crate::fold::report::outcome;
 use crate::fold::rules::{Flags, TypeRules};
@@ -31,12 +32,13 @@ const MAX_TYPES: usize = 255;
 #[derive(Debug)]
 pub struct Partition {
     number: usize,
-    types: Interner,
-    users: Vec<Option<Box<UserState>>>,
+    pub(super) types: Interner,
+    pub(super) users: Vec<Option<Box<UserState>>>,
     frames: FrameLedger,
-    events: EventLedger,
-    rapid: RapidLedger,
-    segments: Segments,
+    pub(super) events: EventLedger,
+    pub(super) rapid: RapidLedger,
+    pub(super) segments: Segments,
+    pub(super) identities: Identities,
     /// Events of a type come in runs; what follows from the name is looked up once a run. No state.
     latest_type: LatestType,
 }
@@ -83,6 +85,7 @@ impl Partition {
             events: EventLedger::new(config.dedup_horizon),
             rapid: RapidLedger::new((config.rapid_repeat_seconds * 1000.0) as i64),
             segments: Segments::new(&config.segments),
+            identities: Identities::default(),
             latest_type: LatestType::default(),
         }
     }
@@ -116,6 +119,7 @@ impl Partition {
                 .flatten()
                 .map(|u| u.memory())
                 .sum::<usize>();
+        let users = users + self.identities.memory();
         (users, self.events.memory() + self.rapid.memory())
     }
 
@@ -154,6 +158,22 @@ impl Partition {
                     self.put_user(at, user, labels, users, cx, out)
                 }
                 Ok(Event::UserForget { user, .. }) => self.forget(at, user, users, hood, cx, out),
+                Ok(Event::UserMerge { from, into, .. }) => {
+                    self.seal(at, from, into, users, cx, out)
+                }
+                Ok(Event::MergeCarried {
+                    from,
+                    into,
+                    ts,
+                    sealed,
+                    ..
+                }) => {
+                    let carried = numbers.carried.as_deref();
+                    self.take_in(at, (from, into), *ts, *sealed, carried, users, cx, out)
+                }
+                Ok(Event::MergeSettled { from, sealed, .. }) => {
+                    self.settle(at, from, *sealed, users, cx, out)
+                }
                 Ok(Event::SlateServed { items, .. }) if number.user.is_some() => {
                     let (own, later) = served.split_at(items.len());
                     out.serve(own, cx.owners);
@@ -169,7 +189,7 @@ impl Partition {
     }
 
     /// The user's number, if this partition owns them.
-    fn own(&self, user: &str, users: &mut Interner, cx: &Context<'_>) -> Option<UserIx> {
+    pub(super) fn own(&self, user: &str, users: &mut Interner, cx: &Context<'_>) -> Option<UserIx> {
         let hash = stable_hash(user.as_bytes());
         (owner(hash, cx.names.partitions) == self.number).then(|| UserIx(users.intern(hash, user)))
     }
@@ -211,6 +231,7 @@ impl Partition {
             return out.report.counts.add(outcome::RAPID_REPEAT, 1);
         }
         let ty = self.number_of_latest_type();
+        self.identities.came_back(user);
         let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
         let fact = Fact {
             user,
@@ -244,12 +265,22 @@ impl Partition {
 
     /// Number of the latest type in the partition's dictionary, given one if it has none: only events that count do.
     fn number_of_latest_type(&mut self) -> u16 {
-        let latest = &mut self.latest_type;
-        *latest.number.get_or_insert_with(|| {
-            let known = self.types.len() < MAX_TYPES;
-            self.types
-                .intern_str(if known { &latest.name } else { "other" }) as u16
-        })
+        if let Some(number) = self.latest_type.number {
+            return number;
+        }
+        let name = std::mem::take(&mut self.latest_type.name);
+        let number = self.number_of(&name);
+        self.latest_type.name = name;
+        *self.latest_type.number.insert(number)
+    }
+
+    /// Number of a type in the partition's dictionary, given one if it has none and there is room.
+    pub(super) fn number_of(&mut self, ty: &str) -> u16 {
+        if let Some(known) = self.types.get(ty) {
+            return known as u16;
+        }
+        let known = self.types.len() < MAX_TYPES;
+        self.types.intern_str(if known { ty } else { "other" }) as u16
     }
 
     fn put_user(
@@ -264,6 +295,7 @@ impl Partition {
         let Some(user) = self.own(user, users, cx) else {
             return out.report.refuse(at, outcome::WRONG_SUBJECT);
         };
+        self.identities.came_back(user);
         let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
         state.labels = labels
             .iter()
@@ -291,6 +323,7 @@ impl Partition {
         *slot(&mut self.users, user) = None;
         *slot(hood, user) = None;
         self.rapid.forget(user);
+        self.identities.forget(user);
         out.forget(user);
         out.report.counts.add(outcome::APPLIED, 1);
     }
@@ -313,6 +346,7 @@ impl Partition {
                 state.write(w);
             });
         }
+        self.identities.write(users, w);
     }
 
     /// Reads what [`Partition::write`] wrote into this empty partition.
@@ -337,13 +371,15 @@ impl Partition {
                     *slot(&mut self.users, user) = Some(Box::new(state));
                 }
                 KIND_FRAMES => self.frames.read(r)?,
+                _ if self.read_identity(kind, r, names)? => {}
                 _ if self.events.read(kind, r)? => {}
                 _ => return Err(r.broken(format!("unknown entity {kind}"))),
             }
         }
         let types = self.types.len();
         let known = |ty: u16| usize::from(ty) < types;
-        let touches = self.users.iter().flatten().flat_map(|u| {
+        let known_users = self.users.iter().flatten().map(|user| &**user);
+        let touches = known_users.chain(self.identities.sealed()).flat_map(|u| {
             u.recent
                 .iter()
                 .chain(u.consumed.iter())
@@ -357,7 +393,23 @@ impl Partition {
     }
 }
 
-fn slot<T>(slots: &mut Vec<Option<T>>, user: UserIx) -> &mut Option<T> {
+impl Partition {
+    fn read_identity(
+        &mut self,
+        kind: u8,
+        r: &mut PartReader<'_>,
+        names: &mut Names,
+    ) -> ReadResult<bool> {
+        let own = self.number;
+        self.identities.read(kind, r, &mut |name| {
+            let here = names.partition_of(name) == own;
+            here.then(|| UserIx(names.users[own].intern_str(name)))
+        })
+    }
+}
+
+/// The place of a user, made if it is not there.
+pub(super) fn slot<T>(slots: &mut Vec<Option<T>>, user: UserIx) -> &mut Option<T> {
     let ix = user.0 as usize;
     if slots.len() <= ix {
         slots.resize_with(ix + 1, || None);

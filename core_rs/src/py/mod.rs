@@ -5,6 +5,7 @@
 //! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
 //! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
 //! * [`neighbours`]: co-occurrence counts and the session index, for use without an engine.
+//! * [`operations`]: merged users and what a merge moves, the catalogue page by page.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
@@ -19,6 +20,7 @@ mod frames;
 mod kernels;
 mod limits;
 mod neighbours;
+mod operations;
 
 use pyo3::prelude::*;
 
@@ -30,5 +32,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     diversity::register(m)?;
     bloom::register(m)?;
     neighbours::register(m)?;
+    operations::register(m)?;
     limits::register(m)
 }

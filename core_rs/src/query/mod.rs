@@ -10,6 +10,7 @@
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
 //! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
+//! * [`catalogue_page`]: the catalogue, page by page.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
 //!
 //! Same state, same request, same answer, bit for bit: ties break by item id, sums run in a fixed order, `ln` comes from
@@ -19,6 +20,7 @@ pub mod accumulator;
 pub mod allowed;
 pub mod answer;
 pub mod blend;
+pub mod catalogue_page;
 pub mod compose;
 pub mod features;
 pub mod filling;
