@@ -41,7 +41,7 @@ from headwater.events.types import (
     UserPut,
 )
 from headwater.events.validate import check_event, check_record
-from headwater.merging import Merges, MergeReport, ids_of, known_as
+from headwater.merging import MergeReport, Merges, ids_of, known_as
 from headwater.questions import Questions, wall_clock
 from headwater.slate_record import SlateRecorder
 

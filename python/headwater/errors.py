@@ -49,7 +49,7 @@ class InvalidEvent(InvalidInput):
 
 
 class MergeConflict(InvalidInput):
-    """Two users cannot be merged: a circle, another account, a forgotten user. Details: `from_user`, `value`, `rule`."""
+    """Two users cannot be merged: a circle, another account, a forgotten user. Details: `from_user`, `value`."""
 
     code = "merge-conflict"
 

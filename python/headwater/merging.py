@@ -152,9 +152,11 @@ class Merges:
                 merged = merged_users(self._core, new)
                 new = []
                 for user, into, left in merged:
-                    if not left or user not in known_as(self._core, [user]):
-                        continue  # the end of a circle keeps what it has
+                    if not left:
+                        continue
                     if not self._carry(user):
+                        if user not in known_as(self._core, [user]):
+                            continue  # the end of a circle keeps what it has
                         self._seal(user, into, None)
                         self._carry(user)
                     moved = True
