@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
-from headwater import importer, store, verify
+from headwater import feed_sync, importer, store, verify
 from headwater.actors.recovery import Progress
 from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
-from headwater.arguments import Id, categories_of, id_text, labels_of, vectors_of
+from headwater.arguments import Id, categories_of, id_text, labels_of, share_of, vectors_of
 from headwater.config import Config, Profile, default_config, validate_config
 from headwater.core import knows_event, query_json
 from headwater.errors import InvalidEvent
@@ -342,6 +342,31 @@ class Engine(Questions):
         self._merges.settle_all()
         self._runtime.snapshot_if_due()
         return report
+
+    def sync_items(
+        self,
+        source: TableSource,
+        *,
+        columns: Mapping[str, str] | None = None,
+        format: str | None = None,
+        dry_run: bool = False,
+        max_shrink: float = feed_sync.MAX_SHRINK,
+    ) -> feed_sync.SyncReport:
+        """Make the catalogue what a full product feed says: new items are put, changed ones patched, and those that
+        the feed no longer has are hidden until they are back. The same feed again writes nothing.
+
+        `source`, `columns` and `format` as for `ingest(kind="items")`. With `dry_run` nothing is written. Raises
+        `FeedShrunk` if more than `max_shrink` (0 to 1) of the visible items would vanish, `InvalidInput` for an
+        unusable table, `StoreError`s.
+        """
+        from headwater.ingest.item_table import ItemTable
+
+        self._runtime.check_open()
+        share = share_of("max_shrink", max_shrink)
+        table = ItemTable(source, columns=columns, format=format, ts=self._write_time())
+        return feed_sync.sync_items(
+            self._runtime, table, wall_clock, self._check, dry_run=dry_run, max_shrink=1.0 if share is None else share
+        )
 
     # --- looking after it ----------------------------------------------------------------------------------------
 

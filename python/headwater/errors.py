@@ -5,7 +5,7 @@ as attributes so that a program need not parse the message. The tree, by what th
 
 * `InvalidInput`: the caller's value breaks a rule. Nothing was changed. Correct the value.
     * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`, `CannotEstimate`,
-      `MergeConflict`
+      `MergeConflict`, `FeedShrunk`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
@@ -52,6 +52,12 @@ class MergeConflict(InvalidInput):
     """Two users cannot be merged: a circle, another account, a forgotten user. Details: `from_user`, `value`."""
 
     code = "merge-conflict"
+
+
+class FeedShrunk(InvalidInput):
+    """A feed without too many of the items that are visible now. Details: `value` (how many), `visible`, `rule`."""
+
+    code = "feed-shrunk"
 
 
 class InvalidQuery(InvalidInput):

@@ -19,7 +19,7 @@ import click
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.measure_commands import bench, demo
-from headwater.cli.operations_commands import merge
+from headwater.cli.operations_commands import merge, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 from headwater.cli.travel_commands import shadow
@@ -58,6 +58,7 @@ for command in (
     verify,
     replay,
     shadow,
+    sync,
     merge,
     forget,
     bench,

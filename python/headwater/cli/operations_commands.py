@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from headwater.cli.data_commands import mapping, table_options
 from headwater.cli.output import facts, json_option, show
 from headwater.cli.store_commands import existing_directory
 
@@ -28,3 +29,43 @@ def merge(directory: Path, from_user: str, into_user: str, as_json: bool) -> Non
         report = engine.merge(from_user, into_user)
     plain = report.to_dict()
     show(as_json, plain, facts(f"{report.from_user} is {report.into_user}", plain))
+
+
+@click.command()
+@existing_directory
+@table_options
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@click.option("--allow-shrink", is_flag=True, help="Go on even if most of the visible items would vanish.")
+@json_option
+def sync(
+    directory: Path,
+    file: Path,
+    columns: tuple[str, ...],
+    format: str | None,
+    dry_run: bool,
+    allow_shrink: bool,
+    as_json: bool,
+) -> None:
+    """Make the catalogue of DIR what the full product feed FILE (CSV, JSONL, Parquet) says.
+
+    New items are put, changed ones patched, those that the feed no longer has are hidden until they are back. A feed
+    without more than 30 % of the visible items is refused. The same feed again writes nothing.
+
+    Example: headwater sync shop feed.csv -c item=sku --dry-run
+    """
+    from headwater.engine import Engine
+    from headwater.feed_sync import MAX_SHRINK, shown
+    from headwater.store import check_begun
+
+    check_begun(directory)
+    with Engine.open(directory) as engine:
+        report = engine.sync_items(
+            file,
+            columns=mapping(columns),
+            format=format,
+            dry_run=dry_run,
+            max_shrink=1.0 if allow_shrink else MAX_SHRINK,
+        )
+    plain = report.to_dict()
+    rows = plain | {"examples": "\n".join(f"{kind}: {shown(some)}" for kind, some in report.examples.items() if some)}
+    show(as_json, plain, facts(f"{file} -> {directory}", rows))
