@@ -24,6 +24,7 @@ from headwater.events.sync import sync_directory
 FORMAT = "1"
 _PAGE_SIZE = 16_384
 _READ_ROWS = 256
+_TRIM_BYTES = 64 << 20
 # A failed write, a full disk among them: the transaction is rolled back and what was written of it is never read.
 _REFUSED_WRITES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
@@ -124,6 +125,7 @@ class SqliteLog:
                 f"{self._path}: log format {meta.get('format')!r}; this code reads {FORMAT!r}", reason="format"
             )
         self.generation = str(meta.get("generation"))
+        self._base = Head(0, int(meta.get("base", 0)), int(meta.get("base_chain", 0)))
         if generation is not None and self.generation != generation:
             raise GenerationMismatch(
                 f"{self._path} is of generation {self.generation}, configuration and fold version make {generation}: "
@@ -148,7 +150,7 @@ class SqliteLog:
         """Compare log and head; when writing, take frames beyond the head into it."""
         # The head first: a writer that goes on meanwhile only makes the log longer than the head that was read.
         head = EMPTY_HEAD if self._head_file is None else self._head_file.read()
-        self._last = self._position("max")
+        self._last = self._position("max") or self._base.last
         if self._last < head.last:
             raise LogTailLost(
                 f"{self._path} ends at position {self._last}, but frames up to {head.last} were acknowledged: "
@@ -323,8 +325,8 @@ class SqliteLog:
         """
         with self._mutex:  # an append moves head and end together
             head = EMPTY_HEAD if self._head_file is None else self._head_file.read()
-        chain = count = 0
-        for batch in self.read(1, stop=head.last + 1):
+        chain, count = self._base.chain, 0
+        for batch in self.read(self._base.last + 1, stop=head.last + 1):
             chain = chain_frames(chain, batch.frames)
             count += len(batch.frames)
         if chain != head.chain:
@@ -347,6 +349,62 @@ class SqliteLog:
                         position=position,
                         reason="subject",
                     )
+
+    def acknowledged(self) -> Head:
+        """The head record: how far the log is acknowledged, and the chain up to there."""
+        with self._mutex:  # an append moves head and end together
+            return EMPTY_HEAD if self._head_file is None else self._head_file.read()
+
+    @property
+    def base(self) -> Head:
+        """Where the log begins: the position before its first frame, and the chain up to it. Zeros unless trimmed."""
+        return self._base
+
+    def begin_after(self, base: Head) -> None:
+        """Let an empty log begin behind a position of another one, of whose end it is a copy. Raises `StoreError`."""
+        assert self._connection is not None
+        with self._mutex:
+            self._check_writable()
+            if self._last:
+                raise StoreError(f"{self._path} holds frames already", path=str(self._path))
+            with self._typed_errors():
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._set_base(base)
+                self._connection.execute("COMMIT")
+            self._last, self._head = base.last, Head(1, base.last, base.chain)
+            self._write_head(self._head)
+
+    def trim(self, below: int) -> int:
+        """Let go of the frames below a position, for good; how many they were. The last frame always stays.
+
+        The caller answers for a snapshot that reaches `below - 1`: without one the log cannot be folded again. A trim
+        that was cut short leaves a log that begins somewhere in between. Raises `StoreError`, `StoreFull`.
+        """
+        assert self._connection is not None
+        with self._mutex:
+            self._check_writable()
+            below = min(below, self._last)
+            count = 0
+            for batch in self.read(self._base.last + 1, stop=below, batch_bytes=_TRIM_BYTES):
+                base = Head(0, batch.positions[-1], chain_frames(self._base.chain, batch.frames))
+                with self._typed_errors():
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._connection.execute("DELETE FROM frames WHERE position <= ?", [base.last])
+                    self._set_base(base)
+                    self._connection.execute("COMMIT")
+                self._base = base
+                count += len(batch.frames)
+            if count:
+                with self._typed_errors():
+                    self._connection.execute("VACUUM")
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return count
+
+    def _set_base(self, base: Head) -> None:
+        assert self._connection is not None
+        rows = [("base", str(base.last)), ("base_chain", str(base.chain))]
+        self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+        self._base = base
 
     def head_damage(self) -> list[str]:
         """What is wrong with the head record, though it may still be read."""

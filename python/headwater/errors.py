@@ -8,7 +8,7 @@ as attributes so that a program need not parse the message. The tree, by what th
       `MergeConflict`, `FeedShrunk`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
-    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
+    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
 
 This module does not format for a terminal: the command line decides how an error is shown.
@@ -136,6 +136,12 @@ class SnapshotInvalid(StoreError):
     """A snapshot file is damaged, foreign or incomplete. Details: `path`, `reason`."""
 
     code = "snapshot-invalid"
+
+
+class BackupInvalid(StoreError):
+    """A backup is damaged, incomplete, or one of another log. Details: `path`."""
+
+    code = "backup-invalid"
 
 
 class NotReady(HeadwaterError):

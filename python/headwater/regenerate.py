@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +11,13 @@ from headwater import store
 from headwater.actors.recovery import Refusals, fold_log
 from headwater.config import Config, load_config
 from headwater.core import Core, generation_of, new_core
-from headwater.errors import InvalidInput, StoreError
 from headwater.events.frame import FrameWriter
 from headwater.events.log import LogBatch, decode_frames
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject, subject_of
-from headwater.events.sync import sync_directory
 from headwater.events.types import Event
 from headwater.progress import progress_call
+from headwater.whole_directory import appearing_whole
 
 
 def replay_directory(directory: Path, until: int | None, threads: int | None) -> dict[str, Any]:
@@ -63,15 +59,13 @@ def regenerate(directory: Path, target: Path, config_file: Path | None, progress
     The old directory is only read; the new one appears when it is whole. Raises `InvalidInput` if the target holds
     something already.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidInput(f"{target} is not empty; allowed: a new directory", field="to", value=str(target))
     old = store.directory_config(directory)
     config = old if config_file is None else load_config(config_file)
     core = new_core(config, config.engine.threads)
     # Of another version of the fold, perhaps: whatever made it, its frames can be read.
     source = SqliteLog(directory, None, read_only=True)
     try:
-        with _appearing_whole(target) as place:
+        with appearing_whole(target) as place:
             store.begin(place, config)
             if config_file is not None:
                 shutil.copyfile(config_file, place / store.CONFIG_FILE)
@@ -88,23 +82,6 @@ def regenerate(directory: Path, target: Path, config_file: Path | None, progress
         "outcomes": stats["outcomes"],
         "digest": core.digest()["whole"],
     }
-
-
-@contextmanager
-def _appearing_whole(target: Path) -> Iterator[Path]:
-    """A directory beside the target that takes its name at the end, and is removed when the block does not get there.
-
-    Raises `StoreError` where that cannot be.
-    """
-    place = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield place
-        place.replace(target)
-        sync_directory(target.parent)
-    except OSError as err:
-        raise StoreError(f"{target}: cannot be written: {err.strerror or err}", path=str(target)) from err
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
 
 
 def _copy(source: SqliteLog, place: Path, core: Core, old: Config, config: Config, progress: bool) -> None:

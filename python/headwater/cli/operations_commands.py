@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -69,3 +70,43 @@ def sync(
     plain = report.to_dict()
     rows = plain | {"examples": "\n".join(f"{kind}: {shown(some)}" for kind, some in report.examples.items() if some)}
     show(as_json, plain, facts(f"{file} -> {directory}", rows))
+
+
+@click.command()
+@existing_directory
+@click.argument("destination", metavar="DEST", type=click.Path(path_type=Path, file_okay=False))
+@json_option
+def backup(directory: Path, destination: Path, as_json: bool) -> None:
+    """Copy the log of DIR and a snapshot to DEST, also while another process writes. Again: only what came since.
+
+    DEST says the digest of the state at its position; `headwater restore` compares it.
+
+    Example: headwater backup shop /mnt/backup/shop
+    """
+    from headwater.engine import Engine
+    from headwater.store import check_begun
+
+    check_begun(directory)
+    with Engine.open(directory, read_only=True) as engine:
+        report = engine.backup(destination)
+    show(as_json, report.to_dict(), facts(f"{directory} -> {destination}", report.to_dict()))
+
+
+@click.command()
+@click.argument("source", metavar="SOURCE", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--threads", type=click.IntRange(1, 256), help="Fold threads; the digest does not depend on it.")
+@json_option
+def restore(source: Path, directory: Path, threads: int | None, as_json: bool) -> None:
+    """Make the new directory DIR from the backup SOURCE: every frame checked, the log folded, the digest compared.
+
+    DIR appears when all of that is done.
+
+    Example: headwater restore /mnt/backup/shop shop
+    """
+    from headwater.backup import restore as restore_backup
+    from headwater.progress import progress_call
+
+    with progress_call(not as_json and sys.stderr.isatty(), "restore") as call:
+        report = restore_backup(source, directory, threads, call)
+    show(as_json, report.to_dict(), facts(f"{source} -> {directory}", report.to_dict()))
