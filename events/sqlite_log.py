@@ -8,6 +8,7 @@ tells a lost tail (see `head`).
 from __future__ import annotations
 
 import logging
+import secrets
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -15,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from headwater.errors import GenerationMismatch, LogCorrupt, LogTailLost, StoreClosed, StoreError, StoreFull
+from headwater.events import replacement
 from headwater.events.head import EMPTY_HEAD, Head, HeadFile, chain_frames
 from headwater.events.lock import WriterLock
 from headwater.events.log import READ_BATCH_BYTES, LogBatch, check_frames, subject_number
@@ -68,6 +70,7 @@ class SqliteLog:
             raise
 
     def _open(self, generation: str | None, max_pages: int | None) -> None:
+        self._settle_replacement()
         new = not self._path.exists()
         if new and self._read_only:
             raise StoreError(f"{self._directory} holds no log; nothing to read", path=str(self._directory))
@@ -94,6 +97,43 @@ class SqliteLog:
             sync_directory(self._directory)
         self.epoch = 0 if self._read_only else self._next_epoch()
 
+    def _settle_replacement(self) -> None:
+        """Bring a replacement of the log to its end that was cut short (see `replacement`)."""
+        if self._read_only:
+            if replacement.is_decided(self._directory):
+                raise StoreError(
+                    f"{self._directory}: the log is being replaced; open it again, to write if its writer died",
+                    path=str(self._directory),
+                )
+            return
+        try:
+            replacement.finish(self._directory)
+        except OSError as err:
+            raise StoreError(
+                f"{self._directory}: the next log cannot take its place: {err}", path=str(self._directory)
+            ) from err
+
+    def replace(self) -> None:
+        """Let the log in `DIR/next`, which is whole and closed, take this one's place; this object is that log then.
+
+        Readers that have begun go on in the old one. The caller sees to it that nobody appends meanwhile. Raises
+        `StoreError`; whether the log was replaced is then decided when the directory is opened again.
+        """
+        with self._mutex:
+            self._check_writable()
+            self._failed = "the log is being replaced"
+            try:
+                replacement.decide(self._directory)
+            except OSError as err:
+                raise StoreError(f"{self._directory}: {err}", path=str(self._directory)) from err
+            assert self._connection is not None
+            assert self._head_file is not None
+            self._connection.close()
+            self._head_file.close()
+            self._connection = self._head_file = None
+            self._open(self.generation, None)
+            self._failed = None
+
     def _connect(self) -> sqlite3.Connection:
         mode = "ro" if self._read_only else "rwc"
         uri = f"{self._path.resolve().as_uri()}?mode={mode}"
@@ -105,7 +145,8 @@ class SqliteLog:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         # One transaction, so that a process killed here leaves either no log or a whole one.
-        meta = f"INSERT INTO meta VALUES ('format', '{FORMAT}'), ('generation', '{self.generation}'), ('epoch', '0');"
+        rows = {"format": FORMAT, "generation": self.generation, "epoch": "0", "identity": secrets.token_hex(16)}
+        meta = "".join(f"INSERT INTO meta VALUES ('{key}', '{value}');" for key, value in rows.items())
         self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {meta} COMMIT;")
         sync_directory(self._directory)
 
@@ -125,6 +166,7 @@ class SqliteLog:
                 f"{self._path}: log format {meta.get('format')!r}; this code reads {FORMAT!r}", reason="format"
             )
         self.generation = str(meta.get("generation"))
+        self._identity = meta.get("identity")
         self._base = Head(0, int(meta.get("base", 0)), int(meta.get("base_chain", 0)))
         if generation is not None and self.generation != generation:
             raise GenerationMismatch(
@@ -280,6 +322,7 @@ class SqliteLog:
 
     def _read(self, start: int, end: int, subjects: Collection[Subject] | None, batch_bytes: int) -> Iterator[LogBatch]:
         with self._typed_errors(), closing(self._connect()) as connection:
+            self._check_identity(connection)
             where, values = "", [start, end]
             if subjects is not None:
                 where = f" AND subject IN ({','.join('?' * len(subjects))})"
@@ -309,6 +352,15 @@ class SqliteLog:
                 )
             if batch.frames:
                 yield batch
+
+    def _check_identity(self, connection: sqlite3.Connection) -> None:
+        """A log that took this one's place has other frames at the same positions."""
+        row = connection.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+        if (row[0] if row else None) != self._identity:
+            raise StoreClosed(
+                f"{self._directory}: another log took this one's place (a user was erased); open the engine again",
+                path=str(self._directory),
+            )
 
     def _check_contiguous(self, position: int, expected: int, start: int) -> None:
         if position != expected:

@@ -89,13 +89,18 @@ def ids_of(core: Core, user: str) -> list[str]:
 class Merges:
     """Makes the merges of one writer. Safe to use from many threads."""
 
-    def __init__(self, core: Core, write: Write, now: Callable[[], int]) -> None:
-        self._core = core
+    def __init__(self, core: Callable[[], Core], write: Write, now: Callable[[], int]) -> None:
+        """`core` gives the state as it stands: another one takes its place when a user is erased."""
+        self._state = core
         self._write = write
         self._now = now
         self._mutex = threading.RLock()
         self.made = 0
         """Rises with every merge, once later events of the visitor are known to mean the account."""
+
+    @property
+    def _core(self) -> Core:
+        return self._state()
 
     def merge(self, from_user: str, into_user: str, event_id: str | None = None) -> MergeReport:
         """Join what is known of one user to another. Asked again it does nothing.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,7 @@ from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
 from headwater.arguments import Id, id_text, share_of
 from headwater.backup import BackupReport, backup
 from headwater.core import knows_event, query_json
+from headwater.erasure import Erased, erase
 from headwater.errors import InvalidEvent, StoreError
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject, subject_of
@@ -46,7 +48,8 @@ class Operations(Questions):
         super().__init__(runtime, clock, SlateRecorder(self._commit_records))
         self._max_future_ms = int(self._config.generation.max_future_hours * 3_600_000)
         self._partitions = self._config.generation.partitions
-        self._merges = Merges(runtime.core, self._write, self._write_time)
+        self._erasing = threading.Lock()
+        self._merges = Merges(lambda: runtime.core, self._write, self._write_time)
         if not runtime.read_only and runtime.core.active_config() != self._query_version:
             body = query_json(self._config.query).decode()
             self._commit([ConfigActivated(ts=wall_clock(), version=self._query_version, body=body)])
@@ -76,6 +79,23 @@ class Operations(Questions):
         for known in ids:
             self._forget_slates(known)
         return position
+
+    def erase(self, user: Id) -> Erased:
+        """Forget a user at once, then write the log anew without any event of theirs or of ids merged with theirs:
+        log, snapshots, dead letters. The engine answers and writes meanwhile; then the new log takes the old one's
+        place, and a signed receipt says so (`headwater.receipts`).
+
+        Positions before the erasure name other events afterwards, and slates that were answered before it cannot be
+        made again where the person's events had counted. Copies are not touched: backups, exports, archives. O(log).
+        Raises `StoreError` (in memory, read-only, disk full, a trimmed log).
+        """
+        name = id_text("user", user)
+        known = ids_of(self._runtime.core, name)
+        self.forget(name)
+        with self._erasing:
+            erased = erase(self._runtime, known[0], known, wall_clock())
+            self._forget_all_slates()
+        return erased
 
     def sync_items(
         self,

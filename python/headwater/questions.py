@@ -298,6 +298,12 @@ class Questions:
             for slate in [key for key, known in self._slates.items() if known.slate.user == user]:
                 del self._slates[slate]
 
+    def _forget_all_slates(self) -> None:
+        """After the log was replaced: what was answered from the old one names positions that are others now."""
+        with self._slates_mutex:
+            self._slates.clear()
+        self._past.clear()
+
     def _now(self, now: int | None) -> int:
         return self.now() if now is None else time_of("now", now)
 
