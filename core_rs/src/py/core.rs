@@ -90,6 +90,11 @@ impl Core {
         })
     }
 
+    /// The state, for reading.
+    pub(super) fn state(&self) -> parking_lot::RwLockReadGuard<'_, State> {
+        self.state.read()
+    }
+
     fn max_future_ms(&self) -> i64 {
         (self.config.max_future_hours * 3_600_000.0) as i64
     }

@@ -3,6 +3,7 @@
 * `output`: JSON or tables, one way for all commands.
 * `errors`: exceptions to one line and an exit code: 2 for a value that must be corrected, 1 for a failure.
 * `store_commands`: init, status, snapshot, verify, replay, forget.
+* `operations_commands`: merge, sync, backup, restore, archive.
 * `travel_commands`: shadow.
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
@@ -20,6 +21,7 @@ from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.load_commands import latency
 from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
+from headwater.cli.operations_commands import backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 from headwater.cli.travel_commands import shadow
@@ -58,6 +60,10 @@ for command in (
     verify,
     replay,
     shadow,
+    sync,
+    merge,
+    backup,
+    restore,
     forget,
     bench,
 ):
