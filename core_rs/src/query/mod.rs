@@ -9,7 +9,7 @@
 //!   anything; [`features`]: what a learned ranker would see.
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
-//! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
+//! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
 //!
 //! Same state, same request, same answer, bit for bit: ties break by item id, sums run in a fixed order, `ln` comes from
@@ -18,6 +18,7 @@
 pub mod accumulator;
 pub mod allowed;
 pub mod answer;
+pub mod batch;
 pub mod blend;
 pub mod compose;
 pub mod features;

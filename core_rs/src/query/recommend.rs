@@ -47,7 +47,7 @@ fn answer(
     scratch: &mut Scratch,
 ) -> Result<Answer, CoreError> {
     let (scenario, now) = (&*plan.scenario, request.now);
-    let repeats = plan.uses(&Source::Repeats);
+    let repeats = plan.offers_own_items();
     let bits = &mut scratch.allowed;
     let allowed = Allowed::new(
         state,
@@ -64,7 +64,7 @@ fn answer(
             &state.hood.sessions,
             &asker.latest(scenario.knn_last_items),
             asker.own_session,
-            scenario.knn_neighbours,
+            &session_knn::KnnWeights::of(scenario),
         ),
         false => Vec::new(),
     };
