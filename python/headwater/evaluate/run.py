@@ -14,7 +14,10 @@ from headwater.errors import InvalidInput
 from headwater.evaluate import next_item, ranking_items
 from headwater.evaluate.configured import Configured
 from headwater.evaluate.contender import FUSED, Contender, contender, only_asked_relations
+from headwater.evaluate.events import EventLog
+from headwater.evaluate.outcomes import Outcomes, ReplayReport, categories_of
 from headwater.evaluate.reading import read_columns
+from headwater.evaluate.replay import Plan, replay
 from headwater.evaluate.score import Score
 from headwater.evaluate.sessions import Sessions, load_sessions
 from headwater.evaluate.splits import Split, last_of_each_user, load_splits
@@ -150,3 +153,42 @@ def check_k(k: int, catalogue: int) -> None:
             value=k,
             rule=f"1 to {min(catalogue, 1000)}",
         )
+
+
+class Replayed(msgspec.Struct, frozen=True):
+    """A prequential evaluation."""
+
+    protocol: str
+    contenders: list[str]
+    report: ReplayReport
+    notes: list[str]
+    facts: dict[str, Any]
+
+
+def replay_log(
+    log: EventLog, configured: list[Configured], sources: tuple[str, ...], plan: Plan, progress: Call
+) -> Replayed:
+    """Prequential replay: for each configuration one pass in which all `sources` are asked. Raises `InvalidInput`."""
+    check_k(plan.k, log.events["item"].n_unique())
+    outcomes: Outcomes | None = None
+    facts: dict[str, Any] = {}
+    started = time.perf_counter()
+    for one in configured:
+        _, entrants = entrants_of(one, sources)
+        if len(configured) > 1:
+            entrants = [c._replace(name=f"{one.name}: {c.source}" if len(sources) > 1 else one.name) for c in entrants]
+        mine = Outcomes([c.name for c in entrants], plan.k, categories_of(log.facts.values()))
+        facts = replay(log, entrants, plan, mine, progress)
+        outcomes = mine if outcomes is None else outcomes.joined(mine)
+    if outcomes is None:
+        raise InvalidInput("no configuration to evaluate", field="config", value=None)
+    report = outcomes.report(facts["items"], plan.seed)
+    facts["seconds"] = round(time.perf_counter() - started, 1)
+    notes = list(log.notes)
+    if plan.sample < 1:
+        notes.append(f"events of {plan.sample:.1%} of the users are predicted (seed {plan.seed}); all are folded")
+    if plan.start or plan.end < 1:
+        notes.append(f"the log is predicted from {plan.start:.0%} to {plan.end:.0%} of its events")
+    if plan.only_new:
+        notes.append("lists leave out what the user touched before; only targets that are new to the user count")
+    return Replayed("prequential", outcomes.names, report, notes, facts)

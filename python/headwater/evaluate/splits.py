@@ -3,7 +3,8 @@
 A folder holds `train` and `test` (user, item, perhaps ts), or several pairs `train_0`, `test_0`, `train_1` ..., whose
 mean is reported. Without times the order of rows is the order of events. A pair of user and item that stands there
 more than once counts once, and is counted in a note; a test user without training is skipped; a test item that
-training never saw stays a target, as a miss.
+training never saw stays a target, as a miss. Training rows are folded as `purchase`, the one type that both profiles
+count everywhere.
 """
 
 from __future__ import annotations
@@ -62,14 +63,14 @@ def _load(folder: Path, name: str) -> Split:
             field="test",
             value=len(both),
         )
-    return Split(f"split{name}", _likes(train), *_relevant(train, test), notes)
+    return Split(f"split{name}", _purchases(train), *_relevant(train, test), notes)
 
 
-def _likes(train: pl.DataFrame) -> pl.DataFrame:
+def _purchases(train: pl.DataFrame) -> pl.DataFrame:
     if train.is_empty():
         raise InvalidInput("the training part has no row", field="train", value=0)
     ts = pl.col("ts") if "ts" in train.columns else (_START + pl.int_range(pl.len()) * 1000).cast(pl.Int64)
-    return train.select(pl.lit("like").alias("type"), "user", "item", ts.alias("ts"))
+    return train.select(pl.lit("purchase").alias("type"), "user", "item", ts.alias("ts"))
 
 
 def _relevant(train: pl.DataFrame, test: pl.DataFrame) -> tuple[dict[str, list[str]], int]:
@@ -94,4 +95,4 @@ def last_of_each_user(events: pl.DataFrame) -> Split:
     train = numbered.join(asked, on="row", how="anti").sort("row")
     left_out = numbered.join(asked, on="row", how="semi").sort("row")
     relevant = {user: [item] for user, item in left_out.select("user", "item").iter_rows()}
-    return Split("leave-one-out", _likes(train), relevant, len(last) - len(asked), [])
+    return Split("leave-one-out", _purchases(train), relevant, len(last) - len(asked), [])
