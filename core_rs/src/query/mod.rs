@@ -11,7 +11,7 @@
 //! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
-//! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
+//! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
 //! * [`hosts`]: the same questions answered by several processes.
 //! * [`catalogue_page`]: the catalogue, page by page.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
@@ -22,6 +22,7 @@
 pub mod accumulator;
 pub mod allowed;
 pub mod answer;
+pub mod batch;
 pub mod blend;
 pub mod catalogue_page;
 pub mod compose;
