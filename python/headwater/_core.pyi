@@ -98,6 +98,7 @@ class Core:
     def stats(self) -> dict[str, Any]: ...
 
 def reply_position(reply: bytes) -> int: ...
+
 NO_TEXT: int
 
 @final

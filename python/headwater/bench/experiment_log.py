@@ -40,7 +40,7 @@ class World(NamedTuple):
     click_rate: float = 0.08
     per_frame: int = 30
     """Records that a frame holds at most: what a busy engine writes at once for one partition."""
-    experiments: dict[str, object] = {  # noqa: RUF012
+    experiments: dict[str, object] = {
         "ranking": {"variants": {"control": {"share": 0.5}, "wide": {"share": 0.5, "query": {"diversity": 0.3}}}}
     }
 

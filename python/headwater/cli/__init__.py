@@ -19,9 +19,9 @@ import click
 
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
+from headwater.cli.evaluate_commands import evaluate
 from headwater.cli.load_commands import latency
 from headwater.cli.log_commands import guard, ingest, rebuild
-from headwater.cli.evaluate_commands import evaluate
 from headwater.cli.measure_commands import bench, demo
 from headwater.cli.operations_commands import backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
