@@ -4,6 +4,7 @@
 //! * [`rules`]: what an event's type and value mean under the configuration.
 //! * [`fact`]: an admitted event, with its names already numbered.
 //! * [`state`]: all parts, and the order in which a batch of frames passes through them.
+//! * [`places`]: where each item is counted, and where in the log a state stands.
 //! * [`control`]: active configuration, running time, outcomes.
 //! * [`batch`]: decoded frames and their numbering.
 //! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws).
@@ -19,6 +20,7 @@ pub mod outbox;
 pub mod ownership;
 pub mod partition;
 pub mod parts;
+pub mod places;
 pub mod report;
 pub mod rules;
 pub mod state;

@@ -29,11 +29,11 @@ use crate::fold::rules::TypeRules;
 use crate::frame::event::{Decoded, Event};
 use crate::frame::header::{Frame, FrameError, Subject};
 use crate::frame::item::ItemFields;
-use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position, TagIx, owner};
+use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position, TagIx};
 use crate::items::fresh::Fresh;
 use crate::items::shard::{Shard, TagChange};
 use crate::items::vectors::Vectors;
-use crate::items::votes::{ItemClocks, ItemStats};
+use crate::items::votes::ItemClocks;
 use crate::names::Names;
 use crate::neighbourhood::{Neighbourhood, Relation};
 use crate::scenario::QueryConfig;
@@ -81,9 +81,9 @@ pub struct State {
     pub position: Position,
     /// What is kept here.
     pub ownership: Ownership,
-    owners: Vec<(u16, u32)>,
+    pub(super) owners: Vec<(u16, u32)>,
     /// Which items are of shards that are kept; maintained where these are not all.
-    own_items: Bitmap,
+    pub(super) own_items: Bitmap,
     rules: TypeRules,
     max_session_items: usize,
     outboxes: Vec<Outbox>,
@@ -128,107 +128,6 @@ impl State {
             own_items: Bitmap::default(),
             ownership,
         })
-    }
-
-    /// Shard of an item and its number there.
-    pub fn owner(&self, item: ItemIx) -> (usize, u32) {
-        let (shard, local) = self.owners[item.0 as usize];
-        (usize::from(shard), local)
-    }
-
-    /// Counts of an item.
-    pub fn stats(&self, item: ItemIx) -> &ItemStats {
-        let (shard, local) = self.owner(item);
-        self.shards[shard].stats(local)
-    }
-
-    /// How often an item was served.
-    pub fn served(&self, item: ItemIx) -> u32 {
-        let (shard, local) = self.owner(item);
-        self.shards[shard].served(local)
-    }
-
-    /// The items that are counted here; `None` where these are all.
-    pub fn own_items(&self) -> Option<&Bitmap> {
-        (self.ownership != Ownership::Whole).then_some(&self.own_items)
-    }
-
-    /// Owners of all items, for parts that are read back.
-    pub fn owners(&self) -> &[(u16, u32)] {
-        &self.owners
-    }
-
-    /// Gives every numbered item its owner and makes room for it everywhere.
-    pub fn settle_items(&mut self) {
-        let shards = self.shards.len();
-        for ix in self.owners.len()..self.names.items.len() {
-            let item = ItemIx(ix as u32);
-            let shard = owner(self.names.item_hash(item), shards);
-            let local = match self.ownership.keeps_shard(shard) {
-                true => self.shards[shard].own(item),
-                false => 0,
-            };
-            self.owners.push((shard as u16, local));
-        }
-        let len = self.owners.len();
-        self.catalogue.ensure(len);
-        if self.ownership != Ownership::Whole {
-            let before = self.own_items.len();
-            self.own_items.resize(len, false);
-            for (ix, (shard, _)) in self.owners.iter().enumerate().skip(before) {
-                let own = self.ownership.keeps_shard(usize::from(*shard));
-                self.own_items.put(ix, own);
-            }
-        }
-        if !self.ownership.keeps_items() {
-            return;
-        }
-        self.hood.ensure(len);
-        for (s, shard) in self.shards.iter_mut().enumerate() {
-            if self.ownership.keeps_shard(s) {
-                shard.rows.iter_mut().for_each(|rows| rows.ensure(len));
-            }
-        }
-    }
-
-    /// Checks that frames at these positions continue the state: each after the one before, without a gap where every
-    /// frame is read.
-    pub fn check_positions(
-        &self,
-        positions: impl Iterator<Item = Position>,
-    ) -> Result<(), CoreError> {
-        let mut last = self.position;
-        for position in positions {
-            self.check_next(last, position)?;
-            last = position;
-        }
-        Ok(())
-    }
-
-    fn check_next(&self, last: Position, next: Position) -> Result<(), CoreError> {
-        let gap = next.0 > last.0 + 1 && self.ownership.reads_everything();
-        if next.0 <= last.0 || gap {
-            return Err(CoreError::Gap {
-                offered: next.0,
-                expected: last.0 + 1,
-            });
-        }
-        Ok(())
-    }
-
-    /// Notes that no frame for this process stands between its position and the end of `position`. Errors: it reads every
-    /// frame, so there is one.
-    pub fn reach(&mut self, position: Position) -> Result<(), CoreError> {
-        if position.0 > self.position.0 {
-            if self.ownership.reads_everything() {
-                return Err(CoreError::Gap {
-                    offered: position.0 + 1,
-                    expected: self.position.0 + 1,
-                });
-            }
-            self.position = position;
-        }
-        Ok(())
     }
 
     /// Folds the next segment or frame of a batch; how many frames were taken. The first frame must follow the state's

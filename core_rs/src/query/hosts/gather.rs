@@ -60,6 +60,7 @@ pub fn gather(
         let settling = Settling {
             state,
             plan: &plan,
+            request,
             allowed: &allowed,
             told: &told,
         };
@@ -117,6 +118,7 @@ fn who<'a>(
 struct Settling<'a> {
     state: &'a State,
     plan: &'a Plan<'a>,
+    request: &'a RecommendRequest,
     allowed: &'a Allowed<'a>,
     told: &'a Told<'a>,
 }
@@ -124,7 +126,8 @@ struct Settling<'a> {
 impl Settling<'_> {
     fn list(&self, source: &Weighted) -> SourceList {
         let (state, name) = (self.state, source.name.as_str());
-        let limit = retrieve::limit(&self.plan.scenario, self.told.listed());
+        let list = self.request.candidates.as_ref().map_or(0, Vec::len);
+        let limit = retrieve::limit(&self.plan.scenario, self.told.listed().min(list));
         let ranked = match source.source {
             Source::Vector(_) => {
                 let mut found = self.told.found(name);
