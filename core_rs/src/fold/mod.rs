@@ -7,6 +7,7 @@
 //! * [`places`]: where each item is counted, and where in the log a state stands.
 //! * [`control`]: active configuration, running time, outcomes.
 //! * [`batch`]: decoded frames and their numbering.
+//! * [`item_changes`]: what frames of the catalogue do.
 //! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws).
 //! * [`parts`]: snapshot, restore and digest of all parts.
 //! * [`report`]: what happened to the events of a batch.
@@ -16,6 +17,7 @@
 pub mod batch;
 pub mod control;
 pub mod fact;
+pub mod item_changes;
 pub mod outbox;
 pub mod ownership;
 pub mod partition;
