@@ -128,8 +128,7 @@ def backup(
             )
         if old is not None:
             _check_same_log(old, log, destination)
-        position, parts = core.snapshot()
-        digest = restore_core(config, config.engine.threads, parts).digest()
+        position, parts, digest = _moment(core, config)
         held = Head(0, log.base.last, log.base.chain) if old is None else Head(0, old.position, old.chain)
         (destination / "frames").mkdir(parents=True, exist_ok=True)
         known = [] if old is None else old.segments
@@ -169,6 +168,15 @@ def backup(
         digest=digest["whole"],
         seconds=time.perf_counter() - started,
     )
+
+
+def _moment(core: Core, config: Config) -> tuple[int, list[tuple[str, bytes]], dict[str, str]]:
+    """Position, snapshot and digest of one moment of a state that may be moving."""
+    before, digest = core.position, core.digest()
+    position, parts = core.snapshot()
+    if position != before:  # it moved: what the snapshot holds is asked of it
+        digest = restore_core(config, config.engine.threads, parts).digest()
+    return position, parts, digest
 
 
 def _check_same_log(old: Manifest, log: SqliteLog, destination: Path) -> None:

@@ -10,7 +10,6 @@ order; engine frames are numbered without gaps, so the state is the one of a log
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -64,11 +63,11 @@ def erase(runtime: EmbeddedRuntime, user: str, known: Iterable[str], now_ms: int
         letters = _copy_letters(directory / "deadletters", place / "deadletters", ids)
         removed, before = _build(runtime, log, place, core, ids)
     except OSError as err:
-        shutil.rmtree(directory / replacement.NEXT, ignore_errors=True)
+        replacement.discard(directory)
         raise StoreError(f"{directory}: the next log cannot be built: {err}", path=str(directory)) from err
     except BaseException:
         if not replacement.is_decided(directory):
-            shutil.rmtree(directory / replacement.NEXT, ignore_errors=True)
+            replacement.discard(directory)
         raise
     receipt = Receipt(
         subject=subject_of(directory, user),
@@ -100,14 +99,16 @@ def _build(
             done = _catch_up(log, rewriter, done, last)
             if log.last() - done <= _CLOSE:
                 break
-        DirectorySnapshots(place / "snapshots").save(*core.snapshot(), keep=1)
+        if runtime.snapshots is not None and runtime.snapshots.positions():
+            DirectorySnapshots(place / "snapshots").save(*core.snapshot(), keep=1)
+        position, digest = core.position, core.digest()["whole"]
         with runtime.replacing() as replace:
             last = log.last()
             _catch_up(log, rewriter, done, last)
             sink.skip_epochs(log.epochs())
             sink.close()
-            digest = core.digest()["whole"]
-            position = core.position
+            if core.position != position:
+                position, digest = core.position, core.digest()["whole"]
             replace(core)
     finally:
         sink.close()

@@ -15,6 +15,7 @@ import msgspec
 
 from headwater import feed_sync
 from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
+from headwater.archive import ArchiveReport, UnarchiveReport, archive, unarchive
 from headwater.arguments import Id, id_text, share_of
 from headwater.backup import BackupReport, backup
 from headwater.core import knows_event, query_json
@@ -121,6 +122,27 @@ class Operations(Questions):
         return feed_sync.sync_items(
             self._runtime, table, wall_clock, self._check, dry_run=dry_run, max_shrink=1.0 if share is None else share
         )
+
+    def archive(self) -> ArchiveReport:
+        """Move the events up to the oldest kept snapshot from the log to Parquet files in `archive/` of the directory.
+
+        The snapshot and the files are verified before anything is trimmed, and that snapshot is kept from then on; what
+        needs older events (`as_of`, exports, the next generation) begins there. Raises `StoreError`, `ArchiveInvalid`.
+        """
+        self._runtime.check_open()
+        with self._erasing:
+            report = archive(self._runtime)
+            self._past.clear()
+        return report
+
+    def unarchive(self) -> UnarchiveReport:
+        """Put archived events back below the log, so that it begins at its first event again; the state stays as it is.
+
+        The engine goes on meanwhile. Raises `ArchiveInvalid`, `StoreError`.
+        """
+        self._runtime.check_open()
+        with self._erasing:
+            return unarchive(self._runtime)
 
     def backup(self, destination: str | PathLike[str]) -> BackupReport:
         """Copy the log and a snapshot of the state as it stands to `destination`, a new directory or an earlier backup

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from headwater.actors.recovery import fold_log
+from headwater.actors.recovery import base_core, fold_log
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.config import Config
-from headwater.core import Core, frame_fault, generation_of, new_core, restore_core
+from headwater.core import Core, frame_fault, generation_of, restore_core
 from headwater.errors import HeadwaterError, StoreError
 from headwater.events.log import EventLog
 from headwater.events.sqlite_log import SqliteLog
@@ -91,10 +91,10 @@ def verify(
     last, live_digest = (log.last(), None) if live is None else _live(live, config, threads)
     stop = last + 1
     frames = _check_frames(log, stop, problems)
-    replay = new_core(config, threads)
     digests: dict[str, str] = {} if live_digest is None else {"live": live_digest["whole"]}
     parts: dict[str, str] = {}
     try:
+        replay = base_core(log, snapshots, config, threads)
         fold_log(replay, log, stop=stop)
         parts = replay.digest()
         digests["replay"] = parts["whole"]
@@ -155,7 +155,7 @@ def _check_frames(log: EventLog, stop: int, problems: list[Problem]) -> int:
     """Checksums of all frames and their chain; how many frames were read."""
     count = 0
     try:
-        for batch in log.read(1, stop=stop):
+        for batch in log.read(max(log.first(), 1), stop=stop):
             count += len(batch.frames)
             for position, frame in zip(batch.positions, batch.frames, strict=True):
                 fault = frame_fault(frame)

@@ -19,7 +19,7 @@ import click
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.measure_commands import bench, demo
-from headwater.cli.operations_commands import backup, merge, restore, sync
+from headwater.cli.operations_commands import archive, backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 from headwater.cli.travel_commands import shadow
@@ -62,6 +62,7 @@ for command in (
     merge,
     backup,
     restore,
+    archive,
     forget,
     bench,
 ):
