@@ -91,6 +91,7 @@ def _build(
 ) -> tuple[Removed, tuple[int, int, str]]:
     """Build the next log and let it take its place; what was left out, and positions and digest at that moment."""
     sink = SqliteLog(place, log.generation)
+    old = runtime.core  # let go of at the end: taking a large state apart takes time, and writers need not wait for it
     try:
         rewriter = Rewriter(core, sink.append, ids, stable_hash(PRODUCER))
         done = 0
@@ -112,6 +113,7 @@ def _build(
             replace(core)
     finally:
         sink.close()
+    del old
     return rewriter.removed, (last, position, digest)
 
 
