@@ -71,7 +71,7 @@ class Operations(Questions):
         """Drop a user's state at once, and that of all ids that are merged with theirs. The position.
 
         What they added to counts stays, and so do their events in the log, also in a copy made by `headwater replay
-        --to`. Erasing them needs a generation built without them, which is not implemented yet.
+        --to`; `erase` takes those out too.
         """
         name, ts = id_text("user", user), self._write_time()
         check_event(UserForget(user=name, ts=ts), wall_clock(), self._max_future_ms)
