@@ -51,9 +51,13 @@ _FIELDS = ("user", "item", "type", "ts", "value")
 
 
 class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an archiving did: positions `first` to `base` went from the log into `files`; the log begins behind them."""
+    """What an archiving did: positions `first` to `last` went from the log into `files`, and the log begins behind them.
+
+    Its base is the snapshot at `base`, whose digest is `digest`.
+    """
 
     first: int
+    last: int
     base: int
     frames: int
     events: int
@@ -71,7 +75,7 @@ class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
-    """Write everything up to the oldest kept snapshot to Parquet, read it back, and trim the log below.
+    """Write everything up to the oldest snapshot, an earlier base left aside, to Parquet, read it back, and trim the log below.
 
     The snapshot must be what folding the log gives; the files must give the log's frames byte for byte. Only then is
     anything trimmed; cut short before, it is begun anew. Raises `StoreError` without a snapshot to trim to,
@@ -82,17 +86,20 @@ def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
     positions = snapshots.positions()
     if not positions:
         raise StoreError(f"{directory} holds no snapshot to trim to; write one first (headwater snapshot)")
-    first, base, before = log.first(), positions[-1], log.size_bytes()
+    # The base of the last archiving is kept beside them, and has done its duty when there is a newer one.
+    newer = [position for position in positions if position != snapshots.pinned()]
+    first, base, before = log.first(), (newer or positions)[-1], log.size_bytes()
     folder = directory / FOLDER
     files: list[Path] = []
     events = 0
     digest = _verified(runtime, log, snapshots, base)
-    if first and base >= first:
+    until = min(base, log.last() - 1)  # a log keeps its last frame
+    if first and until >= first:
         try:
             folder.mkdir(exist_ok=True)
             for left in folder.glob(".*"):
                 left.unlink()
-            for batch in log.read(first, stop=base + 1, batch_bytes=_FILE_BYTES):
+            for batch in log.read(first, stop=until + 1, batch_bytes=_FILE_BYTES):
                 file, rows = _write(folder, batch)
                 files.append(file)
                 events += rows
@@ -100,11 +107,12 @@ def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
         except OSError as err:
             raise StoreError(f"{folder}: cannot be written: {err.strerror or err}", path=str(folder)) from err
         snapshots.pin(base)
-        log.trim(base + 1)
+        log.trim(until + 1)
     return ArchiveReport(
         first=first if files else 0,
         base=base,
-        frames=base - first + 1 if files else 0,
+        last=until if files else 0,
+        frames=until - first + 1 if files else 0,
         events=events,
         files=[str(file) for file in files],
         bytes=sum(file.stat().st_size for file in files),

@@ -34,6 +34,20 @@ _ROUNDS = 50
 _letters = msgspec.json.Decoder(DeadLetter)
 
 
+def check_erasable(runtime: EmbeddedRuntime) -> tuple[Path, SqliteLog]:
+    """The directory and log of a runtime that can be erased from. Raises `StoreError` for any other."""
+    log, directory = runtime.log, runtime.directory
+    if directory is None or not isinstance(log, SqliteLog) or runtime.read_only:
+        raise StoreError("only an engine that writes to a directory erases: in memory nothing outlives it")
+    if log.base.last:
+        raise StoreError(
+            f"{directory}: the log begins behind position {log.base.last}; bring what was archived back first "
+            "(headwater archive --restore), then erase, then archive again",
+            path=str(directory),
+        )
+    return directory, log
+
+
 class Erased(msgspec.Struct, frozen=True):
     """The receipt and its file, and where the old log's positions are now."""
 
@@ -47,15 +61,7 @@ def erase(runtime: EmbeddedRuntime, user: str, known: Iterable[str], now_ms: int
     O(log). Raises `StoreError` (in memory, read-only, disk full: nothing was changed then).
     """
     started = time.perf_counter()
-    log, directory = runtime.log, runtime.directory
-    if directory is None or not isinstance(log, SqliteLog) or runtime.read_only:
-        raise StoreError("only an engine that writes to a directory erases: in memory nothing outlives it")
-    if log.base.last:
-        raise StoreError(
-            f"{directory}: the log begins behind position {log.base.last}; bring what was archived back first "
-            "(headwater archive --restore), then erase, then archive again",
-            path=str(directory),
-        )
+    directory, log = check_erasable(runtime)
     ids = merged_ids(log, user, known)
     core = new_core(runtime.config, runtime.config.engine.threads)
     try:

@@ -19,7 +19,7 @@ from headwater.archive import ArchiveReport, UnarchiveReport, archive, unarchive
 from headwater.arguments import Id, id_text, share_of
 from headwater.backup import BackupReport, backup
 from headwater.core import knows_event, query_json
-from headwater.erasure import Erased, erase
+from headwater.erasure import Erased, check_erasable, erase
 from headwater.errors import InvalidEvent, StoreError
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject, subject_of
@@ -91,9 +91,11 @@ class Operations(Questions):
         Raises `StoreError` (in memory, read-only, disk full, a trimmed log).
         """
         name = id_text("user", user)
-        known = ids_of(self._runtime.core, name)
-        self.forget(name)
+        check_event(UserForget(user=name, ts=0), wall_clock(), self._max_future_ms)
         with self._erasing:
+            check_erasable(self._runtime)
+            known = ids_of(self._runtime.core, name)
+            self.forget(name)
             erased = erase(self._runtime, known[0], known, wall_clock())
             self._forget_all_slates()
         return erased

@@ -46,7 +46,7 @@ def test_a_merge_a_forgetting_and_a_restore_give_the_recorded_digest(place: Path
     assert ok(place, "merge", "shop", "u1", "u2")["repeated"] is True
     ok(place, "forget", "shop", "u3")
     first = ok(place, "backup", "shop", "backup")
-    ok(place, "track", "shop", "view", "u1", "lamp4")
+    ok(place, "track", "shop", "view", "--user", "u1", "--item", "lamp4")
     second = ok(place, "backup", "shop", "backup")
     assert first["frames"] > second["frames"] == 1
     restored = ok(place, "restore", "backup", "again")
@@ -100,7 +100,6 @@ def test_old_events_are_archived_and_come_back(place: Path) -> None:
     assert ok(place, "verify", "shop")["equal"] is True
     code, error = run(place, "forget", "shop", "u5", "--erase")
     assert (code, "archive --restore" in error["error"]["message"]) == (1, True)
-    assert ok(place, "archive", "shop", "--restore")["frames"] == report["base"]
-    # The forgetting was logged before the log turned out to be too short.
+    assert ok(place, "archive", "shop", "--restore")["frames"] == report["last"]
     assert ok(place, "verify", "shop")["equal"] is True
-    assert ok(place, "replay", "shop")["digest"] != digest
+    assert ok(place, "replay", "shop")["digest"] == digest

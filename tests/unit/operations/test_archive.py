@@ -62,6 +62,29 @@ def test_the_log_begins_behind_the_oldest_snapshot(tmp_path: Path) -> None:
     assert replay_directory(tmp_path / "shop", None, 1)["digest"] == after["whole"]
 
 
+def test_a_snapshot_at_the_very_end_leaves_the_last_frame(tmp_path: Path) -> None:
+    with Engine.open(tmp_path / "shop", clock="log") as engine:
+        more(engine, 0, 9)
+        engine.snapshot()
+        last, digest = engine.position, engine.digest()
+        report = engine.archive()
+        assert (report.first, report.last, report.base) == (1, last - 1, last)
+        assert (engine.log.first(), engine.archive().files) == (last, [])
+        assert engine.verify().equal
+    with Engine.open(tmp_path / "shop", clock="log") as engine:
+        more(engine, 9, 3)
+        engine.snapshot()
+        more(engine, 12, 3)
+        for n in range(2):
+            engine.snapshot()
+            more(engine, 15 + n, 1)
+        assert engine.archive().first == last, "and an earlier base does not stay in the way"
+        assert engine.unarchive().frames > last
+        assert engine.log.first() == 1
+        assert engine.verify().equal
+        assert engine.digest() != digest
+
+
 def test_other_tools_read_it(tmp_path: Path) -> None:
     with shop(tmp_path / "shop") as engine:
         [file] = engine.archive().files
@@ -90,14 +113,15 @@ def test_the_base_is_kept_whatever_comes(tmp_path: Path) -> None:
         assert base in kept
         assert len(kept) == 3
         report = engine.archive()
-        assert report.base == base
+        assert report.base == kept[1] > base
         digest = engine.digest()
-    for newer in kept[:-1]:
-        [control] = (tmp_path / "shop" / "snapshots" / f"{newer:020d}").glob("control.hws")
-        control.write_bytes(control.read_bytes()[:-1])
+    [control] = (tmp_path / "shop" / "snapshots" / f"{kept[0]:020d}").glob("control.hws")
+    control.write_bytes(control.read_bytes()[:-1])
     with Engine.open(tmp_path / "shop", clock="log") as engine:
         assert engine.digest() == digest
-        assert engine.status()["recovered_from_snapshot"] == base
+        assert engine.status()["recovered_from_snapshot"] == report.base
+        engine.snapshot()
+        assert base not in engine.status()["snapshots"], "let go of: another one is the base"
 
 
 def test_what_was_archived_comes_back(tmp_path: Path) -> None:
