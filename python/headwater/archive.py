@@ -51,7 +51,7 @@ _FIELDS = ("user", "item", "type", "ts", "value")
 
 
 class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What an archiving did: positions `first` to `last` went from the log into `files`, and the log begins behind them.
+    """What an archiving did: positions `first` to `last` went from the log into `files`; the log begins behind.
 
     Its base is the snapshot at `base`, whose digest is `digest`.
     """
@@ -75,7 +75,7 @@ class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
-    """Write everything up to the oldest snapshot, an earlier base left aside, to Parquet, read it back, and trim the log below.
+    """Write everything up to the oldest snapshot, an earlier base left aside, to Parquet, read it back, and trim the log.
 
     The snapshot must be what folding the log gives; the files must give the log's frames byte for byte. Only then is
     anything trimmed; cut short before, it is begun anew. Raises `StoreError` without a snapshot to trim to,

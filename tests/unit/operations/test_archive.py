@@ -53,6 +53,7 @@ def test_the_log_begins_behind_the_oldest_snapshot(tmp_path: Path) -> None:
         assert engine.digest() == digest
         assert engine.verify().equal
         assert [f for batch in archived_frames(tmp_path / "shop", base) for f in batch.frames] == before
+        assert engine.archive().first == base + 1, "the next snapshot is the next base"
         assert engine.archive().files == []
         more(engine, 50, 5)
         after = engine.digest()
