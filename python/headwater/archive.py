@@ -75,7 +75,7 @@ class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
-    """Write everything up to the oldest snapshot, an earlier base left aside, to Parquet, read it back, and trim the log.
+    """Write everything up to the oldest snapshot, an earlier base aside, to Parquet, read it back, and trim the log.
 
     The snapshot must be what folding the log gives; the files must give the log's frames byte for byte. Only then is
     anything trimmed; cut short before, it is begun anew. Raises `StoreError` without a snapshot to trim to,
@@ -87,8 +87,8 @@ def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
     if not positions:
         raise StoreError(f"{directory} holds no snapshot to trim to; write one first (headwater snapshot)")
     # The base of the last archiving is kept beside them, and has done its duty when there is a newer one.
-    newer = [position for position in positions if position != snapshots.pinned()]
-    first, base, before = log.first(), (newer or positions)[-1], log.size_bytes()
+    newer = [position for position in positions if position > snapshots.pinned()]
+    first, base, before = log.first(), newer[-1] if newer else snapshots.pinned(), log.size_bytes()
     folder = directory / FOLDER
     files: list[Path] = []
     events = 0
