@@ -84,6 +84,12 @@ class DirectorySnapshots:
         except (FileNotFoundError, ValueError):
             return 0
 
+    def drop_before(self, position: int) -> None:
+        """Delete the snapshots before a position: a log that was trimmed there does not go on from them."""
+        for old in self.positions():
+            if old < position:
+                self._drop(old)
+
     def _drop(self, position: int) -> None:
         """Delete a position's folder, if there is one: first its name, so that nobody takes the rest for a snapshot."""
         path = self.path(position)

@@ -108,6 +108,7 @@ def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
             raise StoreError(f"{folder}: cannot be written: {err.strerror or err}", path=str(folder)) from err
         snapshots.pin(base)
         log.trim(until + 1)
+        snapshots.drop_before(base)
     return ArchiveReport(
         first=first if files else 0,
         base=base,
