@@ -11,6 +11,7 @@ as attributes so that a program need not parse the message. The tree, by what th
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`,
       `ArchiveInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
+* `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 
 This module does not format for a terminal: the command line decides how an error is shown.
 """
@@ -155,3 +156,9 @@ class NotReady(HeadwaterError):
     """The state did not reach the asked position in time. Details: `position`, `after`."""
 
     code = "not-ready"
+
+
+class TargetFailed(HeadwaterError):
+    """What a benchmark measures cannot be reached, or ended while it was measured. Details: `reason`, `exit_code`."""
+
+    code = "target-failed"

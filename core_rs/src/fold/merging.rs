@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::admission::events::EventVerdict;
+use crate::fold::light_user::LightUser;
 use crate::fold::outbox::Outbox;
 use crate::fold::partition::{Context, Partition, slot};
 use crate::fold::report::outcome;
@@ -21,6 +22,7 @@ use crate::ids::{EventRef, Millis, UserIx};
 use crate::intern::Interner;
 use crate::names::Names;
 use crate::sessions::carried::Carried;
+use crate::sessions::join::join_labels;
 use crate::sessions::user::{UserLimits, UserState};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -151,7 +153,7 @@ impl Partition {
     /// Who the user turned out to be, one step, and whether something of them is left to be carried or sealed.
     pub fn merged_into(&self, user: UserIx) -> Option<(&str, bool)> {
         let merged = self.identities.merged.get(&user.0)?;
-        let left = merged.sealed.is_some() || self.user(user).is_some();
+        let left = merged.sealed.is_some() || self.has_state(user);
         Some((&merged.into, left))
     }
 
@@ -206,23 +208,28 @@ impl Partition {
         if known.is_some_and(|known| *known.into != *into) {
             return out.report.refuse(at, outcome::MERGED_ELSEWHERE);
         }
-        if known.is_some_and(|known| known.sealed.is_some() || self.user(user).is_none()) {
+        if known.is_some_and(|known| known.sealed.is_some() || !self.has_state(user)) {
             // What was sealed is carried first; where nothing new came, nothing moves.
             return out.report.counts.add(outcome::REPEAT_EVENT, 1);
         }
-        let state = slot(&mut self.users, user).take();
+        let state = self.take_state(user);
         let rapid = self.rapid.take(user);
-        let sealed = state.map(|state| {
-            Box::new(Sealed {
-                state: *state,
-                rapid,
-            })
-        });
+        let sealed = state.map(|state| Box::new(Sealed { state, rapid }));
         self.identities.forgotten.remove(&user.0);
         let into = into.into();
         let merged = Merged { into, at, sealed };
         self.identities.merged.insert(user.0, merged);
         out.report.counts.add(outcome::APPLIED, 1);
+    }
+
+    /// Takes away what is known of a user; where what they did is not kept, nothing but that there was something.
+    fn take_state(&mut self, user: UserIx) -> Option<UserState> {
+        let ix = user.0 as usize;
+        if let Some(state) = self.users.get_mut(ix).and_then(Option::take) {
+            return Some(*state);
+        }
+        let light = self.light.get_mut(ix).and_then(Option::take);
+        light.map(|_| UserState::default())
     }
 
     /// Lets go of what was carried.
@@ -280,14 +287,22 @@ impl Partition {
             EventVerdict::Repeat => return out.report.counts.add(outcome::REPEAT_EVENT, 1),
             EventVerdict::BeyondHorizon => return out.report.refuse(at, outcome::BEYOND_HORIZON),
         }
-        let numbers: Vec<u16> = carried.types.iter().map(|t| self.number_of(t)).collect();
-        let mut carried = carried.clone();
-        carried.each_touch(|touch| touch.ty = numbers[usize::from(touch.ty)]);
-        let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
-        state.join(carried.state, cx.limits, cx.names);
-        state.segment = self.segments.of(&state.labels);
         self.rapid.join(user, &carried.rapid);
-        out.join(from, user);
+        if cx.ownership.keeps_users() {
+            let numbers: Vec<u16> = carried.types.iter().map(|t| self.number_of(t)).collect();
+            let mut carried = carried.clone();
+            carried.each_touch(|touch| touch.ty = numbers[usize::from(touch.ty)]);
+            let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
+            state.join(carried.state, cx.limits, cx.names);
+            state.segment = self.segments.of(&state.labels);
+        } else {
+            let light = slot(&mut self.light, user).get_or_insert_with(LightUser::default);
+            join_labels(&mut light.labels, carried.state.labels.clone());
+            light.segment = self.segments.of(&light.labels);
+        }
+        if cx.ownership.keeps_items() {
+            out.join(from, user);
+        }
         out.report.counts.add(outcome::APPLIED, 1);
     }
 }

@@ -3,6 +3,7 @@
 //! Recent, consumed and rejected items, activity and the session come out as if one user had sent all the events, as far
 //! as the exact lists reach; affinities are sums, filters are unions (ADR 0024).
 
+use crate::catalogue::Label;
 use crate::fold::fact::Joined;
 use crate::names::Names;
 use crate::sessions::touches::{Roles, Touch, Touches};
@@ -10,6 +11,17 @@ use crate::sessions::user::{SessionState, UserLimits, UserState, WINDOWS};
 
 /// Labels kept of both.
 const MAX_LABELS: usize = 64;
+
+/// Adds another user's labels. What both have stays as it is here.
+pub fn join_labels(labels: &mut Vec<(Box<str>, Label)>, other: Vec<(Box<str>, Label)>) {
+    for (key, label) in other {
+        if !labels.iter().any(|(own, _)| *own == key) {
+            labels.push((key, label));
+        }
+    }
+    labels.sort_by(|a, b| a.0.cmp(&b.0));
+    labels.truncate(MAX_LABELS);
+}
 
 impl UserState {
     /// Takes in everything known of another user. Types of touches are numbered alike on both sides. Labels that both
@@ -30,13 +42,7 @@ impl UserState {
         }
         self.affinities.join(&other.affinities, names);
         self.join_windows(other.window, &other.windows, other.events > 0);
-        for (key, label) in other.labels {
-            if !self.labels.iter().any(|(own, _)| *own == key) {
-                self.labels.push((key, label));
-            }
-        }
-        self.labels.sort_by(|a, b| a.0.cmp(&b.0));
-        self.labels.truncate(MAX_LABELS);
+        join_labels(&mut self.labels, other.labels);
         self.clock = self.clock.max(other.clock);
         self.events = self.events.saturating_add(other.events);
     }

@@ -7,7 +7,8 @@
 * `travel_commands`: shadow.
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
-* `measure_commands`: demo, bench.
+* `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
+* `evaluate_commands`: evaluate.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -18,6 +19,9 @@ import click
 
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
+from headwater.cli.evaluate_commands import evaluate
+from headwater.cli.load_commands import latency
+from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
 from headwater.cli.operations_commands import archive, backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
@@ -64,6 +68,9 @@ for command in (
     restore,
     archive,
     forget,
+    evaluate,
     bench,
 ):
     main.add_command(command)
+for measurement in (latency, ingest, rebuild, guard):
+    bench.add_command(measurement)
