@@ -167,6 +167,8 @@ class SqliteLog:
         self.generation = str(meta.get("generation"))
         self._identity = meta.get("identity")
         self._base = Head(0, int(meta.get("base", 0)), int(meta.get("base_chain", 0)))
+        self.rewritten = int(meta.get("rewritten", 0))
+        """How far the log is one that took the place of a log with more events."""
         if generation is not None and self.generation != generation:
             raise GenerationMismatch(
                 f"{self._path} is of generation {self.generation}, configuration and fold version make {generation}: "
@@ -439,6 +441,15 @@ class SqliteLog:
                     self._connection.execute("VACUUM")
                     self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return count
+
+    def note_rewritten(self, until: int) -> None:
+        """Up to here this log is what was left of one with more events: said to whoever compares answers with it."""
+        assert self._connection is not None
+        with self._mutex, self._typed_errors():
+            self._check_writable()
+            row = ("rewritten", str(until))
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
+            self.rewritten = until
 
     def _set_base(self, base: Head) -> None:
         assert self._connection is not None

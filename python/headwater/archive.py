@@ -317,6 +317,7 @@ def unarchive(runtime: EmbeddedRuntime) -> UnarchiveReport:
             if digest != runtime.core.digest()["whole"]:
                 raise ArchiveInvalid("the archive and the log give another state than the engine has", path="digest")
             sink.skip_epochs(log.epochs())
+            sink.note_rewritten(log.rewritten)
             sink.close()
             _keep_letters(directory, place)
             replace(core)

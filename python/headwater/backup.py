@@ -71,6 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     base: int
     base_chain: int
     epochs: int
+    rewritten: int
     digest: dict[str, str]
     made_at: int
     segments: list[Segment]
@@ -149,6 +150,7 @@ def backup(
             base=log.base.last if old is None else old.base,
             base_chain=log.base.chain if old is None else old.base_chain,
             epochs=log.epochs(),
+            rewritten=log.rewritten,
             digest=digest,
             made_at=time.time_ns() // 1_000_000,
             segments=segments,
@@ -316,6 +318,7 @@ def restore(source: Path, directory: Path, threads: int | None, progress: Progre
             frames = _append_all(source, manifest, log, progress)
             digest = _folded(log, manifest, config, threads, parts)
             log.skip_epochs(manifest.epochs)
+            log.note_rewritten(manifest.rewritten)
         finally:
             log.close()
         DirectorySnapshots(place / "snapshots").save(manifest.position, parts, keep=1)

@@ -113,6 +113,7 @@ def _build(
             last = log.last()
             _catch_up(log, rewriter, done, last)
             sink.skip_epochs(log.epochs())
+            sink.note_rewritten(sink.last())
             sink.close()
             if core.position != position:
                 position, digest = core.position, core.digest()["whole"]
