@@ -8,7 +8,8 @@ as attributes so that a program need not parse the message. The tree, by what th
       `MergeConflict`, `FeedShrunk`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
-    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`
+    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`,
+      `ArchiveInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
 * `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 
@@ -143,6 +144,12 @@ class BackupInvalid(StoreError):
     """A backup is damaged, incomplete, or one of another log. Details: `path`."""
 
     code = "backup-invalid"
+
+
+class ArchiveInvalid(StoreError):
+    """Archived events are damaged, incomplete, or those of another log. Details: `path`."""
+
+    code = "archive-invalid"
 
 
 class NotReady(HeadwaterError):

@@ -23,7 +23,7 @@ from headwater.cli.evaluate_commands import evaluate
 from headwater.cli.load_commands import latency
 from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
-from headwater.cli.operations_commands import backup, merge, restore, sync
+from headwater.cli.operations_commands import archive, backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 from headwater.cli.travel_commands import shadow
@@ -66,6 +66,7 @@ for command in (
     merge,
     backup,
     restore,
+    archive,
     forget,
     evaluate,
     bench,
