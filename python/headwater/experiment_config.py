@@ -1,8 +1,8 @@
 """`[experiments.NAME]` of `headwater.toml`: decoded, laid over the scenarios to see that it can be, and checked.
 
 Two experiments may not claim the same question of the same visitor: they would answer under each other's changes, and
-neither's figures would mean anything. Such a pair is refused unless time, scenarios or segments keep them apart, or both
-lie in one layer, whose visitors `traffic` shares out.
+neither's figures would mean anything. Such a pair is refused unless time, scenarios or segments keep them apart, or
+both lie in one layer, whose visitors `traffic` shares out.
 """
 
 from __future__ import annotations

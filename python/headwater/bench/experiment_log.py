@@ -41,7 +41,7 @@ class World(NamedTuple):
     bought_of_clicked: float = 0.1
     per_frame: int = 30
     """Records that a frame holds at most: what a busy engine writes at once for one partition."""
-    experiments: dict[str, object] = {  # noqa: RUF012
+    experiments: dict[str, object] = {
         "ranking": {"variants": {"control": {"share": 0.5}, "wide": {"share": 0.5, "query": {"diversity": 0.3}}}}
     }
 

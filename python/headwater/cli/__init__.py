@@ -6,6 +6,7 @@
 * `travel_commands`: shadow.
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
+* `report_commands`: report.
 * `measure_commands`: demo, bench.
 
 Commands only read arguments, call the library and show what it returns.
@@ -19,6 +20,7 @@ from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.measure_commands import bench, demo
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
+from headwater.cli.report_commands import report
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 from headwater.cli.travel_commands import shadow
 
@@ -56,6 +58,7 @@ for command in (
     verify,
     replay,
     shadow,
+    report,
     forget,
     bench,
 ):

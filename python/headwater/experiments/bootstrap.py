@@ -1,10 +1,10 @@
 """Intervals by resampling users.
 
 Each resample weighs every user by a draw of Poisson(1), which for many users is the bootstrap (Hanley and MacGibbon
-2006; Chamandy, Muralidharan, Najmi, Naidu, "Estimating uncertainty for massive data streams", 2012): sums over resampled
-users become one matrix product. Beyond `UNITS` users they are put into that many random groups that are weighed as one;
-groups of independent users are independent, so that the spread of a sum is the same and only its estimate is a little
-coarser (relative error 1 / sqrt(2 UNITS), half a percent).
+2006; Chamandy, Muralidharan, Najmi, Naidu, "Estimating uncertainty for massive data streams", 2012): sums over
+resampled users become one matrix product. Beyond `UNITS` users they are put into that many random groups that are
+weighed as one; groups of independent users are independent, so that the spread of a sum is the same and only its
+estimate is a little coarser (relative error 1 / sqrt(2 UNITS), half a percent).
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def resampled(sums: Floats, resamples: int, seed: int) -> Floats:
         rows = min(block, resamples - start)
         weights = _POISSON[draw.integers(0, 1 << 16, (rows, len(sums)), dtype=np.uint16)]
         out[start : start + rows] = weights @ scaled
-    return out * scale
+    sums_of: Floats = out * scale
+    return sums_of
 
 
 def _poisson_table() -> NDArray[np.float32]:

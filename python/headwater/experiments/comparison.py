@@ -176,16 +176,14 @@ def _comparison(
     settings: ReportSettings,
     now: int,
 ) -> Comparison:
-    num, den = units.outcomes[metric.num], units.outcomes[metric.den]
-    treated, control = units.arm == arm, units.arm == baseline
-    a, b = ratio(num[control], den[control]), ratio(num[treated], den[treated])
+    b, a, p = difference_of(units, metric, arm, baseline)
     many_a, many_b = _ratio_of(resampled[baseline], metric), _ratio_of(resampled[arm], metric)
     low, high = bootstrap.percentiles(many_b - many_a, settings.confidence)
     with np.errstate(divide="ignore", invalid="ignore"):
         lift_low, lift_high = bootstrap.percentiles(many_b / many_a - 1, settings.confidence)
     looks = looks_of(units, metric, arm, baseline, settings, now)
     last = looks[-1] if looks else None
-    adjusted = _adjusted(units, metric, treated, control, settings)
+    adjusted = adjusted_difference(units, metric, arm, baseline, settings)
     return Comparison(
         metric=metric.name,
         variant=names[arm],
@@ -196,7 +194,7 @@ def _comparison(
         lift=number(b.value / a.value - 1) if a.value else None,
         lift_low=number(lift_low),
         lift_high=number(lift_high),
-        p=number(_p(a, b)),
+        p=number(p),
         always_valid_p=None if last is None else last.p,
         always_valid_low=None if last is None else last.low,
         always_valid_high=None if last is None else last.high,
@@ -205,14 +203,19 @@ def _comparison(
     )
 
 
-def _p(a: Ratio, b: Ratio) -> float:
+def difference_of(units: Units, metric: Metric, arm: int, baseline: int) -> tuple[Ratio, Ratio, float]:
+    """The metric of the variant and of the baseline, and the fixed-horizon p-value; NaN where it is not defined."""
+    num, den = units.outcomes[metric.num], units.outcomes[metric.den]
+    b, a = (ratio(num[own], den[own]) for own in (units.arm == arm, units.arm == baseline))
     error = math.hypot(a.error, b.error)
-    return two_sided((b.value - a.value) / error) if error > 0 else math.nan
+    return b, a, two_sided((b.value - a.value) / error) if error > 0 else math.nan
 
 
-def _adjusted(
-    units: Units, metric: Metric, treated: NDArray[np.bool_], control: NDArray[np.bool_], settings: ReportSettings
+def adjusted_difference(
+    units: Units, metric: Metric, arm: int, baseline: int, settings: ReportSettings
 ) -> dict[str, float | None]:
+    """CUPED's part of a `Comparison`."""
+    treated, control = units.arm == arm, units.arm == baseline
     names = ("cuped_difference", "cuped_low", "cuped_high", "cuped_p", "cuped_variance_reduction")
     if metric.before is None:
         return dict.fromkeys(names)
@@ -229,9 +232,7 @@ def _adjusted(
     return dict(zip(names, map(number, told), strict=True))
 
 
-def looks_of(
-    units: Units, metric: Metric, arm: int, baseline: int, settings: ReportSettings, now: int
-) -> list[Look]:
+def looks_of(units: Units, metric: Metric, arm: int, baseline: int, settings: ReportSettings, now: int) -> list[Look]:
     """How the comparison stood as users' outcome days came to their end: at most `LOOKS` moments, the last at `now`.
 
     Users enter in that order, so each look sees a growing sample of users who are told apart by chance alone, which is

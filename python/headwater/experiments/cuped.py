@@ -1,10 +1,10 @@
-"""CUPED: what users did before takes their differences out of what they do now (Deng, Xu, Kohavi, Walker, "Improving the
-sensitivity of online controlled experiments by utilizing pre-experiment data", WSDM 2013).
+"""CUPED: what users did before takes their differences out of what they do now (Deng, Xu, Kohavi, Walker, "Improving
+the sensitivity of online controlled experiments by utilizing pre-experiment data", WSDM 2013).
 
     adjusted = y - theta (x - mean x),  theta = cov(x, y) / var(x)
 
-x is from before the first slate of the experiment, so treatment cannot have touched it, and the difference of means keeps
-its expectation; its variance falls to 1 - rho^2 of what it was, rho being the correlation of x and y.
+x is from before the first slate of the experiment, so treatment cannot have touched it, and the difference of means
+keeps its expectation; its variance falls to 1 - rho^2 of what it was, rho being the correlation of x and y.
 """
 
 from __future__ import annotations

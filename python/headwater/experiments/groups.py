@@ -1,4 +1,5 @@
-"""What slates earned by variant, and within it by scenario, source and segment: all slates, credited by the stated rule."""
+"""What slates earned by variant, and within it by scenario, source and segment: all slates, credited by the stated
+rule."""
 
 from __future__ import annotations
 
@@ -71,12 +72,14 @@ class _Cells(NamedTuple):
 
 def groups_of(columns: LogColumns, journeys: Journeys, settings: ReportSettings) -> list[Group]:
     """Every dimension's groups, by variant. O(slots + resamples * units * groups)."""
+    if not len(journeys.slates):
+        return []
     units = bootstrap.units_of(journeys.people, settings.seed)
     size = min(len(units), bootstrap.UNITS)
     tables = [_sums(cells, journeys, units, size, settings) for cells in _dimensions(columns, journeys)]
     # All at once: drawing the resamples costs more than the sums.
     parts = [table.sums[name][:, table.served] for table in tables for name in _RESAMPLED]
-    many = bootstrap.resampled(np.hstack(parts) if parts else np.zeros((size, 0)), settings.resamples, settings.seed)
+    many = bootstrap.resampled(np.hstack(parts), settings.resamples, settings.seed)
     ends = np.cumsum([part.shape[1] for part in parts])
     pieces = iter(np.split(many, ends[:-1], axis=1))
     return [
@@ -121,7 +124,7 @@ def _dimensions(columns: LogColumns, journeys: Journeys) -> list[_Cells]:
 def _named(columns: LogColumns, numbers: pl.Series, none: str) -> tuple[Ints, list[str]]:
     """Dense numbers of a column's texts in the order of their names, and the names."""
     given = numbers.fill_null(np.iinfo(np.uint32).max).to_numpy()
-    size = int(numbers.max() or 0) + 1  # type: ignore[call-overload]
+    size = int(numbers.drop_nulls().to_numpy().max(initial=0)) + 1
     present = np.zeros(size + 1, dtype=bool)
     place = np.minimum(given, size)
     present[place] = True

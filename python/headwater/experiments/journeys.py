@@ -27,10 +27,11 @@ Ints = NDArray[np.int64]
 class Journeys(NamedTuple):
     """What a log says of people. `row` numbers slates from 0; persons are numbered densely.
 
-    `slates`: row, person, ts, scenario, variant, config (numbers of texts), segment (text), slots, first (place of its
-    first slot in `slots`), position, clicked. `slots`: item, source. `clicks`: row, slot, place, person, item, ts, one for
-    each slot that was clicked. `purchases`: person, item, ts, order, revenue, row, place and how ("click", "view", null) of
-    the slate that is credited. `activity`: keys of person and second, sorted (`returned` reads them).
+    `slates`: row, person, ts, scenario, variant, config (numbers of texts), segment (text), slots, first (place of
+    its first slot in `slots`), position, clicked. `slots`: item, source. `clicks`: row, slot, place, person, item,
+    ts, one for each slot that was clicked. `purchases`: person, item, ts, order, revenue, row, place and how
+    ("click", "view", null) of the slate that is credited. `activity`: keys of person and second, sorted (`returned`
+    reads them).
     """
 
     slates: pl.DataFrame
@@ -56,7 +57,7 @@ def journeys(columns: LogColumns, settings: ReportSettings) -> Journeys:
     hit = _clicks(columns, slates, answers, settings, set_aside)
     clicks = hit.unique(("row", "slot"), keep="first", maintain_order=True)
     purchases, unpriced = _purchases(columns, answers, settings)
-    purchases = _credited(columns, slates, clicks, hit, purchases, settings)
+    purchases = _credited(columns, slates, hit, purchases, settings)
     clicked = np.zeros(len(slates), dtype=bool)
     clicked[clicks["row"].to_numpy()] = True
     person = persons.of(columns.activity["user"].to_numpy())
@@ -105,8 +106,8 @@ class _Persons:
                 if number is not None and number < size:
                     self.gone[number] = max(int(self.gone[number]), position)
         present = np.zeros(size, dtype=bool)
-        for user in users:
-            present[user] = True
+        for own in users:
+            present[own] = True
         leaders = np.unique(numbers[present])
         dense = np.full(size, -1, dtype=np.int64)
         dense[leaders] = np.arange(len(leaders))
@@ -259,7 +260,6 @@ def _purchases(columns: LogColumns, answers: pl.DataFrame, settings: ReportSetti
 def _credited(
     columns: LogColumns,
     slates: pl.DataFrame,
-    clicks: pl.DataFrame,
     hit: pl.DataFrame,
     purchases: pl.DataFrame,
     settings: ReportSettings,
@@ -271,8 +271,7 @@ def _credited(
     rest = direct.filter(pl.col("row").is_null()).drop("row", "place").sort("ts", maintain_order=True)
     by = ["person", "item"] if settings.match == "item" else ["person"]
     columns_of = ["row", "place", "ts", *by]
-    seen = clicks.select(columns_of).sort("ts", maintain_order=True)
-    found = _before(rest, seen, by, settings.window_hours)
+    found = _before(rest, hit.select(columns_of), by, settings.window_hours)
     unseen = found.filter(pl.col("row").is_null()).drop("row", "place")
     viewed = _before(unseen, _exposures(columns, slates, unseen), ["person", "item"], settings.view_hours)
     how = [
@@ -288,24 +287,23 @@ def _credited(
 def _before(events: pl.DataFrame, causes: pl.DataFrame, by: list[str], hours: float) -> pl.DataFrame:
     """`events` with row and place of the last of `causes` at most so many hours before; null without."""
     causes = causes.sort("ts", maintain_order=True)
-    return events.join_asof(
-        causes, on="ts", by=by, strategy="backward", tolerance=round(hours * HOUR), check_sortedness=False
-    )
+    tolerance = round(hours * HOUR)
+    return events.join_asof(causes, on="ts", by=by, strategy="backward", tolerance=tolerance, check_sortedness=False)
 
 
 def _exposures(columns: LogColumns, slates: pl.DataFrame, purchases: pl.DataFrame) -> pl.DataFrame:
     """Where the persons of `purchases` were shown an item that any of these purchases is of."""
     import polars as pl
 
-    bought = np.zeros(1 + int(columns.slots["item"].max() or 0), dtype=bool)  # type: ignore[call-overload]
-    items = purchases["item"].to_numpy()
-    bought[items[items < len(bought)]] = True
+    shown, items = columns.slots["item"].to_numpy(), purchases["item"].to_numpy()
+    bought = np.zeros(1 + max(shown.max(initial=0), items.max(initial=0)), dtype=bool)
+    bought[items] = True
     theirs = slates.filter(pl.col("person").is_in(purchases["person"].unique().implode()))
     counts, first = theirs["slots"].to_numpy(), theirs["first"].to_numpy()
     of = np.repeat(np.arange(len(theirs)), counts)
     slot = np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
     place = first[of] + slot
-    item = columns.slots["item"].to_numpy()[place]
+    item = shown[place]
     kept = bought[item]
     table = theirs.select("row", "slate", "person", "ts")[of[kept]].with_columns(
         pl.Series("item", item[kept]), pl.Series("place", place[kept]), pl.Series("slot", slot[kept], pl.UInt32)
@@ -314,11 +312,10 @@ def _exposures(columns: LogColumns, slates: pl.DataFrame, purchases: pl.DataFram
         impressed = pl.col("slate").is_in(columns.views["slate"].unique().implode())
         named = columns.views.select("slate", "slot").unique()
         table = pl.concat((table.filter(~impressed), table.filter(impressed).join(named, on=["slate", "slot"])))
-    return table.select("row", "place", "ts", "person", "item")
+    found: pl.DataFrame = table.select("row", "place", "ts", "person", "item")
+    return found
 
 
 def _note(set_aside: Counter[str], reason: str, count: int) -> None:
     if count:
         set_aside[reason] += count
-
-

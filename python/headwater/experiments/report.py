@@ -186,7 +186,8 @@ def _experiment(
     expected = _expected(units, variants, columns, history, name)
     counts = np.bincount(units.arm, minlength=len(variants)).tolist()
     chance = ratio_mismatch_p(counts, expected) if sum(counts) and not any(map(math.isnan, expected)) else None
-    values, comparisons = [], []
+    values: list[Value] = []
+    comparisons: list[Comparison] = []
     if sum(counts) and baseline is not None:
         values, comparisons = compare(units, variants, variants.index(baseline), settings, columns.clock)
     slates, days = _days(walks, arms, len(variants))
@@ -317,7 +318,9 @@ def _notes(walks: Journeys, settings: ReportSettings, experiments: int) -> list[
         f"view-through within {settings.view_hours:g} h stands apart"
     ]
     if walks.unpriced:
-        notes.append(f"{walks.unpriced:,} purchases have no {'price' if settings.price_label else 'value'}: they earn 0")
+        notes.append(
+            f"{walks.unpriced:,} purchases have no {'price' if settings.price_label else 'value'}: they earn 0"
+        )
     if not len(walks.slates):
         notes.append("the log holds no slates in this stretch")
     if not experiments:

@@ -1,4 +1,5 @@
-"""What a report counts as a click, an order and revenue, and how it credits slates: stated once, shown in every report."""
+"""What a report counts as a click, an order and revenue, and how it credits slates: stated once, shown in every
+report."""
 
 from __future__ import annotations
 
@@ -28,9 +29,9 @@ class ReportSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Rules of a report. Raises `InvalidInput` for a value out of range.
 
     *Click*: feedback that names a slate and one of its slots' items, by the person whose slate it is, at most
-    `window_hours` after it; of the `clicks` types, or of any but `ignored` ones (exposure and rejection). *Order*: the
-    purchases (`conversions`) of one basket, or a single purchase without one. *Revenue*: the purchases' `value`, or with
-    `price_label` that label of the item, as it was put last before the purchase.
+    `window_hours` after it; of the `clicks` types, or of any but `ignored` ones (exposure and rejection). *Order*:
+    the purchases (`conversions`) of one basket, or a single purchase without one. *Revenue*: the purchases' `value`,
+    or with `price_label` that label of the item, as it was put last before the purchase.
 
     *Credit.* A purchase that names a slate is that slate's. Any other is credited to the person's last click at most
     `window_hours` before it, on the same item (`match="item"`) or on any. Apart from these: *view-through*, a purchase

@@ -4,16 +4,16 @@ Metrics are ratios of sums over users (clicks / slates, revenue / users), so use
 With residuals r_i = (num_i - value den_i) / mean(den) the variance of a ratio is var(r) / n (the delta method: Deng,
 Knoblich, Lu, "Applying the delta method in metric analytics", KDD 2018).
 
-*Always valid.* The normal-mixture test (Robbins 1970; mSPRT of Johari, Koomen, Pekelis, Walsh, "Peeking at A/B tests",
-KDD 2017; confidence sequences of Howard, Ramdas, McAuliffe, Sekhon, Ann. Statist. 49, 2021; with estimated variance
-Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory", Ann. Statist. 52, 2024): at n users with
-z = difference / standard error the mixture likelihood ratio is
+*Always valid.* The normal-mixture test (Robbins 1970; mSPRT of Johari, Koomen, Pekelis, Walsh, "Peeking at A/B
+tests", KDD 2017; confidence sequences of Howard, Ramdas, McAuliffe, Sekhon, Ann. Statist. 49, 2021; with estimated
+variance Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas, "Time-uniform central limit theory", Ann. Statist. 52, 2024):
+at n users with z = difference / standard error the mixture likelihood ratio is
 
     L_n = (1 + rho^2 n)^(-1/2) exp(z^2 / 2 * rho^2 n / (1 + rho^2 n))
 
-and under no difference sup_n L_n exceeds 1 / alpha with probability at most alpha (asymptotically in the first look), so
-p_n = min over m <= n of 1 / L_m may be looked at after every user. The interval that goes with it is
-difference +- se sqrt((1 + rho^2 n) / (rho^2 n) (2 ln(1 / alpha) + ln(1 + rho^2 n))). `rho^2` is fixed beforehand: it makes the
+and under no difference sup_n L_n exceeds 1 / alpha with probability at most alpha (asymptotically in the first look),
+so p_n = min over m <= n of 1 / L_m may be looked at after every user. The interval that goes with it is difference +-
+se sqrt((1 + rho^2 n) / (rho^2 n) (2 ln(1 / alpha) + ln(1 + rho^2 n))). `rho^2` is fixed beforehand: it makes the
 interval narrowest at the planned number of users (Waudby-Smith et al., appendix on the choice of rho).
 """
 
@@ -40,7 +40,8 @@ class Ratio(NamedTuple):
 
 
 def ratio(num: Floats, den: Floats) -> Ratio:
-    """sum(num) / sum(den) with its delta-method standard error; `num` and `den` are by user. NaN where `den` sums to 0."""
+    """sum(num) / sum(den) with its delta-method standard error; `num` and `den` are by user. NaN where `den` sums to
+    0."""
     users, bottom = len(num), float(den.sum())
     if bottom <= 0:
         return Ratio(math.nan, math.nan, users)

@@ -20,8 +20,9 @@ Floats = NDArray[np.float64]
 class Units(NamedTuple):
     """Users of an experiment, in the order of their first slates. All arrays are by user.
 
-    `arm` numbers the variants in the order of their names. Outcomes are those of the days after `first` that the settings
-    say; `closed` is when those are over, UTC ms. `mixed` users saw more than one variant and are left out of all arrays.
+    `arm` numbers the variants in the order of their names. Outcomes are those of the days after `first` that the
+    settings say; `closed` is when those are over, UTC ms. `mixed` users saw more than one variant and are left out of
+    all arrays.
     """
 
     person: Ints
@@ -37,7 +38,8 @@ class Units(NamedTuple):
 
 
 def units_of(journeys: Journeys, arms: dict[int, int], settings: ReportSettings) -> Units:
-    """The users of slates whose variant is in `arms` (number of the text -> number of the arm). O(slates + purchases)."""
+    """The users of slates whose variant is in `arms` (number of the text -> number of the arm). O(slates +
+    purchases)."""
     import polars as pl
 
     slates = journeys.slates.filter(pl.col("variant").is_in(list(arms)))
@@ -95,7 +97,7 @@ def _shown(slates: pl.DataFrame, place: Ints, first: Ints, span: int) -> dict[st
     count = len(first)
     return {
         "slates": np.bincount(at[kept], minlength=count).astype(np.float64),
-        "clicked": np.bincount(at[kept], weights=clicked, minlength=count),
+        "clicked": np.bincount(at[kept], weights=clicked, minlength=count).astype(np.float64),
     }
 
 
