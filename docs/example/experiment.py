@@ -18,13 +18,13 @@ control = { share = 0.5 }
 diverse = { share = 0.25, query = { diversity = 0.4 } }
 popular = { share = 0.25, serve = "popular" }
 """
-VISITORS, VISITS = 400, 1200
+VISITORS, VISITS = 800, 3000
 
 
 def main(directory: Path) -> None:
     directory.mkdir()
     (directory / "headwater.toml").write_text(CONFIG)
-    shop = simulate_shop(seed=7, events=12_000)
+    shop = simulate_shop(seed=7, events=24_000)
     about = {row["item"]: (row["categories"][0], row["labels"]["price"]) for row in shop.items}
     random = Random(7)
     with hw.Engine.open(directory, clock="log") as engine:

@@ -256,7 +256,7 @@ def looks_of(units: Units, metric: Metric, arm: int, baseline: int, settings: Re
     with np.errstate(divide="ignore", invalid="ignore"):
         p = always_valid_p(np.where(error > 0, difference / error, np.nan), users, rho2)
     radius = always_valid_radius(error, users, rho2, settings.alpha)
-    sound = np.isfinite(difference) & np.isfinite(radius)
+    sound = np.isfinite(difference) & np.isfinite(radius) & (error > 0)
     return [
         Look(
             ts=int(units.closed[order[at[i]]]),

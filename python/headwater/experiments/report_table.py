@@ -24,19 +24,26 @@ COMPARISON_HEADINGS = (
 _SHARES = ("ctr", "conversion", "retention")
 
 
-def group_cells(group: Group) -> list[str]:
-    """Cells under `GROUP_HEADINGS`."""
+def group_cells(group: Group, intervals: bool = True) -> list[str]:
+    """Cells under `GROUP_HEADINGS`; without `intervals` only the values."""
+
+    def within(interval: Interval, share: bool = False) -> str:
+        shown = _number(interval.value, share)
+        if not intervals or interval.low is None:
+            return shown
+        return f"{shown} ({_range(interval, share).replace(' to ', '-')})"
+
     return [
         group.variant,
         f"{group.exposures:,}",
         f"{group.users:,}",
-        _interval(group.ctr, share=True),
-        _interval(group.conversion, share=True),
+        within(group.ctr, share=True),
+        within(group.conversion, share=True),
         f"{group.revenue:,.2f}",
-        _interval(group.revenue_per_user),
-        _interval(group.average_order_value),
+        within(group.revenue_per_user),
+        within(group.average_order_value),
         f"{group.view_through_revenue:,.2f}",
-        _interval(group.retention, share=True),
+        within(group.retention, share=True),
     ]
 
 
@@ -91,11 +98,6 @@ def _range(interval: Interval, share: bool) -> str:
     return f"{_number(interval.low, share)} to {_number(interval.high, share)}"
 
 
-def _interval(interval: Interval, share: bool = False) -> str:
-    shown = _number(interval.value, share)
-    return shown if interval.low is None else f"{shown} ({_range(interval, share).replace(' to ', '-')})"
-
-
 def summary(experiment: ExperimentReport) -> list[str]:
     """What stands above an experiment's numbers: when, who, whether the deal was sound."""
     arms = ", ".join(
@@ -103,7 +105,9 @@ def summary(experiment: ExperimentReport) -> list[str]:
         + (f", serves {arm.serve})" if arm.serve != "slate" else ")")
         for arm in experiment.arms
     )
-    said = [f"from {moment(experiment.start)} to {moment(experiment.end)} UTC", arms]
+    said = [arms]
+    if experiment.start is not None or experiment.end is not None:
+        said.insert(0, f"from {moment(experiment.start)} to {moment(experiment.end)} UTC")
     if experiment.mismatch_p is not None:
         said.append(f"sample ratio: p = {chance(experiment.mismatch_p)}")
     return [*said, *experiment.notes]
@@ -124,10 +128,10 @@ def report_table(report: Report) -> Shown:
     aside = ", ".join(f"{count:,} {reason}" for reason, count in report.set_aside.items())
     notes = [*report.notes, *([f"set aside: {aside}"] if aside else [])]
     groups = [
-        [group.dimension if group.dimension == "all" else f"{group.dimension} {group.name}", *group_cells(group)]
+        [group.dimension if group.dimension == "all" else f"{group.dimension} {group.name}", *group_cells(group, False)]
         for group in report.groups
     ]
-    title = f"{report.slates:,} slates up to {moment(report.clock)} UTC; intervals at {report.settings.confidence:.0%}"
+    title = f"{report.slates:,} slates up to {moment(report.clock)} UTC; intervals of these are in --json and --html"
     parts = [table(title, ("", *GROUP_HEADINGS), groups, notes)]
     for experiment in report.experiments:
         said = summary(experiment)
