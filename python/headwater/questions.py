@@ -421,9 +421,11 @@ class Questions:
         core = self._here(after, request)
         take_part(core, request, asker)
         slate = self._answer(kind, request, self._next_id(), core)
+        if asker != slate.user:
+            slate = msgspec.structs.replace(slate, user=asker)
         wanted = self._config.engine.record_slates if record is None else record
         if wanted and asker is not None and not self._runtime.read_only:
-            slate = self._recorded(slate, request, context, asker)
+            slate = self._recorded(slate, request, context)
         return self._remember(slate, request)
 
     def _past_slate(
@@ -451,8 +453,8 @@ class Questions:
                 self._slates.popitem(last=False)
         return slate
 
-    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None, asker: str) -> Slate:
-        queued = self._recorder.record(slate_record(slate, request, asker, context))
+    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
+        queued = self._recorder.record(slate_record(slate, request, context))
         if not queued:
             slate.degraded.append("slate not recorded: the record queue is full")
         elif self._recorder.error is not None:

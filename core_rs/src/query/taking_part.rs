@@ -22,9 +22,11 @@ pub fn assign<'a>(
     scenario: Option<&str>,
     now: Millis,
 ) -> Option<&'a str> {
-    let variant = query
-        .experiments
-        .assign(visitor(state, id), scenario, now)?;
+    if query.experiments.is_empty() {
+        return None;
+    }
+    let who = visitor(state, id);
+    let variant = query.experiments.assign(who, scenario, now)?;
     Some(&variant.label)
 }
 

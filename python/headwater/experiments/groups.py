@@ -223,10 +223,9 @@ def _sums(cells: _Cells, journeys: Journeys, units: Ints, size: int, settings: R
 
 def _firsts(cells: _Cells, count: int) -> tuple[Ints, Ints, Ints]:
     """Each person of each group with the time of their first row there."""
-    key = cells.person * count + cells.group
-    size = int(key.max()) + 1 if len(key) else 0
-    first = np.full(size, np.iinfo(np.int64).max)
-    # Rows are nearly in the order of time; where they are not, the smaller one must win.
-    np.minimum.at(first, key, cells.ts)
-    found = np.flatnonzero(first < np.iinfo(np.int64).max)
-    return found // count, found % count, first[found]
+    import polars as pl
+
+    table = pl.DataFrame({"key": cells.person * count + cells.group, "ts": cells.ts})
+    firsts = table.group_by("key").agg(pl.col("ts").min()).sort("key")
+    key = firsts["key"].to_numpy()
+    return key // count, key % count, firsts["ts"].to_numpy()
