@@ -95,10 +95,12 @@ class _Persons:
         size = 1 + max((int(user.max()) for user in users if len(user)), default=0)
         numbers = np.arange(size, dtype=np.int64)
         people = People(columns.merges)
-        for name in {name for pair in columns.merges for name in pair}:
-            number, leader = columns.texts.number(name), columns.texts.number(people.leader(name))
+        # Whoever stands for a group need not have done anything themselves.
+        first: dict[str, int] = {}
+        for name in sorted({name for pair in columns.merges for name in pair}):
+            number = columns.texts.number(name)
             if number is not None and number < size:
-                numbers[number] = number if leader is None or leader >= size else leader
+                numbers[number] = first.setdefault(people.leader(name), number)
         self.gone = np.zeros(size, dtype=np.uint64)
         for user, position in columns.forgotten.items():
             for name in people.became(user):

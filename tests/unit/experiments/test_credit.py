@@ -130,6 +130,8 @@ def test_people_are_joined_by_merges_and_forgotten_when_they_ask() -> None:
     bought = did("purchase", "ann", "b", 1)
     assert credited(slate, click, bought, view_hours=0) == [NONE]
     assert credited(slate, click, UserMerge("cookie", "ann", START), bought) == [("s1", 1, "click")]
+    merges = [UserMerge("cookie", "account", START), UserMerge("ann", "account", START)]
+    assert credited(slate, click, *merges, bought) == [("s1", 1, "click")]
     _, walks = read([slate, click, UserForget("cookie", START), served("s2", "cookie", "ab", 2), bought])
     assert (len(walks.slates), len(walks.clicks), walks.set_aside) == (1, 0, {"forgotten-user": 1})
 
