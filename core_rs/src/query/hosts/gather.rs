@@ -20,6 +20,7 @@ use crate::query::request::RecommendRequest;
 use crate::query::retrieve;
 use crate::query::seeds::{self, Asker};
 use crate::query::source::{Source, Weighted};
+use crate::query::taking_part;
 use crate::query::vectors;
 
 /// What comes of the replies.
@@ -42,6 +43,9 @@ pub fn gather(
     check_version(version(state), scatter.version)?;
     for reply in replies.replies() {
         check_version(version(state), reply.version)?;
+    }
+    if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
+        return Ok(Gathered::Answer(Box::new(answer)));
     }
     let plan = Plan::new(state, tools, request)?;
     let (scenario, now) = (&*plan.scenario, request.now);
