@@ -165,7 +165,7 @@ class LogReader:
     # --- what was received ---
 
     def _due(self) -> bool:
-        """Whether a batch is to be given out: one who reads up to a position gets full ones, one who follows at once."""
+        """Whether to give out a batch: one who reads up to a position gets full ones, one who follows at once."""
         if not self._buffer:
             return False
         return self._stop is None or self._buffered >= self._batch_bytes or self._known >= self._stop - 1
