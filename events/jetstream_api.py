@@ -114,6 +114,16 @@ class JetStreamApi:
         timeout: float | None = None,
     ) -> bytes:
         """One request, one answer. Raises `LostContact`, `Unavailable`."""
+        return (await self.ask(subject, payload, headers, timeout))[1]
+
+    async def ask(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, str], bytes]:
+        """As `request`, with the answer's headers."""
         from nats.errors import Error, NoRespondersError
 
         client = await self.client()
@@ -130,7 +140,7 @@ class JetStreamApi:
                 retry_after_ms=RETRY_AFTER_MS,
                 kept="unknown",
             ) from err
-        return bytes(reply.data)
+        return dict(reply.headers or {}), bytes(reply.data)
 
     async def publish(
         self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, reply: str = ""

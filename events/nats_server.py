@@ -96,7 +96,7 @@ class NatsServer:
                 pid=other,
             )
         _check_port(self.options.host, self.options.port)
-        config = directory / "nats-server.conf"
+        config = _config_path(self.pid_file)
         config.write_text(_configuration(self.options, self.pid_file))
         with open(self.log_file, "ab") as log:
             begin = log.tell()
@@ -193,13 +193,18 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def running_pid(pid_file: Path) -> int | None:
-    """The process of a pid file, if a nats-server runs under that number."""
+    """The process of a pid file, if the nats-server of that directory runs under that number."""
     try:
         pid = int(pid_file.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    return pid if b"nats-server" in command else None
+    # The number may be another process's by now, of another nats-server even.
+    return pid if os.fsencode(_config_path(pid_file)) in command.split(b"\0") else None
+
+
+def _config_path(pid_file: Path) -> Path:
+    return pid_file.resolve().with_name("nats-server.conf")
 
 
 def _configuration(options: NatsServerOptions, pid_file: Path) -> str:
