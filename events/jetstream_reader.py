@@ -112,6 +112,8 @@ class LogReader:
         self._want = 0 if stop is None else stop - 1
         self._fault: HeadwaterError | None = None
         self._proofs: deque[tuple[int, int]] = deque()
+        # Kind and partition, as bytes of the header, to the subject; at most one entry a subject and odd ones.
+        self._names: dict[bytes, str] = {}
         self._wake = asyncio.Event()
         self._looked = 0.0
         self._gone_since: float | None = None
@@ -385,9 +387,14 @@ class LogReader:
         self._wake.set()
 
     def _keep(self, position: int, msg: Any) -> None:
-        frame = bytes(msg.data)
-        if len(frame) >= 8 and msg.subject != self._place.subject_of(frame):
-            frame = MISFILED
+        frame: bytes = msg.data
+        if len(frame) >= 8:
+            which = frame[4:8]
+            name = self._names.get(which)
+            if name is None:
+                name = self._names[which] = self._place.subject_of(frame)
+            if msg.subject != name:
+                frame = MISFILED
         self._buffer.append((position, frame))
         self._buffered += len(frame)
 
