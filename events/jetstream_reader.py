@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
-from headwater.errors import HeadwaterError, LogCorrupt, LogTailLost, Unavailable
+from headwater.errors import AccessDenied, HeadwaterError, InvalidInput, LogCorrupt, LogTailLost, Unavailable
 from headwater.events.frame import MAX_FRAME
 from headwater.events.jetstream_api import JetStreamApi
 from headwater.events.jetstream_stream import Place, StreamState, stream_state
@@ -94,6 +94,8 @@ class LogReader:
         `idle`: seconds after which a reader of some subjects looks how far the log has gone. `patience`: seconds
         without a server until `Unavailable` is raised; `None`: it waits.
         """
+        if subjects is not None and not subjects:
+            raise InvalidInput("no subjects to read; allowed: one or more, or None for all", field="subjects", value=())
         self._api = api
         self._place = place
         self._filters = None if subjects is None else sorted({place.subject(subject) for subject in subjects})
@@ -115,6 +117,7 @@ class LogReader:
         # Kind and partition, as bytes of the header, to the subject; at most one entry a subject and odd ones.
         self._names: dict[bytes, str] = {}
         self._wake = asyncio.Event()
+        api.back.add(self._wake.set)
         self._looked = 0.0
         self._gone_since: float | None = None
         self._closed = False
@@ -168,6 +171,7 @@ class LogReader:
         """Leave the consumer; the iterator ends."""
         self._closed = True
         self._wake.set()
+        self._api.back.discard(self._wake.set)
         await self._leave()
 
     # --- what was received ---
@@ -343,6 +347,9 @@ class LogReader:
 
     async def _bear(self, err: Unavailable) -> None:
         """Wait for the server, as long as patience lasts."""
+        if isinstance(err, AccessDenied):
+            await self._leave()
+            raise err
         now = asyncio.get_running_loop().time()
         if self._gone_since is None:
             self._gone_since = now

@@ -22,7 +22,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from headwater.errors import HeadwaterError, InvalidInput, LogTailLost, StoreClosed, StoreError, Unavailable
+from headwater.errors import (
+    AccessDenied,
+    HeadwaterError,
+    InvalidInput,
+    LogTailLost,
+    StoreClosed,
+    StoreError,
+    Unavailable,
+)
 from headwater.events.jetstream_api import (
     DUPLICATE_IN_BATCH,
     WRONG_LAST_SEQUENCE,
@@ -167,6 +175,10 @@ class GroupWriter:
             for entry in group:
                 _settle(entry, StoreClosed("the log was closed during the append; whether it was kept is not known"))
             raise
+        except Exception as err:  # noqa: BLE001 - an answer of a shape that nobody foresaw must not leave callers waiting
+            for entry in group:
+                _settle(entry, StoreError(f"nats {self._api.url}: the append failed: {err!r}; it may have been kept"))
+            return
         for entry in group:
             if not entry.done.done():
                 entry.done.set_result(position)
@@ -181,6 +193,8 @@ class GroupWriter:
                 remaining = max(0.05, min(self._api.options.request_timeout, deadline - loop.time()))
                 first = await self._attempt(frames, number, expected, remaining)
                 break
+            except AccessDenied:
+                raise
             except Unavailable as err:
                 if isinstance(err, LostContact):
                     kept = "unknown"

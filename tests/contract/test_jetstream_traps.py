@@ -17,6 +17,7 @@ import pytest
 
 from contract.event_log import EV0, EV1, contents, fold, frame, frames
 from headwater.errors import (
+    AccessDenied,
     GenerationMismatch,
     InvalidInput,
     LogCorrupt,
@@ -31,10 +32,11 @@ from headwater.events.jetstream_api import LostContact
 from headwater.events.jetstream_log import AsyncJetStreamLog, JetStreamLog
 from headwater.events.jetstream_reader import MISFILED, LogReader
 from headwater.events.jetstream_stream import StreamSettings
+from headwater.events.nats_options import NatsOptions
 from headwater.events.nats_server import NatsServer
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, Subject
-from nats_server import GENERATION, fresh_namespace, nats_server, options, own_server
+from nats_server import GENERATION, fresh_namespace, nats_server, options, own_server, server_options
 from replay.golden_log import golden_config
 from replay.make_golden import read_log
 
@@ -300,6 +302,37 @@ def test_a_server_that_is_gone_is_an_error_with_a_time(own_server: NatsServer) -
             assert max(Counter(read).values()) <= 2
 
     run(main())
+
+
+def test_what_is_not_permitted_is_said_at_once(tmp_path: Path) -> None:
+    users = """authorization { users: [
+      { user: all, password: a }
+      { user: reader, password: r, permissions: {
+          publish: ["$JS.API.STREAM.INFO.>", "$JS.API.STREAM.MSG.GET.>", "$JS.API.CONSUMER.>"], subscribe: ["_INBOX.>"] } }
+      { user: deaf, password: d, permissions: { publish: [">"], subscribe: ["elsewhere"] } }
+    ] }"""
+
+    async def main(url: str) -> None:
+        def as_(user: str) -> NatsOptions:
+            return NatsOptions(url=url, user=user, password=user[0], request_timeout=20)
+
+        log = await AsyncJetStreamLog.open(as_("all"), "may", GENERATION, create=CREATE)
+        await log.append(frames(range(1, 4)))
+        reader = await AsyncJetStreamLog.open(as_("reader"), "may", GENERATION, read_only=True)
+        assert [f async for b in reader.read() for f in b.frames] == frames(range(1, 4))
+        begin = time.monotonic()
+        with pytest.raises(AccessDenied, match="do not permit publish"):
+            await AsyncJetStreamLog.open(as_("reader"), "may", GENERATION)
+        with pytest.raises(AccessDenied, match="do not permit subscription"):
+            await AsyncJetStreamLog.open(as_("deaf"), "may", GENERATION)
+        with pytest.raises(AccessDenied):
+            await reader.api.call(f"STREAM.PURGE.{reader.place.stream}")
+        assert time.monotonic() - begin < 15
+        await reader.close()
+        await log.close()
+
+    with NatsServer(server_options(tmp_path, settings=users)) as server:
+        run(main(server.url))
 
 
 # --- knowing how far ---
