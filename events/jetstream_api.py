@@ -76,6 +76,7 @@ class JetStreamApi:
         self._closed = False
         # What each request that is under way would be told instead of an answer, and its subject.
         self._awaited: dict[asyncio.Future[None], str] = {}
+        self._deaf = ""
         self.back: set[Callable[[], None]] = set()
         """Called when the connection was made again."""
 
@@ -138,7 +139,9 @@ class JetStreamApi:
         asking = asyncio.ensure_future(
             client.request(subject, payload, timeout=timeout, headers=dict(headers or {}) or None)
         )
-        instead = asyncio.get_running_loop().create_future()
+        instead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._deaf:
+            instead.set_exception(self._denial("subscription", self._deaf))
         self._awaited[instead] = subject.lower()
         try:
             # nats-py itself would wait for its time limit though the connection broke.
@@ -178,16 +181,17 @@ class JetStreamApi:
             told()
 
     def _on_denied(self, verb: str, subject: str) -> None:
+        if verb == "subscription":
+            self._deaf = subject
         for instead, asked in self._awaited.items():
             # Without the right to listen to its inbox no request has an answer.
             if not instead.done() and (verb == "subscription" or asked == subject):
-                instead.set_exception(
-                    AccessDenied(
-                        f"nats {self.url}: these credentials do not permit {verb} to {subject}",
-                        url=self.url,
-                        subject=subject,
-                    )
-                )
+                instead.set_exception(self._denial(verb, subject))
+
+    def _denial(self, verb: str, subject: str) -> AccessDenied:
+        return AccessDenied(
+            f"nats {self.url}: these credentials do not permit {verb} to {subject}", url=self.url, subject=subject
+        )
 
     async def publish(
         self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, reply: str = ""

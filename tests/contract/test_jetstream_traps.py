@@ -308,7 +308,8 @@ def test_what_is_not_permitted_is_said_at_once(tmp_path: Path) -> None:
     users = """authorization { users: [
       { user: all, password: a }
       { user: reader, password: r, permissions: {
-          publish: ["$JS.API.STREAM.INFO.>", "$JS.API.STREAM.MSG.GET.>", "$JS.API.CONSUMER.>"], subscribe: ["_INBOX.>"] } }
+          publish: ["$JS.API.STREAM.INFO.>", "$JS.API.STREAM.MSG.GET.>", "$JS.API.CONSUMER.>"],
+          subscribe: ["_INBOX.>"] } }
       { user: deaf, password: d, permissions: { publish: [">"], subscribe: ["elsewhere"] } }
     ] }"""
 
