@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
-from headwater.errors import AccessDenied, HeadwaterError, InvalidInput, LogCorrupt, LogTailLost, Unavailable
+from headwater.errors import HeadwaterError, InvalidInput, LogCorrupt, LogTailLost, Unavailable
 from headwater.events.frame import MAX_FRAME
 from headwater.events.jetstream_api import JetStreamApi
 from headwater.events.jetstream_stream import Place, StreamState, stream_state
@@ -164,6 +164,9 @@ class LogReader:
                 self._gone_since = None
             except Unavailable as err:
                 await self._bear(err)
+            except BaseException:
+                await self._leave()
+                raise
         await self.aclose()
         raise StopAsyncIteration
 
@@ -347,9 +350,6 @@ class LogReader:
 
     async def _bear(self, err: Unavailable) -> None:
         """Wait for the server, as long as patience lasts."""
-        if isinstance(err, AccessDenied):
-            await self._leave()
-            raise err
         now = asyncio.get_running_loop().time()
         if self._gone_since is None:
             self._gone_since = now

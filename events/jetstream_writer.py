@@ -23,7 +23,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from headwater.errors import (
-    AccessDenied,
     HeadwaterError,
     InvalidInput,
     LogTailLost,
@@ -193,8 +192,6 @@ class GroupWriter:
                 remaining = max(0.05, min(self._api.options.request_timeout, deadline - loop.time()))
                 first = await self._attempt(frames, number, expected, remaining)
                 break
-            except AccessDenied:
-                raise
             except Unavailable as err:
                 if isinstance(err, LostContact):
                     kept = "unknown"
