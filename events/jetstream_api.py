@@ -94,8 +94,11 @@ class JetStreamApi:
             return self._client
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; whoever waits for an answer is told."""
         self._closed = True
+        for instead in self._awaited:
+            if not instead.done():
+                instead.set_exception(StoreClosed("the log is closed"))
         if self._client is not None:
             await self._client.close()
 

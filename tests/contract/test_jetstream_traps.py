@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from contract.event_log import EV0, EV1, contents, fold, frame, frames
@@ -54,7 +55,8 @@ def run(work: Coroutine[Any, Any, Any], limit: float = 60.0) -> Any:
 @asynccontextmanager
 async def opened(server: NatsServer, namespace: str, **settings: Any) -> AsyncIterator[AsyncJetStreamLog]:
     settings = {"create": CREATE, "patience": PATIENCE} | settings
-    log = await AsyncJetStreamLog.open(options(server), namespace, settings.pop("generation", GENERATION), **settings)
+    where = msgspec.structs.replace(options(server), request_timeout=settings.pop("request_timeout", 2.0))
+    log = await AsyncJetStreamLog.open(where, namespace, settings.pop("generation", GENERATION), **settings)
     try:
         yield log
     finally:
@@ -287,7 +289,7 @@ def test_a_batch_of_which_a_crash_kept_the_beginning_is_completed(nats_server: N
 
 def test_a_server_that_is_gone_is_an_error_with_a_time(own_server: NatsServer) -> None:
     async def main() -> None:
-        async with opened(own_server, "gone", patience=0.3) as log:
+        async with opened(own_server, "gone", patience=0.3, request_timeout=0.4) as log:
             await log.append(frames(range(1, 4)))
             await asyncio.to_thread(own_server.kill)
             for use in (log.append([frame(4)]), log.last(), log.append_many(frames(range(4, 7)))):
@@ -349,7 +351,7 @@ def test_reached_is_never_said_too_early(nats_server: NatsServer) -> None:
             reader = log.follow(subjects=[EV0, CATALOGUE_SUBJECT], idle=60)
             wanted: list[int] = []
             async with Following(reader) as following:
-                for n in range(1, 401):
+                for n in range(1, 251):
                     subject = rng.choice([EV0, CATALOGUE_SUBJECT, EV1, EV1, CONTROL_SUBJECT, Subject(0, 9)])
                     position = await log.append([frame(n, subject)])
                     if subject in (EV0, CATALOGUE_SUBJECT):
@@ -358,7 +360,7 @@ def test_reached_is_never_said_too_early(nats_server: NatsServer) -> None:
                     if rng.random() < 0.7:
                         await until(lambda p=position: following.at(p))
                         assert following.positions == wanted
-                await until(lambda: following.at(400))
+                await until(lambda: following.at(250))
                 assert following.positions == wanted
 
     run(main())
