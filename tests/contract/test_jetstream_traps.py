@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -537,6 +538,58 @@ def test_a_full_log_refuses_and_keeps_what_it_has(nats_server: NatsServer) -> No
                 assert await log.append([frame(10, size=150_000)]) == 5
 
     run(main())
+
+
+async def fill(log: AsyncJetStreamLog, acknowledged: list[bytes], size: int, limit: int) -> None:
+    """Append until it is refused."""
+    for n in range(1, limit, 3):
+        sent = [frame(n + i, size=size) for i in range(3)]
+        await log.append(sent)
+        acknowledged += sent
+
+
+def test_a_full_store_of_the_server_refuses_too(tmp_path: Path) -> None:
+    """The bound of the server, which keeps the disk from being full."""
+
+    async def main(server: NatsServer) -> None:
+        async with opened(server, "bound") as log:
+            acknowledged: list[bytes] = []
+            with pytest.raises(StoreFull):
+                await fill(log, acknowledged, 100_000, 100)
+            assert [f async for b in log.read() for f in b.frames] == acknowledged
+
+    with NatsServer(server_options(tmp_path, max_storage=3_000_000)) as server:
+        run(main(server))
+
+
+def test_a_full_disk_loses_nothing_and_is_overcome_by_a_restart(tmp_path: Path) -> None:
+    """The server's stream answers nobody after the disk refused a write, until it is started again."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("a small disk of its own needs the right to mount one")
+
+    async def main(server: NatsServer) -> None:
+        async with opened(server, "disk", patience=1.0, request_timeout=0.5) as log:
+            acknowledged: list[bytes] = []
+            assert server.write_error() is None
+            with pytest.raises((Unavailable, StoreFull)):
+                await fill(log, acknowledged, 30_000, 1_000)
+            assert "no space left" in (server.write_error() or "")
+            (disk / "ballast").unlink()
+            await restart(server, kill=False)
+            await log.append([frame(5_000)])
+            read = [f async for b in log.read() for f in b.frames]
+            assert read[: len(acknowledged)] == acknowledged
+            assert read[-1] == frame(5_000)
+            assert server.write_error() is None
+
+    try:
+        (disk / "ballast").write_bytes(bytes(4 << 20))
+        with NatsServer(server_options(disk, max_storage=1 << 30, log_file=tmp_path / "server.log")) as server:
+            run(main(server))
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_an_append_is_bounded_and_append_many_is_not(nats_server: NatsServer) -> None:
