@@ -144,8 +144,10 @@ class LogReader:
             self._wake.set()
 
     async def __anext__(self) -> ReadBatch:
-        """The next batch; waits for one. Raises `LogCorrupt` (a gap, or trimmed), `LogTailLost`, `Unavailable`,
-        `StoreError`, `StoreClosed`."""
+        """The next batch; waits for one. May be cancelled: nothing is lost by it.
+
+        Raises `LogCorrupt` (a gap, or trimmed), `LogTailLost`, `Unavailable`, `StoreError`, `StoreClosed`.
+        """
         told = self._reached
         while not self._closed:
             if self._due():
@@ -164,7 +166,7 @@ class LogReader:
                 self._gone_since = None
             except Unavailable as err:
                 await self._bear(err)
-            except BaseException:
+            except HeadwaterError:
                 await self._leave()
                 raise
         await self.aclose()
@@ -186,6 +188,9 @@ class LogReader:
         return self._stop is None or self._buffered >= self._batch_bytes or self._known >= self._stop - 1
 
     async def _cut(self) -> ReadBatch:
+        if self._stop is None or self._known < self._stop - 1:
+            await self._ask_ahead()
+        # From here on nothing waits: a caller that gives up waiting leaves no batch half given out.
         positions: list[int] = []
         frames: list[bytes] = []
         size = 0
@@ -196,14 +201,14 @@ class LogReader:
             frames.append(frame)
             size += len(frame)
         self._reached = positions[-1] if self._buffer else self._known
-        if self._stop is None or self._known < self._stop - 1:
-            await self._ask_ahead()
         return ReadBatch(positions, frames, self._reached)
 
     async def _ask_ahead(self) -> None:
         """Have the next portion on its way while the last batch of this one is folded."""
         consumer = self._consumer
-        if self._buffered <= self._batch_bytes and consumer is not None and not consumer.lost and not consumer.wanted:
+        if consumer is None or consumer.lost or consumer.wanted:
+            return
+        if self._buffered <= 2 * self._batch_bytes:
             try:
                 await self._ask(consumer)
             except Unavailable:

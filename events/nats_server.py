@@ -45,7 +45,7 @@ class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_storage: int | None = None
     """Bytes of disk that JetStream may take; `None`: what the server makes of the free space."""
     log_file: Path | None = None
-    """What the server says; `None`: `nats-server.log` in the directory. Another disk can still tell when that is full."""
+    """What the server says; `None`: `nats-server.log` in the directory. One on another disk tells when that is full."""
     include: tuple[Path, ...] = ()
     settings: str = ""
     """Further lines of configuration, as they are."""
