@@ -16,12 +16,12 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from headwater.errors import SnapshotInvalid, StoreClosed, StoreError
-from headwater.events.jetstream_api import STREAM_EXISTS, STREAM_NOT_FOUND, JetStreamApi, JetStreamRefusal, LostContact
+from headwater.errors import SnapshotInvalid, StoreClosed, StoreError, Unavailable
+from headwater.events.jetstream_api import STREAM_EXISTS, STREAM_NOT_FOUND, JetStreamApi, JetStreamRefusal
 from headwater.events.jetstream_stream import place_of
 from headwater.events.loop_thread import LoopThread
 from headwater.events.nats_options import NatsOptions
@@ -29,7 +29,8 @@ from headwater.events.nats_options import NatsOptions
 CHUNK = 512 << 10
 _WHOLE = "whole"
 _UNDERWAY = 8
-_TRIES = 5
+_PAUSE = 0.1
+T = TypeVar("T")
 _PART = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
@@ -44,13 +45,16 @@ class ObjectSnapshots:
         *,
         replicas: int = 1,
         max_bytes: int | None = None,
+        patience: float = 10.0,
     ) -> None:
-        """Connect and make the bucket if it is missing. Raises `ConfigError`, `Unavailable`, `StoreError`."""
+        """Connect and make the bucket if it is missing. `patience`: seconds for which a server that is gone is asked
+        again, before `Unavailable` is raised. Raises `ConfigError`, `Unavailable`, `StoreError`."""
         self.bucket = place_of(namespace, generation).stream
         self._stream = f"OBJ_{self.bucket}"
         self._api = JetStreamApi(options)
         self._loop = LoopThread("headwater-snapshots")
         self._closed = False
+        self._patience = patience
         try:
             self._loop.wait(self._ensure(replicas, max_bytes))
         except BaseException:
@@ -171,9 +175,7 @@ class ObjectSnapshots:
     async def _subjects(self, pattern: str) -> list[str]:
         found: list[str] = []
         while True:
-            info = await self._api.call(
-                f"STREAM.INFO.{self._stream}", {"subjects_filter": pattern, "offset": len(found)}
-            )
+            info = await self._call("STREAM.INFO", {"subjects_filter": pattern, "offset": len(found)})
             page = info["state"].get("subjects") or {}
             found += page
             if not page or len(found) >= int(info.get("total", 0)):
@@ -207,13 +209,7 @@ class ObjectSnapshots:
     async def _publish(self, subject: str, payload: bytes, headers: dict[str, str] | None) -> None:
         """Store one message. It is sent again if no answer came: under an id, so that it is there once."""
         headers = (headers or {}) | {"Nats-Msg-Id": secrets.token_urlsafe(12)}
-        for attempt in range(_TRIES):
-            try:
-                answer = self._api.decoded(await self._api.request(subject, payload, headers))
-                break
-            except LostContact:
-                if attempt == _TRIES - 1:
-                    raise
+        answer = self._api.decoded(await self._patiently(lambda: self._api.request(subject, payload, headers)))
         if (error := answer.get("error")) is not None:
             raise self._api.refusal(error, self._stream)
 
@@ -243,7 +239,8 @@ class ObjectSnapshots:
 
     async def _fetch(self, which: dict[str, Any]) -> tuple[int, bytes] | None:
         """One message with its sequence; `None` if there is none."""
-        headers, data = await self._api.ask(f"$JS.API.DIRECT.GET.{self._stream}", json.dumps(which).encode())
+        subject, body = f"$JS.API.DIRECT.GET.{self._stream}", json.dumps(which).encode()
+        headers, data = await self._patiently(lambda: self._api.ask(subject, body))
         if headers.get("Status") == "404":
             return None
         if "Nats-Sequence" not in headers:
@@ -271,7 +268,21 @@ class ObjectSnapshots:
                 await self._purge(subject)
 
     async def _purge(self, subject: str) -> None:
-        await self._api.call(f"STREAM.PURGE.{self._stream}", {"filter": subject})
+        await self._call("STREAM.PURGE", {"filter": subject})
+
+    async def _call(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        return await self._patiently(lambda: self._api.call(f"{name}.{self._stream}", body))
+
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask again while the server is gone, for as long as patience lasts. Whatever is asked may be repeated."""
+        deadline = asyncio.get_running_loop().time() + self._patience
+        while True:
+            try:
+                return await ask()
+            except Unavailable:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+                await asyncio.sleep(_PAUSE)
 
     def _chunk_subject(self, number: str) -> str:
         return f"$O.{self.bucket}.C.{number}"
