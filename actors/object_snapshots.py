@@ -29,6 +29,7 @@ from headwater.events.nats_options import NatsOptions
 CHUNK = 512 << 10
 _WHOLE = "whole"
 _UNDERWAY = 8
+_LOADS = 4
 _PAUSE = 0.1
 T = TypeVar("T")
 _PART = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -159,7 +160,12 @@ class ObjectSnapshots:
             names = there
         else:
             names = there & set(parts)
-        return [(name, await self._get(position, name)) for name in sorted(names)]
+        found: list[tuple[str, bytes]] = []
+        ordered = sorted(names)
+        for at in range(0, len(ordered), _LOADS):
+            some = ordered[at : at + _LOADS]
+            found += zip(some, await asyncio.gather(*(self._get(position, name) for name in some)), strict=True)
+        return found
 
     async def _held(self) -> dict[int, set[str]]:
         """Parts of each position, by the objects that describe them."""

@@ -20,7 +20,7 @@ from headwater.errors import (
     StoreFull,
     Unavailable,
 )
-from headwater.events.nats_options import RETRY_AFTER_MS, Events, NatsOptions, connect
+from headwater.events.nats_options import RETRY_AFTER_MS, Hooks, NatsOptions, connect
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class JetStreamApi:
                 raise StoreClosed("the log is closed")
             if self._client is None or self._client.is_closed:
                 self._client = await connect(
-                    self.options, events=Events(self._on_lost, self._on_back, self._on_denied), error_logger=logger
+                    self.options, hooks=Hooks(self._on_lost, self._on_back, self._on_denied), error_logger=logger
                 )
             return self._client
 

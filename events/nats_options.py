@@ -114,7 +114,7 @@ def redacted(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", url)
 
 
-class Events(NamedTuple):
+class Hooks(NamedTuple):
     """What a connection tells its owner, beside the log."""
 
     lost: Callable[[], None] = lambda: None
@@ -125,7 +125,7 @@ class Events(NamedTuple):
     """The server does not permit `verb` ("publish" or "subscription") to `subject`; both in small letters."""
 
 
-async def connect(options: NatsOptions, *, events: Events | None = None, error_logger: logging.Logger = logger) -> Any:
+async def connect(options: NatsOptions, *, hooks: Hooks | None = None, error_logger: logging.Logger = logger) -> Any:
     """A connected `nats.aio.client.Client`, which reconnects by itself.
 
     Raises `ConfigError` (a file that is not there or does not hold what it should), `AccessDenied` (credentials
@@ -134,7 +134,7 @@ async def connect(options: NatsOptions, *, events: Events | None = None, error_l
     import nats
     from nats.errors import AuthorizationError, InvalidUserCredentialsError
 
-    settings, events = _settings(options), events or Events()
+    settings, hooks = _settings(options), hooks or Hooks()
     refused = asyncio.get_running_loop().create_future()
     seen: list[BaseException] = []
 
@@ -146,17 +146,17 @@ async def connect(options: NatsOptions, *, events: Events | None = None, error_l
             refused.set_result(err)
         error_logger.warning("nats %s: %s", options.shown, _said(err))
         if (denial := _DENIED.search(str(err).lower())) is not None:
-            events.denied(denial[1], denial[2])
+            hooks.denied(denial[1], denial[2])
 
     async def on_disconnect() -> None:
         if dialling.done() and dialling.result().is_closed:
             return  # as its owner wished
-        events.lost()
+        hooks.lost()
         error_logger.warning("nats %s: the connection was lost; reconnecting", options.shown)
 
     async def on_reconnect() -> None:
         error_logger.info("nats %s: connected again", options.shown)
-        events.back()
+        hooks.back()
 
     dialling = asyncio.ensure_future(
         nats.connect(
