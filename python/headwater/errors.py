@@ -10,7 +10,7 @@ as attributes so that a program need not parse the message. The tree, by what th
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
 * `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
-* `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again does not help.
+* `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
 
 This module does not format for a terminal: the command line decides how an error is shown.
 """

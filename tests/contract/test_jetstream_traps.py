@@ -417,6 +417,32 @@ def test_a_fold_slower_than_the_stream_holds_bounded_memory_and_misses_nothing(n
     run(main())
 
 
+@pytest.mark.parametrize("subjects", [None, [EV0]], ids=["all", "some"])
+@pytest.mark.parametrize("copies", [0, 2], ids=["lost", "doubled"])
+def test_a_message_lost_or_doubled_on_its_way_is_noticed(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, subjects: list[Subject] | None, copies: int
+) -> None:
+    take, count = LogReader._take, 0
+
+    async def faulty(self: LogReader, consumer: Any, msg: Any) -> None:
+        nonlocal count
+        count += 1
+        for _ in range(copies if count in (7, 40) else 1):
+            await take(self, consumer, msg)
+
+    monkeypatch.setattr(LogReader, "_take", faulty)
+
+    async def main() -> None:
+        async with opened(nats_server, fresh_namespace()) as log:
+            await log.append(frames(range(1, 101)))
+            async with Following(log.follow(1, subjects)) as following:
+                await until(lambda: following.at(100))
+                assert following.frames == frames(range(1, 101))
+                assert following.reader.restarts == 2
+
+    run(main())
+
+
 def test_who_stops_waiting_for_a_batch_loses_nothing(nats_server: NatsServer) -> None:
     async def main() -> None:
         async with opened(nats_server, fresh_namespace()) as log:
