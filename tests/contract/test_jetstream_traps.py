@@ -427,7 +427,7 @@ def test_a_message_lost_or_doubled_on_its_way_is_noticed(
     async def faulty(self: LogReader, consumer: Any, msg: Any) -> None:
         nonlocal count
         count += 1
-        for _ in range(copies if count in (7, 40) else 1):
+        for _ in range(copies if count in (7, 150) else 1):
             await take(self, consumer, msg)
 
     monkeypatch.setattr(LogReader, "_take", faulty)
