@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
+_OTHER_WORK = 0.5
+
 HEADINGS = ("rate", "what", "requests", "p50", "p90", "p99", "p99.9", "max, ms", "not answered")
 
 
@@ -73,6 +75,9 @@ def _times(found: Latencies) -> tuple[str, ...]:
 def remarks(run: LatencyRun) -> list[str]:
     """Sentences about each rate: load, CPU, memory, the generator, what is not given and why."""
     lines = [line for at in run.rates for line in _about(at)]
+    load, cores = run.machine.get("load_1m", 0), run.machine["cores"]
+    if load > _OTHER_WORK * cores:
+        lines.insert(0, f"load average {load:g} on {cores} cores before the run: other work shares in every figure")
     if run.saturation is not None:
         found = run.saturation
         by = ": the generator gave out first, the target may do more" if found.by_generator else ""
