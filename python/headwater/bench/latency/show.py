@@ -118,7 +118,11 @@ def _about(at: AtRate) -> list[str]:
 
 def _ratio(verbs: dict[str, dict[str, float | None]], percentile: str) -> str:
     found = {verb: values.get(percentile) for verb, values in verbs.items()}
-    return ", ".join(f"{value:.3g} times ({verb})" for verb, value in found.items() if value is not None)
+    return ", ".join(
+        f"{value:,.0f} times ({verb})" if value >= 100 else f"{value:.3g} times ({verb})"
+        for verb, value in found.items()
+        if value is not None
+    )
 
 
 def _ends(requests: Requests) -> str:
