@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from headwater.cli.output import json_option, options, show
+from headwater.cli.output import json_option, options, show, update_option
 
 _scene_options = options(
     click.option("--dataset", help="retailrocket, ml-1m or online-retail. Default: a simulated shop."),
@@ -87,11 +87,7 @@ def bench(
 
 _table_options = options(
     click.option("--tiny", is_flag=True, help="Sizes that only show that everything runs."),
-    click.option(
-        "--update",
-        type=click.Path(path_type=Path, dir_okay=False, exists=True),
-        help="Also put the tables into this Markdown file, where it has places for them.",
-    ),
+    update_option,
 )
 _kernel_options = options(
     click.option(
@@ -235,11 +231,7 @@ def recommend(tiny: bool, queries: int, directory: Path | None, as_json: bool) -
     help="Where MovieLens-1M's files are.",
 )
 @click.option("--users", type=click.IntRange(10, 10_000), default=2000, show_default=True, help="At most so many ask.")
-@click.option(
-    "--update",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Also put the table into this Markdown file, where it has a place for it.",
-)
+@update_option
 @json_option
 def diversity(data: Path, users: int, update: Path | None, as_json: bool) -> None:
     """What unlikeness of a slate's items gives and costs on MovieLens-1M: coverage, distance, novelty, nDCG.
