@@ -6,7 +6,7 @@
 * `travel_commands`: shadow.
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
-* `evaluate_commands`: evaluate.
+* `evaluate_commands`: evaluate, tune.
 * `measure_commands`: demo, bench.
 
 Commands only read arguments, call the library and show what it returns.
@@ -18,7 +18,7 @@ import click
 
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
-from headwater.cli.evaluate_commands import evaluate
+from headwater.cli.evaluate_commands import evaluate, tune
 from headwater.cli.measure_commands import bench, demo
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
@@ -60,6 +60,7 @@ for command in (
     shadow,
     forget,
     evaluate,
+    tune,
     bench,
 ):
     main.add_command(command)
