@@ -39,6 +39,8 @@ pub struct Plan<'a> {
     pub boosted: Vec<Arc<Bitmap>>,
     /// Items of the promotion.
     pub promoted: Option<Arc<Bitmap>>,
+    /// Whether the request lets the visitor's own items be answers.
+    own_items: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -87,13 +89,14 @@ impl<'a> Plan<'a> {
             filters,
             boosted,
             promoted,
+            own_items: request.own_items,
         })
     }
 
-    /// Whether a source offers what the visitor handed in or touched in this session.
+    /// Whether the request, or a source, offers what the visitor handed in.
     pub fn offers_own_items(&self) -> bool {
         let knn = self.scenario.knn_own > 0.0 && self.uses(&Source::SessionKnn);
-        knn || self.uses(&Source::Repeats)
+        self.own_items || knn || self.uses(&Source::Repeats)
     }
 
     /// Whether a source is in force.
