@@ -52,7 +52,8 @@ impl<'a> Plan<'a> {
         request: &'a RecommendRequest,
     ) -> Result<Self, CoreError> {
         check_n(request.n)?;
-        let configured = tools.query.scenario(request.scenario.as_deref())?;
+        let (name, variant) = (request.scenario.as_deref(), request.variant.as_deref());
+        let configured = tools.query.answering(name, variant)?;
         let scenario = overridden(configured, request)?;
         if scenario.exploration > 0.0 && request.n > MAX_EXPLORING_SLOTS {
             return Err(CoreError::Query {

@@ -20,6 +20,7 @@ use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
 use crate::query::session_knn::{self, KnnWeights, NeighbourSession};
 use crate::query::source::Source;
+use crate::query::taking_part;
 use crate::query::why::Trace;
 use crate::query::witness::WitnessHere;
 use crate::slate::answer::Slot;
@@ -30,6 +31,9 @@ pub fn recommend(
     tools: &Tools<'_>,
     request: &RecommendRequest,
 ) -> Result<Answer, CoreError> {
+    if let Some(answer) = taking_part::held_out(state, tools, request)? {
+        return Ok(answer);
+    }
     let plan = Plan::new(state, tools, request)?;
     let asker = seeds::of_request(state, request, plan.scenario.seeds);
     with_scratch(state.names.items.len(), |scratch| {

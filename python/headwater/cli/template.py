@@ -91,6 +91,15 @@ _TABLES: dict[str, str] = {
 ## Event types are free; the lists of types say what they count for. "rating>=4" is a rating of at least 4.
 """,
     "query": "## How questions are answered. May change at any time; each change is an event in the log.\n",
+    "experiments": """\
+## Who is answered otherwise: variants lie over the scenarios of [query], as named scenarios do over it. For example
+##   [experiments.wider]
+##   start = 2026-12-01T00:00:00Z
+##   [experiments.wider.variants]
+##   as-it-is = { share = 0.45 }
+##   diverse = { share = 0.45, query = { diversity = 0.3 } }
+##   holdout = { share = 0.1, serve = "popular" }
+""",
     "engine": "## This process only; never visible in state or digests.\n",
 }
 
@@ -103,6 +112,7 @@ _RELATIONS = """\
 def template(profile: Profile) -> str:
     """The text of the file for a profile."""
     defaults: dict[str, Any] = msgspec.to_builtins(default_config(profile))
+    defaults["experiments"] = defaults["query"].pop("experiments")
     return "\n".join([_HEAD, *("\n".join(_table(name, defaults[name])) + "\n" for name in _TABLES)])
 
 
