@@ -86,6 +86,17 @@ $(OBP)/.built: .ci/obp-constraints.txt $(DEPS)
 obp-parity: $(BUILT) $(OBP)/.built ## off-policy estimates against Open Bandit Pipeline's
 	$(BIN)/python tests/parity/make_obp_golden.py --check $(OBP)/bin/python
 
+# ranx in an environment of its own, as above: it brings numba and much else.
+RANX := .venv/ranx
+$(RANX)/.built: .ci/ranx-constraints.txt $(DEPS)
+	$(PYTHON) -m venv $(RANX)
+	PIP_CONSTRAINT= $(RANX)/bin/python -m pip install --quiet -c .ci/ranx-constraints.txt ranx
+	touch $@
+
+.PHONY: ranx-parity
+ranx-parity: $(BUILT) $(RANX)/.built ## accuracy of lists against ranx
+	$(BIN)/python tests/parity/make_ranx_golden.py --check $(RANX)/bin/python
+
 .PHONY: bench bench-ann bench-kernels bench-engine bench-recall bench-rust fuzz
 bench: bench-engine bench-kernels ## measure this machine: the engine, then the kernels
 bench-kernels: $(BUILT) $(PEERS) ## every kernel beside its peers and the machine's limit
