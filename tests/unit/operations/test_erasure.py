@@ -88,6 +88,7 @@ def test_slates_from_before_are_not_expected_to_come_out_alike(tmp_path: Path) -
         engine.flush()
         assert engine.verify(slates=True).slates.slates == 1  # type: ignore[union-attr]
         engine.erase(SECRET)
+        engine.track("view", user="cem", item="i1", ts=START + 10**9)
         engine.recommend("cem", 3)
         engine.flush()
         report = engine.verify(slates=True)
