@@ -96,7 +96,7 @@ def run(engine: Engine, model: Model, steps: list[Feedback | tuple[str, str]]) -
 
 
 def long_history(seed: int) -> list[Feedback | tuple[str, str]]:
-    """Evenly drawn and long enough that units, baskets and sessions of the two often meet: what shrinks well is short."""
+    """Evenly drawn and long enough that units and sessions of two users often meet: what shrinks well is short."""
     random = Random(seed)
     steps: list[Feedback | tuple[str, str]] = []
     for _ in range(random.randrange(5, 60)):
