@@ -7,6 +7,7 @@
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
 * `measure_commands`: demo, bench.
+* `http_commands`: serve, key.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -17,6 +18,7 @@ import click
 
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
+from headwater.cli.http_commands import key, serve
 from headwater.cli.measure_commands import bench, demo
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
@@ -57,6 +59,8 @@ for command in (
     replay,
     shadow,
     forget,
+    serve,
+    key,
     bench,
 ):
     main.add_command(command)

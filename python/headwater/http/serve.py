@@ -1,0 +1,80 @@
+"""`headwater serve DIR --http`: the embedded engine behind one web server, or behind several."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from headwater.config import Profile
+from headwater.engine import Engine
+from headwater.errors import ConfigError
+from headwater.http.app import create_app
+from headwater.http.door import LocalDoor
+from headwater.http.keys import KeyRing
+from headwater.http.live import Live
+from headwater.http.server import listen, run, serve_app, url_of
+from headwater.http.verbs import Service
+from headwater.http_config import HttpConfig
+
+Say = Callable[[dict[str, Any]], None]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_exposure(host: str, keys: KeyRing) -> None:
+    """Raise `ConfigError` for a server that everybody could write to."""
+    if keys.required or is_loopback(host):
+        return
+    rule = "a loopback address while there are no keys"
+    raise ConfigError(
+        f"host = {host!r}: without keys everybody who reaches this address could write; allowed: {rule}. "
+        "Make a key with `headwater key add DIR NAME --role admin`",
+        key="http.host",
+        value=host,
+        rule=rule,
+    )
+
+
+def serve_directory(directory: Path, say: Say, profile: Profile | None = None, **over: Any) -> None:
+    """Open a directory's engine and serve it until SIGINT or SIGTERM. `over` takes the place of keys of `[http]`;
+    `say` is told once where the server listens. Raises the errors of `Engine.open`, and `ConfigError`."""
+    with Engine.open(directory, profile=profile) as engine:
+        serve_engine(engine, directory, engine.config.http, say, **over)
+
+
+def serve_engine(engine: Engine, directory: Path | None, config: HttpConfig, say: Say, **over: Any) -> None:
+    """Serve an engine that is open; it stays open."""
+    from msgspec.structs import replace
+
+    config = replace(config, **{name: value for name, value in over.items() if value is not None})
+    keys = KeyRing(directory)
+    check_exposure(config.host, keys)
+    listening = listen(config.host, config.port)
+    with listening:
+        say(
+            {
+                "url": url_of(listening),
+                "pid": os.getpid(),
+                "workers": config.workers,
+                "keys": "required" if keys.required else "none",
+                "position": engine.position,
+            }
+        )
+        service = Service(engine, Live())
+        door = LocalDoor(service)
+        try:
+            run(serve_app(create_app(door, config, keys), listening, config, asyncio.Event()))
+        finally:
+            door.close()
