@@ -55,8 +55,8 @@ def _cors(origins: Sequence[str]) -> CORSConfig | None:
     )
 
 
-def check_role(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The guard of every route: its `role` against the caller's."""
+async def check_role(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """The guard of every route: its `role` against the caller's. (Litestar runs a plain function on a thread.)"""
     needs = handler.opt.get("role")
     caller: Caller = connection.scope["state"]["caller"]
     if needs is not None and not caller.may(needs):

@@ -26,7 +26,7 @@ class Live:
         self._started = time.time()
         self._per_second: deque[tuple[int, Counter[str]]] = deque(maxlen=_SECONDS + 1)
         self._times: dict[str, deque[tuple[float, float]]] = {}
-        self._slates: deque[dict[str, Any]] = deque(maxlen=_SLATES)
+        self._slates: deque[tuple[int, float, float, SlateReply]] = deque(maxlen=_SLATES)
         self._number = 0
         self._totals: Counter[str] = Counter()
 
@@ -39,7 +39,7 @@ class Live:
             self._times.setdefault(verb, deque(maxlen=_SAMPLES)).append((now, seconds))
             if isinstance(reply, SlateReply) and reply.kind in ("recommend", "session", "rank"):
                 self._number += 1
-                self._slates.appendleft(_summary(self._number, int(now * 1000), seconds, reply))
+                self._slates.appendleft((self._number, now, seconds, reply))
 
     def refused(self, verb: str) -> None:
         """A verb was refused: the caller's mistake, or the store's."""
@@ -71,7 +71,7 @@ class Live:
             "totals": totals,
             "rates": rates,
             "latency": latency,
-            "slates": slates,
+            "slates": [_summary(*slate) for slate in slates],
         }
 
 
@@ -85,11 +85,11 @@ def _quantiles(seconds: list[float]) -> dict[str, float]:
     return {"count": len(ordered), **{name: round(value * 1000, 3) for name, value in at.items()}}
 
 
-def _summary(number: int, ts: int, seconds: float, slate: SlateReply) -> dict[str, Any]:
+def _summary(number: int, at: float, seconds: float, slate: SlateReply) -> dict[str, Any]:
     """What the live page shows of a slate."""
     return {
         "number": number,
-        "ts": ts,
+        "ts": int(at * 1000),
         "ms": round(seconds * 1000, 3),
         "kind": slate.kind,
         "slate": slate.slate,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from headwater.config import Profile
 from headwater.engine import Engine
@@ -18,7 +21,8 @@ from headwater.http.keys import KeyRing
 from headwater.http.live import Live
 from headwater.http.server import listen, run, serve_app, url_of
 from headwater.http.verbs import Service
-from headwater.http_config import HttpConfig
+from headwater.http.workers import serve_with_workers
+from headwater.http_config import HttpConfig, validate_http
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -55,26 +59,24 @@ def serve_directory(directory: Path, say: Say, profile: Profile | None = None, *
 
 
 def serve_engine(engine: Engine, directory: Path | None, config: HttpConfig, say: Say, **over: Any) -> None:
-    """Serve an engine that is open; it stays open."""
-    from msgspec.structs import replace
-
-    config = replace(config, **{name: value for name, value in over.items() if value is not None})
+    """Serve an engine that is open; it stays open. See `serve_directory`."""
+    config = msgspec.structs.replace(config, **{name: value for name, value in over.items() if value is not None})
+    validate_http("options", config)
     keys = KeyRing(directory)
     check_exposure(config.host, keys)
-    listening = listen(config.host, config.port)
-    with listening:
-        say(
-            {
-                "url": url_of(listening),
-                "pid": os.getpid(),
-                "workers": config.workers,
-                "keys": "required" if keys.required else "none",
-                "position": engine.position,
-            }
-        )
+    with listen(config.host, config.port) as listening:
+        facts = {"url": url_of(listening), "pid": os.getpid(), "workers": config.workers}
+        say({**facts, "keys": "required" if keys.required else "none", "position": engine.position})
         service = Service(engine, Live())
         door = LocalDoor(service)
         try:
-            run(serve_app(create_app(door, config, keys), listening, config, asyncio.Event()))
+            if config.workers > 1:
+                run(serve_with_workers(door, service.verbs, listening, directory, config))
+            else:
+                run(_serve_alone(door, config, keys, listening))
         finally:
             door.close()
+
+
+async def _serve_alone(door: LocalDoor, config: HttpConfig, keys: KeyRing, listening: socket.socket) -> None:
+    await serve_app(create_app(door, config, keys), listening, config, asyncio.Event())
