@@ -12,6 +12,7 @@ import httpx
 from headwater import Engine
 from headwater.http.app import create_app
 from headwater.http.door import LocalDoor
+from headwater.http.gorse_verbs import gorse_verbs
 from headwater.http.keys import KeyRing
 from headwater.http.live import Live
 from headwater.http.verbs import Service
@@ -26,7 +27,7 @@ class Gateway:
     def __init__(self, directory: Path | None = None, **config: Any) -> None:
         self.engine = Engine.open(":memory:")
         self.config = HttpConfig(**config)
-        self.door = LocalDoor(Service(self.engine, Live()), threads=2, writers=2)
+        self.door = LocalDoor(Service(self.engine, Live(), gorse_verbs(self.engine)), threads=2, writers=2)
         self.app = create_app(self.door, self.config, KeyRing(directory))
         self._runner = asyncio.Runner()
         transport = httpx.ASGITransport(self.app)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 
-from headwater.http import health, openapi, v1
+from headwater.http import gorse, health, openapi, v1
 from headwater.http.door import Door
 from headwater.http.intake import App, Intake
 from headwater.http.keys import Caller, KeyRing
@@ -31,7 +31,7 @@ def create_app(door: Door, config: HttpConfig, keys: KeyRing) -> App:
     """The ASGI application in front of a door."""
     metrics = Metrics()
     inner = Litestar(
-        route_handlers=[*v1.HANDLERS, *health.HANDLERS, *openapi.HANDLERS],
+        route_handlers=[*v1.HANDLERS, gorse.Gorse, *health.HANDLERS, *openapi.HANDLERS],
         guards=[check_role],
         exception_handlers={Refused: refused, HTTPException: framework_refused, Exception: failed},
         openapi_config=openapi.CONFIG,

@@ -11,7 +11,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.params import FromPath
 
-from headwater.http import bodies, problems, replies
+from headwater.http import bodies, gorse_shapes, problems, replies
 
 CONFIG = OpenAPIConfig(
     title="Headwater",
@@ -26,7 +26,7 @@ CONFIG = OpenAPIConfig(
 
 _STRUCTS = [
     struct
-    for module in (bodies, replies)
+    for module in (bodies, replies, gorse_shapes)
     for struct in vars(module).values()
     if isinstance(struct, type) and issubclass(struct, msgspec.Struct) and struct.__module__ == module.__name__
 ]

@@ -17,6 +17,7 @@ from headwater.engine import Engine
 from headwater.errors import ConfigError
 from headwater.http.app import create_app
 from headwater.http.door import LocalDoor
+from headwater.http.gorse_verbs import gorse_verbs
 from headwater.http.keys import KeyRing
 from headwater.http.live import Live
 from headwater.http.server import listen, run, serve_app, url_of
@@ -67,7 +68,7 @@ def serve_engine(engine: Engine, directory: Path | None, config: HttpConfig, say
     with listen(config.host, config.port) as listening:
         facts = {"url": url_of(listening), "pid": os.getpid(), "workers": config.workers}
         say({**facts, "keys": "required" if keys.required else "none", "position": engine.position})
-        service = Service(engine, Live())
+        service = Service(engine, Live(), gorse_verbs(engine))
         door = LocalDoor(service)
         try:
             if config.workers > 1:
