@@ -15,6 +15,7 @@ from headwater.http.door import LocalDoor
 from headwater.http.gorse_verbs import gorse_verbs
 from headwater.http.keys import KeyRing
 from headwater.http.live import Live
+from headwater.http.live_page.looks import look_verbs
 from headwater.http.verbs import Service
 from headwater.http_config import HttpConfig
 
@@ -27,7 +28,9 @@ class Gateway:
     def __init__(self, directory: Path | None = None, **config: Any) -> None:
         self.engine = Engine.open(":memory:")
         self.config = HttpConfig(**config)
-        self.door = LocalDoor(Service(self.engine, Live(), gorse_verbs(self.engine)), threads=2, writers=2)
+        live = Live()
+        verbs = gorse_verbs(self.engine) | look_verbs(self.engine, live)
+        self.door = LocalDoor(Service(self.engine, live, verbs), threads=2, writers=2)
         self.app = create_app(self.door, self.config, KeyRing(directory))
         self._runner = asyncio.Runner()
         transport = httpx.ASGITransport(self.app)  # type: ignore[arg-type]

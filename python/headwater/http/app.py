@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from headwater.http import gorse, health, openapi, v1
 from headwater.http.door import Door
 from headwater.http.intake import App, Intake
 from headwater.http.keys import Caller, KeyRing
+from headwater.http.live_page import routes
 from headwater.http.metrics import Metrics
 from headwater.http.problems import MEDIA_TYPE, Refused
 from headwater.http_config import HttpConfig
@@ -27,17 +29,26 @@ logger = logging.getLogger(__name__)
 _CODES = {404: "not-found", 405: "wrong-method", 413: "too-large", 415: "wrong-media-type"}
 
 
-def create_app(door: Door, config: HttpConfig, keys: KeyRing) -> App:
-    """The ASGI application in front of a door."""
+def create_app(door: Door, config: HttpConfig, keys: KeyRing, stopping: asyncio.Event | None = None) -> App:
+    """The ASGI application in front of a door. Streams end when `stopping` is set."""
     metrics = Metrics()
     inner = Litestar(
-        route_handlers=[*v1.HANDLERS, gorse.Gorse, *health.HANDLERS, *openapi.HANDLERS],
+        route_handlers=[*v1.HANDLERS, gorse.Gorse, *health.HANDLERS, *openapi.HANDLERS, *routes.HANDLERS],
         guards=[check_role],
         exception_handlers={Refused: refused, HTTPException: framework_refused, Exception: failed},
         openapi_config=openapi.CONFIG,
         cors_config=_cors(config.cors_origins),
         request_max_body_size=None,  # the intake counts
-        state=State({"door": door, "config": config, "metrics": metrics}),
+        state=State(
+            {
+                "door": door,
+                "config": config,
+                "metrics": metrics,
+                "keys_required": keys.required,
+                "streams": 0,
+                "stopping": stopping or asyncio.Event(),
+            }
+        ),
         logging_config=None,
         debug=False,
     )

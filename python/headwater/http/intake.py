@@ -28,7 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OPEN = ("/health/", "/api/health/", "/problems/")
-_UNCOUNTED = ("/health/", "/api/health/", "/metrics")
+_UNCOUNTED = ("/health/", "/api/health/", "/metrics", "/live/stream")
 _ADDRESSES_REMEMBERED = 4096
 ANYONE = Caller("anyone", "admin")
 """Who calls a server without keys: it listens on a loopback address only."""

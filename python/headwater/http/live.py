@@ -29,6 +29,7 @@ class Live:
         self._slates: deque[tuple[int, float, float, SlateReply]] = deque(maxlen=_SLATES)
         self._number = 0
         self._totals: Counter[str] = Counter()
+        self._variants: Counter[str] = Counter()
 
     def answered(self, verb: str, kind: str, seconds: float, reply: object) -> None:
         """A verb was answered. `seconds` of a write are from the call until it was durable and folded."""
@@ -39,6 +40,8 @@ class Live:
             self._times.setdefault(verb, deque(maxlen=_SAMPLES)).append((now, seconds))
             if isinstance(reply, SlateReply) and reply.kind in ("recommend", "session", "rank"):
                 self._number += 1
+                if reply.variant is not None:
+                    self._variants[reply.variant] += 1
                 self._slates.appendleft((self._number, now, seconds, reply))
 
     def refused(self, verb: str) -> None:
@@ -51,6 +54,11 @@ class Live:
             self._per_second.append((second, Counter()))
         self._per_second[-1][1][what] += count
         self._totals[what] += count
+
+    def variants(self) -> dict[str, int]:
+        """Slates by `experiment/variant` since this server started."""
+        with self._mutex:
+            return dict(self._variants)
 
     def view(self) -> dict[str, Any]:
         """Plain data: `rates` per second over the last whole minute (oldest first), `latency` in ms, `slates`."""

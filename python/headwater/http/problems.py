@@ -102,7 +102,8 @@ class Refused(Exception):
         if wait is not None:
             headers["retry-after"] = str(wait)
         if self.status == 401:
-            headers["www-authenticate"] = 'Bearer realm="headwater"'
+            # Basic, too: a browser asks for the live page's key as a password.
+            headers["www-authenticate"] = 'Basic realm="headwater", charset="UTF-8"'
         if "allow" in self.members:
             headers["allow"] = ", ".join(self.members["allow"])
         return headers

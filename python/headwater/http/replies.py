@@ -86,6 +86,8 @@ class SlateReply(Reply, kw_only=True, frozen=True):
     config: str
     recorded: bool
     scenario: str | None
+    variant: str | None
+    """`experiment/variant` that answered, where the visitor takes part in an experiment."""
     notes: list[str]
     exploring: ExploringReply
     feature_names: list[str] | UnsetType = UNSET
@@ -193,6 +195,7 @@ def slate_reply(slate: Slate, details: bool) -> SlateReply:
         config=slate.config,
         recorded=slate.recorded,
         scenario=slate.scenario,
+        variant=getattr(slate, "variant", None),
         notes=slate.notes,
         exploring=ExploringReply(temperature=exploring.temperature, floor=exploring.floor, pool=exploring.pool),
         feature_names=slate.feature_names or UNSET,

@@ -20,6 +20,7 @@ from headwater.http.door import LocalDoor
 from headwater.http.gorse_verbs import gorse_verbs
 from headwater.http.keys import KeyRing
 from headwater.http.live import Live
+from headwater.http.live_page.looks import look_verbs
 from headwater.http.server import listen, run, serve_app, url_of
 from headwater.http.verbs import Service
 from headwater.http.workers import serve_with_workers
@@ -68,7 +69,8 @@ def serve_engine(engine: Engine, directory: Path | None, config: HttpConfig, say
     with listen(config.host, config.port) as listening:
         facts = {"url": url_of(listening), "pid": os.getpid(), "workers": config.workers}
         say({**facts, "keys": "required" if keys.required else "none", "position": engine.position})
-        service = Service(engine, Live(), gorse_verbs(engine))
+        live = Live()
+        service = Service(engine, live, gorse_verbs(engine) | look_verbs(engine, live))
         door = LocalDoor(service)
         try:
             if config.workers > 1:
@@ -80,4 +82,5 @@ def serve_engine(engine: Engine, directory: Path | None, config: HttpConfig, say
 
 
 async def _serve_alone(door: LocalDoor, config: HttpConfig, keys: KeyRing, listening: socket.socket) -> None:
-    await serve_app(create_app(door, config, keys), listening, config, asyncio.Event())
+    stopping = asyncio.Event()
+    await serve_app(create_app(door, config, keys, stopping), listening, config, stopping)

@@ -117,7 +117,7 @@ def main(argument: str) -> None:
         stopping = asyncio.Event()
         door = PipeDoor(lambda: os.kill(os.getpid(), signal.SIGTERM))
         await door.connect(task.engine)
-        await serve_app(create_app(door, task.config, keys), listening, task.config, stopping)
+        await serve_app(create_app(door, task.config, keys, stopping), listening, task.config, stopping)
 
     run(serve())
 

@@ -21,7 +21,7 @@ def test_roles_hold_one_another(tmp_path: Path) -> None:
     with Gateway(tmp_path) as gateway:
         told = problem(gateway.post("/v1/track", VIEW), "missing-key", 401)
         assert "X-API-Key" in told["detail"]
-        assert gateway.post("/v1/track", VIEW).headers["www-authenticate"].startswith("Bearer")
+        assert gateway.post("/v1/track", VIEW).headers["www-authenticate"].startswith("Basic")
         problem(gateway.post("/v1/track", VIEW, headers={"x-api-key": keys["admin"][:-1]}), "wrong-key", 401)
         problem(gateway.post("/v1/track", VIEW, headers={"x-api-key": b"\xff"}), "wrong-key", 401)
         told = problem(gateway.post("/v1/track", VIEW, headers={"x-api-key": keys["reader"]}), "forbidden", 403)
