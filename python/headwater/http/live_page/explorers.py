@@ -8,10 +8,9 @@ from litestar import Response
 
 from headwater.http.live_page.chart import bar
 from headwater.http.live_page.frame import card, empty, facts, item_link, page, table, user_link
-from headwater.http.live_page.live_view import source_dot
+from headwater.http.live_page.live_view import moment, slots, source_dot
 from headwater.http.live_page.looks import METRICS
-from headwater.http.live_page.markup import Html, el, link, short
-from headwater.slate import format_time
+from headwater.http.live_page.markup import Html, el, short
 
 
 def item_page(id: str, metric: str, look: dict[str, Any] | None, experiments: bool) -> Response[str]:
@@ -29,7 +28,7 @@ def item_page(id: str, metric: str, look: dict[str, Any] | None, experiments: bo
         return page("Items", "/item", el("h1", "Items"), lead, search, experiments=experiments)
     if look is None:
         shown = card("Not known", empty("No event and no put ever named this item."))
-        title = el("h1", short(id, 200))
+        title = el("h1", short(id, 90))
         return page("Not known", "/item", title, search, shown, experiments=experiments, status=404)
     view = look["view"]
     found = [
@@ -44,7 +43,7 @@ def item_page(id: str, metric: str, look: dict[str, Any] | None, experiments: bo
     return page(
         short(id, 60),
         "/item",
-        el("h1", short(id, 200)),
+        el("h1", short(id, 90)),
         search,
         el("div", card("What is known", facts(_item_facts(view))), fused if look["fused"] else None, class_="half"),
         el("div", found, class_="half"),
@@ -76,7 +75,7 @@ def _item_facts(view: dict[str, Any]) -> list[tuple[str, object]]:
     if view["embeddings"]:
         rows.append(("embeddings", ", ".join(f"{name} ({size})" for name, size in view["embeddings"].items())))
     if view["born"] is not None:
-        rows.append(("born", format_time(view["born"])))
+        rows.append(("born", moment(view["born"])))
     if view["comment"]:
         rows.append(("comment", short(view["comment"], 400)))
     return rows
@@ -117,7 +116,7 @@ def user_page(id: str, look: dict[str, Any] | None, experiments: bool) -> Respon
     return page(
         short(id, 60),
         "/user",
-        el("h1", short(id, 200)),
+        el("h1", short(id, 90)),
         search,
         el("div", _would_see(look), el("div", _session(view), _tastes(view)), class_="two"),
         _touched(view),
@@ -127,21 +126,11 @@ def user_page(id: str, look: dict[str, Any] | None, experiments: bool) -> Respon
 
 def _would_see(look: dict[str, Any]) -> Html:
     told = [text for text in (look["fallback"], *look["notes"]) if text]
-    rows: list[list[object]] = [
-        [
-            n,
-            item_link(row["item"]),
-            [source_dot(row["source"]), row["reason"]],
-            link("why", "/why", slate=look["slate"], item=row["item"]),
-        ]
-        for n, row in enumerate(look["slots"], 1)
-    ]
-    shown: object = (
-        table([("", "num"), ("item", "id"), ("because", "wide"), ("", "")], rows)
-        if rows
-        else empty("Nothing can be shown: the catalogue is empty, or everything is consumed, hidden or filtered.")
+    why = "Nothing can be shown: the catalogue is empty, or everything is consumed, hidden or filtered."
+    shown = slots(look["slots"], slate=look["slate"]) if look["slots"] else empty(why)
+    return card(
+        "Would see now", [el("p", text, class_="note lone") for text in told], shown, note=f"slate {look['slate']}"
     )
-    return card("Would see now", [el("p", text, class_="note") for text in told], shown, note=f"slate {look['slate']}")
 
 
 def _session(view: dict[str, Any] | None) -> Html:
@@ -152,8 +141,8 @@ def _session(view: dict[str, Any] | None) -> Html:
         facts(
             [
                 ("number", view["session"]),
-                ("began", format_time(view["started"])),
-                ("last event", format_time(view["last"])),
+                ("began", moment(view["started"])),
+                ("last event", moment(view["last"])),
                 ("events in it", view["session_events"]),
                 ("carts, purchases", f"{view['carts']}, {view['purchases']}"),
                 ("dwell", f"{view['dwell_ms'] / 1000:,.0f} s"),
@@ -183,12 +172,12 @@ def _touched(view: dict[str, Any] | None) -> Html | None:
             item_link(touch["item"]),
             touch["type"],
             "this session" if touch["in_session"] else "earlier",
-            format_time(touch["ts"]),
+            moment(touch["ts"]),
             el("code", touch["event"]),
         ]
         for touch in view["items"]
     ]
-    headings = [("item", "id"), ("last event", ""), ("session", ""), ("time", ""), ("event", "")]
+    headings = [("item", "id"), ("last event", ""), ("session", ""), ("time", "time"), ("event", "")]
     return card("Recent items", table(headings, rows), note=f"{len(rows)} remembered exactly")
 
 
@@ -226,12 +215,12 @@ def why_page(told: dict[str, Any], experiments: bool) -> Response[str]:
             el("code", event["id"]),
             event.get("type", "–"),
             item_link(event["item"]) if "item" in event else "–",
-            format_time(event["ts"]) if "ts" in event else "–",
+            moment(event["ts"]) if "ts" in event else "–",
         ]
         for event in told["events"]
     ]
     if events:
-        named = [("event", ""), ("type", ""), ("item", "id"), ("time", "")]
+        named = [("event", ""), ("type", ""), ("item", "id"), ("time", "time")]
         cards.append(card("The visitor's own events", table(named, events), note="as the log holds them"))
     title = el("h1", item_link(told["item"]), f" {where}")
     return page("Why", "/user", title, lead, cards, experiments=experiments)
@@ -262,10 +251,8 @@ def letters_page(look: dict[str, Any], experiments: bool) -> Response[str]:
             [row.get("row", "–"), row.get("reason", "–"), row.get("field", "–"), short(str(row.get("value", "")), 200)]
             for row in file["rows"][::-1]
         ]
-        headings = [("row", "num"), ("reason", ""), ("field", ""), ("value", "wide")]
-        cards.append(
-            card(file["name"], table(headings, rows), note=f"latest {len(rows)} · {format_time(file['changed'])}")
-        )
+        headings = [("row", ""), ("reason", ""), ("field", ""), ("value", "wide")]
+        cards.append(card(file["name"], table(headings, rows), note=f"latest {len(rows)} · {moment(file['changed'])}"))
     if not look["files"]:
         cards.append(card("Rows refused by imports", empty("No import left rows aside.")))
     return page("Dead letters", "/letters", el("h1", "Dead letters"), lead, cards, experiments=experiments)
@@ -279,7 +266,7 @@ def experiments_page(look: dict[str, Any]) -> Response[str]:
             [variant, f"{own.get('share', 0):.1%}", f"{look['slates'].get(f'{name}/{variant}', 0):,}"]
             for variant, own in experiment.get("variants", {}).items()
         ]
-        until = [f"{key} {format_time(experiment[key])}" for key in ("start", "end") if experiment.get(key)]
+        until = [f"{key} {moment(experiment[key])}" for key in ("start", "end") if experiment.get(key)]
         shown = table([("variant", "id"), ("share", "num"), ("slates since the start", "num")], rows)
         cards.append(card(name, shown, note=" · ".join(until)))
     lead = el(

@@ -8,15 +8,16 @@ from zlib import crc32
 
 from headwater.http.live_page.chart import curve
 from headwater.http.live_page.frame import card, empty, item_link, user_link
-from headwater.http.live_page.markup import Html, el, join, short
+from headwater.http.live_page.markup import Html, el, join, link, short
 
 _RECENT = 5
+_SHOWN = 8
 _WRITES = ("track", "track-many", "seen", "put-item", "put-items", "patch-item")
 _QUESTIONS = ("recommend", "session", "rank", "similar", "trending")
 
 
-def live_view(view: dict[str, Any], keys: bool) -> Html:
-    """All that the stream renews."""
+def live_view(view: dict[str, Any], keys: bool, base: str) -> Html:
+    """All that the stream renews. `base` is where the reader reached this server."""
     return join(
         [
             None if keys else _no_keys(),
@@ -27,7 +28,7 @@ def live_view(view: dict[str, Any], keys: bool) -> Html:
             ],
             el("div", _tiles(view), class_="tiles"),
             _rates(view),
-            el("div", _slates(view), el("div", _latency(view), _trending(view)), class_="two"),
+            el("div", _slates(view, keys, base), el("div", _latency(view), _trending(view)), class_="two"),
         ]
     )
 
@@ -95,19 +96,20 @@ def _rates(view: dict[str, Any]) -> Html:
     )
 
 
-def _slates(view: dict[str, Any]) -> Html:
+def _slates(view: dict[str, Any], keys: bool, base: str) -> Html:
     slates = view["slates"]
     if not slates:
-        ask = """curl -s localhost:8088/v1/recommend \\
-  -H 'content-type: application/json' -d '{"user": "bob"}'"""
+        key = " \\\n  -H 'x-api-key: KEY'" if keys else ""
+        json = "-H 'content-type: application/json' -d '{\"user\": \"bob\"}'"
+        ask = f"curl -s {base}v1/recommend{key} \\\n  {json}"
         shown = empty(
             "No question was asked yet. The first slate appears here by itself, with the reason for each slot."
         )
         return card("Slates as they happen", shown, el("pre", ask))
     return card(
         "Slates as they happen",
-        el("ul", [_slate(slate) for slate in slates[:12]], class_="slates"),
-        note=f"the latest {min(12, len(slates))}",
+        el("ul", [_slate(slate) for slate in slates[:_SHOWN]], class_="slates"),
+        note=f"the latest {min(_SHOWN, len(slates))}",
     )
 
 
@@ -126,8 +128,8 @@ def _slate(slate: dict[str, Any]) -> Html:
     )
 
 
-def slots(rows: list[dict[str, Any]], most: int = 100) -> Html:
-    """Slots with their reasons."""
+def slots(rows: list[dict[str, Any]], most: int = 100, slate: str | None = None) -> Html:
+    """Slots with their reasons; with the slate's id each has a link to all of them."""
     return el(
         "ol",
         [
@@ -135,7 +137,7 @@ def slots(rows: list[dict[str, Any]], most: int = 100) -> Html:
                 "li",
                 el("span", n, class_="n"),
                 el("span", item_link(row["item"]), class_="id"),
-                el("span", source_dot(row["source"]), row["reason"], class_="why"),
+                el("span", source_dot(row["source"]), row["reason"], _more(slate, row["item"]), class_="why"),
             )
             for n, row in enumerate(rows[:most], 1)
         ],
@@ -143,9 +145,18 @@ def slots(rows: list[dict[str, Any]], most: int = 100) -> Html:
     )
 
 
+def _more(slate: str | None, item: str) -> list[object] | None:
+    return None if slate is None else [" · ", link("why", "/why", slate=slate, item=item)]
+
+
 def source_dot(source: str) -> Html:
     """A dot in the source's colour, the same everywhere."""
     return el("i", class_=f"dot s{crc32(source.encode()) % 8}", title=source)
+
+
+def moment(ts: int) -> str:
+    """A time, UTC."""
+    return datetime.fromtimestamp(ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def clock(ts: int) -> str:
@@ -175,7 +186,7 @@ def _trending(view: dict[str, Any]) -> Html:
     if not rows:
         return card("Trending", empty("No item has more votes than its past lets expect."))
     lines = [
-        el("tr", el("td", item_link(row["item"]), class_="id"), el("td", f"{row['count'] or 0:.1f}", class_="num"))
+        el("tr", el("td", item_link(row["item"]), class_="id"), el("td", f"{row['score']:+.1f}", class_="num"))
         for row in rows
     ]
-    return card("Trending", el("table", el("tbody", lines)), note="recent votes")
+    return card("Trending", el("table", el("tbody", lines)), note="above what was expected")

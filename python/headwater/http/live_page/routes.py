@@ -37,14 +37,14 @@ async def _experiments(request: HttpRequest) -> bool:
 async def live(request: HttpRequest) -> Response[str]:
     """What happens now."""
     view = await _look(request, "live-look", Nothing())
-    shown = live_view(view, request.app.state.keys_required)
+    shown = live_view(view, request.app.state.keys_required, str(request.base_url))
     return page("Live", "/", el("div", shown, id="live"), experiments=view["experiments"], live=True)
 
 
 @get("/live/stream", include_in_schema=False, opt=ADMIN)
 async def stream(request: HttpRequest) -> ServerSentEvent:
     """The first page's content, renewed every second."""
-    state = request.app.state
+    state, base = request.app.state, str(request.base_url)
     if state.streams >= MAX_STREAMS:
         raise Refused("overloaded", f"{MAX_STREAMS} live pages are open already")
 
@@ -53,7 +53,7 @@ async def stream(request: HttpRequest) -> ServerSentEvent:
         try:
             while not state.stopping.is_set():
                 view = await _look(request, "live-look", Nothing())
-                yield msgspec.json.encode(str(live_view(view, state.keys_required))).decode()
+                yield msgspec.json.encode(str(live_view(view, state.keys_required, base))).decode()
                 try:
                     await asyncio.wait_for(state.stopping.wait(), _EVERY_S)
                 except TimeoutError:

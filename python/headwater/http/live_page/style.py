@@ -24,12 +24,13 @@ nav a{padding:.3rem .6rem;border-radius:.45rem;color:var(--soft);font-weight:500
 nav a[aria-current]{color:var(--ink);background:var(--head)}nav a:hover{text-decoration:none;color:var(--ink)}
 main{padding-top:1.25rem;padding-bottom:2.5rem}
 footer{color:var(--faint);font-size:.86rem;padding-bottom:2rem}
-h1{font-size:1.45rem;line-height:1.25;letter-spacing:-.015em;margin:.2rem 0 .3rem;overflow-wrap:anywhere}
+h1{font-size:1.45rem;line-height:1.25;letter-spacing:-.015em;margin:.2rem 0 .6rem;overflow-wrap:anywhere}
 h2{font-size:1rem;margin:0;letter-spacing:-.005em}
-.lead{color:var(--soft);margin:0 0 1.1rem;max-width:62ch}
+.lead{color:var(--soft);margin:-.2rem 0 1.1rem;max-width:62ch;overflow-wrap:anywhere}
 .card{background:var(--card);border:1px solid var(--rule);border-radius:.7rem;padding:1rem 1.1rem;
 margin:0 0 1rem;min-width:0}
-.card>h2{display:flex;justify-content:space-between;align-items:baseline;gap:1rem;margin-bottom:.7rem}
+.card>h2{display:flex;justify-content:space-between;align-items:baseline;gap:.1rem 1rem;
+flex-wrap:wrap;margin-bottom:.7rem;overflow-wrap:anywhere}
 .card>h2 small,.note{font-weight:400;color:var(--soft);font-size:.86rem}
 .tiles{display:grid;grid-template-columns:repeat(4,minmax(0,1fr));gap:1rem;margin-bottom:1rem}
 .tile{background:var(--card);border:1px solid var(--rule);border-radius:.7rem;padding:.8rem 1rem .9rem;min-width:0}
@@ -66,6 +67,7 @@ table{border-collapse:collapse;width:100%;font-size:.93rem}
 th{font-weight:500;color:var(--soft);font-size:.84rem;text-align:left;padding:.25rem .9rem .35rem 0;white-space:nowrap}
 td{border-top:1px solid var(--rule);padding:.4rem .9rem .4rem 0;vertical-align:baseline}
 td.num,th.num{text-align:right;white-space:nowrap}td:last-child,th:last-child{padding-right:0}
+td.time{white-space:nowrap}.lone{margin:-.3rem 0 .6rem}
 td.id{overflow-wrap:anywhere;min-width:7rem}td.wide{overflow-wrap:anywhere;color:var(--soft)}
 dl.facts{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.3rem 1.1rem;margin:0}
 dl.facts dt{color:var(--soft)}dl.facts dd{margin:0;overflow-wrap:anywhere}
@@ -84,7 +86,7 @@ padding:.08rem .3rem;overflow-wrap:anywhere}
 pre{overflow-x:auto;background:var(--head);border-radius:.5rem;padding:.7rem .9rem;margin:.5rem 0;
 font:.86rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .empty{color:var(--soft);padding:.4rem 0}.empty p{margin:0 0 .4rem;max-width:62ch}
-.pulse{display:inline-flex;align-items:center;gap:.4rem;color:var(--soft);font-size:.86rem}
+.pulse{margin-left:auto;display:inline-flex;align-items:center;gap:.4rem;color:var(--soft);font-size:.86rem}
 .pulse i{width:.5rem;height:.5rem;border-radius:50%;background:var(--faint)}
 .pulse.on i{background:var(--good)}
 @media(prefers-reduced-motion:no-preference){.pulse.on i{animation:beat 2s ease-in-out infinite}
