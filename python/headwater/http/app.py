@@ -17,7 +17,7 @@ from litestar.handlers import BaseRouteHandler
 
 from headwater.http import gorse, health, openapi, v1
 from headwater.http.door import Door
-from headwater.http.intake import App, Intake
+from headwater.http.intake import App, Intake, Receive, Scope, Send
 from headwater.http.keys import Caller, KeyRing
 from headwater.http.live_page import routes
 from headwater.http.metrics import Metrics
@@ -52,7 +52,24 @@ def create_app(door: Door, config: HttpConfig, keys: KeyRing, stopping: asyncio.
         logging_config=None,
         debug=False,
     )
-    return Intake(inner, keys, config, metrics)  # type: ignore[arg-type]
+    return Intake(_options_of(inner, config), keys, config, metrics)
+
+
+def _options_of(inner: Litestar, config: HttpConfig) -> App:
+    """OPTIONS with every method of the path; Litestar knows those of one handler. What a browser asks before it calls
+    from another origin goes on to Litestar."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asks_first = config.cors_origins and any(name == b"origin" for name, _ in scope.get("headers", ()))
+        methods = allowed_methods(inner, scope["path"]) if scope.get("method") == "OPTIONS" and not asks_first else None
+        if not methods:
+            await inner(scope, receive, send)  # type: ignore[arg-type]
+            return
+        headers = [(b"allow", ", ".join(sorted(methods)).encode())]
+        await send({"type": "http.response.start", "status": 204, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
 
 
 def _cors(origins: Sequence[str]) -> CORSConfig | None:
@@ -89,7 +106,7 @@ def framework_refused(request: Request[Any, Any, Any], err: HTTPException) -> Re
     code = _CODES.get(err.status_code, "bad-request" if err.status_code < 500 else "internal")
     members: dict[str, Any] = {}
     if code == "wrong-method":
-        members["allow"] = sorted(allowed_methods(request))
+        members["allow"] = sorted(allowed_methods(request.app, request.scope["path"]))
     extra = err.extra if isinstance(err.extra, list) else []
     if code == "bad-request" and any(isinstance(e, dict) and e.get("message") == "'data'" for e in extra):
         return problem(Refused("bad-json", "the body is empty"))
@@ -97,11 +114,10 @@ def framework_refused(request: Request[Any, Any, Any], err: HTTPException) -> Re
     return problem(Refused(code, (told or err.detail)[:500], **members))
 
 
-def allowed_methods(request: Request[Any, Any, Any]) -> set[str]:
+def allowed_methods(app: Litestar, path: str) -> set[str]:
     """The methods that a path has, for the Allow header."""
     found: set[str] = set()
-    path = request.scope["path"]
-    for route in request.app.routes:
+    for route in app.routes:
         methods: set[str] = getattr(route, "methods", set())
         if _matches(route.path_components, path):
             found |= set(methods)

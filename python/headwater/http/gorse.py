@@ -139,7 +139,7 @@ class Gorse(Controller):
         """In the order of the log."""
         return await ask(request, "gorse-feedback", gorse_verbs.Page(n, cursor, type=id_of(type_, "type")))
 
-    @delete("/feedback/{user:str}/{item:str}", status_code=200, opt=ADMIN, summary="Not supported")
+    @delete("/feedback/{user:str}/{item:str}", status_code=200, opt=ADMIN, include_in_schema=False)
     async def delete_feedback(self, request: HttpRequest, user: PathId, item: PathId) -> RowAffected:
         """What happened stays in the log. Insert feedback that rejects the item, or forget the user."""
         raise Refused(
@@ -204,13 +204,11 @@ class Gorse(Controller):
         return await ask(request, "gorse-put-users", gorse_verbs.PutUsers([_user_put(data)]))
 
     @post("/users", status_code=200, opt=WRITER, summary="Insert users")
-    async def insert_users(
-        self, request: HttpRequest, data: JSONBody[list[GorseUser]]
-    ) -> Response[RowAffected] | RowAffected:
+    async def insert_users(self, request: HttpRequest, data: JSONBody[list[GorseUser]]) -> Response[RowAffected]:
         """All of them or none."""
         check_batch(request, len(data))
         if not data:
-            return RowAffected(row_affected=0)
+            return Response(RowAffected(row_affected=0))
         return await ask(request, "gorse-put-users", gorse_verbs.PutUsers([_user_put(row) for row in data]))
 
     @get("/users", opt=ADMIN, summary="Users, page by page")

@@ -43,11 +43,19 @@ def document(app: Litestar) -> dict[str, Any]:
     known = plain.setdefault("components", {}).setdefault("schemas", {})
     known |= {name: schema for name, schema in schemas.items() if name in known or name == "Problem"}
     _close(known, schemas)
+    plain["paths"] = _any_of(plain["paths"])
     for path, operations in plain["paths"].items():
         for method, operation in operations.items():
             if isinstance(operation, dict) and "responses" in operation:
                 _add_problems(path, method, operation)
     return plain
+
+
+def _any_of(schema: Any) -> Any:
+    """Litestar's unions are `oneOf`; but an empty list is a list of texts and one of objects, so `anyOf` is meant."""
+    if isinstance(schema, dict):
+        return {"anyOf" if name == "oneOf" else name: _any_of(value) for name, value in schema.items()}
+    return [_any_of(value) for value in schema] if isinstance(schema, list) else schema
 
 
 def _close(known: dict[str, Any], schemas: dict[str, Any]) -> None:
@@ -68,7 +76,7 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
         content["application/msgpack"] = {"schema": content["application/json"]["schema"]}
     if "{" in path:
         statuses |= {404, 422}
-    if path.startswith("/v1"):
+    if path.startswith(("/v1", "/api/")):
         statuses |= {404, 409, 422}
     if method in ("post", "put", "patch", "delete"):
         statuses.add(507)

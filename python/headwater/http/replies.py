@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from headwater.errors import InvalidQuery
 from headwater.slate import Slate, SlateItem, reason_dict
 
 
@@ -179,7 +181,11 @@ class ExplainReply(Reply, kw_only=True, frozen=True):
 
 
 def slate_reply(slate: Slate, details: bool) -> SlateReply:
-    """A slate as `/v1` gives it."""
+    """A slate as `/v1` gives it. Raises `InvalidQuery` for scores that JSON has no numbers for: votes grow without
+    bound when they are looked at from long before they came."""
+    if not all(math.isfinite(slot.score) for slot in slate.items):
+        rule = "a time that is not long before the events"
+        raise InvalidQuery(f"now = {slate.now}; allowed: {rule}", field="now", value=slate.now, rule=rule)
     exploring = slate.exploring
     return SlateReply(
         kind=slate.kind,
