@@ -136,14 +136,14 @@ def test_slates_appear_as_they_happen(shop: Shop, browser: Any, scheme: str, scr
 @pytest.mark.parametrize(
     ("name", "path", "shows"),
     [
-        ("item", "/item?id=shoes-1", "also viewed"),
         ("item-hostile", f"/item?id={quote(HOSTILE)}", "What is known"),
-        ("item-none", "/item", "neighbours by every relation"),
-        ("item-unknown", "/item?id=nope", "No event and no put"),
         ("user", "/user?id=u7", "Would see now"),
-        ("user-unknown", f"/user?id={quote(HOSTILE + 'x' * 300)}", "Nothing is known of this user"),
-        ("user-too-long", f"/user?id={'x' * 10_240}", "1 to 512 bytes"),
         ("letters", "/letters", "bad-id"),
+        pytest.param("item", "/item?id=shoes-1", "also viewed", marks=SLOW),
+        pytest.param("item-none", "/item", "neighbours by every relation", marks=SLOW),
+        pytest.param("item-unknown", "/item?id=nope", "No event and no put", marks=SLOW),
+        pytest.param("user-unknown", f"/user?id={quote(HOSTILE + 'x' * 300)}", "Nothing is known", marks=SLOW),
+        pytest.param("user-too-long", f"/user?id={'x' * 10_240}", "1 to 512 bytes", marks=SLOW),
     ],
 )
 def test_pages_show_what_they_are_asked_for(

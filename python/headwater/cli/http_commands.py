@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from headwater.cli.output import json_option, show
 from headwater.cli.store_commands import directory, existing_directory, profile_option
 from headwater.config import Profile
 
+Say = Callable[[dict[str, Any]], None]
 _ROLES = ("reader", "writer", "admin")
 
 
@@ -33,7 +35,7 @@ def serve(
     profile: Profile | None,
     as_json: bool,
 ) -> None:
-    """Open the engine in DIR (made if absent) and answer until Ctrl-C.
+    """Open the engine in DIR (made if absent) and answer until Ctrl-C; with --json one line says where.
 
     Without keys (`headwater key add`) it answers everybody, so it listens on a loopback address only.
 
@@ -43,10 +45,12 @@ def serve(
         raise click.UsageError("say what to serve: --http")
     from headwater.http.serve import serve_directory
 
-    serve_directory(directory, _say(as_json), profile, host=host, port=port, workers=workers)
+    serve_directory(directory, announce(as_json), profile, host=host, port=port, workers=workers)
 
 
-def _say(as_json: bool) -> Any:
+def announce(as_json: bool) -> Say:
+    """What tells where a server listens."""
+
     def say(facts: dict[str, Any]) -> None:
         if as_json:
             click.echo(msgspec.json.encode(facts).decode())

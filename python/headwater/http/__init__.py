@@ -11,6 +11,7 @@ What is answered:
 What answers:
 * `verbs`: which body asks what of an engine. `door`: how a web worker reaches it. `live`: what is going on.
 * `app` puts the routes together, `server` runs them, `serve` opens the engine and does both.
+* `visitors` play a shop for the demonstration. `live_page`: what a browser shows of all that.
 
 Litestar and uvicorn are imported here and nowhere else; only the command line imports this package.
 """

@@ -26,8 +26,8 @@ class PatientProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
+        self._in_head = False
         self._head = 0
-        self._in_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse what is one too many; otherwise the head's time begins."""
@@ -43,17 +43,19 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before the end of a head."""
+        """Read on, and see how much of a head is there that does not end."""
         if self.transport.is_closing():
             return
-        if self._in_head:
-            self._head += len(data)
-            if self._deadline is None:  # a further request of a connection that was kept alive
-                self._await_head()
+        continued = self._in_head
         super().data_received(data)
-        # The rest of a head that is whole may be a body: only an unfinished head counts.
-        if self._in_head and self._head > MAX_HEAD and not self.transport.is_closing():
+        if not self._in_head or self.transport.is_closing():
+            return
+        # What came before a head in the same piece is not told from it, so the piece that it began in is not counted.
+        self._head = self._head + len(data) if continued else 0
+        if max(self._head, len(self.url)) > MAX_HEAD:
             self._refuse(Refused("head-too-large", f"more than {MAX_HEAD} bytes; allowed: at most {MAX_HEAD}"))
+        elif self._deadline is None:  # a further request of a connection that was kept
+            self._await_head()
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
@@ -66,11 +68,6 @@ class PatientProtocol(HttpToolsProtocol):
         self._head = 0
         self._head_is_there()
         super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """What comes next is another head."""
-        super().on_message_complete()
-        self._in_head = True
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP, as a problem."""

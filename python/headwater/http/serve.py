@@ -6,7 +6,9 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from headwater.http.workers import serve_with_workers
 from headwater.http_config import HttpConfig, validate_http
 
 Say = Callable[[dict[str, Any]], None]
+Beside = Callable[[Service, threading.Event], None]
 
 
 def is_loopback(host: str) -> bool:
@@ -60,8 +63,11 @@ def serve_directory(directory: Path, say: Say, profile: Profile | None = None, *
         serve_engine(engine, directory, engine.config.http, say, **over)
 
 
-def serve_engine(engine: Engine, directory: Path | None, config: HttpConfig, say: Say, **over: Any) -> None:
-    """Serve an engine that is open; it stays open. See `serve_directory`."""
+def serve_engine(
+    engine: Engine, directory: Path | None, config: HttpConfig, say: Say, beside: Beside | None = None, **over: Any
+) -> None:
+    """Serve an engine that is open; it stays open. `beside` runs on a thread meanwhile, until its event is set. See
+    `serve_directory`."""
     config = msgspec.structs.replace(config, **{name: value for name, value in over.items() if value is not None})
     validate_http("options", config)
     keys = KeyRing(directory)
@@ -72,13 +78,29 @@ def serve_engine(engine: Engine, directory: Path | None, config: HttpConfig, say
         live = Live()
         service = Service(engine, live, gorse_verbs(engine) | look_verbs(engine, live))
         door = LocalDoor(service)
-        try:
-            if config.workers > 1:
-                run(serve_with_workers(door, service.verbs, listening, directory, config))
-            else:
-                run(_serve_alone(door, config, keys, listening))
-        finally:
-            door.close()
+        with _running_beside(beside, service):
+            try:
+                if config.workers > 1:
+                    run(serve_with_workers(door, service.verbs, listening, directory, config))
+                else:
+                    run(_serve_alone(door, config, keys, listening))
+            finally:
+                door.close()
+
+
+@contextmanager
+def _running_beside(beside: Beside | None, service: Service) -> Iterator[None]:
+    if beside is None:
+        yield
+        return
+    ending = threading.Event()
+    thread = threading.Thread(target=beside, args=(service, ending), name="beside")
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
 
 
 async def _serve_alone(door: LocalDoor, config: HttpConfig, keys: KeyRing, listening: socket.socket) -> None:

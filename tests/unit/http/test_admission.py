@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,13 @@ from headwater.http.serve import check_exposure
 from web.asking import Gateway, problem
 
 VIEW = {"type": "view", "user": "bob", "item": "sku1"}
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Gateway]:
+    """A gateway without keys that nothing is written to."""
+    with Gateway() as gateway:
+        yield gateway
 
 
 def test_roles_hold_one_another(tmp_path: Path) -> None:
@@ -166,15 +174,14 @@ def test_bodies_are_bounded(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_body_is_named_and_nothing_is_written(
-    body: bytes | str, code: str, status: int, at: str | None
+    plain: Gateway, body: bytes | str, code: str, status: int, at: str | None
 ) -> None:
-    with Gateway() as gateway:
-        before = gateway.engine.position
-        sent = gateway.request("POST", "/v1/track", content=body, headers={"content-type": "application/json"})
-        told = problem(sent, code, status)
-        assert told.get("at") == at
-        assert len(sent.content) < 2000, "what was sent is not sent back whole"
-        assert gateway.engine.position == before
+    before = plain.engine.position
+    sent = plain.request("POST", "/v1/track", content=body, headers={"content-type": "application/json"})
+    told = problem(sent, code, status)
+    assert told.get("at") == at
+    assert len(sent.content) < 2000, "what was sent is not sent back whole"
+    assert plain.engine.position == before
 
 
 def test_wrong_questions_are_refused_with_field_and_rule() -> None:

@@ -10,7 +10,7 @@ from headwater.http import bodies, replies
 from web.asking import Gateway, problem
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
     with Gateway() as gateway:
         engine = gateway.engine

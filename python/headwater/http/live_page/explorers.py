@@ -17,7 +17,15 @@ def item_page(id: str, metric: str, look: dict[str, Any] | None, experiments: bo
     """An item and what goes with it; without an id the way to one."""
     search = el(
         "form",
-        el("input", type="search", name="id", value=id, placeholder="Item id", aria_label="Item id", required=True),
+        el(
+            "input",
+            type="search",
+            name="id",
+            value=short(id, 512),
+            placeholder="Item id",
+            aria_label="Item id",
+            required=True,
+        ),
         el("label", "by", _metrics(metric)),
         el("button", "Show"),
         action="/item",
@@ -104,7 +112,15 @@ def user_page(id: str, look: dict[str, Any] | None, experiments: bool) -> Respon
     """A user, and what would be shown to them now; without an id the way to one."""
     search = el(
         "form",
-        el("input", type="search", name="id", value=id, placeholder="User id", aria_label="User id", required=True),
+        el(
+            "input",
+            type="search",
+            name="id",
+            value=short(id, 512),
+            placeholder="User id",
+            aria_label="User id",
+            required=True,
+        ),
         el("button", "Show"),
         action="/user",
         method="get",
