@@ -18,7 +18,7 @@ _STEP_MS = 20_000
 _slates = msgspec.json.Decoder(SlateReply)
 
 
-def come(service: Service, users: Sequence[str], ending: threading.Event, seed: int = 1) -> None:
+def come(service: Service, ending: threading.Event, users: Sequence[str], seed: int = 1) -> None:
     """Visitors ask and click until `ending` is set: some 6 steps a second, through the same door as everybody."""
     random = Random(seed)
     while not ending.wait(_PAUSE_S * (0.5 + random.random())):
