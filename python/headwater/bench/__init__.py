@@ -10,6 +10,7 @@
 * `recommend_bench`: `headwater bench recommend`: whole slates on a large shop. `large_shop`: that shop.
 * `diversity_bench`: `headwater bench diversity`: what unlikeness gives and costs on MovieLens-1M.
 * `ann_bench`: `headwater bench ann`: approximate search against the exact scan.
+* `http_bench`: `headwater bench http`: what HTTP adds to a question.
 * `report`: results as a table for people and as a plot. `markdown`: as tables of a document.
 
 Nothing here is imported by the engine. Peers and plots need the dependency group `bench`; what is not installed is

@@ -285,3 +285,25 @@ def diversity(data: Path, users: int, update: Path | None, as_json: bool) -> Non
     if update is not None:
         markdown.update(update, markdown.diversity_sections(rows))
     show(as_json, rows, diversity_table(rows))
+
+
+@bench.command("http")
+@click.option("--rate", type=click.FloatRange(1, 100_000), default=500.0, show_default=True, help="Questions a second.")
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Of each turn.")
+@click.option("--events", type=click.IntRange(1000, 10_000_000), default=100_000, show_default=True, help="Simulated.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), multiple=True, default=(1, 1, 1), help="One turn each. Repeatable."
+)
+@json_option
+def bench_http(rate: float, seconds: float, events: int, workers: tuple[int, ...], as_json: bool) -> None:
+    """What HTTP adds to a question: open loop, in turns with the embedded engine at the same rate.
+
+    Example: headwater bench http --rate 500 --workers 1 --workers 2
+    """
+    from rich.console import Console
+
+    from headwater.bench.http_bench import http_table, run_http
+
+    with Console(stderr=True).status("measuring") as status:
+        figures = run_http(rate, seconds, events, workers, lambda what: status.update(f"measuring: {what}"))
+    show(as_json, figures, None if as_json else http_table(figures))
