@@ -63,7 +63,7 @@ def run_http(
 
 
 def _figures(latencies: Sequence[float]) -> dict[str, float]:
-    cuts = statistics.quantiles(latencies, n=1000)
+    cuts = statistics.quantiles(latencies, n=1000, method="inclusive")
     named = {"p50": cuts[499], "p90": cuts[899], "p99": cuts[989], "max": max(latencies)}
     return {"questions": len(latencies), **{f"{name}_ms": round(value * 1000, 3) for name, value in named.items()}}
 

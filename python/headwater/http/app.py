@@ -32,11 +32,12 @@ _CODES = {404: "not-found", 405: "wrong-method", 413: "too-large", 415: "wrong-m
 def create_app(door: Door, config: HttpConfig, keys: KeyRing, stopping: asyncio.Event | None = None) -> App:
     """The ASGI application in front of a door. Streams end when `stopping` is set."""
     metrics = Metrics()
+    documented = [*v1.HANDLERS, gorse.Gorse, *health.HANDLERS]
     inner = Litestar(
-        route_handlers=[*v1.HANDLERS, gorse.Gorse, *health.HANDLERS, *openapi.HANDLERS, *routes.HANDLERS],
+        route_handlers=[*documented, *openapi.HANDLERS, *routes.HANDLERS],
         guards=[check_role],
         exception_handlers={Refused: refused, HTTPException: framework_refused, Exception: failed},
-        openapi_config=openapi.CONFIG,
+        openapi_config=None,
         cors_config=_cors(config.cors_origins),
         request_max_body_size=None,  # the intake counts
         state=State(
@@ -46,6 +47,8 @@ def create_app(door: Door, config: HttpConfig, keys: KeyRing, stopping: asyncio.
                 "metrics": metrics,
                 "keys_required": keys.required,
                 "streams": 0,
+                "documented": documented,
+                "document": None,
                 "stopping": stopping or asyncio.Event(),
             }
         ),

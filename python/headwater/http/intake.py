@@ -10,6 +10,7 @@ import asyncio
 import base64
 import binascii
 import ipaddress
+import logging
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
@@ -18,8 +19,10 @@ from typing import Any
 from headwater.errors import HeadwaterError
 from headwater.http.keys import Caller, KeyRing
 from headwater.http.metrics import Metrics
-from headwater.http.problems import MEDIA_TYPE, Refused, refusal
+from headwater.http.problems import MEDIA_TYPE, Refused
 from headwater.http_config import HttpConfig
+
+logger = logging.getLogger(__name__)
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,6 +32,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _OPEN = ("/health/", "/api/health/", "/problems/")
 _UNCOUNTED = ("/health/", "/api/health/", "/metrics", "/live/stream")
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _ADDRESSES_REMEMBERED = 4096
 ANYONE = Caller("anyone", "admin")
 """Who calls a server without keys: it listens on a loopback address only."""
@@ -61,6 +65,7 @@ class Intake:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message.get("headers", ()), _NOSNIFF]
             await send(message)
 
         counting = not scope["path"].startswith(_UNCOUNTED)
@@ -103,8 +108,9 @@ class Intake:
             raise Refused("missing-key", "No API key was sent; allowed: X-API-Key, Authorization: Bearer or Basic")
         try:
             caller = self._keys.caller(presented)
-        except HeadwaterError as err:  # the file of keys was broken while the server ran
-            raise refusal(err) from err
+        except HeadwaterError as err:  # the file of keys was broken while the server ran: nobody is let in
+            logger.error("%s", err.message)
+            raise Refused("store-error", "The keys cannot be read; the server's log says why") from err
         if caller is None:
             raise Refused("wrong-key", "The API key is not one of this server's")
         return caller

@@ -119,10 +119,12 @@ class KeyRing:
     Once a server was started with keys, it never falls back to none: with an empty or broken file it answers nobody.
     """
 
-    def __init__(self, directory: Path | None) -> None:
+    def __init__(self, directory: Path | None, required: bool | None = None) -> None:
+        """`required` says whether a key is needed; by default whether there are any. A worker is told what its parent
+        found: one that starts late must not find an emptied file and answer everybody."""
         self._directory = directory
         self._keys = [] if directory is None else read_keys(directory)
-        self.required = bool(self._keys)
+        self.required = bool(self._keys) if required is None else required
         self._stamp = self._stat()
         self._checked = time.monotonic()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -20,8 +20,6 @@ CONFIG = OpenAPIConfig(
     components=Components(
         security_schemes={"key": SecurityScheme(type="apiKey", name="X-API-Key", security_scheme_in="header")}
     ),
-    render_plugins=[],
-    path="/openapi-of-litestar",
 )
 
 _STRUCTS = [
@@ -34,9 +32,10 @@ _EVERYWHERE = (400, 401, 403, 429, 500, 503)
 _WITH_BODY = (408, 413, 415, 422)
 
 
-def document(app: Litestar) -> dict[str, Any]:
-    """The document as plain data."""
-    plain: dict[str, Any] = app.openapi_schema.to_schema()
+def document(routes: Sequence[Any]) -> dict[str, Any]:
+    """The document of these routes as plain data. Litestar is asked by an application that nobody serves: one that is
+    served would show the document by itself, with pages that load scripts from elsewhere."""
+    plain: dict[str, Any] = Litestar(routes, openapi_config=CONFIG, logging_config=None).openapi_schema.to_schema()
     _, schemas = msgspec.json.schema_components(
         [*_STRUCTS, problems.Problem], ref_template="#/components/schemas/{name}"
     )
@@ -90,15 +89,13 @@ def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:
         }
 
 
-@lru_cache(maxsize=4)
-def _encoded(app: Litestar) -> bytes:
-    return msgspec.json.encode(document(app))
-
-
 @get("/openapi.json", include_in_schema=False, opt={"role": "reader"}, sync_to_thread=False)
 def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The document."""
-    return Response(_encoded(request.app), media_type="application/json")
+    """The document, made when it is first asked for."""
+    state = request.app.state
+    if state.document is None:
+        state.document = msgspec.json.encode(document(state.documented))
+    return Response(state.document, media_type="application/json")
 
 
 @get("/problems/{code:str}", include_in_schema=False, sync_to_thread=False)

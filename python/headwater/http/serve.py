@@ -81,7 +81,7 @@ def serve_engine(
         with _running_beside(beside, service):
             try:
                 if config.workers > 1:
-                    run(serve_with_workers(door, service.verbs, listening, directory, config))
+                    run(serve_with_workers(door, service.verbs, listening, directory, keys.required, config))
                 else:
                     run(_serve_alone(door, config, keys, listening))
             finally:

@@ -39,11 +39,17 @@ class WorkerTask(msgspec.Struct, frozen=True):
     socket: int
     engine: str
     directory: str | None
+    keys_required: bool
     config: HttpConfig
 
 
 async def serve_with_workers(
-    door: LocalDoor, verbs: dict[str, Verb], listening: socket.socket, directory: Path | None, config: HttpConfig
+    door: LocalDoor,
+    verbs: dict[str, Verb],
+    listening: socket.socket,
+    directory: Path | None,
+    keys_required: bool,
+    config: HttpConfig,
 ) -> None:
     """Answer workers until SIGINT or SIGTERM, and end them then."""
     stopping = asyncio.Event()
@@ -52,7 +58,8 @@ async def serve_with_workers(
         loop.add_signal_handler(number, stopping.set)
     with tempfile.TemporaryDirectory(prefix="headwater-http-") as place:
         path = f"{place}/engine"
-        task = WorkerTask(listening.fileno(), path, None if directory is None else str(directory.resolve()), config)
+        where = None if directory is None else str(directory.resolve())
+        task = WorkerTask(listening.fileno(), path, where, keys_required, config)
         server = await answer_over(path, door, verbs)
         (Path(place) / "metrics").mkdir()
         with _processes(config.workers, task, f"{place}/metrics", config.shutdown_s) as processes:
@@ -111,7 +118,7 @@ def main(argument: str) -> None:
 
     task = msgspec.json.decode(argument, type=WorkerTask)
     listening = socket.socket(fileno=task.socket)
-    keys = KeyRing(None if task.directory is None else Path(task.directory))
+    keys = KeyRing(None if task.directory is None else Path(task.directory), task.keys_required)
 
     async def serve() -> None:
         stopping = asyncio.Event()

@@ -2,10 +2,12 @@
 
 import base64
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from headwater.errors import ConfigError
@@ -75,6 +77,8 @@ def test_keys_are_kept_as_hashes_and_taken_away_while_running(tmp_path: Path) ->
     remove_key(tmp_path, "cron")
     assert read_keys(tmp_path) == []
     assert ring.required, "a server that was begun with keys never answers everybody"
+    assert KeyRing(tmp_path, required=True).required, "nor does a worker that starts late"
+    assert KeyRing(tmp_path, required=True).caller("") is None
 
 
 def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path) -> None:
@@ -87,6 +91,19 @@ def test_a_file_that_holds_no_keys_is_refused(tmp_path: Path) -> None:
         (tmp_path / "http-keys.json").write_text(content)
         with pytest.raises(ConfigError, match="allowed"):
             KeyRing(tmp_path)
+
+
+def test_a_file_of_keys_that_breaks_lets_nobody_in(tmp_path: Path) -> None:
+    key = {"x-api-key": add_key(tmp_path, "a", "admin")}
+    with Gateway(tmp_path) as gateway:
+        gateway.ok("GET", "/v1/status", headers=key)
+        (tmp_path / "http-keys.json").write_text("broken")
+        deadline = time.monotonic() + 10
+        while (answer := gateway.get("/v1/status", headers=key)).status_code == 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert str(tmp_path) not in problem(answer, "store-error", 500)["detail"]
+        problem(gateway.get("/v1/status", headers=key), "wrong-key", 401)
 
 
 def test_without_keys_only_a_loopback_address_is_served(tmp_path: Path) -> None:
@@ -197,9 +214,26 @@ def test_wrong_questions_are_refused_with_field_and_rule() -> None:
         problem(gateway.get("/v1/items/%FF"), "bad-request", 400)
         problem(gateway.get("/v1/items/%00"), "invalid-query", 422)
         problem(gateway.get("/v1/nothing"), "not-found", 404)
+        problem(gateway.get("/schema"), "not-found", 404)
         wrong = gateway.get("/v1/recommend")
         problem(wrong, "wrong-method", 405)
         assert set(wrong.headers["allow"].split(", ")) == {"OPTIONS", "POST"}
+
+
+def test_numbers_that_are_none_do_not_pass_as_message_pack(plain: Gateway) -> None:
+    headers = {"content-type": "application/msgpack"}
+    before = plain.engine.position
+    for number in (math.nan, math.inf):
+        for address, body in (
+            ("/v1/track", VIEW | {"value": number}),
+            ("/v1/items", {"items": [{"item": "a", "labels": {"price": number}}]}),
+            ("/v1/items", {"items": [{"item": "a", "embeddings": {"v": [number]}}]}),
+            ("/v1/recommend", {"user": "bob", "diversity": number}),
+            ("/v1/recommend", {"user": "bob", "filter": "item != x", "params": {"x": number}}),
+        ):
+            sent = plain.request("POST", address, content=msgspec.msgpack.encode(body), headers=headers)
+            assert sent.status_code == 422, (address, body, sent.text)
+    assert plain.engine.position == before
 
 
 def test_every_problem_has_a_page() -> None:

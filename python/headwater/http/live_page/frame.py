@@ -60,7 +60,6 @@ def _headers(nonce: str) -> dict[str, str]:
     )
     return {
         "content-security-policy": policy,
-        "x-content-type-options": "nosniff",
         "referrer-policy": "no-referrer",
         "cross-origin-opener-policy": "same-origin",
         "cross-origin-resource-policy": "same-origin",
