@@ -137,7 +137,13 @@ def slots(rows: list[dict[str, Any]], most: int = 100, slate: str | None = None)
                 "li",
                 el("span", n, class_="n"),
                 el("span", item_link(row["item"]), class_="id"),
-                el("span", source_dot(row["source"]), row["reason"], _more(slate, row["item"]), class_="why"),
+                el(
+                    "span",
+                    source_dot(row["source"]),
+                    short(row["reason"], 200),
+                    _more(slate, row["item"]),
+                    class_="why",
+                ),
             )
             for n, row in enumerate(rows[:most], 1)
         ],

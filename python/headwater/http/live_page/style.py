@@ -67,7 +67,7 @@ table{border-collapse:collapse;width:100%;font-size:.93rem}
 th{font-weight:500;color:var(--soft);font-size:.84rem;text-align:left;padding:.25rem .9rem .35rem 0;white-space:nowrap}
 td{border-top:1px solid var(--rule);padding:.4rem .9rem .4rem 0;vertical-align:baseline}
 td.num,th.num{text-align:right;white-space:nowrap}td:last-child,th:last-child{padding-right:0}
-td.time{white-space:nowrap}.lone{margin:-.3rem 0 .6rem}
+td.time,td code{white-space:nowrap}.lone{margin:-.3rem 0 .6rem}
 td.id{overflow-wrap:anywhere;min-width:7rem}td.wide{overflow-wrap:anywhere;color:var(--soft)}
 dl.facts{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:.3rem 1.1rem;margin:0}
 dl.facts dt{color:var(--soft)}dl.facts dd{margin:0;overflow-wrap:anywhere}
