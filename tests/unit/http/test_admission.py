@@ -1,12 +1,14 @@
 """Who may call: keys and roles, hosts, limits. What is refused is a problem, and nothing of it is written."""
 
+import asyncio
 import base64
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import pytest
 
@@ -243,3 +245,30 @@ def test_every_problem_has_a_page() -> None:
             assert page.status_code == 200
             assert kind.title in page.text
         problem(gateway.get("/problems/none"), "not-found", 404)
+
+
+def test_what_is_too_much_at_once_is_told_to_come_back() -> None:
+    with Gateway(max_concurrent=1) as gateway:
+
+        async def crowd() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
+            began, go_on = asyncio.Event(), asyncio.Event()
+
+            async def pieces() -> AsyncIterator[bytes]:
+                began.set()
+                await go_on.wait()
+                yield json.dumps(VIEW).encode()
+
+            headers = {"content-type": "application/json"}
+            first = asyncio.ensure_future(gateway.client.post("/v1/track", content=pieces(), headers=headers))
+            await began.wait()
+            second = await gateway.client.post("/v1/recommend", json={"user": "bob"})
+            health = await gateway.client.get("/health/live")
+            go_on.set()
+            return await first, second, health
+
+        first, second, health = gateway.run(crowd())
+        told = problem(second, "overloaded", 503)
+        assert second.headers["retry-after"] == "1", told
+        assert health.status_code == 200, "health is asked for when it matters"
+        assert first.status_code == 200
+        gateway.ok("POST", "/v1/recommend", {"user": "bob"})
