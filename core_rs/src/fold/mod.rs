@@ -1,11 +1,14 @@
 //! The fold: frames in log order become state.
 //!
+//! * [`ownership`]: everything in one process, or parts on several hosts.
 //! * [`rules`]: what an event's type and value mean under the configuration.
 //! * [`fact`]: an admitted event, with its names already numbered.
 //! * [`state`]: all parts, and the order in which a batch of frames passes through them.
 //! * [`control`]: active configuration, running time, outcomes.
 //! * [`batch`]: decoded frames and their numbering.
 //! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws).
+//! * [`light_user`]: what an item host keeps of a user beside admission.
+//! * [`merging`]: users who turn out to be others.
 //! * [`parts`]: snapshot, restore and digest of all parts.
 //! * [`report`]: what happened to the events of a batch.
 //!
@@ -14,7 +17,10 @@
 pub mod batch;
 pub mod control;
 pub mod fact;
+pub mod light_user;
+pub mod merging;
 pub mod outbox;
+pub mod ownership;
 pub mod partition;
 pub mod parts;
 pub mod report;

@@ -10,19 +10,26 @@ use serde::de::DeserializeOwned;
 use crate::config::{FoldConfig, generation_id};
 use crate::error::CoreError;
 use crate::filter::FilterCache;
-use crate::fold::batch::decode_frames;
+use crate::fold::batch::decode_frames_at;
+use crate::fold::ownership::Ownership;
 use crate::fold::parts;
 use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
+use crate::py::hosts::{has_everything, owns_item, owns_user};
+use crate::query::batch::recommend_batch;
+use crate::query::hosts::anonymous;
 use crate::query::many::recommend_many;
 use crate::query::plan::Tools;
-use crate::query::{item_view, recommend, session_view, similar, trending};
+use crate::query::{item_view, recommend, session_view, similar, taking_part, trending};
 use crate::scenario::QueryConfig;
 
 /// Position, index inside the frame, code.
 type Refused = (u64, u16, &'static str);
+
+/// Partitions and shards of a host.
+type Owned = (Vec<usize>, Vec<usize>);
 
 /// Name and file of a part.
 type NamedPart<'py> = (String, Bound<'py, PyBytes>);
@@ -39,7 +46,7 @@ pub struct Core {
     /// Threads beside that of a question; the fold has its own, and neither waits for the other.
     query_pool: Option<rayon::ThreadPool>,
     pool: Option<rayon::ThreadPool>,
-    state: RwLock<State>,
+    pub(super) state: RwLock<State>,
 }
 
 /// A pool of so many threads; none for 0.
@@ -51,6 +58,14 @@ fn threads_named(name: &'static str, count: usize) -> PyResult<Option<rayon::Thr
         .num_threads(count)
         .thread_name(move |i| format!("{name}-{i}"));
     builder.build().map(Some).map_err(protocol)
+}
+
+fn ownership(config: &FoldConfig, owned: Option<Owned>) -> Result<Ownership, CoreError> {
+    let counts = (config.partitions, config.shards);
+    match owned {
+        None => Ok(Ownership::Whole),
+        Some((partitions, shards)) => Ownership::of(&partitions, &shards, counts),
+    }
 }
 
 impl Core {
@@ -76,11 +91,16 @@ impl Core {
         })
     }
 
+    /// The state, for reading.
+    pub(super) fn state(&self) -> parking_lot::RwLockReadGuard<'_, State> {
+        self.state.read()
+    }
+
     fn max_future_ms(&self) -> i64 {
         (self.config.max_future_hours * 3_600_000.0) as i64
     }
 
-    fn tools<'a>(&'a self, state: &'a State) -> Tools<'a> {
+    pub(super) fn tools<'a>(&'a self, state: &'a State) -> Tools<'a> {
         let active = state.control.active();
         Tools {
             query: active.map_or(&self.query, |(_, query)| query),
@@ -99,9 +119,10 @@ impl Core {
         let request: Q = rmp_serde::from_slice(request).map_err(protocol)?;
         let answer = py.detach(|| {
             let state = self.state.read();
+            has_everything(&state)?;
             let answer = verb(&state, &self.tools(&state), &request)?;
             drop(state);
-            Ok::<_, CoreError>(rmp_serde::to_vec(&answer))
+            Ok::<_, PyErr>(rmp_serde::to_vec(&answer))
         })?;
         Ok(PyBytes::new(py, &answer.map_err(protocol)?))
     }
@@ -109,29 +130,41 @@ impl Core {
 
 #[pymethods]
 impl Core {
+    /// `owned`: partitions and shards of a host, one of the two empty; everything where it is absent.
     #[new]
-    fn new(fold_json: &[u8], query_json: &[u8], threads: usize) -> PyResult<Self> {
-        let state = State::new(&FoldConfig::from_json(fold_json)?)?;
+    #[pyo3(signature = (fold_json, query_json, threads, owned=None))]
+    fn new(
+        fold_json: &[u8],
+        query_json: &[u8],
+        threads: usize,
+        owned: Option<Owned>,
+    ) -> PyResult<Self> {
+        let config = FoldConfig::from_json(fold_json)?;
+        let ownership = ownership(&config, owned)?;
+        let state = State::owned(&config, ownership)?;
         Self::with_state(fold_json, query_json, threads, state)
     }
 
     /// The state of a snapshot's parts.
     #[staticmethod]
+    #[pyo3(signature = (fold_json, query_json, threads, parts, owned=None))]
     fn restore(
         py: Python<'_>,
         fold_json: &[u8],
         query_json: &[u8],
         threads: usize,
         parts: Vec<(String, PyBackedBytes)>,
+        owned: Option<Owned>,
     ) -> PyResult<Self> {
         let config = FoldConfig::from_json(fold_json)?;
+        let ownership = ownership(&config, owned)?;
         let generation = u128::from_str_radix(&generation_id(fold_json), 16).map_err(protocol)?;
         let state = py.detach(|| {
             let files: Vec<(String, &[u8])> = parts
                 .iter()
                 .map(|(name, file)| (name.clone(), &**file))
                 .collect();
-            parts::restore(&config, generation, &files)
+            parts::restore_owned(&config, generation, ownership, &files)
         })?;
         Self::with_state(fold_json, query_json, threads, state)
     }
@@ -144,15 +177,34 @@ impl Core {
         first: u64,
         frames: Vec<PyBackedBytes>,
     ) -> PyResult<(Bound<'py, PyDict>, Vec<Refused>)> {
+        let positions = (first..).take(frames.len()).collect();
+        self.apply_at(py, positions, frames)
+    }
+
+    /// [`Core::apply`] of frames at these positions, each after the one before. Only a host that is not fed every frame may
+    /// leave any out; frames of partitions that it does not own are passed over.
+    fn apply_at<'py>(
+        &self,
+        py: Python<'py>,
+        positions: Vec<u64>,
+        frames: Vec<PyBackedBytes>,
+    ) -> PyResult<(Bound<'py, PyDict>, Vec<Refused>)> {
+        if positions.len() != frames.len() {
+            let counts = (positions.len(), frames.len());
+            return Err(protocol(format!(
+                "{} positions for {} frames",
+                counts.0, counts.1
+            )));
+        }
         let mut report = Report::default();
         py.detach(|| {
+            let at = |i: usize| Position(positions[i]);
+            self.state
+                .read()
+                .check_positions((0..positions.len()).map(at))?;
             let bytes: Vec<&[u8]> = frames.iter().map(|f| &**f).collect();
-            let batch = decode_frames(
-                Position(first),
-                &bytes,
-                self.max_future_ms(),
-                self.pool.as_ref(),
-            );
+            let future = self.max_future_ms();
+            let batch = decode_frames_at(at, &bytes, future, self.pool.as_ref());
             let mut rest = batch.as_slice();
             while !rest.is_empty() {
                 let taken = self
@@ -175,7 +227,12 @@ impl Core {
         Ok((counts, refusals))
     }
 
-    /// Position of the last frame folded.
+    /// Notes that no frame for this host stands between its position and the end of `position`.
+    fn reached(&self, position: u64) -> PyResult<()> {
+        Ok(self.state.write().reach(Position(position))?)
+    }
+
+    /// Position of the last frame folded, or passed by a host that is not fed every frame.
     #[getter]
     fn position(&self) -> u64 {
         self.state.read().position.0
@@ -200,6 +257,21 @@ impl Core {
             .control
             .active()
             .map(|(version, _)| version.to_string())
+    }
+
+    /// The variant, `experiment/variant`, that answers a visitor's question of a scenario at `now`, if one does.
+    fn assign(&self, visitor: &str, scenario: Option<&str>, now: i64) -> Option<String> {
+        let state = self.state.read();
+        let query = self.tools(&state).query;
+        taking_part::assign(&state, query, visitor, scenario, now).map(str::to_string)
+    }
+
+    /// The variant of a visitor in an experiment at `now`, whatever they ask; `None` for one who does not take part.
+    fn variant_of(&self, visitor: &str, experiment: &str, now: i64) -> PyResult<Option<String>> {
+        let state = self.state.read();
+        let query = self.tools(&state).query;
+        let variant = taking_part::variant_of(&state, query, visitor, experiment, now)?;
+        Ok(variant.map(str::to_string))
     }
 
     /// Digest of every part, and `whole`, as 32 hex digits.
@@ -260,6 +332,17 @@ impl Core {
         })
     }
 
+    /// Many questions at once, on the fold's threads: an array of `RecommendRequest` in, a `BatchAnswer` out.
+    fn recommend_batch<'py>(
+        &self,
+        py: Python<'py>,
+        requests: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.ask(py, requests, |state, tools, requests: &Vec<_>| {
+            recommend_batch(state, tools, requests, self.pool.as_ref())
+        })
+    }
+
     /// `similar`: a `SimilarRequest` in, an `Answer` out.
     fn similar<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
         self.ask(py, request, similar::similar)
@@ -270,6 +353,77 @@ impl Core {
         self.ask(py, request, trending::trending)
     }
 
+    /// A session host's question to all item hosts: a `RecommendRequest` in.
+    fn scatter<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &self.scatter_bytes(py, request)?))
+    }
+
+    /// An item host's reply to what `scatter` gave.
+    fn candidates<'py>(&self, py: Python<'py>, scatter: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &self.candidates_bytes(py, scatter)?))
+    }
+
+    /// What `recommend` would answer, on the host that scattered, from the replies: an `Answer`, or the scatter to ask instead
+    /// because the catalogue must fill in. Hosts whose replies are missing are left out.
+    fn gather<'py>(
+        &self,
+        py: Python<'py>,
+        scatter: &[u8],
+        replies: Vec<PyBackedBytes>,
+    ) -> PyResult<(Option<Bound<'py, PyBytes>>, Option<Bound<'py, PyBytes>>)> {
+        let (answer, again) = self.gather_bytes(py, scatter, &replies)?;
+        let bytes = |bytes: Vec<u8>| PyBytes::new(py, &bytes);
+        Ok((answer.map(bytes), again.map(bytes)))
+    }
+
+    /// An item host's part of `similar`: a `SimilarRequest` in.
+    fn similar_candidates<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let part = anonymous::similar_candidates;
+        Ok(PyBytes::new(py, &self.part_bytes(py, request, part)?))
+    }
+
+    /// What `similar` would answer, on any host, from the parts of item hosts.
+    fn gather_similar<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+        replies: Vec<PyBackedBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let whole = anonymous::gather_similar;
+        Ok(PyBytes::new(
+            py,
+            &self.gathered_bytes(py, request, &replies, whole)?,
+        ))
+    }
+
+    /// An item host's part of `trending`: a `TrendingRequest` in.
+    fn trending_candidates<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let part = anonymous::trending_candidates;
+        Ok(PyBytes::new(py, &self.part_bytes(py, request, part)?))
+    }
+
+    /// What `trending` would answer, on any host, from the parts of item hosts.
+    fn gather_trending<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+        replies: Vec<PyBackedBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let whole = anonymous::gather_trending;
+        Ok(PyBytes::new(
+            py,
+            &self.gathered_bytes(py, request, &replies, whole)?,
+        ))
+    }
+
     /// What is known of a user as MessagePack; `None` for one without state.
     fn session_view<'py>(
         &self,
@@ -277,7 +431,9 @@ impl Core {
         user: &str,
         now: i64,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let Some(view) = session_view::session_view(&self.state.read(), user, now) else {
+        let state = self.state.read();
+        owns_user(&state, user)?;
+        let Some(view) = session_view::session_view(&state, user, now) else {
             return Ok(None);
         };
         Ok(Some(PyBytes::new(
@@ -293,7 +449,9 @@ impl Core {
         item: &str,
         now: i64,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let Some(view) = item_view::item_view(&self.state.read(), item, now) else {
+        let state = self.state.read();
+        owns_item(&state, item)?;
+        let Some(view) = item_view::item_view(&state, item, now) else {
             return Ok(None);
         };
         Ok(Some(PyBytes::new(

@@ -1,10 +1,13 @@
 //! Python bindings: a list of what is exported, and nothing that computes.
 //!
 //! * [`core`]: the class `Core`, one engine's state behind a read-write lock.
+//! * [`hosts`]: questions that several hosts answer together, as bytes.
 //! * [`frames`]: checks of single frames, hashes, identities.
 //! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
 //! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
 //! * [`neighbours`]: co-occurrence counts and the session index, for use without an engine.
+//! * [`slate_scan`]: a log's slates as columns, for reports.
+//! * [`operations`]: merged users and what a merge moves, the catalogue page by page.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
@@ -16,9 +19,12 @@ mod core;
 mod diversity;
 mod error;
 mod frames;
+mod hosts;
 mod kernels;
 mod limits;
 mod neighbours;
+mod operations;
+mod slate_scan;
 
 use pyo3::prelude::*;
 
@@ -26,9 +32,12 @@ use pyo3::prelude::*;
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
     frames::register(m)?;
+    hosts::register(m)?;
     kernels::register(m)?;
     diversity::register(m)?;
     bloom::register(m)?;
     neighbours::register(m)?;
+    slate_scan::register(m)?;
+    operations::register(m)?;
     limits::register(m)
 }
