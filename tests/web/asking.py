@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from headwater import Engine
+from headwater.config import Config
 from headwater.http.app import create_app
 from headwater.http.door import LocalDoor
 from headwater.http.gorse_verbs import gorse_verbs
@@ -25,8 +26,8 @@ JSON = {"content-type": "application/json"}
 class Gateway:
     """An engine behind the application; `get`, `post` and so on are synchronous."""
 
-    def __init__(self, directory: Path | None = None, **config: Any) -> None:
-        self.engine = Engine.open(":memory:")
+    def __init__(self, directory: Path | None = None, engine: Config | None = None, **config: Any) -> None:
+        self.engine = Engine.open(":memory:", config=engine)
         self.config = HttpConfig(**config)
         live = Live()
         verbs = gorse_verbs(self.engine) | look_verbs(self.engine, live)

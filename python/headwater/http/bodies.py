@@ -87,6 +87,10 @@ class SessionBody(Asked, kw_only=True, frozen=True):
     items: Annotated[list[Id], Meta(max_length=1000)]
     n: Count = 10
     exclude: Annotated[list[Id], Meta(max_length=1000)] = []
+    visitor: Id | None = None
+    """An id that stays the same from question to question (a cookie's): it takes part in experiments, and the slates
+    are recorded under it."""
+    record: bool | None = None
 
 
 class RankBody(Asked, kw_only=True, frozen=True):
@@ -212,6 +216,14 @@ class UserBody(Body, kw_only=True, frozen=True):
 
     labels: dict[Text, Label] = {}
     comment: Annotated[str, Meta(max_length=4096)] | None = None
+
+
+class MergeBody(Body, kw_only=True, frozen=True, rename={"from_user": "from"}):
+    """An anonymous visitor turned out to be a known user."""
+
+    from_user: Id
+    into: Id
+    event_id: Id | None = None
 
 
 class ExplainBody(Body, kw_only=True, frozen=True):

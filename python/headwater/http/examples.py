@@ -40,3 +40,4 @@ ITEM = [_of("A shoe", {"categories": ["shoes"], "labels": {"brand": "Lark", "pri
 ITEMS = [_of("Two items", {"items": [{"item": "sku1", "categories": ["shoes"]}, {"item": "sku4"}]})]
 PATCH = [_of("Hide it", {"is_hidden": True})]
 USER = [_of("A segment", {"labels": {"segment": "new"}})]
+MERGE = [_of("A login", {"from": "cookie-1", "into": "bob", "event_id": "login-1"})]

@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from headwater.events.log import EventLog
 from headwater.events.subjects import Subject, subject_of
-from headwater.events.types import Feedback, ItemDelete, ItemPatch, ItemPut, UserForget, UserPut
+from headwater.events.types import Feedback, ItemDelete, ItemPatch, ItemPut, UserForget, UserMerge, UserPut
 from headwater.learning.sound_events import named_events
 
 
 class LogIndex:
     """Names of a log in order of appearance. Safe to use from many threads."""
 
-    def __init__(self, log: EventLog, partitions: int, max_future_ms: int) -> None:
-        self._log = log
+    def __init__(self, source: Callable[[], EventLog], partitions: int, max_future_ms: int) -> None:
+        """`source` gives the log in force: an erasure puts another in its place."""
+        self._source = source
+        self._log = source()
         self._partitions = partitions
         self._max_future_ms = max_future_ms
         self._mutex = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
         self._reached = 0
         self._items: dict[str, bool] = {}
         self._users: dict[str, UserPut | None] = {}
@@ -31,7 +36,11 @@ class LogIndex:
     def follow(self) -> None:
         """Take in what was appended since the last call."""
         with self._mutex:
-            last = self._log.last()
+            log = self._source()
+            if log is not self._log:
+                self._log = log
+                self._begin()
+            last = log.last()
             events = named_events(self._log, self._reached + 1, last + 1, self._max_future_ms, Counter())
             for position, _, _, event in events:
                 if isinstance(event, Feedback):
@@ -43,6 +52,8 @@ class LogIndex:
                     self._items[event.item] = False
                 elif isinstance(event, UserPut):
                     self._users[event.user] = event
+                elif isinstance(event, UserMerge):
+                    self._users.pop(event.from_user, None)
                 elif isinstance(event, UserForget):
                     self._users.pop(event.user, None)
                     self._forgotten[event.user] = position

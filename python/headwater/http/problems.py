@@ -43,6 +43,9 @@ KINDS: dict[str, Kind] = {
     "wrong-method": Kind(405, "The method is not allowed here", "See the Allow header."),
     "body-timeout": Kind(408, "The body did not arrive in time", "Send it faster; see http.body_timeout_s."),
     "not-ready": Kind(409, "The state has not reached the position in `after`", "Ask again, or check the position."),
+    "merge-conflict": Kind(
+        409, "The users cannot be merged", "See `detail`: into oneself, into a forgotten user, or merged elsewhere."
+    ),
     "too-large": Kind(413, "The body is too large", "Send less at once; see http.max_body_kib and http.max_batch."),
     "wrong-media-type": Kind(
         415, "The body's media type is not understood", "Send application/json or application/msgpack."

@@ -104,6 +104,16 @@ class WrittenReply(Reply, kw_only=True, frozen=True):
     """Events or items that were written."""
 
 
+class MergeReply(Reply, kw_only=True, frozen=True):
+    """What a merge did: where the history is now, whether there was any, whether the merge had been made before."""
+
+    from_user: str
+    into_user: str
+    moved: bool
+    repeated: bool
+    position: int
+
+
 class ItemReply(Reply, kw_only=True, frozen=True):
     """What is known of an item."""
 
@@ -201,7 +211,7 @@ def slate_reply(slate: Slate, details: bool) -> SlateReply:
         config=slate.config,
         recorded=slate.recorded,
         scenario=slate.scenario,
-        variant=getattr(slate, "variant", None),
+        variant=slate.variant,
         notes=slate.notes,
         exploring=ExploringReply(temperature=exploring.temperature, floor=exploring.floor, pool=exploring.pool),
         feature_names=slate.feature_names or UNSET,

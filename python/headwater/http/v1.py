@@ -140,6 +140,14 @@ class Events(Controller):
         """Only those can teach that an item was not wanted."""
         return await ask(request, "seen", data)
 
+    @post("/merge", status_code=200, summary="A visitor turned out to be a known user")
+    async def merge(
+        self, request: HttpRequest, data: Annotated[bodies.MergeBody, Body(examples=examples.MERGE)]
+    ) -> Response[replies.MergeReply]:
+        """As on a login: their history joins the account, and their id means the account from here on. Made again it
+        does nothing."""
+        return await ask(request, "merge", data)
+
 
 class Items(Controller):
     """The catalogue."""

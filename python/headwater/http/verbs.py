@@ -20,6 +20,7 @@ from headwater.events.types import Feedback
 from headwater.http import bodies, replies
 from headwater.http.live import Live
 from headwater.http.problems import Refused, refusal
+from headwater.merging import MergeReport
 from headwater.slate import Explanation, ItemView, SessionView, Slate
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ class Verbs(Protocol):
     def item(self) -> Callable[..., ItemView]: ...
     @property
     def session_of(self) -> Callable[..., SessionView]: ...
+    @property
+    def merge(self) -> Callable[..., MergeReport]: ...
     @property
     def status(self) -> Callable[..., dict[str, Any]]: ...
     @property
@@ -184,6 +187,11 @@ def _forget(engine: Verbs, named: ById) -> replies.WrittenReply:
     return replies.WrittenReply(position=engine.forget(named.id))
 
 
+def _merge(engine: Verbs, body: bodies.MergeBody) -> replies.MergeReply:
+    report = engine.merge(body.from_user, body.into, event_id=body.event_id)
+    return replies.MergeReply(**report.to_dict())
+
+
 def _explain(engine: Verbs, body: bodies.ExplainBody) -> replies.ExplainReply:
     item = query_id("item", body.item)
     try:
@@ -214,6 +222,7 @@ VERBS: dict[str, Verb] = {
     "item": Verb(ById, _item),
     "put-user": Verb(PutUser, _put_user, "write"),
     "user": Verb(ById, _user),
+    "merge": Verb(bodies.MergeBody, _merge, "write"),
     "forget": Verb(ById, _forget, "write"),
     "status": Verb(Nothing, _status, "other"),
 }

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from headwater.config import config_from_table
 from headwater.http.live import Live
 from headwater.http.live_page.chart import bar, curve
 from headwater.http.live_page.markup import Html, el, link, short
@@ -113,6 +114,17 @@ def test_why_tells_the_parts_and_the_events(gateway: Gateway) -> None:
 def test_experiments_are_shown_where_there_are_some(gateway: Gateway) -> None:
     assert "Experiments" not in gateway.get("/").text
     assert gateway.get("/experiments").status_code == 404
+    variants = {"plain": {"share": 0.5}, "mixed": {"share": 0.5, "query": {"diversity": 0.5}}}
+    with Gateway(engine=config_from_table({"experiments": {"mixing": {"variants": variants}}})) as trying:
+        trying.engine.track("view", user="bob", item="sku1")
+        served = [trying.ok("POST", "/v1/recommend", {"user": f"u{n}"})["variant"] for n in range(20)]
+        assert set(served) == {"mixing/plain", "mixing/mixed"}
+        assert "Experiments" in trying.get("/").text
+        page = trying.get("/experiments").text
+        Reader(page)
+        for variant in ("plain", "mixed"):
+            count = served.count(f"mixing/{variant}")
+            assert f'<td class="id">{variant}</td><td class="num">50.0%</td><td class="num">{count}</td>' in page
 
 
 def test_curves_have_a_foot_at_zero_and_stay_inside() -> None:

@@ -152,3 +152,21 @@ def test_every_body_and_reply_is_a_strict_struct() -> None:
     for name, struct in vars(bodies).items():
         if isinstance(struct, type) and issubclass(struct, bodies.Body):
             assert struct.__struct_config__.forbid_unknown_fields, name
+
+
+def test_a_visitor_joins_an_account_once(gateway: Gateway) -> None:
+    gateway.ok("POST", "/v1/track", {"type": "view", "user": "cookie-9", "item": "sku3"})
+    gateway.ok("POST", "/v1/track", {"type": "view", "user": "kim", "item": "sku4"})
+    asked = {"from": "cookie-9", "into": "kim", "event_id": "login-9"}
+    report = gateway.ok("POST", "/v1/merge", asked)
+    assert (report["into_user"], report["moved"], report["repeated"]) == ("kim", True, False)
+    assert {t["item"] for t in gateway.ok("GET", "/v1/users/kim")["items"]} == {"sku3", "sku4"}
+    assert gateway.ok("POST", "/v1/merge", asked)["repeated"] is True
+    problem(gateway.post("/v1/merge", {"from": "kim", "into": "kim"}), "merge-conflict", 409)
+    assert "cookie-9" not in [row["UserId"] for row in gateway.ok("GET", "/api/users")["Users"]]
+
+
+def test_a_visitor_with_an_id_has_slates_on_record(gateway: Gateway) -> None:
+    known = gateway.ok("POST", "/v1/session", {"items": ["sku1"], "visitor": "cookie-1"})
+    assert known["recorded"] is True
+    assert gateway.ok("POST", "/v1/session", {"items": ["sku1"]})["recorded"] is False

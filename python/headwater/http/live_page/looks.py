@@ -129,8 +129,7 @@ def _slots(slate: Slate) -> list[dict[str, Any]]:
 
 def _experiments(engine: Engine) -> dict[str, Any]:
     """The configuration's experiments as plain data; none where it has none."""
-    found = getattr(engine.config.query, "experiments", None)
-    plain: dict[str, Any] = msgspec.to_builtins(found) if found else {}
+    plain: dict[str, Any] = msgspec.to_builtins(engine.config.query.experiments)
     return plain
 
 
