@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from prometheus_client.multiprocess import MultiProcessCollector  # type: ignore[no-untyped-call, unused-ignore]
 
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
+_SERIES_REMEMBERED = 1000
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -21,6 +22,7 @@ class Metrics:
     """Requests by route, method and status, with their times."""
 
     def __init__(self) -> None:
+        self._series: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "headwater_http_requests",
@@ -39,9 +41,15 @@ class Metrics:
     def request(self, scope: MutableMapping[str, Any], status: int, seconds: float) -> None:
         """Count a request. Routes are templates, never paths: labels stay few."""
         route = scope.get("path_template") or "-"
-        method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "PATCH", "DELETE") else "other"
-        self._requests.labels(route, method, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        key = (route, scope["method"], status)
+        series = self._series.get(key)
+        if series is None:
+            method = scope["method"] if scope["method"] in ("GET", "POST", "PUT", "PATCH", "DELETE") else "other"
+            series = self._requests.labels(route, method, str(status)), self._seconds.labels(route)
+            if len(self._series) < _SERIES_REMEMBERED:
+                self._series[key] = series
+        series[0].inc()
+        series[1].observe(seconds)
 
     def page(self, engine: dict[str, float]) -> tuple[bytes, str]:
         """The exposition format with its media type. `engine` holds the engine's own numbers by metric name."""

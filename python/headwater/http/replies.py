@@ -33,7 +33,7 @@ class FactorReply(Reply, kw_only=True, frozen=True):
     factor: float
 
 
-class SlotReply(Reply, kw_only=True, frozen=True):
+class SlotReply(Reply, kw_only=True, frozen=True, gc=False):
     """One slot of a slate."""
 
     item: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -86,6 +87,9 @@ async def serve_app(app: App, listening: socket.socket, config: HttpConfig, stop
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
+    # What is there now stays: the collector need not look at it again and again while requests come and go.
+    gc.collect()
+    gc.freeze()
     await server.serve(sockets=[listening])
 
 
