@@ -10,6 +10,7 @@
 * `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
 * `report_commands`: report.
 * `evaluate_commands`: evaluate, tune.
+* `http_commands`: serve, key.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -21,6 +22,7 @@ import click
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.evaluate_commands import evaluate, tune
+from headwater.cli.http_commands import key, serve
 from headwater.cli.load_commands import latency
 from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
@@ -73,6 +75,8 @@ for command in (
     forget,
     evaluate,
     tune,
+    serve,
+    key,
     bench,
 ):
     main.add_command(command)
