@@ -1,11 +1,12 @@
 """`headwater.toml`: what a generation folds, how queries are answered, how the process runs.
 
-Three tables, by when they may change:
+Four tables, by when they may change:
 
 * `[generation]` (`FoldConfig`): what the log is folded into. Part of the generation's identity: another value means
   another generation (design, section 1), never a silent change of running state.
 * `[query]` (`QueryConfig`): how a question is answered. Free to change; each activation is an event in the log.
 * `[engine]` (`EngineConfig`): this process only (threads, snapshot rhythm). Never visible in state or digest.
+* `[cluster]` (`ClusterConfig`): hosts and their limits, read by `headwater serve`.
 
 Event-type specs appear in several lists: `"view"` is every event of the type, `"rating>=4"` and `"rating<=2"` only
 those whose value passes. This module only decodes and validates; it reads no clock and starts nothing.
@@ -20,6 +21,7 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
+from headwater.cluster_limits import ClusterConfig, validate_cluster
 from headwater.errors import ConfigError
 from headwater.scenario import (
     Boost,
@@ -150,12 +152,14 @@ class Config(Strict, frozen=True, kw_only=True):
     generation: FoldConfig
     query: QueryConfig
     engine: EngineConfig = EngineConfig()
+    cluster: ClusterConfig = ClusterConfig()
 
 
 _TABLES: dict[str, Any] = {
     "generation": FoldConfig,
     "query": QueryConfig,
     "engine": EngineConfig,
+    "cluster": ClusterConfig,
     "trending": Trending,
     "session_knn": SessionKnn,
     "promote": Promote,
@@ -419,6 +423,7 @@ def validate_config(config: Config, where: str = "configuration") -> None:
     in_range(where, "engine.threads", engine.threads, 1, 256)
     in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
     in_range(where, "engine.snapshots_kept", engine.snapshots_kept, 1, 100)
+    validate_cluster(where, config.cluster)
 
 
 def _validate_relations(where: str, relations: tuple[Relation, ...]) -> None:

@@ -9,6 +9,9 @@ as attributes so that a program need not parse the message. The tree, by what th
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
+* `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
+    * `AccessDenied`: it answers, and refuses these credentials or what was asked for. Asking again does not help.
+    * `Recovering` (the owner is rebuilding its state), `Overloaded` (a queue or rate is full), `DeadlineExceeded`
 
 This module does not format for a terminal: the command line decides how an error is shown.
 """
@@ -129,3 +132,34 @@ class NotReady(HeadwaterError):
     """The state did not reach the asked position in time. Details: `position`, `after`."""
 
     code = "not-ready"
+
+
+class Unavailable(HeadwaterError):
+    """A server or host does not answer now. Details: `retry_after_ms`, where known `url`, and `kept`: "no" when nothing
+    of a refused write was kept, "unknown" when nobody can say (writing the same frames again has no second effect)."""
+
+    code = "unavailable"
+
+
+class AccessDenied(Unavailable):
+    """The server refuses these credentials, or they do not permit what was asked for. Details: `url` or `subject`."""
+
+    code = "access-denied"
+
+
+class Recovering(Unavailable):
+    """The owner is rebuilding its state from snapshot and log. Details: `retry_after_ms`."""
+
+    code = "recovering"
+
+
+class Overloaded(Unavailable):
+    """A queue or a rate is at its limit. Details: `retry_after_ms`."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(Unavailable):
+    """The answer did not come in time. Whether a write was kept is not known. Details: `retry_after_ms`."""
+
+    code = "deadline-exceeded"
