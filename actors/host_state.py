@@ -113,9 +113,11 @@ def needed_parts(spec: HostSpec, partitions: int) -> set[str]:
     if spec.kind == "session":
         return {"activation", "catalogue"} | own
     if spec.kind == "item":
-        return {"control", "catalogue", "neighbourhood", "items"} | shards | {
-            f"admission-{p:02d}" for p in range(partitions)
-        }
+        return (
+            {"control", "catalogue", "neighbourhood", "items"}
+            | shards
+            | {f"admission-{p:02d}" for p in range(partitions)}
+        )
     return {"control", "catalogue", "neighbourhood"} | own | shards
 
 
@@ -256,12 +258,12 @@ class HostState:
 
     async def _apply(self, positions: list[int], frames: list[bytes]) -> None:
         if len(frames) <= _DIRECT_FRAMES and sum(map(len, frames)) <= _DIRECT_BYTES and not self.busy:
-            counts, refusals = self.core.apply(positions[0], frames)
+            counts, refusals = self.core.apply_at(positions, frames)
         else:
             self._holders += 1
             try:
                 counts, refusals = await asyncio.get_running_loop().run_in_executor(
-                    self._fold_thread, self.core.apply, positions[0], frames
+                    self._fold_thread, self.core.apply_at, positions, frames
                 )
             finally:
                 self._holders -= 1

@@ -12,21 +12,28 @@ import contextlib
 import importlib
 import logging
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from headwater.errors import ConfigError, Unavailable
+from headwater.events.subjects import stable_hash
 
 logger = logging.getLogger(__name__)
 
 _CPUS = 0.01
 """Of a CPU that Ray reckons with for each host: placement is by the host's own counts, not by Ray's."""
 _START_SECONDS = 120
+_END_SECONDS = 10
+_OBJECT_BYTES = 80_000_000
+_ADDRESS_FILE = "ray-address"
 
 
 def _run(entry: str, launch: bytes) -> None:
@@ -55,7 +62,7 @@ class HostActor:
 
 
 def _ray() -> Any:
-    # Ray reports use over the network unless told not to, and warns of features that nobody here uses.
+    # Read when ray is imported. Reports of use go nowhere; ports: see `_environment`.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -72,11 +79,15 @@ class RayRuntime:
 
     def __init__(self, address: str, namespace: str) -> None:
         """Join. Raises `Unavailable`."""
+        loopback = address.startswith("127.")
+        if loopback:
+            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         ray = _ray()
         self._namespace = f"headwater-{namespace}"
         try:
             ray.init(
                 address=address,
+                _node_ip_address="127.0.0.1" if loopback else None,
                 namespace=self._namespace,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -126,28 +137,88 @@ class RayRuntime:
         _ray().shutdown()
 
 
+def _environment() -> dict[str, str]:
+    """Ray listens on the loopback address alone only when it believes that it may not form a cluster; otherwise its
+    ports are open to the network, whatever `--node-ip-address` says."""
+    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
+def _session_directory(directory: Path) -> Path:
+    """Ray's sockets need a short path, so its files lie in the temporary directory, by this directory's name."""
+    name = stable_hash(str(directory.resolve()))
+    return Path(tempfile.gettempdir()) / f"hw-ray-{os.getuid()}-{name:016x}"
+
+
 def start_head(directory: Path, port: int) -> str:
     """Start Ray's head on the loopback address as processes of its own; its address. Raises `Unavailable`.
 
-    Without dashboard; little memory for objects, because none are passed. Ray's sockets need a short path, so its
-    session lies in the temporary directory, by user.
+    Without dashboard, and with little memory for objects, because none are passed.
     """
-    sessions = Path(tempfile.gettempdir()) / f"headwater-ray-{os.getuid()}-{port}"
     command = [
         sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}",
-        "--include-dashboard=false", "--disable-usage-stats", "--object-store-memory=80000000",
-        f"--temp-dir={sessions}", "--num-cpus=4",
+        "--include-dashboard=false", "--disable-usage-stats", f"--object-store-memory={_OBJECT_BYTES}",
+        f"--temp-dir={_session_directory(directory)}", "--num-cpus=2",
     ]  # fmt: skip
-    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_START_SECONDS, env=environment, start_new_session=True
+            command, capture_output=True, text=True, timeout=_START_SECONDS, env=_environment(), start_new_session=True
         )
     except subprocess.TimeoutExpired as err:
         raise Unavailable(f"ray did not start within {_START_SECONDS} s", url=f"127.0.0.1:{port}") from err
     if done.returncode != 0:
         told = (done.stderr or done.stdout).strip().splitlines()[-3:]
         raise Unavailable(f"ray did not start: {' '.join(told)}", url=f"127.0.0.1:{port}")
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "ray-address").write_text(f"127.0.0.1:{port}")
-    return f"127.0.0.1:{port}"
+    address = f"127.0.0.1:{port}"
+    (directory / _ADDRESS_FILE).write_text(address)
+    return address
+
+
+def joinable(directory: Path) -> str | None:
+    """The address of a head that `start_head` left running for this directory."""
+    try:
+        address = (directory / _ADDRESS_FILE).read_text().strip()
+        host, _, port = address.partition(":")
+        with socket.create_connection((host, int(port)), timeout=1):
+            return address if _processes(directory) else None
+    except (OSError, ValueError):
+        return None
+
+
+def _processes(directory: Path) -> list[Any]:
+    """Ray's processes for this directory: they name its session on their command line; workers are their children."""
+    import psutil
+
+    session = str(_session_directory(directory))
+    found: dict[int, Any] = {}
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and any(session in part for part in process.cmdline()):
+                found[process.pid] = process
+                found |= {child.pid: child for child in process.children(recursive=True)}
+        except psutil.Error:
+            continue
+    return list(found.values())
+
+
+def end_head(directory: Path) -> None:
+    """End the head of `start_head` with everything that runs under it."""
+    import psutil
+
+    processes = _processes(directory)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()  # its actors were ended before; it keeps nothing that anybody needs
+    until = time.monotonic() + _END_SECONDS
+    while any(_runs(process) for process in processes) and time.monotonic() < until:
+        time.sleep(0.02)
+    (directory / _ADDRESS_FILE).unlink(missing_ok=True)
+    shutil.rmtree(_session_directory(directory), ignore_errors=True)
+
+
+def _runs(process: Any) -> bool:
+    import psutil
+
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False

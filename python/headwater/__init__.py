@@ -21,15 +21,37 @@ The map, from the outside in:
   logged requests under another configuration.
 * `store`, `verify`, `regenerate`: the directory, whether all in it agrees, and the next generation of it.
 * `actors`: who owns the state and how it comes back. `events`: what happened, and the log.
+* `client`: `connect` and `connect_sync`, the engine's verbs on a cluster; `protocol`: what goes over the wire.
+  `cluster`: hosts, their supervisor and `headwater serve`; `cluster_limits`: their bounds. These need the extra `cluster`.
 * `kernels`: scoring and diversity on numpy arrays, without an engine (needs numpy).
 * `core`: the door to the Rust folds, queries and kernels. `config`, `errors`, `progress`: used by all.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from headwater.config import Config, default_config, load_config
 from headwater.engine import Engine
 from headwater.errors import HeadwaterError
 from headwater.events.types import Feedback, ItemPut
 from headwater.slate import Explanation, SessionView, Slate, SlateItem
+
+if TYPE_CHECKING:
+    from headwater.client import Connecting, SyncClient
+
+
+def connect(url: str = "nats://127.0.0.1:4222", **settings: Any) -> "Connecting":
+    """Connect to a cluster, asynchronously; see `headwater.client.connection.connect`. Needs `headwater[cluster]`."""
+    from headwater import client
+
+    return client.connect(url, **settings)
+
+
+def connect_sync(url: str = "nats://127.0.0.1:4222", **settings: Any) -> "SyncClient":
+    """Connect to a cluster, for scripts; see `headwater.client.sync.connect_sync`. Needs `headwater[cluster]`."""
+    from headwater import client
+
+    return client.connect_sync(url, **settings)
+
 
 __all__ = [
     "Config",
@@ -41,6 +63,8 @@ __all__ = [
     "SessionView",
     "Slate",
     "SlateItem",
+    "connect",
+    "connect_sync",
     "default_config",
     "load_config",
 ]

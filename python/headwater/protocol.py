@@ -212,6 +212,13 @@ class Activate(Request, kw_only=True):
     query: str
 
 
+class HighWater(Request, kw_only=True):
+    """`high_water`: how far a producer's frames were received. `producer`: 16 hex digits."""
+
+    producer: str
+    epoch: int
+
+
 class Plain(Request, kw_only=True):
     """A request without arguments: `cluster`, `status`, `digest`, `snapshot`, `live`, `drain`."""
 
@@ -233,6 +240,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "patch_item": PatchItem,
     "delete_item": DeleteItem,
     "activate": Activate,
+    "high_water": HighWater,
     "cluster": Plain,
     "status": Plain,
     "digest": Plain,

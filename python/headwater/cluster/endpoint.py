@@ -109,7 +109,9 @@ class Endpoint:
 
         await self._add(verb, verb, host_subject(self._namespace, self._host, verb), own)
 
-    async def _add(self, name: str, verb: str, subject: str, handler: Callable[[MicroRequest], Awaitable[None]]) -> None:
+    async def _add(
+        self, name: str, verb: str, subject: str, handler: Callable[[MicroRequest], Awaitable[None]]
+    ) -> None:
         assert self._service is not None
         await self._service.add_endpoint(
             EndpointConfig(name=name, subject=subject, queue_group=self._host, handler=handler, metadata={"verb": verb})
@@ -207,7 +209,7 @@ class Endpoint:
         self._metrics.answered(verb, time.perf_counter() - started)
 
     async def _respond(self, message: MicroRequest, answer: bytes) -> None:
-        if not self._nc.is_closed and getattr(message, "_msg").reply:
+        if not self._nc.is_closed and message._msg.reply:
             await message.respond(answer)
 
     async def stop(self) -> None:

@@ -48,7 +48,9 @@ class Explaining:
             parts=[] if chosen is None else chosen.parts,
             reasons=reasons,
             events=list(await asyncio.gather(*map(self._event_at, refs))),
-            rules=await self._slates.why(known, item) if chosen is None else _rules(chosen, slate.exploring.temperature),
+            rules=await self._slates.why(known, item)
+            if chosen is None
+            else _rules(chosen, slate.exploring.temperature),
         )
 
     async def _event_at(self, ref: EventRef) -> dict[str, Any]:

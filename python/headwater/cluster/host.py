@@ -37,7 +37,8 @@ from headwater.cluster.slates import Slates
 from headwater.cluster.writing import Writing
 from headwater.config import Config
 from headwater.errors import HeadwaterError, NotReady, Recovering, StoreError, Unavailable
-from headwater.protocol import Activate, Question, beat_subject
+from headwater.events.subjects import partition_of
+from headwater.protocol import Activate, HighWater, Question, beat_subject, plain_subject
 
 logger = logging.getLogger(__name__)
 
@@ -73,9 +74,7 @@ class Host:
         self.metrics = HostMetrics(topology.namespace, spec.name)
         self.state = HostState(spec, config, log, snapshots, self._folded)
         self._peers = Peers(nc, topology, spec.name, _SILENT_BEATS * limits.beat_ms / 1000)
-        self._endpoint = Endpoint(
-            nc, topology.namespace, spec.name, limits, self.metrics, self._peers.speaks_for_all
-        )
+        self._endpoint = Endpoint(nc, topology.namespace, spec.name, limits, self.metrics, self._peers.speaks_for_all)
         self._http = HttpStatus(self) if http_port is not None else None
         self._http_port = http_port
         self.phase: HostPhase = "recovering"
@@ -215,16 +214,26 @@ class Host:
         for verb, claim in of.items():
             await self._endpoint.answer(verb, self._late_bound(verb), claim)
         await self._endpoint.answer("activate", self._activate)
+        await self._endpoint.answer("high_water", self._high_water)
         await self._endpoint.answer_raw("frames", self._frames)
 
     def _late_bound(self, verb: str) -> Any:
         """Handlers exist once the state does; before that the endpoint refuses."""
 
         async def handle(asked: Any) -> object:
+            self._check_owned(getattr(asked, "user", None))
             answer = await self._verbs[verb](asked)
             return shown(answer, asked) if isinstance(asked, Question) else answer
 
         return handle
+
+    def _check_owned(self, user: str | int | None) -> None:
+        """Whoever knows an older topology is told to ask for the new one."""
+        if user is not None and partition_of(str(user), self._topology.partitions) not in self.spec.partitions:
+            raise Unavailable(
+                f"host {self.spec.name} does not own this user; ask {plain_subject(self._topology.namespace, 'cluster')}",
+                retry_after_ms=0,
+            )
 
     async def _add_answers(self) -> None:
         limits, clock = self._config.cluster, wall_clock
@@ -309,7 +318,17 @@ class Host:
             raise Recovering(f"host {self.spec.name} has no state yet", retry_after_ms=_RETRY_RECOVERING_MS)
 
     async def _cluster(self, _: object) -> dict[str, Any]:
-        return {"topology": msgspec.to_builtins(self._topology), "limits": msgspec.to_builtins(self._config.cluster)}
+        return {
+            "topology": msgspec.to_builtins(self._topology),
+            "limits": msgspec.to_builtins(self._config.cluster),
+            "max_future_ms": int(self._config.generation.max_future_hours * 3_600_000),
+        }
+
+    async def _high_water(self, asked: HighWater) -> dict[str, Any]:
+        self._check_begun()
+        producer = int(asked.producer, 16)
+        found = {p: self.state.core.high_water(p, producer, asked.epoch) for p in self.spec.partitions}
+        return {"host": self.spec.name, "marks": {str(p): mark for p, mark in found.items() if mark is not None}}
 
     async def _drain(self, _: object) -> dict[str, Any]:
         """Answer nothing more, and write what is queued; the position reached."""

@@ -1,7 +1,7 @@
 """Health, readiness and metrics of a host over HTTP, on the loopback address.
 
-    GET /healthz   200 while the process answers        GET /readyz   200 when it answers visitors, else 503
-    GET /metrics   Prometheus
+GET /healthz   200 while the process answers        GET /readyz   200 when it answers visitors, else 503
+GET /metrics   Prometheus
 """
 
 from __future__ import annotations

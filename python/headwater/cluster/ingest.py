@@ -30,8 +30,8 @@ from headwater.errors import (
     StoreError,
     Unavailable,
 )
-from headwater.events.jetstream_writer import MAX_APPEND
 from headwater.events.frame import MAX_FRAME, FrameWriter, decode_header
+from headwater.events.jetstream_writer import MAX_APPEND
 from headwater.events.subjects import PARTITION, Subject, subject_of
 from headwater.events.types import Event, SlateServed
 from headwater.events.validate import check_event, check_record

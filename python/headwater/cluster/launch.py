@@ -1,6 +1,6 @@
 """A host's whole setting as bytes, and the process that runs it: a Ray actor's thread, or `python -m` of this module.
 
-    python -m headwater.cluster.launch < launch.json
+python -m headwater.cluster.launch < launch.json
 """
 
 from __future__ import annotations

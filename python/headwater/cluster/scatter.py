@@ -1,6 +1,6 @@
 """One request to every item host, within a deadline. Who is late or gone is left out and named.
 
-    0 i64 after (0: none)   8 u32 deadline, ms   12 the message
+0 i64 after (0: none)   8 u32 deadline, ms   12 the message
 """
 
 from __future__ import annotations

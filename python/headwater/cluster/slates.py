@@ -18,16 +18,16 @@ import msgspec
 from headwater.active_query import active_version, query_version
 from headwater.actors.host_state import HostState
 from headwater.answer import Answer, decode_answer
+from headwater.arguments import position_of, query_id, time_of
 from headwater.cluster.asking import asked_context, similar_request, slate_request, trending_request
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.records import RecordWriter
 from headwater.cluster.scatter import Scatter
 from headwater.config import Config
-from headwater.core import reply_position, stable_hash
+from headwater.core import stable_hash
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import SlateServed
-from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, SlateQuestion, Trending
-from headwater.arguments import position_of, query_id, time_of
+from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending
 from headwater.slate import ItemView, SessionState, SessionView, Slate
 from headwater.slate_record import slate_record
 
@@ -107,7 +107,7 @@ class Slates:
         until = await self._begin(asked)
         core = self._state.core
         asked_of = await self._ask_items(
-            "similar", request, asked.after, until, core.similar, getattr(core,'gather_similar',None)
+            "similar", request, asked.after, until, core.similar, core.gather_similar
         )
         return self._dressed("similar", asked_of, request, self._next_id())
 
@@ -117,7 +117,7 @@ class Slates:
         until = await self._begin(asked)
         core = self._state.core
         asked_of = await self._ask_items(
-            "trending", request, asked.after, until, core.trending, getattr(core,'gather_trending',None)
+            "trending", request, asked.after, until, core.trending, core.gather_trending
         )
         slate = self._dressed("trending", asked_of, request, self._next_id())
         if not slate.about and asked.category:

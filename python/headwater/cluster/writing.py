@@ -119,7 +119,9 @@ class Writing:
 
     async def activate(self, version: str, body: str) -> dict[str, int]:
         """Answer under another query configuration from here on."""
-        position = await self._ingest.write([ConfigActivated(ts=self._clock(), version=version, body=body)], self._clock())
+        position = await self._ingest.write(
+            [ConfigActivated(ts=self._clock(), version=version, body=body)], self._clock()
+        )
         return {"position": position}
 
     async def frames(self, data: bytes) -> bytes:
