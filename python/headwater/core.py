@@ -7,7 +7,8 @@ encoding and nothing else. The kernels (`Int8Store`, `quantize`, `diversify_*`) 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -46,6 +47,7 @@ __all__ = [
     "DedupKernel",
     "Int8Store",
     "LineVisits",
+    "Ownership",
     "SessionKernel",
     "diversify_codes",
     "diversify_tags",
@@ -64,7 +66,25 @@ __all__ = [
     "simd_path",
     "stable_hash",
     "stream_words",
+    "whole_digest",
 ]
+
+
+class Ownership(NamedTuple):
+    """What one host keeps: the users of some partitions, or the items of some shards."""
+
+    partitions: tuple[int, ...] = ()
+    shards: tuple[int, ...] = ()
+
+    @classmethod
+    def session(cls, partitions: Iterable[int]) -> Ownership:
+        """A session host. It is fed the frames of these partitions, of the catalogue and of control."""
+        return cls(partitions=tuple(partitions))
+
+    @classmethod
+    def item(cls, shards: Iterable[int]) -> Ownership:
+        """An item host. It is fed the whole log."""
+        return cls(shards=tuple(shards))
 
 
 def fold_json(config: FoldConfig) -> bytes:
@@ -82,11 +102,31 @@ def generation_of(config: FoldConfig) -> str:
     return _generation_id(fold_json(config))
 
 
-def new_core(config: Config, threads: int) -> Core:
-    """The state before the first frame, folded by `threads` threads."""
-    return Core(fold_json(config.generation), query_json(config.query), threads)
+def new_core(config: Config, threads: int, owned: Ownership | None = None) -> Core:
+    """The state before the first frame, folded by `threads` threads: of a whole engine, or of the host that owns
+    `owned`. Raises `ConfigError` for partitions or shards that there are not."""
+    return Core(fold_json(config.generation), query_json(config.query), threads, owned)
 
 
-def restore_core(config: Config, threads: int, parts: Sequence[tuple[str, bytes]]) -> Core:
-    """The state of a snapshot's parts. Raises `SnapshotInvalid` naming the part and what is wrong with it."""
-    return Core.restore(fold_json(config.generation), query_json(config.query), threads, parts)
+def restore_core(
+    config: Config, threads: int, parts: Sequence[tuple[str, bytes]], owned: Ownership | None = None
+) -> Core:
+    """The state of a snapshot's parts; those of other hosts are passed over. Raises `SnapshotInvalid` naming the part
+    and what is wrong with it."""
+    return Core.restore(fold_json(config.generation), query_json(config.query), threads, parts, owned)
+
+
+def whole_digest(config: Config, hosts: Iterable[Mapping[str, str]]) -> str:
+    """The digest that an engine with everything would have, from those of hosts that stand at one position. Raises
+    `ValueError` where two hosts have the same part differently, and where no host has a part."""
+    fold = config.generation
+    parts: dict[str, str] = {}
+    for host in hosts:
+        for part, digest in host.items():
+            if part != "whole" and parts.setdefault(part, digest) != digest:
+                raise ValueError(f"part {part} is {parts[part]} on one host and {digest} on another")
+    wanted = ["control", "catalogue", "neighbourhood"]
+    wanted += [f"partition-{p:02}" for p in range(fold.partitions)] + [f"shard-{s}" for s in range(fold.shards)]
+    if missing := [part for part in wanted if part not in parts]:
+        raise ValueError(f"no host has {', '.join(missing)}")
+    return f"{sum(int(parts[part], 16) for part in wanted) % 2**128:032x}"

@@ -67,6 +67,12 @@ impl RapidLedger {
         }
     }
 
+    /// Whether any event of the user is remembered.
+    pub fn remembers(&self, user: UserIx) -> bool {
+        let ring = self.rings.get(user.0 as usize);
+        ring.is_some_and(|ring| ring.len > 0)
+    }
+
     /// Bytes held.
     pub fn memory(&self) -> usize {
         self.rings.capacity() * size_of::<Ring>()

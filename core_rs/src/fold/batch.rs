@@ -16,15 +16,26 @@ pub struct BatchFrame<'a> {
     pub content: Result<(Frame<'a>, Vec<Decoded<'a>>), FrameError>,
 }
 
-/// Decodes frames that stand at consecutive positions, in parallel when a pool is given.
+/// Decodes frames that stand at consecutive positions from `first`, in parallel when a pool is given.
 pub fn decode_frames<'a>(
     first: Position,
     frames: &[&'a [u8]],
     max_future_ms: i64,
     pool: Option<&rayon::ThreadPool>,
 ) -> Vec<BatchFrame<'a>> {
+    let at = |i: usize| Position(first.0 + i as u64);
+    decode_frames_at(at, frames, max_future_ms, pool)
+}
+
+/// [`decode_frames`] of frames of which the i-th stands at position `at(i)`.
+pub fn decode_frames_at<'a>(
+    at: impl Fn(usize) -> Position + Sync,
+    frames: &[&'a [u8]],
+    max_future_ms: i64,
+    pool: Option<&rayon::ThreadPool>,
+) -> Vec<BatchFrame<'a>> {
     let decode = |(i, bytes): (usize, &&'a [u8])| BatchFrame {
-        position: Position(first.0 + i as u64),
+        position: at(i),
         content: parse_frame(bytes).and_then(|frame| {
             let events = decode_events(&frame, max_future_ms)?;
             Ok((frame, events))

@@ -86,7 +86,19 @@ impl Control {
         }
     }
 
-    /// Reads what [`Control::write`] wrote.
+    /// Writes what a session host knows of it: the active configuration and which frames were received. Running time and
+    /// outcomes are the whole log's, which such a host does not read.
+    pub fn write_activation(&self, w: &mut PartWriter<'_>) {
+        w.entity(KIND_ACTIVE, |w| {
+            w.int(0);
+            w.text(&self.version);
+            w.text(&self.body);
+        });
+        self.catalogue_frames.write(KIND_CATALOGUE_FRAMES, w);
+        self.control_frames.write(KIND_CONTROL_FRAMES, w);
+    }
+
+    /// Reads what [`Control::write`] or [`Control::write_activation`] wrote.
     pub fn read(&mut self, r: &mut PartReader<'_>) -> ReadResult<()> {
         while let Some(kind) = r.next_entity()? {
             match kind {

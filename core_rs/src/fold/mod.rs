@@ -1,5 +1,6 @@
 //! The fold: frames in log order become state.
 //!
+//! * [`ownership`]: everything in one process, or parts on several hosts.
 //! * [`rules`]: what an event's type and value mean under the configuration.
 //! * [`fact`]: an admitted event, with its names already numbered.
 //! * [`state`]: all parts, and the order in which a batch of frames passes through them.
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod control;
 pub mod fact;
 pub mod outbox;
+pub mod ownership;
 pub mod partition;
 pub mod parts;
 pub mod report;

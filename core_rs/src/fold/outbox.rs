@@ -2,6 +2,7 @@
 //! all partitions' effects can be applied in log order.
 
 use crate::cooccurrence::draws::Draw;
+use crate::fold::ownership::Ownership;
 use crate::fold::report::Report;
 use crate::ids::{ItemIx, UserIx};
 use crate::items::votes::Vote;
@@ -28,13 +29,24 @@ pub struct Outbox {
     touches: Vec<(UserIx, SessionTouch)>,
     /// Per frame: the ends of all lists, in the order of [`Outbox::end_frame`].
     ends: Vec<u32>,
+    /// Which shards take their effects; those of others are dropped.
+    takes: Vec<bool>,
     /// What happened to the events.
     pub report: Report,
 }
 
 impl Outbox {
+    /// A box for the shards that `ownership` keeps.
+    pub fn new(ownership: &Ownership, shards: usize) -> Self {
+        Self {
+            takes: (0..shards).map(|s| ownership.keeps_shard(s)).collect(),
+            ..Self::default()
+        }
+    }
+
     /// Empties the box, keeping its memory.
-    pub fn clear(&mut self, shards: usize, relations: usize) {
+    pub fn clear(&mut self, relations: usize) {
+        let shards = self.takes.len();
         self.counts = (shards, relations);
         self.draws.resize_with(shards * relations, Vec::new);
         self.votes.resize_with(shards, Vec::new);
@@ -120,7 +132,10 @@ impl Outbox {
     pub fn serve(&mut self, items: &[ItemIx], owners: &[(u16, u32)]) {
         for item in items {
             let (shard, local) = owners[item.0 as usize];
-            self.served[usize::from(shard)].push(local);
+            let shard = usize::from(shard);
+            if self.takes[shard] {
+                self.served[shard].push(local);
+            }
         }
     }
 
@@ -156,30 +171,34 @@ impl Effects<'_> {
         let first = out.partners.len();
         out.partners.extend(partners);
         let partners = &out.partners[first..];
-        let list = &mut out.draws[own * relations + relation];
-        let before = list.len();
-        list.extend(partners.iter().map(|partner| Draw {
-            seed: partner.item,
-            target: item,
-            weight: partner.into,
-            epoch,
-        }));
-        if partners.iter().any(|partner| partner.into == 0) {
-            let mut kept = before;
-            for at in before..list.len() {
-                list[kept] = list[at];
-                kept += usize::from(list[kept].weight > 0);
+        if out.takes[own] {
+            let list = &mut out.draws[own * relations + relation];
+            let before = list.len();
+            list.extend(partners.iter().map(|partner| Draw {
+                seed: partner.item,
+                target: item,
+                weight: partner.into,
+                epoch,
+            }));
+            if partners.iter().any(|partner| partner.into == 0) {
+                let mut kept = before;
+                for at in before..list.len() {
+                    list[kept] = list[at];
+                    kept += usize::from(list[kept].weight > 0);
+                }
+                list.truncate(kept);
             }
-            list.truncate(kept);
         }
         for partner in partners.iter().filter(|p| p.out > 0) {
             let shard = usize::from(self.owners[partner.item.0 as usize].0);
-            out.draws[shard * relations + relation].push(Draw {
-                seed: item,
-                target: partner.item,
-                weight: partner.out,
-                epoch,
-            });
+            if out.takes[shard] {
+                out.draws[shard * relations + relation].push(Draw {
+                    seed: item,
+                    target: partner.item,
+                    weight: partner.out,
+                    epoch,
+                });
+            }
         }
         out.changes.push(MarginalChange {
             item,
@@ -194,7 +213,9 @@ impl Effects<'_> {
     /// Votes for an item.
     pub fn vote(&mut self, vote: Vote) {
         let shard = self.shard(vote.item);
-        self.out.votes[shard].push(vote);
+        if self.out.takes[shard] {
+            self.out.votes[shard].push(vote);
+        }
     }
 
     /// Changes the session index.

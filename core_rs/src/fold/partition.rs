@@ -10,6 +10,7 @@ use crate::config::FoldConfig;
 use crate::fold::batch::{FrameNumbers, Numbered};
 use crate::fold::fact::Fact;
 use crate::fold::outbox::Outbox;
+use crate::fold::ownership::Ownership;
 use crate::fold::report::outcome;
 use crate::fold::rules::{Flags, TypeRules};
 use crate::frame::event::{Decoded, Event, Feedback};
@@ -37,6 +38,8 @@ pub struct Partition {
     events: EventLedger,
     rapid: RapidLedger,
     segments: Segments,
+    /// Segment of each user where users are not kept.
+    light: Vec<Option<u8>>,
     /// Events of a type come in runs; what follows from the name is looked up once a run. No state.
     latest_type: LatestType,
 }
@@ -66,11 +69,14 @@ pub struct Context<'a> {
     pub limits: &'a UserLimits,
     /// Bound of a session in the neighbourhood.
     pub max_session_items: usize,
+    /// What is kept here.
+    pub ownership: &'a Ownership,
 }
 
 const KIND_FRAMES: u8 = 1;
 const KIND_USER: u8 = 3;
 const KIND_TYPE: u8 = 4;
+const KIND_LIGHT_USER: u8 = 5;
 
 impl Partition {
     /// An empty partition.
@@ -83,6 +89,7 @@ impl Partition {
             events: EventLedger::new(config.dedup_horizon),
             rapid: RapidLedger::new((config.rapid_repeat_seconds * 1000.0) as i64),
             segments: Segments::new(&config.segments),
+            light: Vec::new(),
             latest_type: LatestType::default(),
         }
     }
@@ -109,7 +116,7 @@ impl Partition {
 
     /// Bytes held by users and by admission.
     pub fn memory(&self) -> (usize, usize) {
-        let users = self.users.capacity() * 8
+        let users = (self.users.capacity() * 8 + self.light.capacity() * 2)
             + self
                 .users
                 .iter()
@@ -156,7 +163,9 @@ impl Partition {
                 Ok(Event::UserForget { user, .. }) => self.forget(at, user, users, hood, cx, out),
                 Ok(Event::SlateServed { items, .. }) if number.user.is_some() => {
                     let (own, later) = served.split_at(items.len());
-                    out.serve(own, cx.owners);
+                    if cx.ownership.keeps_items() {
+                        out.serve(own, cx.owners);
+                    }
                     served = later;
                     out.report.counts.add(outcome::RECORDED, 1);
                 }
@@ -210,8 +219,15 @@ impl Partition {
         if !self.rapid.admit(user, key, feedback.ts) {
             return out.report.counts.add(outcome::RAPID_REPEAT, 1);
         }
-        let ty = self.number_of_latest_type();
-        let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
+        let (ty, segment) = match cx.ownership.keeps_users() {
+            true => {
+                let ty = self.number_of_latest_type();
+                let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
+                (ty, state.segment)
+            }
+            // Types are told apart for what users remember, and for nothing else.
+            false => (0, self.light.get(user.0 as usize).copied().flatten()),
+        };
         let fact = Fact {
             user,
             item: number.item,
@@ -223,13 +239,21 @@ impl Partition {
             at,
             session: feedback.session.map(|s| stable_hash(s.as_bytes())),
             basket: feedback.basket.map(|b| stable_hash(b.as_bytes())),
-            segment: state.segment,
+            segment,
         };
-        let neighbour =
-            slot(hood, user).get_or_insert_with(|| Box::new(HoodUser::new(cx.relations.len())));
-        let (gap, most) = (cx.limits.gap_ms, cx.max_session_items);
-        neighbour.fold(&fact, cx.relations, gap, most, &mut out.effects(cx.owners));
-        state.fold(&fact, cx.catalogue.tags(fact.item), cx.limits, cx.names);
+        if cx.ownership.keeps_items() {
+            let neighbour =
+                slot(hood, user).get_or_insert_with(|| Box::new(HoodUser::new(cx.relations.len())));
+            let (gap, most) = (cx.limits.gap_ms, cx.max_session_items);
+            neighbour.fold(&fact, cx.relations, gap, most, &mut out.effects(cx.owners));
+        }
+        if let Some(state) = self
+            .users
+            .get_mut(user.0 as usize)
+            .and_then(Option::as_deref_mut)
+        {
+            state.fold(&fact, cx.catalogue.tags(fact.item), cx.limits, cx.names);
+        }
         out.report.counts.add(outcome::APPLIED, 1);
     }
 
@@ -264,15 +288,18 @@ impl Partition {
         let Some(user) = self.own(user, users, cx) else {
             return out.report.refuse(at, outcome::WRONG_SUBJECT);
         };
-        let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
-        state.labels = labels
+        let mut labels: Vec<(Box<str>, Label)> = labels
             .iter()
             .filter_map(|(key, value)| Some(((*key).into(), owned_label(value)?)))
             .collect();
-        state
-            .labels
-            .sort_by(|a: &(Box<str>, Label), b| a.0.cmp(&b.0));
-        state.segment = self.segments.of(&state.labels);
+        labels.sort_by(|a, b| a.0.cmp(&b.0));
+        let segment = self.segments.of(&labels);
+        if cx.ownership.keeps_users() {
+            let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
+            (state.labels, state.segment) = (labels, segment);
+        } else {
+            *slot(&mut self.light, user) = segment;
+        }
         out.report.counts.add(outcome::APPLIED, 1);
     }
 
@@ -288,10 +315,17 @@ impl Partition {
         let Some(user) = self.own(user, users, cx) else {
             return out.report.refuse(at, outcome::WRONG_SUBJECT);
         };
-        *slot(&mut self.users, user) = None;
-        *slot(hood, user) = None;
+        if let Some(known) = self.users.get_mut(user.0 as usize) {
+            *known = None;
+        }
+        if let Some(segment) = self.light.get_mut(user.0 as usize) {
+            *segment = None;
+        }
         self.rapid.forget(user);
-        out.forget(user);
+        if cx.ownership.keeps_items() {
+            *slot(hood, user) = None;
+            out.forget(user);
+        }
         out.report.counts.add(outcome::APPLIED, 1);
     }
 
@@ -315,6 +349,54 @@ impl Partition {
         }
     }
 
+    /// Writes what an item host keeps of the partition: admission, and the segments of users.
+    pub fn write_admission(&self, users: &Interner, w: &mut PartWriter<'_>) {
+        self.frames.write(KIND_FRAMES, w);
+        self.events.write(w);
+        for ix in 0..users.len() as u32 {
+            let segment = self.light.get(ix as usize).copied().flatten();
+            if segment.is_none() && !self.rapid.remembers(UserIx(ix)) {
+                continue;
+            }
+            w.entity(KIND_LIGHT_USER, |w| {
+                w.text(users.name(ix));
+                self.rapid.write_user(UserIx(ix), w);
+                w.uint(segment.map_or(0, |segment| u64::from(segment) + 1));
+            });
+        }
+    }
+
+    /// Reads what [`Partition::write_admission`] wrote into this empty partition.
+    pub fn read_admission(&mut self, r: &mut PartReader<'_>, names: &mut Names) -> ReadResult<()> {
+        while let Some(kind) = r.next_entity()? {
+            match kind {
+                KIND_LIGHT_USER => {
+                    let user = self.read_own(r, names)?;
+                    self.rapid.read_user(user, r)?;
+                    let segment = r.uint()?.checked_sub(1);
+                    *slot(&mut self.light, user) = match segment.map(u8::try_from) {
+                        None => None,
+                        Some(Ok(segment)) => Some(segment),
+                        Some(Err(_)) => return Err(r.broken("a segment of more than 8 bits")),
+                    };
+                }
+                KIND_FRAMES => self.frames.read(r)?,
+                _ if self.events.read(kind, r)? => {}
+                _ => return Err(r.broken(format!("unknown entity {kind}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the name of a user, who must be this partition's.
+    fn read_own(&self, r: &mut PartReader<'_>, names: &mut Names) -> ReadResult<UserIx> {
+        let name = r.text()?;
+        if names.partition_of(name) != self.number {
+            return Err(r.broken("a user of another partition"));
+        }
+        Ok(UserIx(names.users[self.number].intern_str(name)))
+    }
+
     /// Reads what [`Partition::write`] wrote into this empty partition.
     pub fn read(&mut self, r: &mut PartReader<'_>, names: &mut Names) -> ReadResult<()> {
         while let Some(kind) = r.next_entity()? {
@@ -326,11 +408,7 @@ impl Partition {
                     }
                 }
                 KIND_USER => {
-                    let name = r.text()?;
-                    if names.partition_of(name) != self.number {
-                        return Err(r.broken("a user of another partition"));
-                    }
-                    let user = UserIx(names.users[self.number].intern_str(name));
+                    let user = self.read_own(r, names)?;
                     self.rapid.read_user(user, r)?;
                     let mut state = UserState::read(r)?;
                     state.segment = self.segments.of(&state.labels);

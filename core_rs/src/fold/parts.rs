@@ -4,8 +4,9 @@ use rayon::prelude::*;
 
 use crate::config::FoldConfig;
 use crate::error::CoreError;
+use crate::fold::ownership::Ownership;
 use crate::fold::state::State;
-use crate::ids::Position;
+use crate::ids::{ItemIx, Position};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 use crate::snapshot::file;
 
@@ -22,14 +23,42 @@ pub enum Part {
     Partition(usize),
     /// One item shard.
     Shard(usize),
+    /// What a session host has of control.
+    Activation,
+    /// The ids of all items that an item host heard of: which they are decides what a list or a session is made of.
+    Items,
+    /// What an item host has of one user partition.
+    Admission(usize),
 }
 
 impl Part {
-    /// All parts of a state with these counts.
-    pub fn all(partitions: usize, shards: usize) -> Vec<Self> {
-        let mut parts = vec![Self::Control, Self::Catalogue, Self::Neighbourhood];
-        parts.extend((0..partitions).map(Self::Partition));
-        parts.extend((0..shards).map(Self::Shard));
+    /// The parts of the digest that a state with these counts of partitions and shards has: parts that every process which
+    /// has them has alike.
+    pub fn digested(ownership: &Ownership, counts: (usize, usize)) -> Vec<Self> {
+        let mut parts = match ownership {
+            Ownership::Session(_) => vec![Self::Catalogue],
+            _ => vec![Self::Control, Self::Catalogue, Self::Neighbourhood],
+        };
+        if ownership.keeps_users() {
+            let own = (0..counts.0).filter(|p| ownership.reads_partition(*p));
+            parts.extend(own.map(Self::Partition));
+        }
+        let own = (0..counts.1).filter(|s| ownership.keeps_shard(*s));
+        parts.extend(own.map(Self::Shard));
+        parts
+    }
+
+    /// The parts of a snapshot: those of the digest, and what a host needs beside them to go on.
+    pub fn stored(ownership: &Ownership, counts: (usize, usize)) -> Vec<Self> {
+        let mut parts = Self::digested(ownership, counts);
+        match ownership {
+            Ownership::Whole => {}
+            Ownership::Session(_) => parts.push(Self::Activation),
+            Ownership::Item(_) => {
+                parts.push(Self::Items);
+                parts.extend((0..counts.0).map(Self::Admission));
+            }
+        }
         parts
     }
 
@@ -41,6 +70,9 @@ impl Part {
             Self::Neighbourhood => "neighbourhood".to_string(),
             Self::Partition(p) => format!("partition-{p:02}"),
             Self::Shard(s) => format!("shard-{s}"),
+            Self::Activation => "activation".to_string(),
+            Self::Items => "items".to_string(),
+            Self::Admission(p) => format!("admission-{p:02}"),
         }
     }
 
@@ -54,26 +86,38 @@ impl Part {
             Self::Neighbourhood => state.hood.write(w),
             Self::Partition(p) => state.partitions[p].write(&state.names.users[p], w),
             Self::Shard(s) => state.shards[s].write(w),
+            Self::Activation => state.control.write_activation(w),
+            Self::Items => w.entity(KIND_ITEMS, |w| {
+                w.uint(state.names.items.len() as u64);
+                (0..state.names.items.len() as u32).for_each(|ix| w.item(ItemIx(ix)));
+            }),
+            Self::Admission(p) => state.partitions[p].write_admission(&state.names.users[p], w),
         }
     }
 }
 
+const KIND_ITEMS: u8 = 1;
+
+fn counts_of(state: &State) -> (usize, usize) {
+    (state.partitions.len(), state.shards.len())
+}
+
 /// Runs `f` for every part, in parallel when a pool is given; results in part order.
 fn each_part<T: Send>(
-    state: &State,
+    parts: Vec<Part>,
     pool: Option<&rayon::ThreadPool>,
     f: impl Fn(Part) -> T + Sync + Send,
 ) -> Vec<T> {
-    let parts = Part::all(state.partitions.len(), state.shards.len());
     match pool {
         Some(pool) => pool.install(|| parts.into_par_iter().map(f).collect()),
         None => parts.into_iter().map(f).collect(),
     }
 }
 
-/// Digest of every part by name. The digest of the whole is their wrapping sum.
+/// Digest of every part that is kept, by name. The digest of the whole is the wrapping sum of all parts, each once.
 pub fn digests(state: &State, pool: Option<&rayon::ThreadPool>) -> Vec<(String, u128)> {
-    each_part(state, pool, |part| {
+    let parts = Part::digested(&state.ownership, counts_of(state));
+    each_part(parts, pool, |part| {
         let mut writer = PartWriter::digest(&state.names);
         part.write(state, &mut writer);
         (part.name(), writer.finish_digest())
@@ -87,9 +131,10 @@ pub struct RawSnapshot {
     parts: Vec<(String, Vec<u8>)>,
 }
 
-/// Writes all parts out.
+/// Writes all parts out that are kept.
 pub fn snapshot(state: &State, pool: Option<&rayon::ThreadPool>) -> RawSnapshot {
-    let parts = each_part(state, pool, |part| {
+    let parts = Part::stored(&state.ownership, counts_of(state));
+    let parts = each_part(parts, pool, |part| {
         let mut writer = PartWriter::snapshot(&state.names);
         part.write(state, &mut writer);
         (part.name(), writer.finish_snapshot())
@@ -119,15 +164,25 @@ impl RawSnapshot {
     }
 }
 
-/// The state that [`snapshot`] wrote. Every part must be there, sound, of this generation and at the same position.
+/// The whole state that [`snapshot`] wrote. Every part must be there, sound, of this generation and at the same position.
 pub fn restore(
     config: &FoldConfig,
     generation: u128,
     files: &[(String, &[u8])],
 ) -> Result<State, CoreError> {
-    let mut state = State::new(config)?;
+    restore_owned(config, generation, Ownership::Whole, files)
+}
+
+/// [`restore`] of one host. Files of parts that are another's are passed over.
+pub fn restore_owned(
+    config: &FoldConfig,
+    generation: u128,
+    ownership: Ownership,
+    files: &[(String, &[u8])],
+) -> Result<State, CoreError> {
+    let mut state = State::owned(config, ownership)?;
     let mut position: Option<Position> = None;
-    for part in Part::all(config.partitions, config.shards) {
+    for part in Part::stored(&state.ownership, counts_of(&state)) {
         let name = part.name();
         let broken = |reason: String| CoreError::Snapshot {
             part: name.clone(),
@@ -155,12 +210,25 @@ fn read_part(part: Part, name: &str, raw: &[u8], state: &mut State) -> ReadResul
     let mut reader = PartReader::new(name, raw, &mut state.names)?;
     state.settle_items();
     match part {
-        Part::Control => state.control.read(&mut reader),
+        Part::Control | Part::Activation => state.control.read(&mut reader),
         Part::Catalogue => state
             .catalogue
             .read(&mut reader, &mut state.names, &mut state.vectors),
         Part::Neighbourhood => state.hood.read(&mut reader, &mut state.names),
         Part::Partition(p) => state.partitions[p].read(&mut reader, &mut state.names),
+        Part::Admission(p) => state.partitions[p].read_admission(&mut reader, &mut state.names),
+        Part::Items => {
+            // The part's dictionary has numbered them.
+            while let Some(kind) = reader.next_entity()? {
+                if kind != KIND_ITEMS {
+                    return Err(reader.broken(format!("unknown entity {kind}")));
+                }
+                for _ in 0..reader.len(1)? {
+                    reader.item()?;
+                }
+            }
+            Ok(())
+        }
         Part::Shard(s) => {
             let owners = state.owners().to_vec();
             while let Some(kind) = reader.next_entity()? {

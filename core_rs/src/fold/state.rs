@@ -7,11 +7,13 @@
 //! 3. every shard applies its draws and votes, and the neighbourhood its marginals and session touches, in parallel with
 //!    each other and each in log order.
 //!
-//! So the result does not depend on the number of threads or on where a batch was cut.
+//! So the result does not depend on the number of threads or on where a batch was cut. A host that keeps only some of the
+//! parts takes the same steps with those ([`Ownership`]).
 
 use rayon::prelude::*;
 
 use crate::admission::frames::FrameVerdict;
+use crate::bitmap::Bitmap;
 use crate::catalogue::{Catalogue, ItemChange};
 use crate::config::FoldConfig;
 use crate::decay::Decay;
@@ -20,6 +22,7 @@ use crate::error::CoreError;
 use crate::fold::batch::{BatchFrame, FrameNumbers, number};
 use crate::fold::control::Control;
 use crate::fold::outbox::Outbox;
+use crate::fold::ownership::Ownership;
 use crate::fold::partition::{Context, Partition, owned_label};
 use crate::fold::report::{Report, outcome};
 use crate::fold::rules::TypeRules;
@@ -74,9 +77,13 @@ pub struct State {
     pub vectors: Vectors,
     /// Control: active configuration, running time, outcomes.
     pub control: Control,
-    /// The last frame folded.
+    /// The last frame folded or, where frames of others are left out, passed.
     pub position: Position,
+    /// What is kept here.
+    pub ownership: Ownership,
     owners: Vec<(u16, u32)>,
+    /// Which items are of shards that are kept; maintained where these are not all.
+    own_items: Bitmap,
     rules: TypeRules,
     max_session_items: usize,
     outboxes: Vec<Outbox>,
@@ -84,8 +91,14 @@ pub struct State {
 }
 
 impl State {
-    /// The state before the first frame.
+    /// The whole state before the first frame.
     pub fn new(config: &FoldConfig) -> Result<Self, CoreError> {
+        Self::owned(config, Ownership::Whole)
+    }
+
+    /// The state of one host before the first frame.
+    pub fn owned(config: &FoldConfig, ownership: Ownership) -> Result<Self, CoreError> {
+        let outbox = |_| Outbox::new(&ownership, config.shards);
         Ok(Self {
             relations: Relation::all(config),
             limits: UserLimits {
@@ -110,8 +123,10 @@ impl State {
             owners: Vec::new(),
             rules: TypeRules::new(config)?,
             max_session_items: config.session_knn.max_session_items,
-            outboxes: (0..config.partitions).map(|_| Outbox::default()).collect(),
+            outboxes: (0..config.partitions).map(outbox).collect(),
             numbers: Vec::new(),
+            own_items: Bitmap::default(),
+            ownership,
         })
     }
 
@@ -133,6 +148,11 @@ impl State {
         self.shards[shard].served(local)
     }
 
+    /// The items that are counted here; `None` where these are all.
+    pub fn own_items(&self) -> Option<&Bitmap> {
+        (self.ownership != Ownership::Whole).then_some(&self.own_items)
+    }
+
     /// Owners of all items, for parts that are read back.
     pub fn owners(&self) -> &[(u16, u32)] {
         &self.owners
@@ -144,19 +164,75 @@ impl State {
         for ix in self.owners.len()..self.names.items.len() {
             let item = ItemIx(ix as u32);
             let shard = owner(self.names.item_hash(item), shards);
-            self.owners
-                .push((shard as u16, self.shards[shard].own(item)));
+            let local = match self.ownership.keeps_shard(shard) {
+                true => self.shards[shard].own(item),
+                false => 0,
+            };
+            self.owners.push((shard as u16, local));
         }
         let len = self.owners.len();
         self.catalogue.ensure(len);
+        if self.ownership != Ownership::Whole {
+            let before = self.own_items.len();
+            self.own_items.resize(len, false);
+            for (ix, (shard, _)) in self.owners.iter().enumerate().skip(before) {
+                let own = self.ownership.keeps_shard(usize::from(*shard));
+                self.own_items.put(ix, own);
+            }
+        }
+        if !self.ownership.keeps_items() {
+            return;
+        }
         self.hood.ensure(len);
-        for shard in &mut self.shards {
-            shard.rows.iter_mut().for_each(|rows| rows.ensure(len));
+        for (s, shard) in self.shards.iter_mut().enumerate() {
+            if self.ownership.keeps_shard(s) {
+                shard.rows.iter_mut().for_each(|rows| rows.ensure(len));
+            }
         }
     }
 
+    /// Checks that frames at these positions continue the state: each after the one before, without a gap where every
+    /// frame is read.
+    pub fn check_positions(
+        &self,
+        positions: impl Iterator<Item = Position>,
+    ) -> Result<(), CoreError> {
+        let mut last = self.position;
+        for position in positions {
+            self.check_next(last, position)?;
+            last = position;
+        }
+        Ok(())
+    }
+
+    fn check_next(&self, last: Position, next: Position) -> Result<(), CoreError> {
+        let gap = next.0 > last.0 + 1 && self.ownership.reads_everything();
+        if next.0 <= last.0 || gap {
+            return Err(CoreError::Gap {
+                offered: next.0,
+                expected: last.0 + 1,
+            });
+        }
+        Ok(())
+    }
+
+    /// Notes that no frame for this process stands between its position and the end of `position`. Errors: it reads every
+    /// frame, so there is one.
+    pub fn reach(&mut self, position: Position) -> Result<(), CoreError> {
+        if position.0 > self.position.0 {
+            if self.ownership.reads_everything() {
+                return Err(CoreError::Gap {
+                    offered: position.0 + 1,
+                    expected: self.position.0 + 1,
+                });
+            }
+            self.position = position;
+        }
+        Ok(())
+    }
+
     /// Folds the next segment or frame of a batch; how many frames were taken. The first frame must follow the state's
-    /// position.
+    /// position, and every other one the one before it, as [`State::check_positions`] checks.
     pub fn apply_some(
         &mut self,
         frames: &[BatchFrame<'_>],
@@ -166,12 +242,7 @@ impl State {
         let Some(first) = frames.first() else {
             return Ok(0);
         };
-        if first.position.0 != self.position.0 + 1 {
-            return Err(CoreError::Gap {
-                offered: first.position.0,
-                expected: self.position.0 + 1,
-            });
-        }
+        self.check_next(self.position, first.position)?;
         let mut own = Report::default();
         let taken = match &first.content {
             Ok((
@@ -196,7 +267,7 @@ impl State {
                 1
             }
         };
-        self.position = Position(self.position.0 + taken as u64);
+        self.position = frames[taken - 1].position;
         self.control.count(&own.counts);
         report.absorb(&mut own);
         Ok(taken)
@@ -209,7 +280,7 @@ impl State {
         report: &mut Report,
     ) -> usize {
         let mut segment: Vec<SegmentFrame> = Vec::new();
-        let mut events = 0;
+        let (mut events, mut taken) = (0, 0);
         for (i, frame) in frames.iter().enumerate() {
             let Ok((header, content)) = &frame.content else {
                 break;
@@ -221,8 +292,12 @@ impl State {
                 break;
             }
             let p = usize::from(p);
+            if !self.ownership.reads_partition(p) {
+                taken += 1;
+                continue;
+            }
             if p >= self.partitions.len() {
-                if segment.is_empty() {
+                if taken == 0 {
                     report.refuse(
                         EventRef::new(frame.position, 0),
                         FrameError::UnknownSubject.code(),
@@ -232,7 +307,7 @@ impl State {
                 break;
             }
             if self.numbers.len() <= i {
-                self.numbers.push(FrameNumbers::default());
+                self.numbers.resize_with(i + 1, FrameNumbers::default);
             }
             let verdict = self.partitions[p].admit(header);
             if verdict == FrameVerdict::Fresh {
@@ -245,6 +320,7 @@ impl State {
                 verdict,
             });
             events += content.len();
+            taken += 1;
         }
         self.settle_items();
         self.fresh.advance(self.control.clock);
@@ -257,7 +333,7 @@ impl State {
         for frame in &segment {
             report.absorb(&mut self.outboxes[frame.partition].report);
         }
-        segment.len()
+        taken
     }
 
     fn fold_partitions(
@@ -275,12 +351,13 @@ impl State {
             relations: &self.relations,
             limits: &self.limits,
             max_session_items: self.max_session_items,
+            ownership: &self.ownership,
         };
-        let (shards, relations) = (self.shards.len(), self.relations.len());
+        let relations = self.relations.len();
         let numbers = &self.numbers;
         let fold =
             |p: usize, partition: &mut Partition, users: &mut _, hood: &mut _, out: &mut Outbox| {
-                out.clear(shards, relations);
+                out.clear(relations);
                 for own in segment.iter().filter(|frame| frame.partition == p) {
                     if let Ok((_, events)) = &frames[own.frame].content {
                         partition.fold(
@@ -327,6 +404,9 @@ impl State {
 
     /// Applies all partitions' effects in log order; how many draws found no room.
     fn apply_effects(&mut self, segment: &[SegmentFrame], pool: Option<&rayon::ThreadPool>) -> u64 {
+        if !self.ownership.keeps_items() {
+            return 0;
+        }
         let mut seen = vec![0usize; self.partitions.len()];
         // (partition, which of its frames), in log order.
         let order: Vec<(usize, usize)> = segment
@@ -340,8 +420,12 @@ impl State {
         let folded = (0..seen.len()).filter(|p| seen[*p] > 0);
         let (outboxes, owners, names) = (&self.outboxes, &self.owners, &self.names);
         let (catalogue, clocks) = (&self.catalogue, &self.clocks);
+        let ownership = &self.ownership;
         let apply_shard = |(s, shard): (usize, &mut Shard)| {
             let mut refused = 0;
+            if !ownership.keeps_shard(s) {
+                return refused;
+            }
             for (relation, rows) in shard.rows.iter_mut().enumerate() {
                 let draws = order
                     .iter()
@@ -473,6 +557,9 @@ impl State {
         let embeddings = self.catalogue.meta(ix).map_or(&[][..], |m| &m.embeddings);
         self.vectors.update(ix, embeddings);
         let (shard, local) = self.owner(ix);
+        if !self.ownership.keeps_shard(shard) {
+            return;
+        }
         let change = TagChange {
             old: tags,
             new: self.catalogue.tags(ix),

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::config::{FoldConfig, generation_id};
 use crate::error::CoreError;
 use crate::filter::FilterCache;
-use crate::fold::batch::decode_frames;
+use crate::fold::batch::decode_frames_at;
+use crate::fold::ownership::Ownership;
 use crate::fold::parts;
 use crate::fold::report::Report;
 use crate::fold::state::State;
@@ -23,6 +24,9 @@ use crate::scenario::QueryConfig;
 
 /// Position, index inside the frame, code.
 type Refused = (u64, u16, &'static str);
+
+/// Partitions and shards of a host.
+type Owned = (Vec<usize>, Vec<usize>);
 
 /// Name and file of a part.
 type NamedPart<'py> = (String, Bound<'py, PyBytes>);
@@ -51,6 +55,14 @@ fn threads_named(name: &'static str, count: usize) -> PyResult<Option<rayon::Thr
         .num_threads(count)
         .thread_name(move |i| format!("{name}-{i}"));
     builder.build().map(Some).map_err(protocol)
+}
+
+fn ownership(config: &FoldConfig, owned: Option<Owned>) -> Result<Ownership, CoreError> {
+    let counts = (config.partitions, config.shards);
+    match owned {
+        None => Ok(Ownership::Whole),
+        Some((partitions, shards)) => Ownership::of(&partitions, &shards, counts),
+    }
 }
 
 impl Core {
@@ -109,29 +121,41 @@ impl Core {
 
 #[pymethods]
 impl Core {
+    /// `owned`: partitions and shards of a host, one of the two empty; everything where it is absent.
     #[new]
-    fn new(fold_json: &[u8], query_json: &[u8], threads: usize) -> PyResult<Self> {
-        let state = State::new(&FoldConfig::from_json(fold_json)?)?;
+    #[pyo3(signature = (fold_json, query_json, threads, owned=None))]
+    fn new(
+        fold_json: &[u8],
+        query_json: &[u8],
+        threads: usize,
+        owned: Option<Owned>,
+    ) -> PyResult<Self> {
+        let config = FoldConfig::from_json(fold_json)?;
+        let ownership = ownership(&config, owned)?;
+        let state = State::owned(&config, ownership)?;
         Self::with_state(fold_json, query_json, threads, state)
     }
 
     /// The state of a snapshot's parts.
     #[staticmethod]
+    #[pyo3(signature = (fold_json, query_json, threads, parts, owned=None))]
     fn restore(
         py: Python<'_>,
         fold_json: &[u8],
         query_json: &[u8],
         threads: usize,
         parts: Vec<(String, PyBackedBytes)>,
+        owned: Option<Owned>,
     ) -> PyResult<Self> {
         let config = FoldConfig::from_json(fold_json)?;
+        let ownership = ownership(&config, owned)?;
         let generation = u128::from_str_radix(&generation_id(fold_json), 16).map_err(protocol)?;
         let state = py.detach(|| {
             let files: Vec<(String, &[u8])> = parts
                 .iter()
                 .map(|(name, file)| (name.clone(), &**file))
                 .collect();
-            parts::restore(&config, generation, &files)
+            parts::restore_owned(&config, generation, ownership, &files)
         })?;
         Self::with_state(fold_json, query_json, threads, state)
     }
@@ -144,15 +168,34 @@ impl Core {
         first: u64,
         frames: Vec<PyBackedBytes>,
     ) -> PyResult<(Bound<'py, PyDict>, Vec<Refused>)> {
+        let positions = (first..).take(frames.len()).collect();
+        self.apply_at(py, positions, frames)
+    }
+
+    /// [`Core::apply`] of frames at these positions, each after the one before. Only a host that is not fed every frame may
+    /// leave any out; frames of partitions that it does not own are passed over.
+    fn apply_at<'py>(
+        &self,
+        py: Python<'py>,
+        positions: Vec<u64>,
+        frames: Vec<PyBackedBytes>,
+    ) -> PyResult<(Bound<'py, PyDict>, Vec<Refused>)> {
+        if positions.len() != frames.len() {
+            let counts = (positions.len(), frames.len());
+            return Err(protocol(format!(
+                "{} positions for {} frames",
+                counts.0, counts.1
+            )));
+        }
         let mut report = Report::default();
         py.detach(|| {
+            let at = |i: usize| Position(positions[i]);
+            self.state
+                .read()
+                .check_positions((0..positions.len()).map(at))?;
             let bytes: Vec<&[u8]> = frames.iter().map(|f| &**f).collect();
-            let batch = decode_frames(
-                Position(first),
-                &bytes,
-                self.max_future_ms(),
-                self.pool.as_ref(),
-            );
+            let future = self.max_future_ms();
+            let batch = decode_frames_at(at, &bytes, future, self.pool.as_ref());
             let mut rest = batch.as_slice();
             while !rest.is_empty() {
                 let taken = self
@@ -175,7 +218,12 @@ impl Core {
         Ok((counts, refusals))
     }
 
-    /// Position of the last frame folded.
+    /// Notes that no frame for this host stands between its position and the end of `position`.
+    fn reached(&self, position: u64) -> PyResult<()> {
+        Ok(self.state.write().reach(Position(position))?)
+    }
+
+    /// Position of the last frame folded, or passed by a host that is not fed every frame.
     #[getter]
     fn position(&self) -> u64 {
         self.state.read().position.0
