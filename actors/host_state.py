@@ -197,7 +197,7 @@ class HostState:
                 break
         if first > self.recovered_from + 1:
             raise LogCorrupt(
-                f"the log begins at position {first} and no sound snapshot reaches it; restore a snapshot from a backup",
+                f"the log begins at position {first} and no sound snapshot reaches it; restore one from a backup",
                 position=first,
                 reason="trimmed",
             )

@@ -22,7 +22,8 @@ The map, from the outside in:
 * `store`, `verify`, `regenerate`: the directory, whether all in it agrees, and the next generation of it.
 * `actors`: who owns the state and how it comes back. `events`: what happened, and the log.
 * `client`: `connect` and `connect_sync`, the engine's verbs on a cluster; `protocol`: what goes over the wire.
-  `cluster`: hosts, their supervisor and `headwater serve`; `cluster_limits`: their bounds. These need the extra `cluster`.
+  `cluster`: hosts, their supervisor and `headwater serve`; `cluster_limits`: their bounds. They need the extra
+  `cluster`.
 * `kernels`: scoring and diversity on numpy arrays, without an engine (needs numpy).
 * `core`: the door to the Rust folds, queries and kernels. `config`, `errors`, `progress`: used by all.
 """

@@ -7,6 +7,7 @@
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
 * `measure_commands`: demo, bench.
+* `cluster_commands`: serve, stop; `remote`: commands that take `--url` instead of DIR; `host_table`: its status.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import click
 
+from headwater.cli.cluster_commands import serve, stop
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.measure_commands import bench, demo
@@ -57,6 +59,8 @@ for command in (
     replay,
     shadow,
     forget,
+    serve,
+    stop,
     bench,
 ):
     main.add_command(command)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from headwater.client.connection import Client, wall_clock
-from headwater.errors import InvalidInput
 from headwater.events.frame import decode_header
 from headwater.events.subjects import stable_hash
+from headwater.events.types import ItemPut
 from headwater.importer import CHUNK_STRIDE, ImportReport, chunk_frames
 from headwater.ingest.dead_letters import DeadLetter, DeadLetterFile
 
@@ -112,11 +112,11 @@ async def _items(client: Client, table: ItemTable, progress: ProgressCall) -> Im
     started = time.perf_counter()
     refused = len(table.unreadable)
     events = position = 0
-    rows = table.items()
+    rows = iter(table.items())
     while group := await asyncio.to_thread(_some, rows):
         puts = [row for row in group if not isinstance(row, DeadLetter)]
         refused += len(group) - len(puts)
-        positions: Sequence[int] = await asyncio.gather(*map(client.write, puts))
+        positions: Sequence[int] = await asyncio.gather(*(client.write(put) for put in puts))
         events += len(puts)
         position = max([position, *positions])
         progress(min(events + refused, table.rows), table.rows)
@@ -135,7 +135,5 @@ async def _items(client: Client, table: ItemTable, progress: ProgressCall) -> Im
     )
 
 
-def _some(rows: object) -> list[object]:
-    if not hasattr(rows, "__next__"):
-        raise InvalidInput("a table's items are read once", field="items")
-    return list(islice(rows, _ITEMS_UNDERWAY))  # type: ignore[call-overload]
+def _some(rows: Iterator[ItemPut | DeadLetter]) -> list[ItemPut | DeadLetter]:
+    return list(islice(rows, _ITEMS_UNDERWAY))

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from headwater.active_query import query_version
-from headwater.actors.host_state import HostLog, HostState, PartStore
+from headwater.actors.host_state import HostLog, HostState
+from headwater.actors.part_store import PartStore
 from headwater.actors.recovery import Refusals
 from headwater.actors.topology import HostSpec, Topology
 from headwater.cluster.answers import shown
@@ -114,7 +115,7 @@ class Host:
         self._leaving.set()
 
     def _begin(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)  # type: ignore[assignment]
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
         task.add_done_callback(self._ended)
         self._tasks.append(task)
 
@@ -231,7 +232,8 @@ class Host:
         """Whoever knows an older topology is told to ask for the new one."""
         if user is not None and partition_of(str(user), self._topology.partitions) not in self.spec.partitions:
             raise Unavailable(
-                f"host {self.spec.name} does not own this user; ask {plain_subject(self._topology.namespace, 'cluster')}",
+                f"host {self.spec.name} does not own this user; "
+                f"{plain_subject(self._topology.namespace, 'cluster')} tells who does",
                 retry_after_ms=0,
             )
 

@@ -191,7 +191,8 @@ class Serving:
             return None
 
     async def _place(self, adopted: bool, running: Topology | None) -> None:
-        assert self._supervisor is not None and self._placer is not None
+        assert self._supervisor is not None
+        assert self._placer is not None
         placed = set(await asyncio.to_thread(self._placer.names))
         if running is not None and not adopted:
             self._say("hosts of another topology answer; they are drained first")

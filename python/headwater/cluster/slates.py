@@ -106,9 +106,7 @@ class Slates:
         request = similar_request(asked, self._clock())
         until = await self._begin(asked)
         core = self._state.core
-        asked_of = await self._ask_items(
-            "similar", request, asked.after, until, core.similar, core.gather_similar
-        )
+        asked_of = await self._ask_items("similar", request, asked.after, until, core.similar, core.gather_similar)
         return self._dressed("similar", asked_of, request, self._next_id())
 
     async def trending(self, asked: Trending) -> Slate:
@@ -116,9 +114,7 @@ class Slates:
         request = trending_request(asked, self._clock())
         until = await self._begin(asked)
         core = self._state.core
-        asked_of = await self._ask_items(
-            "trending", request, asked.after, until, core.trending, core.gather_trending
-        )
+        asked_of = await self._ask_items("trending", request, asked.after, until, core.trending, core.gather_trending)
         slate = self._dressed("trending", asked_of, request, self._next_id())
         if not slate.about and asked.category:
             slate.about.append(asked.category)

@@ -150,7 +150,7 @@ class Writing:
             return int(await asyncio.wait_for(write, milliseconds / 1000))
         except TimeoutError:
             raise DeadlineExceeded(
-                f"the log did not acknowledge within {milliseconds} ms; whether the event was kept is not known: send it "
-                "again with the same event_id",
+                f"the log did not acknowledge within {milliseconds} ms; whether the event was kept is not known: send "
+                "it again with the same event_id",
                 retry_after_ms=_RETRY_MS,
             ) from None

@@ -1,0 +1,110 @@
+"""Commands about a cluster: serve, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from headwater.cli.output import json_option, show
+from headwater.cli.remote import cluster_options, connect_remote, namespace, nats_options
+from headwater.cli.store_commands import directory
+
+
+class _ServeCommand(click.Command):
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params += cluster_options(url_help="The nats-server to use, or several with commas.")
+
+
+class _StopCommand(click.Command):
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params += cluster_options(url_help="The cluster's nats-server. Default: nats://127.0.0.1:4222.")
+
+
+@click.command(cls=_ServeCommand)
+@directory
+@click.option("--embedded-nats", is_flag=True, help="Run the packaged nats-server for this machine.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=4222, show_default=True, help="Its port.")
+@click.option("--session-hosts", type=click.IntRange(1, 1024), help="Default: cluster.session_hosts of headwater.toml.")
+@click.option("--item-hosts", type=click.IntRange(0, 256), help="Default: cluster.item_hosts of headwater.toml.")
+@click.option("--ray-address", metavar="HOST:PORT", help="Join this Ray cluster instead of starting Ray here.")
+@click.option("--processes", is_flag=True, help="Plain processes of this machine instead of Ray.")
+@json_option
+def serve(
+    directory: Path,
+    embedded_nats: bool,
+    port: int,
+    session_hosts: int | None,
+    item_hosts: int | None,
+    ray_address: str | None,
+    processes: bool,
+    as_json: bool,
+) -> None:
+    """Run the cluster of DIR until Ctrl-C or `headwater stop`: log on JetStream, hosts on Ray, answers over NATS.
+
+    A `serve` that was killed leaves its hosts running; the next one takes them over. With other numbers of hosts the
+    old ones are drained and the new ones begin from their snapshots and the log.
+
+    Example: headwater serve shop --embedded-nats --port 4222 --session-hosts 2 --item-hosts 2
+    """
+    from headwater.cluster.serve import ServeSettings, Serving
+
+    options = nats_options("headwater-serve")
+    if embedded_nats:
+        if "url" in click.get_current_context().meta.get("headwater.cluster", {}):
+            raise click.UsageError("--embedded-nats and --url: give one of the two")
+        options = msgspec.structs.replace(options, url=f"nats://127.0.0.1:{port}")
+    settings = ServeSettings(
+        directory=directory,
+        nats=options,
+        namespace=namespace(),
+        embedded_port=port if embedded_nats else None,
+        ray_address=ray_address,
+        processes=processes,
+        session_hosts=session_hosts,
+        item_hosts=item_hosts,
+    )
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
+    asyncio.run(_serve(Serving, settings, as_json))
+
+
+async def _serve(serving_type: Any, settings: Any, as_json: bool) -> None:
+    started = time.monotonic()
+
+    def say(message: str) -> None:
+        if as_json:
+            click.echo(msgspec.json.encode({"at": round(time.time(), 3), "message": message}).decode())
+        else:
+            click.echo(f"{time.monotonic() - started:8.1f} s  {message}")
+        sys.stdout.flush()
+
+    serving = serving_type(settings, say)
+    try:
+        await serving.start()
+        topology = serving.topology
+        say(f"serving {settings.nats.shown}, namespace {settings.namespace}, {len(topology.hosts)} hosts")
+        await serving.wait()
+        say("stopping")
+    finally:
+        await serving.stop()
+    say("stopped; what was acknowledged is in the log")
+
+
+@click.command(cls=_StopCommand)
+@json_option
+def stop(as_json: bool) -> None:
+    """Drain and end a cluster: its hosts stop answering, write what is queued, write snapshots, and leave.
+
+    Example: headwater stop --url nats://127.0.0.1:4222
+    """
+    with connect_remote() as client:
+        plain = client.stop_cluster()
+    show(as_json, plain, f"told to stop (serve is process {plain['pid']})")
