@@ -7,7 +7,7 @@
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
 * `measure_commands`: demo, bench.
-* `cluster_commands`: serve, stop; `remote`: commands that take `--url` instead of DIR; `host_table`: its status.
+* `cluster_commands`: serve, stop, permissions; `remote`: `--url` in the place of DIR; `host_table`: its status.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import click
 
-from headwater.cli.cluster_commands import serve, stop
+from headwater.cli.cluster_commands import permissions, serve, stop
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.measure_commands import bench, demo
@@ -61,6 +61,7 @@ for command in (
     forget,
     serve,
     stop,
+    permissions,
     bench,
 ):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""Commands about a cluster: serve, stop."""
+"""Commands about a cluster: serve, stop, permissions."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ class _StopCommand(click.Command):
 @directory
 @click.option("--embedded-nats", is_flag=True, help="Run the packaged nats-server for this machine.")
 @click.option("--port", type=click.IntRange(1, 65_535), default=4222, show_default=True, help="Its port.")
+@click.option(
+    "--nats-include",
+    "includes",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="More configuration for the packaged nats-server: users, TLS. Repeatable.",
+)
 @click.option("--session-hosts", type=click.IntRange(1, 1024), help="Default: cluster.session_hosts of headwater.toml.")
 @click.option("--item-hosts", type=click.IntRange(0, 256), help="Default: cluster.item_hosts of headwater.toml.")
 @click.option("--ray-address", metavar="HOST:PORT", help="Join this Ray cluster instead of starting Ray here.")
@@ -42,6 +50,7 @@ def serve(
     directory: Path,
     embedded_nats: bool,
     port: int,
+    includes: tuple[Path, ...],
     session_hosts: int | None,
     item_hosts: int | None,
     ray_address: str | None,
@@ -67,6 +76,7 @@ def serve(
         nats=options,
         namespace=namespace(),
         embedded_port=port if embedded_nats else None,
+        includes=includes,
         ray_address=ray_address,
         processes=processes,
         session_hosts=session_hosts,
@@ -96,6 +106,23 @@ async def _serve(serving_type: Any, settings: Any, as_json: bool) -> None:
     finally:
         await serving.stop()
     say("stopped; what was acknowledged is in the log")
+
+
+@click.command()
+@directory
+@click.option("--namespace", default="default", show_default=True)
+@click.option("--role", "roles", multiple=True, type=click.Choice(["producer", "reader", "operator", "host", "serve"]))
+def permissions(directory: Path, namespace: str, roles: tuple[Any, ...]) -> None:
+    """Print users with the least permissions for the cluster of DIR, as nats-server configuration.
+
+    Example: headwater permissions shop > users.conf
+    """
+    from headwater.cluster.permissions import ROLES, server_config
+    from headwater.core import generation_of
+    from headwater.store import directory_config
+
+    config = directory_config(directory)
+    click.echo(server_config(namespace, generation_of(config.generation), roles or ROLES), nl=False)
 
 
 @click.command(cls=_StopCommand)

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from headwater.events.nats_options import NatsOptions
 
 _SETTINGS = "headwater.cluster"
-_LOGIN = ("token", "user", "password", "nkey_seed_file", "creds_file", "tls_ca", "tls_cert", "tls_key", "tls_hostname")
+_LOGIN = (
+    "inbox_prefix",
+    "token",
+    "user",
+    "password",
+    "nkey_seed_file",
+    "creds_file",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
+    "tls_hostname",
+)
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -24,7 +35,7 @@ def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
         ctx.meta.setdefault(_SETTINGS, {})[str(param.name)] = value
 
 
-def cluster_options(*, url_help: str, login_user: str = "--login-user") -> list[click.Option]:
+def cluster_options(*, url_help: str) -> list[click.Option]:
     """`--url` and everything that goes with it. They are kept in the context, not passed to the command."""
 
     def option(names: list[str], **more: Any) -> click.Option:
@@ -45,6 +56,7 @@ def cluster_options(*, url_help: str, login_user: str = "--login-user") -> list[
         option(["--tls-ca"], metavar="FILE", help="Certificates to trust."),
         option(["--tls-cert"], metavar="FILE", help="This client's certificate."),
         option(["--tls-key"], metavar="FILE", help="Its key."),
+        option(["--inbox-prefix"], help="Where answers are awaited, for users with narrow permissions."),
         option(["--tls-hostname"], help="Name in the server's certificate, where it is not the URL's."),
     ]
 

@@ -48,6 +48,10 @@ class ServeSettings(msgspec.Struct, kw_only=True, frozen=True):
     namespace: str = "default"
     embedded_port: int | None = None
     """Run the packaged nats-server on this port; None: use the server at `nats.url`."""
+    includes: tuple[Path, ...] = ()
+    """Further configuration of that server: users, TLS."""
+    host_login: NatsOptions | None = None
+    """How hosts log in, if not as `nats` says."""
     ray_address: str | None = None
     """Join this Ray cluster; None: start one on this machine."""
     processes: bool = False
@@ -108,7 +112,7 @@ class Serving:
                     host=host.name,
                     topology=topology,
                     config=config,
-                    nats=settings.nats,
+                    nats=settings.host_login or settings.nats,
                     snapshots=str((settings.directory / "snapshots").resolve()) if settings.snapshots else None,
                     log_file=str((settings.directory / "logs" / f"{host.name}.jsonl").resolve()),
                 )
@@ -142,7 +146,9 @@ class Serving:
         settings = self._settings
         if settings.embedded_port is None:
             return
-        options = NatsServerOptions(directory=settings.directory / "nats", port=settings.embedded_port)
+        options = NatsServerOptions(
+            directory=settings.directory / "nats", port=settings.embedded_port, include=settings.includes
+        )
         server = NatsServer(options, die_with_parent=False)
         if (pid := running_pid(server.pid_file)) is not None:
             self._say(f"nats-server: runs already, process {pid}")
