@@ -40,6 +40,16 @@ pub enum CoreError {
         /// What is allowed.
         rule: String,
     },
+    /// Hosts answer one question under different configurations: one of them is behind in the log.
+    #[error(
+        "configuration {asked} was asked under, {own} is active here: this host is behind or ahead, ask again"
+    )]
+    OtherConfiguration {
+        /// Version that is active here.
+        own: String,
+        /// Version that was asked under.
+        asked: String,
+    },
     /// A filter does not parse, or does not fit the items' fields.
     #[error("{field}: {rule}")]
     Filter {

@@ -96,7 +96,7 @@ class HostCluster:
         for _ in range(2):
             assert scatter is not None
             replies = [h.core.candidates(scatter) for n, h in enumerate(self.items) if n not in left_out]
-            answer, scatter = session.gather(request, scatter, replies)
+            answer, scatter = session.gather(scatter, replies)
             if answer is not None:
                 return answer
         raise AssertionError("asked for more twice")

@@ -17,6 +17,8 @@ use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
+use crate::py::hosts::{has_everything, owns_item, owns_user};
+use crate::query::hosts::anonymous;
 use crate::query::many::recommend_many;
 use crate::query::plan::Tools;
 use crate::query::{item_view, recommend, session_view, similar, trending};
@@ -43,7 +45,7 @@ pub struct Core {
     /// Threads beside that of a question; the fold has its own, and neither waits for the other.
     query_pool: Option<rayon::ThreadPool>,
     pool: Option<rayon::ThreadPool>,
-    state: RwLock<State>,
+    pub(super) state: RwLock<State>,
 }
 
 /// A pool of so many threads; none for 0.
@@ -92,7 +94,7 @@ impl Core {
         (self.config.max_future_hours * 3_600_000.0) as i64
     }
 
-    fn tools<'a>(&'a self, state: &'a State) -> Tools<'a> {
+    pub(super) fn tools<'a>(&'a self, state: &'a State) -> Tools<'a> {
         let active = state.control.active();
         Tools {
             query: active.map_or(&self.query, |(_, query)| query),
@@ -111,9 +113,10 @@ impl Core {
         let request: Q = rmp_serde::from_slice(request).map_err(protocol)?;
         let answer = py.detach(|| {
             let state = self.state.read();
+            has_everything(&state)?;
             let answer = verb(&state, &self.tools(&state), &request)?;
             drop(state);
-            Ok::<_, CoreError>(rmp_serde::to_vec(&answer))
+            Ok::<_, PyErr>(rmp_serde::to_vec(&answer))
         })?;
         Ok(PyBytes::new(py, &answer.map_err(protocol)?))
     }
@@ -318,6 +321,77 @@ impl Core {
         self.ask(py, request, trending::trending)
     }
 
+    /// A session host's question to all item hosts: a `RecommendRequest` in.
+    fn scatter<'py>(&self, py: Python<'py>, request: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &self.scatter_bytes(py, request)?))
+    }
+
+    /// An item host's reply to what `scatter` gave.
+    fn candidates<'py>(&self, py: Python<'py>, scatter: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(py, &self.candidates_bytes(py, scatter)?))
+    }
+
+    /// What `recommend` would answer, on the host that scattered, from the replies: an `Answer`, or the scatter to ask instead
+    /// because the catalogue must fill in. Hosts whose replies are missing are left out.
+    fn gather<'py>(
+        &self,
+        py: Python<'py>,
+        scatter: &[u8],
+        replies: Vec<PyBackedBytes>,
+    ) -> PyResult<(Option<Bound<'py, PyBytes>>, Option<Bound<'py, PyBytes>>)> {
+        let (answer, again) = self.gather_bytes(py, scatter, &replies)?;
+        let bytes = |bytes: Vec<u8>| PyBytes::new(py, &bytes);
+        Ok((answer.map(bytes), again.map(bytes)))
+    }
+
+    /// An item host's part of `similar`: a `SimilarRequest` in.
+    fn similar_candidates<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let part = anonymous::similar_candidates;
+        Ok(PyBytes::new(py, &self.part_bytes(py, request, part)?))
+    }
+
+    /// What `similar` would answer, on any host, from the parts of item hosts.
+    fn gather_similar<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+        replies: Vec<PyBackedBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let whole = anonymous::gather_similar;
+        Ok(PyBytes::new(
+            py,
+            &self.gathered_bytes(py, request, &replies, whole)?,
+        ))
+    }
+
+    /// An item host's part of `trending`: a `TrendingRequest` in.
+    fn trending_candidates<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let part = anonymous::trending_candidates;
+        Ok(PyBytes::new(py, &self.part_bytes(py, request, part)?))
+    }
+
+    /// What `trending` would answer, on any host, from the parts of item hosts.
+    fn gather_trending<'py>(
+        &self,
+        py: Python<'py>,
+        request: &[u8],
+        replies: Vec<PyBackedBytes>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let whole = anonymous::gather_trending;
+        Ok(PyBytes::new(
+            py,
+            &self.gathered_bytes(py, request, &replies, whole)?,
+        ))
+    }
+
     /// What is known of a user as MessagePack; `None` for one without state.
     fn session_view<'py>(
         &self,
@@ -325,7 +399,9 @@ impl Core {
         user: &str,
         now: i64,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let Some(view) = session_view::session_view(&self.state.read(), user, now) else {
+        let state = self.state.read();
+        owns_user(&state, user)?;
+        let Some(view) = session_view::session_view(&state, user, now) else {
             return Ok(None);
         };
         Ok(Some(PyBytes::new(
@@ -341,7 +417,9 @@ impl Core {
         item: &str,
         now: i64,
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let Some(view) = item_view::item_view(&self.state.read(), item, now) else {
+        let state = self.state.read();
+        owns_item(&state, item)?;
+        let Some(view) = item_view::item_view(&state, item, now) else {
             return Ok(None);
         };
         Ok(Some(PyBytes::new(

@@ -39,6 +39,11 @@ fn raise(py: Python<'_>, err: &CoreError) -> PyResult<PyErr> {
             details.set_item("rule", rule)?;
             "InvalidQuery"
         }
+        CoreError::OtherConfiguration { own, asked } => {
+            details.set_item("own", own)?;
+            details.set_item("asked", asked)?;
+            "NotReady"
+        }
         CoreError::Filter { field, rule, at } => {
             details.set_item("field", field)?;
             details.set_item("rule", rule)?;

@@ -1,6 +1,7 @@
 //! Python bindings: a list of what is exported, and nothing that computes.
 //!
 //! * [`core`]: the class `Core`, one engine's state behind a read-write lock.
+//! * [`hosts`]: questions that several hosts answer together, as bytes.
 //! * [`frames`]: checks of single frames, hashes, identities.
 //! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
 //! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
@@ -16,6 +17,7 @@ mod core;
 mod diversity;
 mod error;
 mod frames;
+mod hosts;
 mod kernels;
 mod limits;
 mod neighbours;
@@ -26,6 +28,7 @@ use pyo3::prelude::*;
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
     frames::register(m)?;
+    hosts::register(m)?;
     kernels::register(m)?;
     diversity::register(m)?;
     bloom::register(m)?;

@@ -9,6 +9,7 @@ use crate::ids::{DAY_MS, ItemIx, Millis};
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
+use crate::sessions::seen::SeenFilter;
 use crate::sessions::touches::Touch;
 
 /// Up to so many items all of them are looked at; of more, only the leaders that the fold keeps.
@@ -18,18 +19,41 @@ pub const FEW: usize = 20_000;
 pub struct Allowed<'a> {
     state: &'a State,
     bits: &'a Bitmap,
-    /// A visitor whose consumed items never come back: those beyond the exact list are in a Bloom filter.
-    forever: Option<&'a Asker<'a>>,
+    forever: Option<&'a SeenFilter>,
     few: bool,
 }
 
+/// What of the visitor's past must not be shown.
+#[derive(Clone, Debug, Default)]
+pub struct Barred<'a> {
+    /// Rejected and consumed items.
+    pub items: Vec<ItemIx>,
+    /// Where consumed items never come back: those beyond the exact list.
+    pub forever: Option<&'a SeenFilter>,
+}
+
+impl<'a> Barred<'a> {
+    /// What `asker` may not see at `now`.
+    pub fn of(state: &State, scenario: &Scenario, asker: &Asker<'a>, now: Millis) -> Self {
+        let mut items: Vec<ItemIx> = rejected(asker).map(|touch| touch.item).collect();
+        let mut forever = None;
+        if scenario.exclude_consumed {
+            items.extend(consumed(state, scenario, asker, now).map(|touch| touch.item));
+            let never = scenario.consumed_expiry_days.is_none();
+            let seen = asker.user.map(|user| &user.consumed_seen);
+            forever = seen.filter(|seen| never && !seen.is_empty());
+        }
+        Self { items, forever }
+    }
+}
+
 impl<'a> Allowed<'a> {
-    /// Puts the items together in `bits`. `filters` are those of the scenario and of the request.
+    /// Puts the items together in `bits`: those that are counted here, where that is not all. `filters` are those of the
+    /// scenario and of the request.
     pub fn new(
         state: &'a State,
-        scenario: &Scenario,
         request: &RecommendRequest,
-        asker: &'a Asker<'a>,
+        barred: &Barred<'a>,
         filters: &[(&str, Arc<Bitmap>)],
         repeats: bool,
         bits: &'a mut Bitmap,
@@ -50,26 +74,21 @@ impl<'a> Allowed<'a> {
                 bits.clear(item.0 as usize);
             }
         }
-        for touch in rejected(asker) {
-            bits.clear(touch.item.0 as usize);
-        }
-        if scenario.exclude_consumed {
-            for touch in consumed(state, scenario, asker, request.now) {
-                bits.clear(touch.item.0 as usize);
-            }
+        for item in &barred.items {
+            bits.clear(item.0 as usize);
         }
         let narrowed = !filters.is_empty() || request.candidates.is_some();
+        // Of all items, whoever counts them: all hosts decide alike.
         let few = narrowed && bits.count() <= FEW;
-        let never = scenario.exclude_consumed && scenario.consumed_expiry_days.is_none();
+        if state.ownership.keeps_items()
+            && let Some(own) = state.own_items()
+        {
+            bits.and(own);
+        }
         Self {
             state,
             bits,
-            forever: Some(asker).filter(|asker| {
-                never
-                    && asker
-                        .user
-                        .is_some_and(|user| !user.consumed_seen.is_empty())
-            }),
+            forever: barred.forever,
             few,
         }
     }
@@ -82,11 +101,8 @@ impl<'a> Allowed<'a> {
 
     /// Whether the item was consumed so long ago that only the Bloom filter knows.
     pub fn is_gone(&self, item: ItemIx) -> bool {
-        let user = self.forever.and_then(|asker| asker.user);
-        user.is_some_and(|user| {
-            user.consumed_seen
-                .contains(self.state.names.item_hash(item))
-        })
+        self.forever
+            .is_some_and(|seen| seen.contains(self.state.names.item_hash(item)))
     }
 
     /// One bit for each item. Items that [`Allowed::is_gone`] are still in.

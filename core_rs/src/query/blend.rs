@@ -7,9 +7,11 @@ use crate::fold::state::State;
 use crate::ids::{DAY_MS, ItemIx, Millis, TagIx};
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::rejected;
+use crate::query::counted::Counted;
 use crate::query::fuse::{SourceList, fuse, top};
 use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
+use crate::sessions::seen::SeenFilter;
 
 /// Rejected items that push others away: the latest so many.
 const DISLIKES: usize = 5;
@@ -18,12 +20,37 @@ const DISLIKES: usize = 5;
 pub struct Knobs<'a> {
     state: &'a State,
     scenario: &'a Scenario,
-    asker: &'a Asker<'a>,
+    counted: &'a dyn Counted,
     now: Millis,
     /// Factor, filter, its items.
     boosts: Vec<(f64, &'a str, Arc<Bitmap>)>,
     disliked: Vec<ItemIx>,
-    touched: Option<&'a Bitmap>,
+    touched: Option<(&'a Bitmap, &'a SeenFilter)>,
+}
+
+/// What of the visitor's past changes scores.
+#[derive(Clone, Debug, Default)]
+pub struct Marks<'a> {
+    /// Where touched items are lowered: those remembered exactly, and the others.
+    pub touched: Option<(Vec<ItemIx>, &'a SeenFilter)>,
+    /// Rejected items that push others away.
+    pub disliked: Vec<ItemIx>,
+}
+
+impl<'a> Marks<'a> {
+    /// The marks that `asker` left, as far as the scenario looks at them.
+    pub fn of(scenario: &Scenario, asker: &Asker<'a>) -> Self {
+        let demoted = asker.user.filter(|_| scenario.touched_factor < 1.0);
+        let touched = demoted.map(|user| {
+            let recent = user.recent.iter().map(|touch| touch.item).collect();
+            (recent, &user.seen)
+        });
+        let disliked = match scenario.dislike_factor {
+            factor if factor < 1.0 => rejected(asker).take(DISLIKES).map(|t| t.item).collect(),
+            _ => Vec::new(),
+        };
+        Self { touched, disliked }
+    }
 }
 
 impl<'a> Knobs<'a> {
@@ -31,33 +58,29 @@ impl<'a> Knobs<'a> {
     pub fn new(
         state: &'a State,
         scenario: &'a Scenario,
-        asker: &'a Asker<'a>,
+        counted: &'a dyn Counted,
+        marks: Marks<'a>,
         now: Millis,
         boosted: Vec<Arc<Bitmap>>,
         touched: &'a mut Bitmap,
     ) -> Self {
-        let demoted = asker.user.filter(|_| scenario.touched_factor < 1.0);
-        if let Some(user) = demoted {
+        let seen = marks.touched.map(|(recent, seen)| {
             touched.reset(state.names.items.len());
-            for touch in user.recent.iter() {
-                touched.set(touch.item.0 as usize);
-            }
-        }
-        let disliked = match scenario.dislike_factor {
-            factor if factor < 1.0 => rejected(asker).take(DISLIKES).map(|t| t.item).collect(),
-            _ => Vec::new(),
-        };
+            recent.iter().for_each(|item| touched.set(item.0 as usize));
+            seen
+        });
+        let touched = &*touched;
         let boosts = scenario.boosts.iter().zip(boosted);
         Self {
             state,
             scenario,
-            asker,
+            counted,
             now,
             boosts: boosts
                 .map(|(boost, items)| (boost.factor, boost.filter.as_str(), items))
                 .collect(),
-            disliked,
-            touched: demoted.map(|_| &*touched),
+            disliked: marks.disliked,
+            touched: seen.map(|seen| (touched, seen)),
         }
     }
 
@@ -89,12 +112,10 @@ impl<'a> Knobs<'a> {
 
     /// Whether the visitor touched the item before, so that its score is lowered.
     pub fn is_touched(&self, item: ItemIx) -> bool {
-        self.touched
-            .is_some_and(|touched| touched.get(item.0 as usize))
-            || self.touched.is_some()
-                && self.asker.user.is_some_and(|user| {
-                    !user.seen.is_empty() && user.seen.contains(self.state.names.item_hash(item))
-                })
+        self.touched.is_some_and(|(touched, seen)| {
+            touched.get(item.0 as usize)
+                || !seen.is_empty() && seen.contains(self.state.names.item_hash(item))
+        })
     }
 
     /// Calls `with` for every factor that is at work: its name, the filter of a boost, the factor.
@@ -122,11 +143,7 @@ impl<'a> Knobs<'a> {
             with("freshness", "", 1.0 + scenario.freshness * libm::exp2(-age));
         }
         if scenario.popularity_debias > 0.0 {
-            let votes = self
-                .state
-                .stats(item)
-                .popularity
-                .read(&self.state.clocks.popularity, self.now);
+            let votes = self.counted.popularity(item);
             with(
                 "popularity",
                 "",

@@ -4,8 +4,8 @@
 
 use crate::fold::state::State;
 use crate::ids::{DAY_MS, ItemIx, Millis};
-use crate::items::votes::TrendReader;
 use crate::query::blend::Knobs;
+use crate::query::counted::Counted;
 use crate::query::filling::CATALOGUE;
 use crate::query::fuse::SourceList;
 use crate::query::seeds::Asker;
@@ -32,6 +32,8 @@ pub struct Features<'a> {
     pub lists: &'a [SourceList],
     /// Factors.
     pub knobs: &'a Knobs<'a>,
+    /// Counts.
+    pub counted: &'a dyn Counted,
     /// When.
     pub now: Millis,
 }
@@ -81,7 +83,6 @@ impl Features<'_> {
 
     fn own(&self, item: ItemIx, score: f64) -> [f64; OWN.len()] {
         let (state, now) = (self.state, self.now);
-        let stats = state.stats(item);
         let tags = state.catalogue.tags(item);
         let shared = self.asker.tags.iter().filter(|(tag, _)| tags.contains(tag));
         let age = state
@@ -91,10 +92,10 @@ impl Features<'_> {
         [
             score,
             self.knobs.factor(item),
-            stats.popularity.read(&state.clocks.popularity, now),
-            TrendReader::new(&state.clocks, now).trend(stats),
+            self.counted.popularity(item),
+            self.counted.trend(item),
             age.unwrap_or(-1.0),
-            f64::from(state.served(item)),
+            f64::from(self.counted.served(item)),
             f64::from(u8::from(
                 self.asker
                     .user

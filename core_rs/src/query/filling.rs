@@ -8,6 +8,7 @@ use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
 use crate::query::allowed::Allowed;
 use crate::query::blend::Knobs;
+use crate::query::counted::Stock;
 use crate::query::fuse::SourceList;
 use crate::query::request::RecommendRequest;
 
@@ -32,10 +33,8 @@ pub fn listed(state: &State, request: &RecommendRequest) -> Vec<ItemIx> {
 
 /// Fills pools with items of the catalogue that may be shown.
 pub struct Filling<'a> {
-    /// The state that is asked.
-    pub state: &'a State,
-    /// What may be shown.
-    pub allowed: &'a Allowed<'a>,
+    /// Items that may be shown.
+    pub stock: &'a dyn Stock,
     /// Factors.
     pub knobs: &'a Knobs<'a>,
 }
@@ -77,27 +76,64 @@ impl Filling<'_> {
     }
 
     fn youngest(&self, count: usize, only: Option<&Bitmap>, pool: &[(ItemIx, f64)]) -> Vec<ItemIx> {
-        let state = self.state;
-        let mut inside: HashSet<ItemIx> = pool.iter().map(|(item, _)| *item).collect();
-        let wanted = |item: &ItemIx, inside: &HashSet<ItemIx>| {
+        let inside: HashSet<ItemIx> = pool.iter().map(|(item, _)| *item).collect();
+        self.stock.youngest(count, only.is_some(), &|item| {
             only.is_none_or(|only| only.get(item.0 as usize))
-                && !inside.contains(item)
-                && self.knobs.factor(*item) > 0.0
-        };
-        let latest = self.knobs.now().max(state.clock());
+                && !inside.contains(&item)
+                && self.knobs.factor(item) > 0.0
+        })
+    }
+}
+
+/// The catalogue of a state as far as its items are counted there.
+pub struct StockHere<'a> {
+    /// The state that is asked.
+    pub state: &'a State,
+    /// What may be shown.
+    pub allowed: &'a Allowed<'a>,
+    /// When.
+    pub now: Millis,
+}
+
+impl StockHere<'_> {
+    /// The youngest in two parts: those that came into the world lately, and where these are not enough the others. Either
+    /// is ordered by birth, the latest first, then by the id's hash.
+    pub fn layers(
+        &self,
+        count: usize,
+        wanted: &dyn Fn(ItemIx) -> bool,
+    ) -> (Vec<ItemIx>, Vec<ItemIx>) {
+        let state = self.state;
+        let latest = self.now.max(state.clock());
         let young = state.fresh.newest_first(Millis::MIN, latest);
-        let mut found: Vec<ItemIx> = young
+        let young: Vec<ItemIx> = young
             .map(|(item, _)| item)
-            .filter(|item| self.allowed.contains(*item) && wanted(item, &inside))
+            .filter(|item| self.allowed.contains(*item) && wanted(*item))
             .take(count)
             .collect();
-        if found.len() < count {
-            inside.extend(&found);
-            let rest = self.allowed.items().filter(|item| wanted(item, &inside));
-            found.extend(eldest_last(state, rest, count - found.len()));
+        if young.len() == count {
+            return (young, Vec::new());
         }
-        found
+        let known: HashSet<ItemIx> = young.iter().copied().collect();
+        let rest = self.allowed.items();
+        let rest = rest.filter(|item| !known.contains(item) && wanted(*item));
+        let rest = eldest_last(state, rest, count - young.len()).collect();
+        (young, rest)
     }
+}
+
+impl Stock for StockHere<'_> {
+    fn youngest(&self, count: usize, _: bool, wanted: &dyn Fn(ItemIx) -> bool) -> Vec<ItemIx> {
+        let (mut young, rest) = self.layers(count, wanted);
+        young.extend(rest);
+        young
+    }
+}
+
+/// What items are ordered by, the youngest first.
+pub fn youth(state: &State, item: ItemIx) -> (Reverse<Millis>, u64, ItemIx) {
+    let born = state.catalogue.born(item).unwrap_or(Millis::MIN);
+    (Reverse(born), state.names.item_hash(item), item)
 }
 
 /// The `count` youngest of the items, youngest first.
@@ -106,11 +142,7 @@ fn eldest_last(
     items: impl Iterator<Item = ItemIx>,
     count: usize,
 ) -> impl Iterator<Item = ItemIx> {
-    let key = |item: ItemIx| {
-        let born = state.catalogue.born(item).unwrap_or(Millis::MIN);
-        (Reverse(born), state.names.item_hash(item), item)
-    };
-    let mut keys: Vec<_> = items.map(key).collect();
+    let mut keys: Vec<_> = items.map(|item| youth(state, item)).collect();
     if keys.len() > count {
         keys.select_nth_unstable(count - 1);
         keys.truncate(count);

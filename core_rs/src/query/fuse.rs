@@ -44,8 +44,23 @@ pub fn top_by(
     keys.extend(scores.sums().filter_map(|(at, sum)| {
         let item = ItemIx(at);
         let score = adjust(item, sum);
-        (score > 0.0 && eligible(item)).then(|| (!score.to_bits(), item))
+        (score > 0.0 && eligible(item)).then(|| key(item, score))
     }));
+    best(keys, limit, ties)
+}
+
+/// The `limit` best of these, each of which stands there once and has a score above 0; equal scores by item id.
+pub fn top_of(names: &Names, found: Vec<(ItemIx, f64)>, limit: usize) -> Vec<(ItemIx, f64)> {
+    let found = found.into_iter().filter(|(_, score)| *score > 0.0);
+    let keys = found.map(|(item, score)| key(item, score)).collect();
+    best(keys, limit, |a, b| names.item(*a).cmp(names.item(*b)))
+}
+
+fn best(
+    mut keys: Vec<Key>,
+    limit: usize,
+    ties: impl Fn(&ItemIx, &ItemIx) -> Ordering,
+) -> Vec<(ItemIx, f64)> {
     if keys.len() > limit {
         cut(&mut keys, limit, &ties);
     }
@@ -61,6 +76,10 @@ pub fn top_by(
 
 /// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats.
 type Key = (u64, ItemIx);
+
+fn key(item: ItemIx, score: f64) -> Key {
+    (!score.to_bits(), item)
+}
 
 /// Keeps the `limit` best of more; where equal scores lie across the cut, `ties` decides which of them stay.
 fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&ItemIx, &ItemIx) -> Ordering) {

@@ -9,7 +9,9 @@
 //!   anything; [`features`]: what a learned ranker would see.
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
+//! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
 //! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
+//! * [`hosts`]: the same questions answered by several processes.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
 //!
 //! Same state, same request, same answer, bit for bit: ties break by item id, sums run in a fixed order, `ln` comes from
@@ -20,9 +22,11 @@ pub mod allowed;
 pub mod answer;
 pub mod blend;
 pub mod compose;
+pub mod counted;
 pub mod features;
 pub mod filling;
 pub mod fuse;
+pub mod hosts;
 pub mod item_view;
 pub mod leaders;
 pub mod many;
@@ -41,3 +45,4 @@ pub mod source;
 pub mod trending;
 pub mod vectors;
 pub mod why;
+pub mod witness;

@@ -1,24 +1,27 @@
 //! `recommend(user)`, `session(items)` and `rank(user, items)`: retrieve from every source, fuse, choose, say why.
 
+use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
 use crate::query::accumulator::{Accumulator, Scratch, with_scratch};
-use crate::query::allowed::Allowed;
+use crate::query::allowed::{Allowed, Barred};
 use crate::query::answer::{Answer, AnswerItem, Exploring, Part};
-use crate::query::blend::{self, Knobs};
+use crate::query::blend::{self, Knobs, Marks};
 use crate::query::compose::{Composed, Composition};
+use crate::query::counted::{Counted, CountedHere, Stock, Witness};
 use crate::query::features::Features;
-use crate::query::filling::{self, Filling};
+use crate::query::filling::{self, Filling, StockHere};
 use crate::query::fuse::SourceList;
 use crate::query::plan::{Plan, Tools};
 use crate::query::reasons::Reasoner;
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
-use crate::query::session_knn;
+use crate::query::session_knn::{self, NeighbourSession};
 use crate::query::source::Source;
 use crate::query::why::Trace;
+use crate::query::witness::WitnessHere;
 use crate::slate::answer::Slot;
 
 /// Answers a request. Errors: a field out of range, a scenario or source that does not exist, a filter that is wrong.
@@ -28,11 +31,7 @@ pub fn recommend(
     request: &RecommendRequest,
 ) -> Result<Answer, CoreError> {
     let plan = Plan::new(state, tools, request)?;
-    let limit = plan.scenario.seeds;
-    let asker = match (&request.user, request.items.is_empty()) {
-        (Some(user), true) => seeds::of_user(state, user, limit, request.now),
-        _ => seeds::of_items(state, &request.items, limit),
-    };
+    let asker = seeds::of_request(state, request, plan.scenario.seeds);
     with_scratch(state.names.items.len(), |scratch| {
         answer(state, &plan, tools.pool, request, &asker, scratch)
     })
@@ -47,27 +46,16 @@ fn answer(
     scratch: &mut Scratch,
 ) -> Result<Answer, CoreError> {
     let (scenario, now) = (&*plan.scenario, request.now);
-    let repeats = plan.uses(&Source::Repeats);
-    let bits = &mut scratch.allowed;
     let allowed = Allowed::new(
         state,
-        scenario,
         request,
-        asker,
+        &Barred::of(state, scenario, asker, now),
         &plan.filters,
-        repeats,
-        bits,
+        plan.uses(&Source::Repeats),
+        &mut scratch.allowed,
     );
     let list = filling::listed(state, request);
-    let neighbours = match plan.uses(&Source::SessionKnn) {
-        true => session_knn::neighbours(
-            &state.hood.sessions,
-            &asker.latest(scenario.knn_last_items),
-            asker.own_session,
-            scenario.knn_neighbours,
-        ),
-        false => Vec::new(),
-    };
+    let neighbours = neighbours(state, plan, asker);
     let retrieval = Retrieval {
         state,
         scenario,
@@ -76,64 +64,129 @@ fn answer(
         allowed: &allowed,
         list: &list,
         now,
+        whole: true,
     };
-    let mut lists = retrieval.lists(
-        &plan.sources,
-        pool,
-        &mut scratch.scores,
-        &mut scratch.filter,
-    )?;
-    let knobs = Knobs::new(
+    let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
+    let lists = retrieval.lists(&plan.sources, pool, scores, filter)?;
+    let all = request.all_reasons;
+    let ranking = Ranking {
         state,
-        scenario,
+        plan,
+        request,
         asker,
-        now,
-        plan.boosted.clone(),
-        &mut scratch.touched,
-    );
-    let limit = scenario.slate_pool.max(request.n);
-    let pool = blend::pool(state, &lists, &knobs, limit, &mut scratch.fused);
-    let filling = Filling {
-        state,
         allowed: &allowed,
-        knobs: &knobs,
-    };
-    let composition = Composition {
-        state,
-        scenario,
-        request,
-        allowed: &allowed,
-        promoted: plan.promoted.clone(),
-    };
-    let (composed, filled) = composition.choose_filled(pool, limit, &filling, &mut lists)?;
-    let slots = composed.slate.slots.iter();
-    let mut chosen: Vec<ItemIx> = slots
-        .map(|slot| composed.candidates[slot.candidate as usize].0)
-        .collect();
-    chosen.sort_unstable();
-    let mut why = Reasoner::new(state, asker, scenario, &neighbours, now, &chosen);
-    why.all = request.all_reasons;
-    let page = Page {
-        state,
-        why: &why,
-        lists: &lists,
-        knobs: &knobs,
-        composed: &composed,
-        request,
-    };
-    let trace = request.why.as_deref().map(|item| {
-        Trace {
+        counted: &CountedHere { state, now },
+        stock: &StockHere {
             state,
-            plan,
-            request,
-            asker,
             allowed: &allowed,
-            lists: &lists,
-            composed: &composed,
+            now,
+        },
+    };
+    let witness = WitnessHere::new(state, asker, scenario, &neighbours, now, all);
+    ranking.answer(
+        lists,
+        &witness,
+        &mut scratch.touched,
+        &mut scratch.fused,
+        &mut scratch.scores,
+    )
+}
+
+/// The sessions that vote, where they are asked.
+pub fn neighbours(state: &State, plan: &Plan<'_>, asker: &Asker<'_>) -> Vec<NeighbourSession> {
+    if !plan.uses(&Source::SessionKnn) {
+        return Vec::new();
+    }
+    let latest = asker.latest(plan.scenario.knn_last_items);
+    let k = plan.scenario.knn_neighbours;
+    session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, k)
+}
+
+/// What a slate is made with once all sources have spoken: the same in one process and where hosts were asked.
+pub struct Ranking<'a> {
+    /// The state that knows the visitor and the catalogue.
+    pub state: &'a State,
+    /// The request, worked out.
+    pub plan: &'a Plan<'a>,
+    /// What is asked.
+    pub request: &'a RecommendRequest,
+    /// Who asks.
+    pub asker: &'a Asker<'a>,
+    /// What may be shown.
+    pub allowed: &'a Allowed<'a>,
+    /// Counts of items.
+    pub counted: &'a dyn Counted,
+    /// Items for when sources find too little.
+    pub stock: &'a dyn Stock,
+}
+
+impl Ranking<'_> {
+    /// Fuses the sources' lists, chooses, says why. The scratch comes as it is, but `fused` must be empty.
+    pub fn answer(
+        &self,
+        mut lists: Vec<SourceList>,
+        witness: &dyn Witness,
+        touched: &mut Bitmap,
+        fused: &mut Accumulator,
+        places: &mut Accumulator,
+    ) -> Result<Answer, CoreError> {
+        let (state, plan, request, asker) = (self.state, self.plan, self.request, self.asker);
+        let (scenario, now) = (&*plan.scenario, request.now);
+        let marks = Marks::of(scenario, asker);
+        let boosted = plan.boosted.clone();
+        let knobs = Knobs::new(state, scenario, self.counted, marks, now, boosted, touched);
+        let limit = scenario.slate_pool.max(request.n);
+        let pool = blend::pool(state, &lists, &knobs, limit, fused);
+        let filling = Filling {
+            stock: self.stock,
+            knobs: &knobs,
+        };
+        let composition = Composition {
+            state,
+            scenario,
+            request,
+            allowed: self.allowed,
+            promoted: plan.promoted.clone(),
+        };
+        let (composed, filled) = composition.choose_filled(pool, limit, &filling, &mut lists)?;
+        if !request.brief {
+            let slots = composed.slate.slots.iter();
+            let mut chosen: Vec<ItemIx> = slots
+                .map(|slot| composed.candidates[slot.candidate as usize].0)
+                .collect();
+            chosen.sort_unstable();
+            witness.prepare(&chosen);
         }
-        .of(item)
-    });
-    Ok(page.answer(filled, trace, &mut scratch.scores))
+        let why = Reasoner {
+            state,
+            asker,
+            scenario,
+            witness,
+            all: request.all_reasons,
+        };
+        let page = Page {
+            state,
+            why: &why,
+            lists: &lists,
+            knobs: &knobs,
+            counted: self.counted,
+            composed: &composed,
+            request,
+        };
+        let trace = request.why.as_deref().map(|item| {
+            Trace {
+                state,
+                plan,
+                request,
+                asker,
+                allowed: self.allowed,
+                lists: &lists,
+                composed: &composed,
+            }
+            .of(item)
+        });
+        Ok(page.answer(filled, trace, places))
+    }
 }
 
 /// What an answer is written from.
@@ -142,6 +195,7 @@ struct Page<'a> {
     why: &'a Reasoner<'a>,
     lists: &'a [SourceList],
     knobs: &'a Knobs<'a>,
+    counted: &'a dyn Counted,
     composed: &'a Composed,
     request: &'a RecommendRequest,
 }
@@ -166,6 +220,7 @@ impl Page<'_> {
             asker,
             lists: self.lists,
             knobs: self.knobs,
+            counted: self.counted,
             now: self.request.now,
         });
         let slots = composed.slate.slots.iter().zip(&chosen).zip(parts);

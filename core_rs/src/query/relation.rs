@@ -1,7 +1,7 @@
 //! Co-occurrence relations as a candidate source.
 
 use crate::cooccurrence::metrics::{PairCounts, cosine_row};
-use crate::cooccurrence::rows::RowStore;
+use crate::cooccurrence::rows::{Neighbour, RowStore};
 use crate::decay::{EPOCH_HALF_LIVES, power_of_two};
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
@@ -187,8 +187,42 @@ impl<'a> RelationView<'a> {
         shrinkage: f64,
     ) -> Option<(f64, f64, f64)> {
         let (epoch, neighbour) = self.rows[shard].pair(seed, item)?;
-        let (from, to) = (self.marginals.item(seed), self.marginals.item(item));
-        let counts = self.counts(&from, &to, neighbour.count - neighbour.error, epoch);
+        let from = self.marginals.item(seed);
+        self.read(&from, epoch, &neighbour, metric, shrinkage)
+    }
+
+    /// [`RelationView::pair`] of one seed with every item that `place_of` gives a place, handed to `with` by place. O(row).
+    pub fn pairs(
+        &self,
+        seed: ItemIx,
+        place_of: impl Fn(ItemIx) -> Option<usize>,
+        metric: Metric,
+        shrinkage: f64,
+        mut with: impl FnMut(usize, (f64, f64, f64)),
+    ) {
+        let from = self.marginals.item(seed);
+        for rows in &self.rows {
+            let (epoch, row) = rows.row(seed);
+            for neighbour in row {
+                if let Some(place) = place_of(neighbour.item)
+                    && let Some(read) = self.read(&from, epoch, &neighbour, metric, shrinkage)
+                {
+                    with(place, read);
+                }
+            }
+        }
+    }
+
+    fn read(
+        &self,
+        from: &ItemMarginals,
+        epoch: u32,
+        neighbour: &Neighbour,
+        metric: Metric,
+        shrinkage: f64,
+    ) -> Option<(f64, f64, f64)> {
+        let to = self.marginals.item(neighbour.item);
+        let counts = self.counts(from, &to, neighbour.count - neighbour.error, epoch);
         let scale = self.scale(epoch);
         let score = counts.score(metric, shrinkage);
         (score != 0.0).then(|| {

@@ -43,6 +43,14 @@ pub struct Retrieval<'a> {
     pub list: &'a [ItemIx],
     /// When.
     pub now: Millis,
+    /// Whether this is all there is; otherwise others find items as well, and who puts all together settles which of them
+    /// are the best.
+    pub whole: bool,
+}
+
+/// The most items that a source gives. A list of the caller's, of so many known items, is ranked whole.
+pub fn limit(scenario: &Scenario, listed: usize) -> usize {
+    scenario.pool.max(listed)
 }
 
 impl Retrieval<'_> {
@@ -95,14 +103,16 @@ impl Retrieval<'_> {
     fn nearest(&self, source: &Weighted, filter: &mut Bitmap) -> Result<SourceList, CoreError> {
         let ranked = match &source.source {
             Source::Vector(name) => match self.state.vectors.get(name) {
-                Some(embedding) => vectors::nearest(
-                    self.state,
-                    embedding,
-                    &self.asker.seeds,
-                    self.allowed,
-                    self.limit(),
-                    filter,
-                )?,
+                Some(embedding) => {
+                    let limit = self.limit();
+                    let seeds = &self.asker.seeds;
+                    let mut ranked =
+                        vectors::found(self.state, embedding, seeds, self.allowed, limit, filter)?;
+                    if self.whole {
+                        vectors::settle(&self.state.names, self.allowed, limit, &mut ranked);
+                    }
+                    ranked
+                }
                 None => Vec::new(),
             },
             _ => Vec::new(),
@@ -152,9 +162,8 @@ impl Retrieval<'_> {
         top(&state.names, scores, self.limit(), eligible, adjust)
     }
 
-    /// A list that the caller gave is ranked whole.
     fn limit(&self) -> usize {
-        self.scenario.pool.max(self.list.len())
+        limit(self.scenario, self.list.len())
     }
 
     fn leaders(&self, source: &Source, scores: &mut Accumulator) {

@@ -3,6 +3,7 @@
 use crate::fold::state::State;
 use crate::ids::{EventRef, ItemIx, Millis, TagIx};
 use crate::query::leaders::TAGS;
+use crate::query::request::RecommendRequest;
 use crate::sessions::touches::{Roles, Touch};
 use crate::sessions::user::UserState;
 
@@ -64,6 +65,19 @@ fn role_weight(touch: &Touch) -> f64 {
     } else {
         NEUTRAL
     }
+}
+
+/// Who asks: a user by what they did, or a visitor who touched the request's items.
+pub fn of_request<'a>(state: &'a State, request: &RecommendRequest, limit: usize) -> Asker<'a> {
+    match asked_by(request) {
+        Some(user) => of_user(state, user, limit, request.now),
+        None => of_items(state, &request.items, limit),
+    }
+}
+
+/// The user whose history counts; none where items were handed in.
+pub fn asked_by(request: &RecommendRequest) -> Option<&str> {
+    request.user.as_deref().filter(|_| request.items.is_empty())
 }
 
 /// What is known of a user. An unknown user has no seeds.

@@ -2,16 +2,36 @@
 
 use crate::error::CoreError;
 use crate::fold::state::State;
-use crate::query::accumulator::with_scratch;
+use crate::ids::ItemIx;
+use crate::query::accumulator::{Accumulator, with_scratch};
 use crate::query::answer::{Answer, AnswerItem, Part};
+use crate::query::counted::Witness;
 use crate::query::fuse::{SourceList, fuse, top};
 use crate::query::leaders;
 use crate::query::plan::Tools;
 use crate::query::reasons::Reasoner;
 use crate::query::relation::RelationView;
 use crate::query::request::{SimilarRequest, check_n};
-use crate::query::seeds;
+use crate::query::seeds::{self, Asker};
+use crate::query::witness::WitnessHere;
 use crate::scenario::Scenario;
+
+/// Name of the source that stands in where no relation knows anything.
+pub const SAME_TAGS: &str = "tag-affinity";
+
+/// A request worked out.
+pub struct Question<'a> {
+    /// What is asked.
+    pub request: &'a SimilarRequest,
+    /// The item.
+    pub item: ItemIx,
+    /// Relations with their weights.
+    pub relations: Vec<(usize, f64)>,
+    /// The default scenario, the request's metric applied.
+    pub scenario: Scenario,
+    /// A visitor who touched the item.
+    pub asker: Asker<'a>,
+}
 
 /// Answers a request. Errors: `n` out of range, an unknown item or relation.
 pub fn similar(
@@ -19,114 +39,145 @@ pub fn similar(
     tools: &Tools<'_>,
     request: &SimilarRequest,
 ) -> Result<Answer, CoreError> {
-    let query = &tools.query.base;
-    check_n(request.n)?;
-    let Some(item) = state.names.find_item(&request.item) else {
-        return Err(CoreError::Query {
-            field: "item",
-            rule: format!("no event or put names the item {:?}", request.item),
-        });
-    };
-    let relations = relations(state, query, request)?;
-    let mut query = query.clone();
-    query.metric = request.metric.unwrap_or(query.metric);
-    let asker = seeds::of_items(state, std::slice::from_ref(&request.item), 1);
-    let excluded: Vec<_> = request
-        .exclude
-        .iter()
-        .filter_map(|i| state.names.find_item(i))
-        .chain([item])
-        .collect();
+    let question = Question::new(state, tools, request)?;
     with_scratch(state.names.items.len(), |scratch| {
-        let eligible = |i| state.catalogue.visible(i) && !excluded.contains(&i);
-        let mut lists = Vec::new();
-        for (r, weight) in &relations {
-            scratch.scores.reset(state.names.items.len());
-            let view = RelationView::new(state, *r, request.now);
-            view.score(
-                &asker.seeds,
-                query.metric,
-                query.shrinkage,
-                &mut scratch.scores,
-            );
-            let limit = query.pool.max(request.n);
-            let ranked = top(
-                &state.names,
-                &scratch.scores,
-                limit,
-                eligible,
-                |_, score| score,
-            );
-            lists.push(SourceList {
-                name: state.relations[*r].name.clone(),
-                weight: *weight,
-                personal: true,
-                ranked,
-            });
+        let mut lists = question.lists(state, &mut scratch.scores);
+        let lonely = question.is_lonely(&lists);
+        if lonely {
+            lists.push(question.of_same_tags(state, &mut scratch.scores));
         }
-        let mut fallback = None;
-        if lists.iter().all(|l| l.ranked.is_empty()) && request.relation.is_none() {
-            scratch.scores.reset(state.names.items.len());
-            leaders::tag_affinity(state, &asker, request.now, &mut scratch.scores);
-            let ranked = top(
-                &state.names,
-                &scratch.scores,
-                request.n,
-                eligible,
-                |_, score| score,
-            );
-            lists.push(SourceList {
-                name: "tag-affinity".to_string(),
-                weight: 1.0,
-                personal: true,
-                ranked,
-            });
-            fallback = Some(
-                "the item was not yet seen together with another: items of the same categories"
-                    .to_string(),
-            );
-        }
-        // One relation asked for: its metric is the score. Several: they have no common scale.
-        let single = request.relation.is_some();
-        let chosen = if single {
-            lists
-                .iter()
-                .flat_map(|l| l.ranked.iter().take(request.n).copied())
-                .collect()
-        } else {
-            fuse(&lists, query.rrf_k, &mut scratch.fused);
-            top(
-                &state.names,
-                &scratch.fused,
-                request.n,
-                |_| true,
-                |_, score| score,
-            )
-        };
-        let why = Reasoner::new(state, &asker, &query, &[], request.now, &[]);
-        let items = chosen
-            .iter()
-            .map(|(i, score)| {
-                let mut parts: Vec<Part> = lists
-                    .iter()
-                    .filter_map(|l| part(l, *i, query.rrf_k))
-                    .collect();
-                parts.sort_by(|a, b| b.3.total_cmp(&a.3));
-                let reasons = parts.iter().flat_map(|p| why.reasons(p, *i)).collect();
-                AnswerItem::ranked(state.names.item(*i).to_string(), *score, parts, reasons)
-            })
-            .collect();
-        Ok(Answer {
-            items,
-            fallback,
-            about: vec![request.item.clone()],
-            position: state.position.0,
-            ..Answer::default()
-        })
+        let (asker, scenario) = (&question.asker, &question.scenario);
+        let witness = WitnessHere::new(state, asker, scenario, &[], request.now, false);
+        Ok(question.answer(state, &lists, lonely, &witness, &mut scratch.fused))
     })
 }
 
-fn part(list: &SourceList, item: crate::ids::ItemIx, k: f64) -> Option<Part> {
+impl<'a> Question<'a> {
+    /// Works a request out. Errors: those of [`similar`].
+    pub fn new(
+        state: &State,
+        tools: &Tools<'_>,
+        request: &'a SimilarRequest,
+    ) -> Result<Self, CoreError> {
+        let scenario = &tools.query.base;
+        check_n(request.n)?;
+        let Some(item) = state.names.find_item(&request.item) else {
+            return Err(CoreError::Query {
+                field: "item",
+                rule: format!("no event or put names the item {:?}", request.item),
+            });
+        };
+        Ok(Self {
+            request,
+            item,
+            relations: relations(state, scenario, request)?,
+            scenario: Scenario {
+                metric: request.metric.unwrap_or(scenario.metric),
+                ..scenario.clone()
+            },
+            asker: seeds::of_items(state, std::slice::from_ref(&request.item), 1),
+        })
+    }
+
+    /// The most items that a relation gives.
+    pub fn limit(&self) -> usize {
+        self.scenario.pool.max(self.request.n)
+    }
+
+    /// What each relation says.
+    pub fn lists(&self, state: &State, scores: &mut Accumulator) -> Vec<SourceList> {
+        let list = |(relation, weight): &(usize, f64)| {
+            scores.reset(state.names.items.len());
+            let view = RelationView::new(state, *relation, self.request.now);
+            let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
+            view.score(&self.asker.seeds, metric, shrinkage, scores);
+            let ranked = self.best(state, scores, self.limit());
+            self.list(&state.relations[*relation].name, *weight, ranked)
+        };
+        self.relations.iter().map(list).collect()
+    }
+
+    /// A list of this question.
+    pub fn list(&self, name: &str, weight: f64, ranked: Vec<(ItemIx, f64)>) -> SourceList {
+        SourceList {
+            name: name.to_string(),
+            weight,
+            personal: true,
+            ranked,
+        }
+    }
+
+    /// Whether all relations were asked and none has anything to say.
+    pub fn is_lonely(&self, lists: &[SourceList]) -> bool {
+        self.request.relation.is_none() && lists.iter().all(|list| list.ranked.is_empty())
+    }
+
+    /// What stands in for relations that have nothing to say: leaders of the item's tags.
+    pub fn of_same_tags(&self, state: &State, scores: &mut Accumulator) -> SourceList {
+        scores.reset(state.names.items.len());
+        leaders::tag_affinity(state, &self.asker, self.request.now, scores);
+        self.list(SAME_TAGS, 1.0, self.best(state, scores, self.request.n))
+    }
+
+    fn best(&self, state: &State, scores: &Accumulator, limit: usize) -> Vec<(ItemIx, f64)> {
+        let excluded = self.request.exclude.iter();
+        let excluded = excluded.filter_map(|item| state.names.find_item(item));
+        let excluded: Vec<ItemIx> = excluded.chain([self.item]).collect();
+        let eligible = |item| state.catalogue.visible(item) && !excluded.contains(&item);
+        top(&state.names, scores, limit, eligible, |_, score| score)
+    }
+
+    /// The answer that these lists make. `lonely`: the last of them stands in for relations.
+    pub fn answer(
+        &self,
+        state: &State,
+        lists: &[SourceList],
+        lonely: bool,
+        witness: &dyn Witness,
+        fused: &mut Accumulator,
+    ) -> Answer {
+        let (request, k) = (self.request, self.scenario.rrf_k);
+        // One relation asked for: its metric is the score. Several: they have no common scale.
+        let chosen: Vec<(ItemIx, f64)> = if request.relation.is_some() {
+            let best = |list: &SourceList| list.ranked[..list.ranked.len().min(request.n)].to_vec();
+            lists.iter().flat_map(best).collect()
+        } else {
+            fuse(lists, k, fused);
+            top(&state.names, fused, request.n, |_| true, |_, score| score)
+        };
+        let why = Reasoner {
+            state,
+            asker: &self.asker,
+            scenario: &self.scenario,
+            witness,
+            all: false,
+        };
+        let items = chosen
+            .iter()
+            .map(|(item, score)| {
+                let mut parts: Vec<Part> = lists
+                    .iter()
+                    .filter_map(|list| part(list, *item, k))
+                    .collect();
+                parts.sort_by(|a, b| b.3.total_cmp(&a.3));
+                let reasons = parts.iter().flat_map(|p| why.reasons(p, *item)).collect();
+                AnswerItem::ranked(state.names.item(*item).to_string(), *score, parts, reasons)
+            })
+            .collect();
+        Answer {
+            items,
+            fallback: lonely.then(|| {
+                "the item was not yet seen together with another: items of the same categories"
+                    .to_string()
+            }),
+            about: vec![request.item.clone()],
+            position: state.position.0,
+            ..Answer::default()
+        }
+    }
+}
+
+fn part(list: &SourceList, item: ItemIx, k: f64) -> Option<Part> {
     let rank = list.ranked.iter().position(|(i, _)| *i == item)?;
     Some(Part(
         list.name.clone(),

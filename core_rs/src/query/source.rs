@@ -55,6 +55,24 @@ impl Source {
         })
     }
 
+    /// Whether it ranks by votes.
+    pub fn counts_votes(&self) -> bool {
+        self.is_trending() || matches!(self, Self::Popular | Self::PopularInSegment)
+    }
+
+    /// Whether it ranks by recent votes.
+    pub fn is_trending(&self) -> bool {
+        matches!(
+            self,
+            Self::Trending | Self::TrendingInTags | Self::TrendingInSegment
+        )
+    }
+
+    /// Whether only votes of the visitor's segment count.
+    pub fn is_in_segment(&self) -> bool {
+        matches!(self, Self::TrendingInSegment | Self::PopularInSegment)
+    }
+
     /// Whether what it says depends on what the visitor did.
     pub fn is_personal(&self) -> bool {
         matches!(

@@ -6,6 +6,7 @@ use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
 use crate::items::vectors::ItemVectors;
+use crate::names::Names;
 use crate::query::allowed::Allowed;
 use crate::query::seeds::Seed;
 use crate::simd::Simd;
@@ -47,9 +48,24 @@ pub fn of_seeds(vectors: &ItemVectors, seeds: &[Seed]) -> (Vec<f32>, usize) {
     (sum, found)
 }
 
-/// The `limit` allowed items with the largest inner product with the visitor's vector, best first, equal ones by item id;
-/// the seeds themselves are left out. O(items x dimension).
-pub fn nearest(
+/// How many are found to give `limit`: some may be gone for good, and their places are taken by those that follow.
+pub fn reach(limit: usize) -> usize {
+    limit + limit / 4
+}
+
+/// Of what [`found`] gave, ordered by score and then by the id's hash: the `limit` best that may be shown, equal ones by
+/// item id.
+pub fn settle(names: &Names, allowed: &Allowed<'_>, limit: usize, ranked: &mut Vec<(ItemIx, f64)>) {
+    ranked.retain(|(item, _)| !allowed.is_gone(*item));
+    // As everywhere else, the id decides between equal scores; where the scan was cut, its hash did.
+    let name = |item: ItemIx| names.item(item);
+    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| name(a.0).cmp(name(b.0))));
+    ranked.truncate(limit);
+}
+
+/// The [`reach`] of `limit` items with the largest inner product with the visitor's vector, best first, equal ones by the
+/// id's hash; the seeds themselves are left out, those that are gone for good are not. O(items x dimension).
+pub fn found(
     state: &State,
     vectors: &ItemVectors,
     seeds: &[Seed],
@@ -68,8 +84,7 @@ pub fn nearest(
         filter.clear(seed.item.0 as usize);
     }
     let find = Search {
-        // Some may be gone for good; their places are taken by those that follow.
-        k: limit + limit / 4,
+        k: reach(limit),
         min_score: f32::MIN_POSITIVE,
         filter: Some(filter.words()),
         ties: Ties::Ranks(state.names.items.hashes()),
@@ -85,10 +100,5 @@ pub fn nearest(
             ranked.push((ItemIx(index), f64::from(score)));
         },
     )?;
-    ranked.retain(|(item, _)| !allowed.is_gone(*item));
-    // As everywhere else, the id decides between equal scores; where the scan was cut, its hash did.
-    let name = |item: ItemIx| state.names.item(item);
-    ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| name(a.0).cmp(name(b.0))));
-    ranked.truncate(limit);
     Ok(ranked)
 }

@@ -4,6 +4,8 @@
 //! 2 bytes an item at a false-positive rate of about 6e-4 a block. Two generations, rotated by event time. A false
 //! positive hides or demotes one item; it never drops an event.
 
+use serde::{Deserialize, Serialize};
+
 use crate::bloom::{block_contains, block_insert};
 use crate::ids::Millis;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
@@ -13,7 +15,7 @@ pub const KEYS_PER_BLOCK: usize = 16;
 /// Blocks per generation: beyond 1,024 items a generation rotates early.
 const MAX_BLOCKS: usize = 64;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Generation {
     number: i64,
     keys: u32,
@@ -37,7 +39,7 @@ impl Generation {
 }
 
 /// Two generations of blocks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenFilter {
     current: Generation,
     previous: Generation,

@@ -1,0 +1,194 @@
+//! Questions that several hosts answer together, as bytes: see [`crate::query::hosts`].
+
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use serde::de::DeserializeOwned;
+
+use crate::error::CoreError;
+use crate::fold::state::State;
+use crate::ids::{owner, stable_hash};
+use crate::py::core::Core;
+use crate::py::error::protocol;
+use crate::query::answer::Answer;
+use crate::query::hosts::gather::Gathered;
+use crate::query::hosts::message::{Reply, Scatter};
+use crate::query::hosts::{candidates, gather, scatter, told};
+use crate::query::plan::Tools;
+use crate::query::request::RecommendRequest;
+use crate::query::seeds::asked_by;
+
+/// An answer, or what to ask once more.
+pub type GatheredBytes = (Option<Vec<u8>>, Option<Vec<u8>>);
+
+impl Core {
+    /// See `Core.scatter`.
+    pub(super) fn scatter_bytes(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<Vec<u8>> {
+        let request: RecommendRequest = rmp_serde::from_slice(bytes).map_err(protocol)?;
+        py.detach(|| {
+            let state = self.state.read();
+            owns_visitor(&state, &request)?;
+            let tools = self.tools(&state);
+            Ok(scatter::scatter(&state, &tools, &request, bytes)?)
+        })
+    }
+
+    /// See `Core.candidates`.
+    pub(super) fn candidates_bytes(&self, py: Python<'_>, asked: &[u8]) -> PyResult<Vec<u8>> {
+        let (scatter, request) = read_scatter(asked)?;
+        py.detach(|| {
+            let state = self.state.read();
+            counts_items(&state)?;
+            let tools = self.tools(&state);
+            Ok(candidates::candidates(&state, &tools, &scatter, &request)?)
+        })
+    }
+
+    /// See `Core.gather`.
+    pub(super) fn gather_bytes(
+        &self,
+        py: Python<'_>,
+        asked: &[u8],
+        replies: &[PyBackedBytes],
+    ) -> PyResult<GatheredBytes> {
+        let (scatter, request) = read_scatter(asked)?;
+        let replies = read_replies(replies)?;
+        py.detach(|| {
+            self.hear(&replies);
+            let state = self.state.read();
+            owns_visitor(&state, &request)?;
+            let tools = self.tools(&state);
+            let gathered = gather::gather(&state, &tools, &scatter, &request, &replies)?;
+            drop(state);
+            Ok(match gathered {
+                Gathered::Answer(answer) => {
+                    (Some(rmp_serde::to_vec(&*answer).map_err(protocol)?), None)
+                }
+                Gathered::Again(scatter) => (None, Some(scatter)),
+            })
+        })
+    }
+
+    /// An item host's part of a question that needs no session host.
+    pub(super) fn part_bytes<Q: DeserializeOwned + Send + Sync>(
+        &self,
+        py: Python<'_>,
+        bytes: &[u8],
+        part: impl Fn(&State, &Tools<'_>, &Q) -> Result<Vec<u8>, CoreError> + Sync,
+    ) -> PyResult<Vec<u8>> {
+        let request: Q = rmp_serde::from_slice(bytes).map_err(protocol)?;
+        py.detach(|| {
+            let state = self.state.read();
+            counts_items(&state)?;
+            Ok(part(&state, &self.tools(&state), &request)?)
+        })
+    }
+
+    /// The answer to a question that needs no session host, from its parts.
+    pub(super) fn gathered_bytes<Q: DeserializeOwned + Send + Sync>(
+        &self,
+        py: Python<'_>,
+        bytes: &[u8],
+        replies: &[PyBackedBytes],
+        whole: impl Fn(&State, &Tools<'_>, &Q, &[Reply<'_>]) -> Result<Answer, CoreError> + Sync,
+    ) -> PyResult<Vec<u8>> {
+        let request: Q = rmp_serde::from_slice(bytes).map_err(protocol)?;
+        let replies = read_replies(replies)?;
+        py.detach(|| {
+            self.hear(&replies);
+            let state = self.state.read();
+            let answer = whole(&state, &self.tools(&state), &request, &replies)?;
+            drop(state);
+            rmp_serde::to_vec(&answer).map_err(protocol)
+        })
+    }
+
+    /// Gives numbers to items that were never heard of. They are no state.
+    fn hear(&self, replies: &[Reply<'_>]) {
+        let unheard = told::unheard(&self.state.read(), replies);
+        if !unheard.is_empty() {
+            let mut state = self.state.write();
+            for item in unheard {
+                state.names.items.intern_str(item);
+            }
+            state.settle_items();
+        }
+    }
+}
+
+/// Position of the host that made a reply. Errors: not a reply.
+#[pyfunction]
+fn reply_position(reply: &[u8]) -> PyResult<u64> {
+    let reply: Reply<'_> = rmp_serde::from_slice(reply).map_err(protocol)?;
+    Ok(reply.position)
+}
+
+/// Adds the functions to the module.
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(reply_position, m)?)
+}
+
+fn read_scatter(asked: &[u8]) -> PyResult<(Scatter<'_>, RecommendRequest)> {
+    let scatter: Scatter<'_> = rmp_serde::from_slice(asked).map_err(protocol)?;
+    let request = rmp_serde::from_slice(scatter.request.0).map_err(protocol)?;
+    Ok((scatter, request))
+}
+
+fn read_replies(replies: &[PyBackedBytes]) -> PyResult<Vec<Reply<'_>>> {
+    let read = |reply| rmp_serde::from_slice(reply).map_err(protocol);
+    replies.iter().map(|reply| read(&**reply)).collect()
+}
+
+fn counts_items(state: &State) -> PyResult<()> {
+    match state.ownership.keeps_items() {
+        true => Ok(()),
+        false => Err(misplaced(state, "counts no items")),
+    }
+}
+
+/// Refuses a question about a user whom this process does not know.
+fn owns_visitor(state: &State, request: &RecommendRequest) -> PyResult<()> {
+    if !state.ownership.keeps_users() {
+        return Err(misplaced(state, "keeps no users"));
+    }
+    asked_by(request).map_or(Ok(()), |user| owns_user(state, user))
+}
+
+/// Refuses a question about a user whom this process does not know.
+pub(super) fn owns_user(state: &State, user: &str) -> PyResult<()> {
+    let partition = state.names.partition_of(user);
+    if state.ownership.keeps_users() && state.ownership.reads_partition(partition) {
+        return Ok(());
+    }
+    Err(misplaced(
+        state,
+        &format!("does not own partition {partition}"),
+    ))
+}
+
+/// Refuses a question about an item that this process does not count.
+pub(super) fn owns_item(state: &State, item: &str) -> PyResult<()> {
+    let shard = owner(stable_hash(item.as_bytes()), state.shards.len());
+    match state.ownership.keeps_shard(shard) {
+        true => Ok(()),
+        false => Err(misplaced(state, &format!("does not own shard {shard}"))),
+    }
+}
+
+/// Refuses a question that only a process with everything can answer alone.
+pub(super) fn has_everything(state: &State) -> PyResult<()> {
+    match state.own_items() {
+        None => Ok(()),
+        Some(_) => Err(misplaced(
+            state,
+            "does not have everything: scatter and gather",
+        )),
+    }
+}
+
+/// An error of whoever routes questions.
+fn misplaced(state: &State, does_not: &str) -> PyErr {
+    protocol(format!(
+        "{} that {does_not} was asked",
+        state.ownership.kind()
+    ))
+}

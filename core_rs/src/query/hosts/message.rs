@@ -1,0 +1,177 @@
+//! What hosts say to each other, as MessagePack arrays. Items, tags and users go by their ids.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error, Visitor as Visiting};
+use serde::{Deserialize as Decode, Serialize, Serializer};
+
+use crate::ids::Millis;
+use crate::sessions::seen::SeenFilter;
+
+/// From the session host to every item host.
+#[derive(Clone, Debug, Serialize, Decode)]
+pub struct Scatter<'a> {
+    /// Version of the active configuration, if one was activated.
+    pub version: Option<&'a str>,
+    /// The request as it came.
+    #[serde(borrow)]
+    pub request: Bytes<'a>,
+    /// The user, where their history counts and there is one.
+    pub visitor: Option<Visitor<'a>>,
+    /// Asks for items of the catalogue as well.
+    pub refill: Option<Refill<'a>>,
+}
+
+/// What of a user's past candidates depend on.
+#[derive(Clone, Debug, Serialize, Decode)]
+pub struct Visitor<'a> {
+    /// Their id.
+    pub user: &'a str,
+    /// Segment.
+    pub segment: Option<u8>,
+    /// Newest first.
+    #[serde(borrow)]
+    pub seeds: Vec<SeedSaid<'a>>,
+    /// Tags with weights, strongest first.
+    pub tags: Vec<(&'a str, f64)>,
+    /// Rejected and consumed items.
+    pub barred: Vec<&'a str>,
+    /// Consumed items beyond these, where they never come back.
+    pub forever: Option<Cow<'a, SeenFilter>>,
+}
+
+/// A seed: item, weight, whether touched in this session, and the event: position, index, type, time.
+#[derive(Clone, Debug, Serialize, Decode)]
+pub struct SeedSaid<'a>(
+    pub &'a str,
+    pub f64,
+    pub bool,
+    #[serde(borrow)] pub Option<(u64, u16, &'a str, Millis)>,
+);
+
+/// What decides which items of the catalogue must not fill in because their score would be 0. Empty where no factor of the
+/// scenario can be.
+#[derive(Clone, Debug, Serialize, Decode)]
+pub struct Refill<'a> {
+    /// Touched items: those remembered exactly, and the others.
+    #[serde(borrow)]
+    pub touched: Option<(Vec<&'a str>, Cow<'a, SeenFilter>)>,
+    /// Rejected items that push others away.
+    pub disliked: Vec<&'a str>,
+}
+
+/// From an item host. All items stand in one table; lists give places in it.
+#[derive(Clone, Debug, Default, Serialize, Decode)]
+pub struct Reply<'a> {
+    /// Where the host stood.
+    pub position: u64,
+    /// Version of its active configuration.
+    pub version: Option<&'a str>,
+    /// The seeds as the host knows them, newest first.
+    #[serde(borrow)]
+    pub seeds: Vec<&'a str>,
+    /// Items that the request or its scenario names and that exist.
+    pub known: Vec<&'a str>,
+    /// How many known items the caller's list has.
+    pub listed: usize,
+    /// All items of this reply.
+    pub items: Vec<&'a str>,
+    /// Popularity, trend and times served of each item, where anyone looks at them.
+    pub counts: Vec<(f64, f64, u32)>,
+    /// What each source found.
+    pub lists: Vec<ListSaid<'a>>,
+    /// Items of the catalogue, where they were asked for.
+    pub stock: Option<StockSaid>,
+}
+
+/// One source's best, best first.
+#[derive(Clone, Debug, Default, Serialize, Decode)]
+pub struct ListSaid<'a> {
+    /// Name of the source.
+    pub source: &'a str,
+    /// Items.
+    pub items: Vec<u32>,
+    /// Their raw scores.
+    pub scores: Vec<f64>,
+    /// Why it named them.
+    pub grounds: GroundsSaid,
+}
+
+/// Grounds of all items of a list, as columns; those that say nothing are empty.
+#[derive(Clone, Debug, Default, Serialize, Decode)]
+pub struct GroundsSaid {
+    /// For each item, where its links end.
+    pub ends: Vec<u32>,
+    /// Of each link the seed's place in [`Reply::seeds`], count, error.
+    pub links: Vec<(u32, f64, f64)>,
+    /// For each item what the source says of itself.
+    pub own: Vec<f64>,
+}
+
+/// Items of the catalogue that may fill in, the youngest first.
+#[derive(Clone, Debug, Default, Serialize, Decode)]
+pub struct StockSaid {
+    /// Of all.
+    pub all: LayersSaid,
+    /// Of the promotion.
+    pub promoted: LayersSaid,
+}
+
+/// Those that came into the world lately, and where there are too few of these the others.
+#[derive(Clone, Debug, Default, Serialize, Decode)]
+pub struct LayersSaid {
+    /// Young ones.
+    pub young: Vec<u32>,
+    /// Others.
+    pub rest: Vec<u32>,
+}
+
+impl Scatter<'_> {
+    /// The message's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+}
+
+impl Reply<'_> {
+    /// The message's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+}
+
+fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    // Writing to memory fails only for what has no MessagePack; these all have.
+    rmp_serde::to_vec(message).unwrap_or_default()
+}
+
+/// Bytes in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bytes<'a>(pub &'a [u8]);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_bytes(BytesVisitor)
+    }
+}
+
+struct BytesVisitor;
+
+impl<'de> Visiting<'de> for BytesVisitor {
+    type Value = Bytes<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Bytes<'de>, E> {
+        Ok(Bytes(bytes))
+    }
+}

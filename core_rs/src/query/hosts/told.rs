@@ -1,0 +1,216 @@
+//! Replies of item hosts, in the numbers of the process that reads them, behind the interfaces of [`crate::query::counted`].
+
+use std::cell::Cell;
+use std::collections::HashMap;
+
+use crate::fold::state::State;
+use crate::ids::ItemIx;
+use crate::query::counted::{Counted, Grounds, Link, Stock, Witness};
+use crate::query::filling::youth;
+use crate::query::fuse::top_of;
+use crate::query::hosts::message::{LayersSaid, ListSaid, Reply};
+use crate::query::seeds::Asker;
+use crate::query::source::Source;
+
+/// One reply: its items, and its seeds' places among the asker's.
+struct Heard<'a> {
+    reply: &'a Reply<'a>,
+    items: Vec<ItemIx>,
+    seeds: Vec<Option<usize>>,
+}
+
+/// All replies.
+pub struct Told<'a> {
+    state: &'a State,
+    heard: Vec<Heard<'a>>,
+    /// Which reply tells of an item, and its place there.
+    whose: HashMap<ItemIx, (usize, u32)>,
+    /// Whether items of the catalogue were needed that nobody was asked for.
+    short: Cell<bool>,
+}
+
+/// Ids in replies that this process never heard of. They are no state: as soon as it has given them numbers, the replies can
+/// be read.
+pub fn unheard<'a>(state: &State, replies: &'a [Reply<'a>]) -> Vec<&'a str> {
+    let all = replies
+        .iter()
+        .flat_map(|reply| reply.items.iter().chain(&reply.seeds).chain(&reply.known));
+    all.filter(|item| state.names.find_item(item).is_none())
+        .copied()
+        .collect()
+}
+
+impl<'a> Told<'a> {
+    /// Reads replies, of whose ids none may be [`unheard`].
+    pub fn new(state: &'a State, asker: &Asker<'_>, replies: &'a [Reply<'a>]) -> Self {
+        let number = |item: &&str| state.names.find_item(item);
+        let mut whose = HashMap::new();
+        let mut heard = Vec::with_capacity(replies.len());
+        for (at, reply) in replies.iter().enumerate() {
+            let items: Vec<ItemIx> = reply.items.iter().filter_map(number).collect();
+            for (place, item) in items.iter().enumerate() {
+                whose.entry(*item).or_insert((at, place as u32));
+            }
+            let seeds = reply.seeds.iter().map(|seed| {
+                let item = number(seed)?;
+                asker.seeds.iter().position(|own| own.item == item)
+            });
+            let seeds = seeds.collect();
+            heard.push(Heard {
+                reply,
+                items,
+                seeds,
+            });
+        }
+        Self {
+            state,
+            heard,
+            whose,
+            short: Cell::new(false),
+        }
+    }
+
+    /// Whether items of the catalogue were needed that nobody was asked for.
+    pub fn is_short(&self) -> bool {
+        self.short.get()
+    }
+
+    /// The known items of the caller's list.
+    pub fn listed(&self) -> usize {
+        let counts = self.heard.iter().map(|heard| heard.reply.listed);
+        counts.max().unwrap_or(0)
+    }
+
+    /// What all hosts found for a source, in no order.
+    pub fn found(&self, source: &str) -> Vec<(ItemIx, f64)> {
+        let mut found = Vec::new();
+        for (at, heard) in self.heard.iter().enumerate() {
+            let lists = heard.reply.lists.iter();
+            for list in lists.filter(|list| list.source == source) {
+                let ranked = list.items.iter().zip(&list.scores);
+                found.extend(ranked.filter_map(|(place, score)| {
+                    let item = *heard.items.get(*place as usize)?;
+                    // Of a host that speaks of another's items nothing is believed twice.
+                    (self.whose.get(&item)?.0 == at).then_some((item, *score))
+                }));
+            }
+        }
+        found
+    }
+
+    /// The `limit` best that all hosts found for a source, best first, equal ones by item id.
+    pub fn best(&self, source: &str, limit: usize) -> Vec<(ItemIx, f64)> {
+        top_of(&self.state.names, self.found(source), limit)
+    }
+
+    fn of(&self, item: ItemIx) -> Option<(&Heard<'a>, u32)> {
+        let (at, place) = self.whose.get(&item)?;
+        Some((&self.heard[*at], *place))
+    }
+
+    fn counts(&self, item: ItemIx) -> (f64, f64, u32) {
+        let counts = self
+            .of(item)
+            .and_then(|(heard, place)| heard.reply.counts.get(place as usize));
+        counts.copied().unwrap_or_default()
+    }
+
+    /// Items of one layer of all hosts' catalogues, the youngest first.
+    fn layer<'b>(
+        &'b self,
+        of: impl Fn(&'b LayersSaid) -> &'b [u32],
+        promoted: bool,
+    ) -> Vec<ItemIx> {
+        let mut keys: Vec<_> = self
+            .heard
+            .iter()
+            .filter_map(|heard| Some((heard, heard.reply.stock.as_ref()?)))
+            .flat_map(|(heard, stock)| {
+                let layers = if promoted {
+                    &stock.promoted
+                } else {
+                    &stock.all
+                };
+                let places = of(layers).iter();
+                places.filter_map(|place| heard.items.get(*place as usize))
+            })
+            .map(|item| youth(self.state, *item))
+            .collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.into_iter().map(|(_, _, item)| item).collect()
+    }
+}
+
+impl Counted for Told<'_> {
+    fn popularity(&self, item: ItemIx) -> f64 {
+        self.counts(item).0
+    }
+
+    fn trend(&self, item: ItemIx) -> f64 {
+        self.counts(item).1
+    }
+
+    fn served(&self, item: ItemIx) -> u32 {
+        self.counts(item).2
+    }
+}
+
+impl Stock for Told<'_> {
+    fn youngest(
+        &self,
+        count: usize,
+        promoted: bool,
+        wanted: &dyn Fn(ItemIx) -> bool,
+    ) -> Vec<ItemIx> {
+        if self.heard.iter().all(|heard| heard.reply.stock.is_none()) {
+            self.short.set(true);
+            return Vec::new();
+        }
+        let young = self.layer(|layers| &layers.young, promoted);
+        let young = young.into_iter().filter(|item| wanted(*item));
+        let mut found: Vec<ItemIx> = young.take(count).collect();
+        if found.len() < count {
+            let rest = self.layer(|layers| &layers.rest, promoted);
+            let rest = rest.into_iter().filter(|item| wanted(*item));
+            found.extend(rest.take(count - found.len()));
+        }
+        found
+    }
+}
+
+impl Witness for Told<'_> {
+    fn prepare(&self, _: &[ItemIx]) {}
+
+    fn grounds(&self, _: &Source, name: &str, item: ItemIx) -> Grounds {
+        let Some((heard, place)) = self.of(item) else {
+            return Grounds::default();
+        };
+        let said = |list: &ListSaid<'_>| {
+            let at = list.items.iter().position(|other| *other == place)?;
+            Some(grounds(list, at, &heard.seeds))
+        };
+        let lists = heard.reply.lists.iter();
+        let mut own = lists.filter(|list| list.source == name);
+        own.find_map(said).unwrap_or_default()
+    }
+}
+
+/// Grounds of the item at place `at` of a list. `seeds`: places of the reply's seeds among the asker's.
+fn grounds(list: &ListSaid<'_>, at: usize, seeds: &[Option<usize>]) -> Grounds {
+    let said = &list.grounds;
+    let end = |at: usize| said.ends.get(at).map_or(0, |end| *end as usize);
+    let start = at.checked_sub(1).map_or(0, end);
+    let links = said.links.get(start..end(at)).unwrap_or_default().iter();
+    let links = links.filter_map(|(seed, count, error)| {
+        Some(Link {
+            seed: (*seeds.get(*seed as usize)?)?,
+            count: *count,
+            error: *error,
+        })
+    });
+    Grounds {
+        links: links.collect(),
+        own: said.own.get(at).copied().unwrap_or(0.0),
+    }
+}

@@ -1,0 +1,180 @@
+//! Grounds of what sources say, where their counts are.
+
+use std::cell::{OnceCell, RefCell};
+
+use crate::fold::state::State;
+use crate::ids::{ItemIx, Millis};
+use crate::query::counted::{Grounds, Link, Witness};
+use crate::query::relation::RelationView;
+use crate::query::seeds::Asker;
+use crate::query::session_knn::{NeighbourSession, idf};
+use crate::query::source::Source;
+use crate::scenario::Scenario;
+
+/// Looks grounds up in a state.
+pub struct WitnessHere<'a> {
+    /// The state that was asked.
+    pub state: &'a State,
+    /// Who asked.
+    pub asker: &'a Asker<'a>,
+    /// The scenario in force.
+    pub scenario: &'a Scenario,
+    /// The sessions that voted.
+    pub neighbours: &'a [NeighbourSession],
+    /// When.
+    pub now: Millis,
+    /// Every contributing event, or only the strongest per source.
+    pub all: bool,
+    /// The items that are asked about, ascending.
+    chosen: RefCell<Vec<ItemIx>>,
+    /// Relations as they are first needed.
+    views: Vec<OnceCell<RelationView<'a>>>,
+    /// See [`WitnessHere::count_votes`].
+    votes: RefCell<Option<Vec<(f64, f64)>>>,
+}
+
+impl<'a> WitnessHere<'a> {
+    /// A witness of what was asked at `now`. `neighbours`: the sessions that voted.
+    pub fn new(
+        state: &'a State,
+        asker: &'a Asker<'a>,
+        scenario: &'a Scenario,
+        neighbours: &'a [NeighbourSession],
+        now: Millis,
+        all: bool,
+    ) -> Self {
+        Self {
+            state,
+            asker,
+            scenario,
+            neighbours,
+            now,
+            all,
+            chosen: RefCell::default(),
+            views: state.relations.iter().map(|_| OnceCell::new()).collect(),
+            votes: RefCell::default(),
+        }
+    }
+
+    /// Grounds of one source that are told.
+    fn kept(&self) -> usize {
+        if self.all { usize::MAX } else { 1 }
+    }
+
+    fn view(&self, relation: usize) -> &RelationView<'a> {
+        self.views[relation].get_or_init(|| RelationView::new(self.state, relation, self.now))
+    }
+
+    fn relation(&self, relation: usize, item: ItemIx) -> Vec<Link> {
+        let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
+        let view = self.view(relation);
+        let (shard, _) = self.state.owner(item);
+        let seeds = self.asker.seeds.iter().enumerate();
+        let found = seeds.filter_map(|(place, seed)| {
+            let (score, count, error) = view.pair(shard, seed.item, item, metric, shrinkage)?;
+            Some((seed.weight * score, link(place, count, error)))
+        });
+        self.strongest(found.collect())
+    }
+
+    /// The strongest links by score; of equal ones, those of newer seeds.
+    fn strongest(&self, mut found: Vec<(f64, Link)>) -> Vec<Link> {
+        found.sort_by(|a, b| b.0.total_cmp(&a.0));
+        found.truncate(self.kept());
+        found.into_iter().map(|(_, link)| link).collect()
+    }
+
+    /// The grounds of a relation for each of the items that were announced, in their order: one walk over the seeds' rows
+    /// instead of a search for each pair.
+    pub fn relation_grounds(&self, relation: usize) -> Vec<Grounds> {
+        let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
+        let view = self.view(relation);
+        let chosen = self.chosen.borrow();
+        let mut found: Vec<Vec<(f64, Link)>> = vec![Vec::new(); chosen.len()];
+        for (place, seed) in self.asker.seeds.iter().enumerate() {
+            let place_of = |item: ItemIx| chosen.binary_search(&item).ok();
+            view.pairs(
+                seed.item,
+                place_of,
+                metric,
+                shrinkage,
+                |at, (score, count, error)| {
+                    found[at].push((seed.weight * score, link(place, count, error)));
+                },
+            );
+        }
+        let grounds = found.into_iter().map(|found| Grounds {
+            links: self.strongest(found),
+            own: 0.0,
+        });
+        grounds.collect()
+    }
+
+    /// For each chosen item and each seed, similarity and number of the sessions that have the item and whose newest shared
+    /// item is the seed. One walk over all neighbours.
+    fn count_votes(&self, chosen: &[ItemIx]) -> Vec<(f64, f64)> {
+        let seeds = self.asker.seeds.len();
+        let mut votes = vec![(0.0, 0.0); chosen.len() * seeds];
+        for neighbour in self.neighbours {
+            for item in self.state.hood.sessions.items_of(neighbour.number) {
+                if let Ok(at) = chosen.binary_search(&ItemIx(*item)) {
+                    let vote = &mut votes[at * seeds + neighbour.newest];
+                    vote.0 += neighbour.similarity;
+                    vote.1 += 1.0;
+                }
+            }
+        }
+        votes
+    }
+
+    fn sessions(&self, item: ItemIx) -> Vec<Link> {
+        let chosen = self.chosen.borrow();
+        let Ok(at) = chosen.binary_search(&item) else {
+            return Vec::new();
+        };
+        let seeds = self.asker.seeds.len();
+        let mut votes = self.votes.borrow_mut();
+        let votes = votes.get_or_insert_with(|| self.count_votes(&chosen));
+        let by_seed = &votes[at * seeds..][..seeds];
+        let voted = by_seed.iter().enumerate().filter(|(_, vote)| vote.1 > 0.0);
+        let found = voted.map(|(place, vote)| (vote.0, link(place, vote.1, 0.0)));
+        self.strongest(found.collect())
+    }
+
+    fn votes(&self, source: &Source, item: ItemIx) -> f64 {
+        let (shard, local) = self.state.owner(item);
+        let shard = &self.state.shards[shard];
+        let among = self.asker.segment.filter(|_| source.is_in_segment());
+        let stats = among
+            .and_then(|segment| shard.stats_in(segment, local))
+            .unwrap_or_else(|| shard.stats(local));
+        let clocks = &self.state.clocks;
+        if source.is_trending() {
+            stats.short.read(&clocks.short, self.now)
+        } else {
+            stats.popularity.read(&clocks.popularity, self.now)
+        }
+    }
+}
+
+impl Witness for WitnessHere<'_> {
+    fn prepare(&self, chosen: &[ItemIx]) {
+        self.chosen.replace(chosen.to_vec());
+        self.votes.take();
+    }
+
+    fn grounds(&self, source: &Source, _: &str, item: ItemIx) -> Grounds {
+        let (links, own) = match source {
+            Source::Relation(relation) => (self.relation(*relation, item), 0.0),
+            Source::SessionKnn => (self.sessions(item), idf(&self.state.hood.sessions, item)),
+            Source::Fresh => (Vec::new(), f64::from(self.state.served(item))),
+            source if source.counts_votes() => (Vec::new(), self.votes(source, item)),
+            _ => (Vec::new(), 0.0),
+        };
+        Grounds { links, own }
+    }
+}
+
+fn link(seed: usize, count: f64, error: f64) -> Link {
+    Link { seed, count, error }
+}
