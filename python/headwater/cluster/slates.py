@@ -24,7 +24,7 @@ from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.records import RecordWriter
 from headwater.cluster.scatter import Scatter
 from headwater.config import Config
-from headwater.core import stable_hash
+from headwater.core import reply_position, stable_hash
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import SlateServed
 from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending
@@ -174,7 +174,7 @@ class Slates:
             await self._state.reach(position_of("after", asked.after), seconds * _ITEM_SHARE)
         return until
 
-    async def _call(self, verb: Callable[..., bytes], *arguments: Any) -> bytes:
+    async def _call(self, verb: Callable[..., Any], *arguments: Any) -> Any:
         """Ask the core: here if it is free, for that is quicker, else on a thread that may wait for it."""
         if not self._state.busy:
             return verb(*arguments)
@@ -186,16 +186,25 @@ class Slates:
         if not self._scatter.hosts:
             answer = decode_answer(await self._call(core.recommend, body))
             return _Asked(answer, [answer.position], {})
+        sent: bytes = await self._call(core.scatter, body)
+        left_out: dict[str, str] = {}
+        positions: list[int] = []
         while True:
-            sent = await self._call(core.scatter, body)
             gathered = await self._scatter.ask_all("candidates", after, sent, self._share(until))
+            left_out |= gathered.left_out
+            positions = positions or list(map(reply_position, gathered.replies))
             try:
-                answer = decode_answer(await self._call(core.gather, body, sent, gathered.replies))
+                answer, more = await self._call(core.gather, sent, gathered.replies)
             except NotReady:  # another configuration became active in between
                 if time.monotonic() >= until:
                     raise
+                sent = await self._call(core.scatter, body)
                 continue
-            return _Asked(answer, [answer.position, *map(reply_position, gathered.replies)], gathered.left_out)
+            if answer is not None:
+                decoded = decode_answer(answer)
+                return _Asked(decoded, [decoded.position, *positions], left_out)
+            assert more is not None
+            sent = more  # rare: the catalogue must fill in
 
     async def _ask_items(
         self,
