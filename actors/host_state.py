@@ -23,7 +23,7 @@ from headwater.actors.recovery import Refusals
 from headwater.actors.topology import HostSpec
 from headwater.config import Config
 from headwater.core import Core, Ownership, generation_of, new_core, restore_core
-from headwater.errors import LogCorrupt, LogTailLost, NotReady, StoreError
+from headwater.errors import HeadwaterError, LogCorrupt, LogTailLost, NotReady, StoreError
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, PARTITION, Subject
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,8 @@ _DIRECT_BYTES = 16_384
 """Frames of up to this many bytes (some hundred events, a fraction of a millisecond) are folded on the loop."""
 _APPLY_FRAMES = 32
 _DIRECT_FRAMES = 16
+_COMING_SECONDS = 0.004
+_LOOK_SECONDS = 0.02
 
 
 class Batch(Protocol):
@@ -147,7 +149,9 @@ class HostState:
         self._reader: Following | None = None
         self._saving: asyncio.Task[None] | None = None
         self.known_last = 0
-        """Last log position heard of."""
+        """Last log position that the log itself told of."""
+        self.heard_last = 0
+        """Last log position that another host told of: good for showing a lag, for nothing else."""
         self.recovered_from = 0
         self.passed_over: list[str] = []
         self.refusals: deque[tuple[int, int, str]] = deque(maxlen=256)
@@ -221,8 +225,6 @@ class HostState:
     async def follow(self) -> None:
         """Fold what the log holds and what comes, until cancelled. Raises `StoreError`s that no retry can mend."""
         self._reader = self._log.follow(self.position + 1, subjects_of(self.spec))
-        if self._waiting:
-            self._reader.reach(max(position for position, _, _ in self._waiting))
         try:
             async for batch in self._reader:
                 await self._fold(batch)
@@ -296,8 +298,7 @@ class HostState:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (position, next(self._numbers), future))
-        if self._reader is not None:
-            self._reader.reach(position)
+        asking = asyncio.ensure_future(self._ask_reader(position))
         try:
             await asyncio.wait_for(future, max(seconds, 0.001))
         except TimeoutError:
@@ -306,6 +307,22 @@ class HostState:
                 position=self.position,
                 after=position,
             ) from None
+        finally:
+            asking.cancel()
+
+    async def _ask_reader(self, position: int) -> None:
+        """Have the reader say when it got to a position. It believes that the position exists, and a caller may name
+        any: so first the log is asked, unless the frame comes by itself in the meantime, as it mostly does."""
+        await asyncio.sleep(_COMING_SECONDS)
+        while position > self.known_last:
+            try:
+                await self.learn_end()
+            except HeadwaterError as err:  # told by the host, which looks at the log's end by itself
+                logger.debug("the log does not say how far it goes: %s", err.message)
+            if position > self.known_last:
+                await asyncio.sleep(_LOOK_SECONDS)
+        if self._reader is not None:
+            self._reader.reach(position)
 
     async def learn_end(self) -> int:
         """How far the log goes."""

@@ -369,7 +369,7 @@ class Host:
             beat = decode_beat(message.data)
         except msgspec.MsgspecError:
             return  # a host of another version: it lives, that is all
-        self.state.known_last = max(self.state.known_last, beat.position)
+        self.state.heard_last = max(self.state.heard_last, beat.position)
 
     async def _beats(self) -> None:
         seconds = self._config.cluster.beat_ms / 1000
@@ -433,7 +433,7 @@ class Host:
             node=node_name(),
             at=wall_clock(),
             position=state.position,
-            lag=max(0, state.known_last - state.position),
+            lag=max(0, max(state.known_last, state.heard_last) - state.position),
             partitions=list(self.spec.partitions),
             shards=list(self.spec.shards),
             memory_bytes=memory_bytes(),
