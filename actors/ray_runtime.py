@@ -179,12 +179,12 @@ def joinable(directory: Path) -> str | None:
         address = (directory / _ADDRESS_FILE).read_text().strip()
         host, _, port = address.partition(":")
         with socket.create_connection((host, int(port)), timeout=1):
-            return address if _processes(directory) else None
+            return address if ray_processes(directory) else None
     except (OSError, ValueError):
         return None
 
 
-def _processes(directory: Path) -> list[Any]:
+def ray_processes(directory: Path) -> list[Any]:
     """Ray's processes for this directory: they name its session on their command line; workers are their children."""
     import psutil
 
@@ -204,7 +204,7 @@ def end_head(directory: Path) -> None:
     """End the head of `start_head` with everything that runs under it."""
     import psutil
 
-    processes = _processes(directory)
+    processes = ray_processes(directory)
     for process in processes:
         with contextlib.suppress(psutil.Error):
             process.kill()  # its actors were ended before; it keeps nothing that anybody needs

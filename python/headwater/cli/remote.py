@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from headwater.events.nats_options import NatsOptions
 
 _SETTINGS = "headwater.cluster"
-_LOGIN = (
-    "inbox_prefix",
-    "token",
-    "user",
-    "password",
-    "nkey_seed_file",
-    "creds_file",
-    "tls_ca",
-    "tls_cert",
-    "tls_key",
-    "tls_hostname",
-)
+_LOGIN = {
+    "inbox_prefix": "inbox_prefix",
+    "nats_token": "token",
+    "nats_user": "user",
+    "nats_password": "password",
+    "nkey": "nkey_seed_file",
+    "creds": "creds_file",
+    "tls_ca": "tls_ca",
+    "tls_cert": "tls_cert",
+    "tls_key": "tls_key",
+    "tls_hostname": "tls_hostname",
+}
+"""Option -> field of `NatsOptions`."""
 
 
 def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
@@ -45,14 +46,14 @@ def cluster_options(*, url_help: str) -> list[click.Option]:
         option(["--url"], metavar="NATS", help=url_help),
         option(["--namespace"], help="Namespace of the cluster. Default: default."),
         option(
-            ["--nats-token", "token"], envvar="HEADWATER_NATS_TOKEN", show_envvar=True, help="Token to log in with."
+            ["--nats-token"], envvar="HEADWATER_NATS_TOKEN", show_envvar=True, help="Token to log in with."
         ),
-        option(["--nats-user", "user"], envvar="HEADWATER_NATS_USER", help="User to log in as."),
+        option(["--nats-user"], envvar="HEADWATER_NATS_USER", help="User to log in as."),
         option(
-            ["--nats-password", "password"], envvar="HEADWATER_NATS_PASSWORD", show_envvar=True, help="Its password."
+            ["--nats-password"], envvar="HEADWATER_NATS_PASSWORD", show_envvar=True, help="Its password."
         ),
-        option(["--nkey", "nkey_seed_file"], metavar="FILE", help="An nkey seed to log in with."),
-        option(["--creds", "creds_file"], metavar="FILE", help="A credentials file to log in with."),
+        option(["--nkey"], metavar="FILE", help="An nkey seed to log in with."),
+        option(["--creds"], metavar="FILE", help="A credentials file to log in with."),
         option(["--tls-ca"], metavar="FILE", help="Certificates to trust."),
         option(["--tls-cert"], metavar="FILE", help="This client's certificate."),
         option(["--tls-key"], metavar="FILE", help="Its key."),
@@ -92,7 +93,7 @@ def nats_options(name: str = "headwater-cli") -> NatsOptions:
     from headwater.events.nats_options import NatsOptions
 
     given = click.get_current_context().meta.get(_SETTINGS, {})
-    login = {key: given[key] for key in _LOGIN if key in given}
+    login = {field: given[option] for option, field in _LOGIN.items() if option in given}
     url = {"url": given["url"]} if "url" in given else {}
     return NatsOptions(name=name, **url, **login)
 
