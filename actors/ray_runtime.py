@@ -140,7 +140,12 @@ class RayRuntime:
 def _environment() -> dict[str, str]:
     """Ray listens on the loopback address alone only when it believes that it may not form a cluster; otherwise its
     ports are open to the network, whatever `--node-ip-address` says."""
-    return {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    return {
+        **os.environ,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_worker_niceness": "0",  # 15 by default, for batch jobs: visitors wait for these processes
+    }
 
 
 def _session_directory(directory: Path) -> Path:
