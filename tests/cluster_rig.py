@@ -1,4 +1,4 @@
-"""A real cluster for tests: `headwater serve` as a process, on Ray or on plain processes, with the packaged nats-server."""
+"""A real cluster for tests: `headwater serve` as a process, with the packaged nats-server, on Ray or processes."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import msgspec
 import psutil
 import pytest
-from cluster_rig import HEADWATER, Cluster, cluster, wait_for
 
+from cluster_rig import HEADWATER, Cluster, cluster, wait_for
 from headwater import connect
 from headwater.answer import ask, ask_similar, ask_trending
 from headwater.errors import HeadwaterError, InvalidEvent, InvalidQuery, NotReady, Unavailable
@@ -145,7 +145,7 @@ def test_bad_input_is_refused_by_name_and_nothing_of_it_is_kept(shop: Cluster) -
             client.recommend("u1", 0)
         with pytest.raises(InvalidQuery, match="price"):
             client.recommend("u1", 3, filter="price <")
-        with pytest.raises(InvalidQuery, match="never named|ever named"):
+        with pytest.raises(InvalidQuery, match="ever named"):
             client.item("no-such-item")
         with pytest.raises(InvalidQuery, match="embedded"):
             client.recommend("u1", as_of=5)

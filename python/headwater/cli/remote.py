@@ -45,13 +45,9 @@ def cluster_options(*, url_help: str) -> list[click.Option]:
     return [
         option(["--url"], metavar="NATS", help=url_help),
         option(["--namespace"], help="Namespace of the cluster. Default: default."),
-        option(
-            ["--nats-token"], envvar="HEADWATER_NATS_TOKEN", show_envvar=True, help="Token to log in with."
-        ),
+        option(["--nats-token"], envvar="HEADWATER_NATS_TOKEN", show_envvar=True, help="Token to log in with."),
         option(["--nats-user"], envvar="HEADWATER_NATS_USER", help="User to log in as."),
-        option(
-            ["--nats-password"], envvar="HEADWATER_NATS_PASSWORD", show_envvar=True, help="Its password."
-        ),
+        option(["--nats-password"], envvar="HEADWATER_NATS_PASSWORD", show_envvar=True, help="Its password."),
         option(["--nkey"], metavar="FILE", help="An nkey seed to log in with."),
         option(["--creds"], metavar="FILE", help="A credentials file to log in with."),
         option(["--tls-ca"], metavar="FILE", help="Certificates to trust."),
