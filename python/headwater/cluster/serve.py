@@ -38,6 +38,8 @@ Say = Callable[[str], None]
 
 _READY_SECONDS = 3600.0
 _ASK_SECONDS = 10.0
+_LOOK_SECONDS = 0.2
+_AGAIN_SECONDS = 2.0
 
 
 class ServeSettings(msgspec.Struct, kw_only=True, frozen=True):
@@ -127,6 +129,8 @@ class Serving:
         await self._activate(config)
         await self._nc.subscribe(plain_subject(settings.namespace, "stop"), cb=self._told_to_stop)
         self._tasks.append(asyncio.ensure_future(self._supervisor.run()))
+        if self._server is not None:
+            self._tasks.append(asyncio.ensure_future(self._watch_server(self._server)))
 
     def _config(self) -> Config:
         settings = self._settings
@@ -156,6 +160,20 @@ class Serving:
             server.start()
             self._say(f"nats-server: listens on {server.url}, process {server.pid}, files in {options.directory}")
         self._server = server
+
+    async def _watch_server(self, server: NatsServer) -> None:
+        """Start the packaged server again when it ended without being told to."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if server.pid is not None or running_pid(server.pid_file) is not None:
+                continue
+            server.kill()  # takes leave of a child that ended by itself
+            try:
+                await asyncio.to_thread(server.start)
+                self._say(f"nats-server: had ended; started again, process {server.pid}")
+            except HeadwaterError as err:
+                self._say(f"nats-server: had ended and does not start: {err.message}")
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _ensure_stream(self, generation: str, config: Config) -> None:
         log = await AsyncJetStreamLog.open(

@@ -7,6 +7,7 @@ it adds is what Ray cannot see: a process that lives and does nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ Say = Callable[[str], None]
 _LOOK_SECONDS = 0.25
 _START_SECONDS = 60.0
 """A host that was placed and told nothing for this long is placed anew."""
+_ADOPTED_SECONDS = 10.0
 
 
 class Supervisor:
@@ -78,8 +80,8 @@ class Supervisor:
         await asyncio.to_thread(self._placer.place, name, self._launches[name])
 
     def adopt(self, name: str) -> None:
-        """Look after a host that is placed already."""
-        self._placed[name] = time.monotonic()
+        """Look after a host that is placed already: it may be silent, and is not given as long as a new one."""
+        self._placed[name] = time.monotonic() - _START_SECONDS + _ADOPTED_SECONDS
 
     async def ready(self, seconds: float) -> None:
         """Wait until every host is ready. Raises `StoreError` when one refuses, `Unavailable` when time is over."""
@@ -97,12 +99,11 @@ class Supervisor:
             if time.monotonic() >= until:
                 missing = ", ".join(h.name for h in self._topology.hosts if h.name not in shown)
                 raise Unavailable(f"not ready within {seconds:g} s: {missing}; see the hosts' logs")
-            self._changed.clear()
             if len(shown) < len(self._topology.hosts):
-                try:
-                    await asyncio.wait_for(self._changed.wait(), 0.5)
-                except TimeoutError:
-                    await self.look()
+                await self.look()
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
 
     async def run(self) -> None:
         """Look after the hosts until cancelled."""
@@ -124,7 +125,7 @@ class Supervisor:
             if heard is not None and now - heard > silent_seconds:
                 await self._replace(spec.name, f"told nothing for {now - heard:.1f} s")
             elif heard is None and now - self._placed.get(spec.name, now) > _START_SECONDS:
-                await self._replace(spec.name, f"told nothing within {_START_SECONDS:g} s of its start")
+                await self._replace(spec.name, "told nothing since it was placed")
 
     async def _replace(self, name: str, why: str) -> None:
         beat = self.beats.get(name)
