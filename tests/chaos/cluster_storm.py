@@ -15,9 +15,9 @@ from collections import Counter
 from random import Random
 
 import psutil
+
 from chaos.flaky_proxy import FlakyProxy
 from cluster_rig import Cluster
-
 from headwater import connect
 from headwater.client import Client
 from headwater.core import generation_of

@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from chaos.cluster_storm import ITEMS, Storm
 from cluster_rig import QUICK, Cluster, cluster
-
 from headwater.events.frame import decode_frame
 from headwater.events.types import Feedback
 

