@@ -88,10 +88,7 @@ class HostCluster:
 
     def recommend(self, request: bytes, left_out: Collection[int] = ()) -> bytes:
         """`recommend`, `session` or `rank`; the answers of item hosts `left_out` do not arrive."""
-        asked = msgspec.msgpack.decode(request)
-        user = asked.get("user")
-        partition = 0 if user is None else partition_of(user, self.config.generation.partitions)
-        session = self.sessions[partition % len(self.sessions)].core
+        session = self.session_of(msgspec.msgpack.decode(request).get("user"))
         scatter: bytes | None = session.scatter(request)
         for _ in range(2):
             assert scatter is not None
@@ -100,6 +97,15 @@ class HostCluster:
             if answer is not None:
                 return answer
         raise AssertionError("asked for more twice")
+
+    def session_of(self, user: str | None) -> Core:
+        """The session host that owns a user; any of them for nobody."""
+        partition = 0 if user is None else partition_of(user, self.config.generation.partitions)
+        return self.sessions[partition % len(self.sessions)].core
+
+    def owner_of(self, item: str) -> int:
+        """Number of the item host that owns an item."""
+        return stable_hash(item) % self.config.generation.shards % len(self.items)
 
     def similar(self, request: bytes) -> bytes:
         """`similar`, put together by the first session host."""
@@ -112,5 +118,4 @@ class HostCluster:
 
     def item_view(self, item: str, now: int) -> bytes | None:
         """What the item's owner knows of it."""
-        shard = stable_hash(item) % self.config.generation.shards
-        return self.items[shard % len(self.items)].core.item_view(item, now)
+        return self.items[self.owner_of(item)].core.item_view(item, now)
