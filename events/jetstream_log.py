@@ -194,6 +194,11 @@ class AsyncJetStreamLog:
         self._writer.check(state.last, known, state.log_id == self.log_id)
         return state
 
+    @property
+    def last_known(self) -> int:
+        """The last position that was acknowledged here; the log ends there or later."""
+        return self._writer.last
+
     async def first(self) -> int:
         """See `EventLog.first`."""
         return (await self.state()).first

@@ -38,6 +38,7 @@ MISFILED = b"HWF misfiled"
 subjects and readers of all would otherwise count it differently. Shorter than a header: every reader passes over it."""
 
 _PULL_FRAMES = 1_024
+_PULL_LEAST = 2 * MAX_FRAME
 _HEARTBEAT = 1.0
 _EXPIRES = 30.0
 _INACTIVE = 30.0
@@ -126,6 +127,11 @@ class LogReader:
         """No wanted frame at or before this position is still to come, beside those that were given out."""
         return self._reached
 
+    @property
+    def buffered(self) -> int:
+        """Bytes of frames that were received and not given out."""
+        return self._buffered
+
     def reach(self, position: int) -> None:
         """Say soon (with a `ReadBatch`) whether `position`, which was acknowledged to someone, is reached."""
         if position > self._want:
@@ -165,7 +171,7 @@ class LogReader:
     # --- what was received ---
 
     def _due(self) -> bool:
-        """Whether a batch is to be given out: one who reads up to a position gets full ones, one who follows at once."""
+        """Whether to give out a batch: one who reads up to a position gets full ones, one who follows at once."""
         if not self._buffer:
             return False
         return self._stop is None or self._buffered >= self._batch_bytes or self._known >= self._stop - 1
@@ -186,9 +192,9 @@ class LogReader:
         return ReadBatch(positions, frames, self._reached)
 
     async def _ask_ahead(self) -> None:
-        """Have the next portion on its way while this one is folded."""
+        """Have the next portion on its way while the last batch of this one is folded."""
         consumer = self._consumer
-        if consumer is not None and not consumer.lost and not consumer.wanted:
+        if self._buffered <= self._batch_bytes and consumer is not None and not consumer.lost and not consumer.wanted:
             try:
                 await self._ask(consumer)
             except Unavailable:
@@ -292,7 +298,7 @@ class LogReader:
         consumer.heard = asyncio.get_running_loop().time()
         pull = {
             "batch": _PULL_FRAMES,
-            "max_bytes": max(self._batch_bytes, 4 * MAX_FRAME),
+            "max_bytes": max(self._batch_bytes, _PULL_LEAST),
             "expires": int(_EXPIRES * 1e9),
             "idle_heartbeat": int(_HEARTBEAT * 1e9),
         }

@@ -322,9 +322,9 @@ def warn_of_syncs(api: JetStreamApi, syncs: bool | None) -> None:
         )
     elif syncs is None:
         logger.warning(
-            "nats %s does not say whether it syncs each write before it acknowledges it; without `sync_interval: always` "
-            "in its `jetstream` block, frames that were acknowledged can be lost when the machine stops. Set it, and "
-            'tell clients with `server_tags: ["%s"]`, or give `monitor_url`',
+            "nats %s does not say whether it syncs each write before it acknowledges it; without `sync_interval: "
+            "always` in its `jetstream` block, frames that were acknowledged can be lost when the machine stops. Set "
+            'it, and tell clients with `server_tags: ["%s"]`, or give `monitor_url`',
             api.url,
             SYNC_TAG,
         )

@@ -1,4 +1,4 @@
-"""A real nats-server for tests: one a session for those that only need one, and one of their own for those that kill it.
+"""A real nats-server for tests: one a session for those that only need one, one of its own for a test that kills it.
 
 A namespace of its own keeps a test's log apart from all others on the shared server.
 """
