@@ -13,6 +13,7 @@ import asyncio
 import logging
 import re
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -112,8 +113,14 @@ def redacted(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", url)
 
 
-async def connect(options: NatsOptions, *, error_logger: logging.Logger = logger) -> Any:
-    """A connected `nats.aio.client.Client`, which reconnects by itself.
+async def connect(
+    options: NatsOptions,
+    *,
+    error_logger: logging.Logger = logger,
+    on_error: Callable[[Exception], None] | None = None,
+) -> Any:
+    """A connected `nats.aio.client.Client`, which reconnects by itself. `on_error` is told what the server says of the
+    connection later on: permission violations among it.
 
     Raises `ConfigError` (a file that is not there or does not hold what it should), `AccessDenied` (credentials
     refused), `Unavailable` (nobody answers within `connect_timeout`).
@@ -125,12 +132,14 @@ async def connect(options: NatsOptions, *, error_logger: logging.Logger = logger
     refused = asyncio.get_running_loop().create_future()
     seen: list[BaseException] = []
 
-    async def on_error(err: Exception) -> None:
+    async def note(err: Exception) -> None:
         seen.append(err)
         del seen[:-1]
         denied = isinstance(err, AuthorizationError) or "authoriz" in str(err).lower()
         if denied and not refused.done():
             refused.set_result(err)
+        if on_error is not None:
+            on_error(err)
         error_logger.warning("nats %s: %s", options.shown, _said(err))
 
     async def on_disconnect() -> None:
@@ -144,7 +153,7 @@ async def connect(options: NatsOptions, *, error_logger: logging.Logger = logger
     dialling = asyncio.ensure_future(
         nats.connect(
             **settings,
-            error_cb=on_error,
+            error_cb=note,
             disconnected_cb=on_disconnect,
             reconnected_cb=on_reconnect,
         )

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from headwater.cli.output import json_option, show
-from headwater.cli.remote import cluster_options, connect_remote, namespace, nats_options
+from headwater.cli.remote import cluster_options, connect_remote, login_file, namespace, nats_options
 from headwater.cli.store_commands import directory
 
 
@@ -41,6 +41,12 @@ class _StopCommand(click.Command):
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="More configuration for the packaged nats-server: users, TLS. Repeatable.",
 )
+@click.option(
+    "--host-login",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="How hosts log in to NATS, as TOML: user, password, inbox_prefix, nkey_seed_file ... Default: as serve does.",
+)
 @click.option("--session-hosts", type=click.IntRange(1, 1024), help="Default: cluster.session_hosts of headwater.toml.")
 @click.option("--item-hosts", type=click.IntRange(0, 256), help="Default: cluster.item_hosts of headwater.toml.")
 @click.option("--ray-address", metavar="HOST:PORT", help="Join this Ray cluster instead of starting Ray here.")
@@ -51,6 +57,7 @@ def serve(
     embedded_nats: bool,
     port: int,
     includes: tuple[Path, ...],
+    host_login: Path | None,
     session_hosts: int | None,
     item_hosts: int | None,
     ray_address: str | None,
@@ -77,6 +84,7 @@ def serve(
         namespace=namespace(),
         embedded_port=port if embedded_nats else None,
         includes=includes,
+        host_login=None if host_login is None else login_file(host_login, options.url),
         ray_address=ray_address,
         processes=processes,
         session_hosts=session_hosts,

@@ -94,6 +94,21 @@ def nats_options(name: str = "headwater-cli") -> NatsOptions:
     return NatsOptions(name=name, **url, **login)
 
 
+def login_file(path: Path, url: str) -> NatsOptions:
+    """`NatsOptions` of a TOML file, for servers at `url` unless it names others. Raises `ConfigError`."""
+    import msgspec
+
+    from headwater.config import load_table
+    from headwater.errors import ConfigError
+    from headwater.events.nats_options import NatsOptions
+
+    try:
+        return msgspec.convert({"url": url, **load_table(path)}, NatsOptions)
+    except msgspec.ValidationError as err:
+        rule = ", ".join(NatsOptions.__struct_fields__)
+        raise ConfigError(f"{path}: {err}; allowed: {rule}", key=str(path), rule=rule) from err
+
+
 def namespace() -> str:
     """The namespace that the running command was given."""
     return str(click.get_current_context().meta.get(_SETTINGS, {}).get("namespace", "default"))

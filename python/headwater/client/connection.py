@@ -12,9 +12,10 @@ Errors are those of `headwater.errors`; what may be asked again says so (`retry_
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ from nats.errors import NoRespondersError
 from headwater.actors.topology import HostSpec, Topology
 from headwater.arguments import Id, Param, categories_of, id_text, labels_of, vectors_of
 from headwater.client.lanes import Lane
-from headwater.errors import DeadlineExceeded, InvalidEvent, InvalidQuery, Unavailable
+from headwater.errors import AccessDenied, DeadlineExceeded, InvalidEvent, InvalidQuery, Unavailable
 from headwater.events.nats_options import NatsOptions
 from headwater.events.nats_options import connect as dial
 from headwater.events.subjects import PARTITION, partition_of, stable_hash, subject_of
@@ -48,6 +49,7 @@ _SLACK_SECONDS = 0.25
 _RETRY_MS = 250
 _FRAMES_SECONDS = 10.0
 _MANY = 64
+_VIOLATION = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 _encoder = msgspec.msgpack.Encoder()
 _slates = msgspec.msgpack.Decoder(Slate)
@@ -69,6 +71,42 @@ _clusters = msgspec.msgpack.Decoder(_Cluster)
 def wall_clock() -> int:
     """UTC milliseconds."""
     return time.time_ns() // 1_000_000
+
+
+class _Denials:
+    """Requests that the server does not permit. It answers them with a word about the connection, not with a reply;
+    whoever waits for one is told at once instead of at the deadline."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, set[asyncio.Task[Any]]] = {}
+        self._denied: set[asyncio.Task[Any]] = set()
+
+    def heard(self, err: Exception) -> None:
+        """What the server said of the connection."""
+        found = _VIOLATION.search(str(err))
+        for task in self._waiting.get(found[1], ()) if found else ():
+            self._denied.add(task)
+            task.cancel()
+
+    @contextmanager
+    def watched(self, subject: str) -> Iterator[None]:
+        """A request to a subject is under way. Raises `AccessDenied` when it is not permitted."""
+        task = asyncio.current_task()
+        assert task is not None
+        waiting = self._waiting.setdefault(subject, set())
+        waiting.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task not in self._denied:
+                raise
+            task.uncancel()
+            raise AccessDenied(f"these credentials do not permit {subject}", subject=subject) from None
+        finally:
+            self._denied.discard(task)
+            waiting.discard(task)
+            if not waiting:
+                self._waiting.pop(subject, None)
 
 
 class Connecting:
@@ -112,8 +150,9 @@ def connect(
     settings = options or NatsOptions(url=url, name="headwater-client")
 
     async def make() -> Client:
-        nc = await dial(settings)
-        client = Client(nc, namespace, deadline_ms, patience, max_queued)
+        denials = _Denials()
+        nc = await dial(settings, on_error=denials.heard)
+        client = Client(nc, namespace, deadline_ms, patience, max_queued, denials)
         try:
             await client.refresh()
         except BaseException:
@@ -127,8 +166,11 @@ def connect(
 class Client:
     """A connection to a cluster. Made by `connect`; for one event loop, any number of tasks."""
 
-    def __init__(self, nc: Any, namespace: str, deadline_ms: int, patience: float, max_queued: int) -> None:
+    def __init__(
+        self, nc: Any, namespace: str, deadline_ms: int, patience: float, max_queued: int, denials: _Denials
+    ) -> None:
         self._nc = nc
+        self._denials = denials
         self._namespace = namespace
         self._deadline_ms = deadline_ms
         self._patience = patience
@@ -579,7 +621,8 @@ class Client:
 
     async def _request(self, subject: str, data: bytes, seconds: float) -> bytes:
         try:
-            message = await self._nc.request(subject, data, timeout=seconds)
+            with self._denials.watched(subject):
+                message = await self._nc.request(subject, data, timeout=seconds)
         except NoRespondersError:
             raise Unavailable(
                 f"nobody answers {subject}: the host is being started again, or there is no such cluster",

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headwater.errors import HeadwaterError, InvalidInput, NotReady, StoreFull, Unavailable
+from headwater.errors import AccessDenied, HeadwaterError, InvalidInput, NotReady, StoreFull, Unavailable
 from headwater.events.frame import FrameWriter, decode_header
 from headwater.events.subjects import PARTITION, Subject
 from headwater.events.types import Event
@@ -195,7 +195,7 @@ class Lane:
         try:
             answer = await self._send(host, _encoder.encode([entry.frame for entry in group]))
         except (Unavailable, NotReady, StoreFull) as err:
-            if isinstance(err, StoreFull):
+            if isinstance(err, StoreFull | AccessDenied):
                 for entry in group:
                     self._fail(entry.waiting, err)
                 return None

@@ -54,7 +54,7 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
     place = place_of(namespace, generation)
     log = (
         *(f"{place.prefix}{name}" for name in ("ev.*", "cat", "ctl", "epoch")),
-        *(f"$JS.API.STREAM.INFO.{stream}" for stream in (place.stream, place.epochs)),
+        *(f"$JS.API.STREAM.{verb}.{s}" for verb in ("INFO", "MSG.GET") for s in (place.stream, place.epochs)),
         *(f"$JS.API.CONSUMER.{verb}.{place.stream}.>" for verb in ("CREATE", "MSG.NEXT", "DELETE")),
         "$SYS.REQ.USER.INFO",
     )
