@@ -114,7 +114,13 @@ class Lane:
             await self._arrived.wait()
             self._arrived.clear()
             while frames := self._next():
-                await self._deliver(frames)
+                try:
+                    await self._deliver(frames)
+                except Exception as err:
+                    # A defect of this program, or an answer that is none: nobody may wait for ever because of it.
+                    logger.exception("the lane broke off")
+                    for entry in frames:
+                        self._fail(entry.waiting, HeadwaterError(f"the events may or may not be kept: {err!r}"))
             self._idle.set()
 
     def _next(self) -> list[_Packed]:

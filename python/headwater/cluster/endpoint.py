@@ -104,7 +104,7 @@ class Endpoint:
         """Answer a verb of bytes on this host's own subject."""
 
         async def own(message: MicroRequest) -> None:
-            if self._has_room(message, verb, always):
+            if self._has_room(message, verb, always, raw=True):
                 self._spawn(self._reply_raw(message, verb, handler))
 
         await self._add(verb, verb, host_subject(self._namespace, self._host, verb), own)
@@ -122,11 +122,12 @@ class Endpoint:
         if claim is not None or self._has_room(message, verb, always):
             self._spawn(self._reply(message, verb, handler, claim, always))
 
-    def _has_room(self, message: MicroRequest, verb: str, always: bool) -> bool:
-        refusal = self._refusal(len(message.data), always)
+    def _has_room(self, message: MicroRequest, verb: str, always: bool, *, raw: bool = False) -> bool:
+        # Bytes between hosts and frames of writers are as large as the server lets them be.
+        refusal = self._refusal(0 if raw else len(message.data), always)
         if refusal is None:
             return True
-        self._spawn(self._refuse(message, verb, refusal))
+        self._spawn(self._refuse(message, verb, refusal, "msgpack" if raw else encoding_of(message.data)))
         return False
 
     def _refusal(self, size: int, always: bool) -> HeadwaterError | None:
@@ -159,9 +160,9 @@ class Endpoint:
         """Requests under way."""
         return len(self._tasks)
 
-    async def _refuse(self, message: MicroRequest, verb: str, err: HeadwaterError) -> None:
+    async def _refuse(self, message: MicroRequest, verb: str, err: HeadwaterError, encoding: str) -> None:
         self._metrics.refused(verb, err.code)
-        await self._respond(message, encode_error(err, encoding_of(message.data)))
+        await self._respond(message, encode_error(err, encoding))
 
     async def _reply(
         self, message: MicroRequest, verb: str, handler: Handler, claim: Claim | None, always: bool
@@ -172,7 +173,7 @@ class Endpoint:
             request = decode_request(verb, message.data).request
         except InvalidQuery as err:
             if claim is None or self.speaks_for_all():
-                await self._refuse(message, verb, err)
+                await self._refuse(message, verb, err, encoding)
             return
         try:
             if claim is not None:
