@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from headwater import connect
 from headwater.answer import ask, ask_similar, ask_trending
 from headwater.client import SyncClient
 from headwater.errors import HeadwaterError, InvalidEvent, InvalidQuery, NotReady, Unavailable
+from headwater.events.nats_options import NatsOptions
+from headwater.events.nats_options import connect as dial
 from headwater.events.types import Feedback
 
 pytestmark = pytest.mark.e2e
@@ -262,3 +265,47 @@ def test_unknown_cluster_is_unavailable_at_once(shop: Cluster) -> None:
 
     with pytest.raises(HeadwaterError, match="nobody answers"):
         connect_sync(shop.url, namespace="elsewhere")
+
+
+def test_a_host_tells_of_itself_over_http_and_in_its_log(shop: Cluster) -> None:
+    shop.all_ready()
+    host = shop.host("s0")
+    with shop.client() as client:
+        mine = next(f"u{n}" for n in range(50) if client._client._owner(f"u{n}").name == "s0")
+        client.recommend(mine, 3)
+        with pytest.raises(InvalidQuery):
+            client.recommend(mine, 3, filter="price <")
+    metrics = get(host["http"] + "/metrics")[1]
+    assert 'headwater_requests_total{host="s0",namespace="default",verb="recommend"}' in metrics
+    for name in ("latency_seconds_bucket", "lag_frames", "memory_bytes", "snapshot_age_seconds", "refusals_total"):
+        assert f"headwater_{name}" in metrics
+    assert 'headwater_ready{host="s0",namespace="default"} 1.0' in metrics
+    for path in ("/healthz", "/readyz"):
+        status, body = get(host["http"] + path)
+        assert (status, json.loads(body)["phase"]) == (200, "ready")
+    lines = [json.loads(line) for line in (shop.directory / "logs" / "s0.jsonl").read_text().splitlines()]
+    refused = [line for line in lines if line["message"].startswith("recommend refused: invalid-query")]
+    assert refused
+    assert refused[-1]["request"]
+    assert {"time", "level", "host", "namespace"} <= set(refused[-1])
+
+
+def get(url: str) -> tuple[int, str]:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return answer.status, answer.read().decode()
+
+
+def test_hosts_are_nats_micro_services(shop: Cluster) -> None:
+    async def main() -> list[dict[str, object]]:
+        nc = await dial(NatsOptions(url=shop.url))
+        inbox = nc.new_inbox()
+        subscription = await nc.subscribe(inbox)
+        await nc.publish("$SRV.STATS.headwater-default", b"", reply=inbox)
+        answers = [json.loads((await subscription.next_msg(timeout=5)).data) for _ in shop.all_ready()]
+        await nc.close()
+        return answers
+
+    services = asyncio.run(main())
+    endpoints = [endpoint for service in services for endpoint in service["endpoints"]]  # type: ignore[union-attr]
+    assert {"recommend", "plain-recommend", "candidates", "status"} <= {endpoint["name"] for endpoint in endpoints}
+    assert any(e["name"] == "recommend" and e["data"]["answered"] > 0 for e in endpoints)

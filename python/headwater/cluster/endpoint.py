@@ -22,6 +22,7 @@ from nats.aio.client import Client
 from nats.micro.request import Request as MicroRequest
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
 
+from headwater.cluster.logs import request_id
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.rate import TokenBucket
 from headwater.cluster_limits import ClusterConfig
@@ -40,6 +41,8 @@ Claim = Callable[[Any], Awaitable[bool]]
 """Whether this host answers a request that came on the plain path; an error of the tree is answered in its stead."""
 
 RETRY_OVERLOADED_MS = 100
+_REFUSALS_TOLD_PER_SECOND = 20
+"""More refusals than these are counted and not logged."""
 
 
 class Endpoint:
@@ -64,6 +67,7 @@ class Endpoint:
         self._service: Service | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._rate = TokenBucket(limits.requests_per_second)
+        self._told = TokenBucket(_REFUSALS_TOLD_PER_SECOND)
         self.refusing: Unavailable | None = None
         """Why the host answers nothing just now: it recovers, or it drains."""
 
@@ -168,6 +172,7 @@ class Endpoint:
         self, message: MicroRequest, verb: str, handler: Handler, claim: Claim | None, always: bool
     ) -> None:
         started = time.perf_counter()
+        request_id.set(_id_of(message))
         encoding: str = encoding_of(message.data)
         try:
             request = decode_request(verb, message.data).request
@@ -185,6 +190,8 @@ class Endpoint:
             answer = encode(await handler(request), encoding)
         except HeadwaterError as err:
             self._metrics.refused(verb, err.code)
+            if self._told.take(1):
+                logger.info("%s refused: %s: %s", verb, err.code, err.message)
             answer = encode_error(err, encoding)
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, encoding)
@@ -199,6 +206,7 @@ class Endpoint:
 
     async def _reply_raw(self, message: MicroRequest, verb: str, handler: RawHandler) -> None:
         started = time.perf_counter()
+        request_id.set(_id_of(message))
         try:
             answer = await handler(message.data)
         except HeadwaterError as err:
@@ -220,3 +228,10 @@ class Endpoint:
             self._service = None
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+
+def _id_of(message: MicroRequest) -> str:
+    """Names a request in the log: what its sender calls it, else where its answer goes to."""
+    headers = message.headers
+    given = None if headers is None else headers.get("Hw-Request-Id")
+    return given[:64] if given else str(message._msg.reply)[-64:]

@@ -47,6 +47,7 @@ class HostMetrics:
             "queued": gauge("headwater_queued_bytes", "Frames that the log has not acknowledged yet"),
             "ready": gauge("headwater_ready", "1 when the host answers"),
         }
+        self._children: dict[tuple[str, ...], Any] = {}
         self._seconds: dict[str, float] = {}
         self._answers: Tally[str] = Tally()
         self.refusals: Tally[str] = Tally()
@@ -58,8 +59,15 @@ class HostMetrics:
         """A request was answered, with a refusal or not."""
         self._answers[verb] += 1
         self._seconds[verb] = self._seconds.get(verb, 0.0) + seconds
-        self._requests.labels(*self._labels, verb).inc()
-        self._latency.labels(*self._labels, verb).observe(seconds)
+        self._child(self._requests, "requests", verb).inc()
+        self._child(self._latency, "latency", verb).observe(seconds)
+
+    def _child(self, metric: Counter | Histogram, *name: str) -> Any:
+        """A metric with its labels; looking it up by labels costs as much as a small answer."""
+        child = self._children.get(name)
+        if child is None:
+            child = self._children[name] = metric.labels(*self._labels, *name[1:])
+        return child
 
     def refused(self, verb: str, code: str) -> None:
         """A request was refused."""
@@ -74,7 +82,7 @@ class HostMetrics:
     def folded(self, outcomes: dict[str, int]) -> None:
         """Events were folded."""
         for outcome, count in outcomes.items():
-            self._outcomes.labels(*self._labels, outcome).inc(count)
+            self._child(self._outcomes, "outcomes", outcome).inc(count)
 
     def wrote(self, events: int) -> None:
         """Events were written to the log."""

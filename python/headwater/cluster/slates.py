@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from headwater.actors.host_state import HostState
 from headwater.answer import Answer, decode_answer
 from headwater.arguments import position_of, query_id, time_of
 from headwater.cluster.asking import asked_context, similar_request, slate_request, trending_request
+from headwater.cluster.logs import slate_id
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.records import RecordWriter
 from headwater.cluster.scatter import Scatter
@@ -30,6 +32,8 @@ from headwater.events.types import SlateServed
 from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending
 from headwater.slate import ItemView, SessionState, SessionView, Slate
 from headwater.slate_record import slate_record
+
+logger = logging.getLogger(__name__)
 
 _SLATES_REMEMBERED = 1000
 _ITEM_SHARE = 0.9
@@ -229,8 +233,10 @@ class Slates:
         return now + (until - now) * _ITEM_SHARE
 
     def _dressed(self, kind: str, asked: _Asked, request: dict[str, Any], slate: str) -> Slate:
-        for host in asked.left_out:
+        slate_id.set(slate)
+        for host, why in asked.left_out.items():
             self._metrics.left_out(host)
+            logger.info("answered without item host %s: %s", host, why)
         answer = asked.answer
         return Slate(
             kind=kind,
