@@ -140,6 +140,8 @@ class HostState:
         self._snapshots = snapshots
         self._on_counts = on_counts
         self._threads = config.engine.threads
+        self._every = 0 if snapshots is None else config.cluster.snapshot_every_frames
+        self._snapshot_tried = 0
         # One thread folds, another encodes and stores snapshots: neither may hold up the other or the loop.
         self._fold_thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
         self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
@@ -197,7 +199,7 @@ class HostState:
                 )
             core = await loop.run_in_executor(self._store_thread, self._restore, position)
             if core is not None:
-                self.recovered_from = self.snapshot_position = position
+                self.recovered_from = self.snapshot_position = self._snapshot_tried = position
                 break
         if first > self.recovered_from + 1:
             raise LogCorrupt(
@@ -236,26 +238,23 @@ class HostState:
         positions, frames = batch.positions, batch.frames
         self.known_last = max(self.known_last, batch.reached)
         while at < len(frames):
+            await self._snapshot_before(positions[at])
             stop = self._cut(positions, at)
-            if stop > at:
-                await self._apply(positions[at:stop], frames[at:stop])
+            await self._apply(positions[at:stop], frames[at:stop])
             at = stop
-            if at < len(frames):
-                await self._snapshot_between(positions[at])
-        if batch.reached > self.position and self.spec.kind == "session":
-            await self._snapshot_between(batch.reached + 1)
+        if self.spec.kind == "session":
+            await self._snapshot_before(batch.reached + 1)
             self.core.reached(batch.reached)
+        await self._snapshot_before(self.position + 1)
         self._wake()
 
     def _cut(self, positions: Sequence[int], at: int) -> int:
-        """End of what may be folded before the next snapshot is due, and of one call into the core."""
-        every = self._config.cluster.snapshot_every_frames
+        """End of what one call into the core may fold: at least one frame, and none beyond the next snapshot."""
         stop = min(len(positions), at + _APPLY_FRAMES)
-        if not every or self._snapshots is None:
-            return stop
-        due = (self.position // every + 1) * every
-        while stop > at and positions[stop - 1] > due:
-            stop -= 1
+        if self._every:
+            due = (positions[at] - 1) // self._every * self._every + self._every
+            while positions[stop - 1] > due:
+                stop -= 1
         return stop
 
     async def _apply(self, positions: list[int], frames: list[bytes]) -> None:
@@ -273,17 +272,16 @@ class HostState:
         self._on_counts(counts, refusals)
         self._wake()
 
-    async def _snapshot_between(self, following: int) -> None:
-        """Write the snapshot that is due before the frame at `following`, if one is."""
-        every = self._config.cluster.snapshot_every_frames
-        if not every or self._snapshots is None:
+    async def _snapshot_before(self, position: int) -> None:
+        """Write the snapshot that is due before a position, if none was tried there yet."""
+        due = (position - 1) // self._every * self._every if self._every else 0
+        if due <= self._snapshot_tried or due < self.position:
             return
-        due = (following - 1) // every * every
-        if due > self.position or (due == self.position and due > self.snapshot_position):
-            if self.spec.kind == "session":
-                self.core.reached(due)
-            if self.position == due and due > 0:
-                await self.snapshot()
+        if self.spec.kind == "session":
+            self.core.reached(due)
+        if self.position == due:
+            self._snapshot_tried = due
+            await self.snapshot()
 
     def _wake(self) -> None:
         position = self.position
