@@ -62,8 +62,10 @@ class HostActor:
 
 
 def _ray() -> Any:
-    # Read when ray is imported. Reports of use go nowhere; ports: see `_environment`.
+    # Read when ray is imported. Reports of use go nowhere, and Ray's own words about actors that end do not go to
+    # standard output, where a program may read ours; ports: see `_environment`.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray

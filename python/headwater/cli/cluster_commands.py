@@ -106,10 +106,7 @@ async def _serve(serving_type: Any, settings: Any, as_json: bool) -> None:
 
     serving = serving_type(settings, say)
     try:
-        await serving.start()
-        topology = serving.topology
-        say(f"serving {settings.nats.shown}, namespace {settings.namespace}, {len(topology.hosts)} hosts")
-        await serving.wait()
+        await serving.run()
         say("stopping")
     finally:
         await serving.stop()

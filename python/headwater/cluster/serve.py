@@ -73,6 +73,7 @@ class Serving:
         self._nc: Any = None
         self._ray: RayRuntime | None = None
         self._own_ray: str | None = None
+        self._starting_ray: asyncio.Future[str] | None = None
         self._supervisor: Supervisor | None = None
         self._placer: Placer | None = None
         self._topology: Topology | None = None
@@ -104,7 +105,7 @@ class Serving:
         topology = Topology(
             settings.namespace, generation, wall_clock(), config.generation.partitions, config.generation.shards, hosts
         )
-        self._placer = await asyncio.to_thread(self._make_placer)
+        self._placer = await self._make_placer()
         running = await self._running()
         adopted = running is not None and msgspec.structs.replace(running, version=topology.version) == topology
         self._topology = topology = running if adopted and running is not None else topology
@@ -189,7 +190,7 @@ class Serving:
         finally:
             await log.close()
 
-    def _make_placer(self) -> Placer:
+    async def _make_placer(self) -> Placer:
         settings = self._settings
         if settings.processes:
             return ProcessPlacer(settings.directory / "hosts")
@@ -197,12 +198,15 @@ class Serving:
         if address is None:
             address = joinable(settings.directory)
             if address is None:
-                address = start_head(settings.directory, free_port())
+                self._starting_ray = asyncio.ensure_future(
+                    asyncio.to_thread(start_head, settings.directory, free_port())
+                )
+                address = await asyncio.shield(self._starting_ray)
                 self._say(f"ray: started on {address}")
             else:
                 self._say(f"ray: runs already on {address}")
             self._own_ray = address
-        self._ray = RayRuntime(address, settings.namespace)
+        self._ray = RayRuntime(address, settings.namespace)  # on the main thread: Ray sets a signal handler
         return RayPlacer(self._ray, {})
 
     async def _running(self) -> Topology | None:
@@ -254,16 +258,31 @@ class Serving:
             await message.respond(msgspec.json.encode({"stopping": True, "pid": os.getpid()}))
         self._stopping.set()
 
-    def stop_soon(self) -> None:
-        """End `wait`."""
-        self._stopping.set()
+    async def run(self) -> None:
+        """`start`, then look after the cluster until SIGINT, SIGTERM or `headwater stop`; what happens first ends it.
 
-    async def wait(self) -> None:
-        """Look after the cluster until SIGINT, SIGTERM or `headwater stop`."""
-        loop = asyncio.get_running_loop()
+        Raises as `start`. The caller calls `stop` in either case.
+        """
+        self._listen_to_signals()
+        told = asyncio.ensure_future(self._stopping.wait())
+        starting = asyncio.ensure_future(self.start())
+        try:
+            await asyncio.wait({told, starting}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                return
+            await starting
+            self._listen_to_signals()  # Ray took SIGTERM for itself
+            names = ", ".join(host.name for host in self.topology.hosts)
+            self._say(f"serving {self._settings.nats.shown}, namespace {self._settings.namespace}, hosts {names}")
+            await told
+        finally:
+            told.cancel()
+            starting.cancel()
+            await asyncio.gather(told, starting, return_exceptions=True)
+
+    def _listen_to_signals(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self._stopping.set)
-        await self._stopping.wait()
+            asyncio.get_running_loop().add_signal_handler(number, self._stopping.set)
 
     async def stop(self) -> None:
         """Drain and end what `start` brought up. Also after a `start` that failed half way."""
@@ -278,9 +297,11 @@ class Serving:
                 await asyncio.to_thread(self._placer.remove, name)
         if self._ray is not None:
             await asyncio.to_thread(self._ray.leave)
-            if self._own_ray is not None:
-                await asyncio.to_thread(end_head, self._settings.directory)
-                self._say("ray: ended")
+        if self._starting_ray is not None:
+            await asyncio.wait([self._starting_ray])  # interrupted while it started: it is ended, not left behind
+        if self._own_ray is not None or self._starting_ray is not None:
+            await asyncio.to_thread(end_head, self._settings.directory)
+            self._say("ray: ended")
         if self._nc is not None:
             await self._nc.close()
         if self._server is not None:

@@ -48,6 +48,7 @@ class Supervisor:
         self._told: dict[str, str | None] = {}
         self._connected_since = time.monotonic()
         self._changed = asyncio.Event()
+        self._all_were_ready = False
 
     async def start(self) -> None:
         """Listen to heartbeats."""
@@ -65,7 +66,7 @@ class Supervisor:
         self._heard[beat.host] = time.monotonic()
         if before is not None and before.incarnation != beat.incarnation:
             self._say(f"{beat.host}: was started again, process {beat.pid}, {beat.phase}")
-        elif before is not None and before.phase != beat.phase:
+        elif before is not None and before.phase != beat.phase and self._all_were_ready:
             self._say(f"{beat.host}: {beat.phase} at position {beat.position:,}")
         if beat.message != self._told.get(beat.host):
             self._told[beat.host] = beat.message
@@ -104,6 +105,8 @@ class Supervisor:
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
+
+        self._all_were_ready = True
 
     async def run(self) -> None:
         """Look after the hosts until cancelled."""
