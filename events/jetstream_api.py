@@ -13,13 +13,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from headwater.errors import (
+    AccessDenied,
     HeadwaterError,
     StoreClosed,
     StoreError,
     StoreFull,
     Unavailable,
 )
-from headwater.events.nats_options import RETRY_AFTER_MS, NatsOptions, connect
+from headwater.events.nats_options import RETRY_AFTER_MS, Hooks, NatsOptions, connect
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,11 @@ class JetStreamApi:
         self._client: Any = None
         self._dialling = asyncio.Lock()
         self._closed = False
+        # What each request that is under way would be told instead of an answer, and its subject.
+        self._awaited: dict[asyncio.Future[None], str] = {}
+        self._deaf = ""
+        self.back: set[Callable[[], None]] = set()
+        """Called when the connection was made again."""
 
     async def client(self) -> Any:
         """The nats client, connected or reconnecting. Raises as `connect` does, and `StoreClosed`."""
@@ -82,12 +88,17 @@ class JetStreamApi:
             if self._closed:
                 raise StoreClosed("the log is closed")
             if self._client is None or self._client.is_closed:
-                self._client = await connect(self.options, error_logger=logger)
+                self._client = await connect(
+                    self.options, hooks=Hooks(self._on_lost, self._on_back, self._on_denied), error_logger=logger
+                )
             return self._client
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; whoever waits for an answer is told."""
         self._closed = True
+        for instead in self._awaited:
+            if not instead.done():
+                instead.set_exception(StoreClosed("the log is closed"))
         if self._client is not None:
             await self._client.close()
 
@@ -114,13 +125,33 @@ class JetStreamApi:
         timeout: float | None = None,
     ) -> bytes:
         """One request, one answer. Raises `LostContact`, `Unavailable`."""
+        return (await self.ask(subject, payload, headers, timeout))[1]
+
+    async def ask(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, str], bytes]:
+        """As `request`, with the answer's headers."""
         from nats.errors import Error, NoRespondersError
 
         client = await self.client()
+        timeout = timeout or self.options.request_timeout
+        asking = asyncio.ensure_future(
+            client.request(subject, payload, timeout=timeout, headers=dict(headers or {}) or None)
+        )
+        instead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._deaf:
+            instead.set_exception(self._denial("subscription", self._deaf))
+        self._awaited[instead] = subject.lower()
         try:
-            reply = await client.request(
-                subject, payload, timeout=timeout or self.options.request_timeout, headers=dict(headers or {}) or None
-            )
+            # nats-py itself would wait for its time limit though the connection broke.
+            await asyncio.wait((asking, instead), return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                instead.result()
+            reply = asking.result()
         except NoRespondersError as err:
             raise self._absent(f"nobody answers {subject}: JetStream is starting, off, or not permitted", "no") from err
         except (TimeoutError, Error, OSError) as err:
@@ -130,7 +161,40 @@ class JetStreamApi:
                 retry_after_ms=RETRY_AFTER_MS,
                 kept="unknown",
             ) from err
-        return bytes(reply.data)
+        finally:
+            del self._awaited[instead]
+            instead.cancel()
+            asking.cancel()
+        return dict(reply.headers or {}), bytes(reply.data)
+
+    def _on_lost(self) -> None:
+        for instead, subject in self._awaited.items():
+            if not instead.done():
+                instead.set_exception(
+                    LostContact(
+                        f"nats {self.url}: the connection broke before {subject} was answered",
+                        url=self.url,
+                        retry_after_ms=RETRY_AFTER_MS,
+                        kept="unknown",
+                    )
+                )
+
+    def _on_back(self) -> None:
+        for told in list(self.back):
+            told()
+
+    def _on_denied(self, verb: str, subject: str) -> None:
+        if verb == "subscription":
+            self._deaf = subject
+        for instead, asked in self._awaited.items():
+            # Without the right to listen to its inbox no request has an answer.
+            if not instead.done() and (verb == "subscription" or asked == subject):
+                instead.set_exception(self._denial(verb, subject))
+
+    def _denial(self, verb: str, subject: str) -> AccessDenied:
+        return AccessDenied(
+            f"nats {self.url}: these credentials do not permit {verb} to {subject}", url=self.url, subject=subject
+        )
 
     async def publish(
         self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, reply: str = ""

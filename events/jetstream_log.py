@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from typing import Any
 
 from headwater.errors import StoreClosed, StoreError
 from headwater.events.jetstream_api import JetStreamApi
@@ -31,10 +31,10 @@ from headwater.events.jetstream_stream import (
 )
 from headwater.events.jetstream_writer import MAX_APPEND, GroupWriter
 from headwater.events.log import READ_BATCH_BYTES, LogBatch
+from headwater.events.loop_thread import LoopThread
 from headwater.events.nats_options import NatsOptions
 from headwater.events.subjects import Subject
 
-T = TypeVar("T")
 _SPLIT_BYTES = 4 << 20
 _UNDERWAY = 4
 _TORN_LOOKS, _TORN_WAIT = 20, 0.01
@@ -286,15 +286,13 @@ class JetStreamLog:
         patience: float = 10.0,
     ) -> None:
         """See `AsyncJetStreamLog.open`."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run_loop, name="headwater-jetstream", daemon=True)
-        self._thread.start()
+        self._loop = LoopThread("headwater-jetstream")
         self._mutex = threading.Lock()
         # The log itself, and each reader that was begun: the last one closes the connection.
         self._users = 1
         self._closed = False
         try:
-            self._log = self._wait(
+            self._log = self._loop.wait(
                 AsyncJetStreamLog.open(
                     options,
                     namespace,
@@ -306,13 +304,10 @@ class JetStreamLog:
                 )
             )
         except BaseException:
-            self._stop_loop()
+            self._loop.stop()
             raise
         self.generation = self._log.generation
         self.epoch = self._log.epoch
-
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _call(self, name: str, *args: Any) -> Any:
         with self._mutex:
@@ -320,7 +315,7 @@ class JetStreamLog:
                 raise StoreClosed("the log is closed")
             self._users += 1
         try:
-            return self._wait(getattr(self._log, name)(*args))
+            return self._loop.wait(getattr(self._log, name)(*args))
         finally:
             self._release()
 
@@ -368,7 +363,7 @@ class JetStreamLog:
             if self._closed:
                 return
             self._closed = True
-        self._wait(self._log.stop_writing())
+        self._loop.wait(self._log.stop_writing())
         self._release()
 
     def _release(self, *, wait: bool = True) -> None:
@@ -376,27 +371,24 @@ class JetStreamLog:
             self._users -= 1
             if self._users:
                 return
-        closing = asyncio.run_coroutine_threadsafe(self._log.api.close(), self._loop)
         if wait:
-            closing.result()
-            self._stop_loop()
+            self._loop.wait(self._log.api.close())
+            self._loop.stop()
         else:
-            closing.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+            self._loop.begin(self._log.api.close(), lambda: self._loop.stop(wait=False))
 
-    def _run_loop(self) -> None:
-        try:
-            self._loop.run_forever()
-        finally:
-            self._loop.close()
+    def next_batch(self, reader: LogReader) -> ReadBatch | None:
+        """The reader's next batch; `None` at its end."""
+        return self._loop.wait(_next(reader))
 
-    def _stop_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+    def leave(self, reader: LogReader) -> None:
+        """A reader is done with."""
+        self._loop.wait(reader.aclose())
+        self._release()
 
-    def _abandon(self, reader: LogReader) -> None:
+    def abandon(self, reader: LogReader) -> None:
         """A reader was dropped: in whatever thread that is noticed, nobody may wait there."""
-        leaving = asyncio.run_coroutine_threadsafe(reader.aclose(), self._loop)
-        leaving.add_done_callback(lambda _: self._release(wait=False))
+        self._loop.begin(reader.aclose(), lambda: self._release(wait=False))
 
 
 class _Batches:
@@ -412,7 +404,7 @@ class _Batches:
     def __next__(self) -> LogBatch:
         while self._log is not None:
             try:
-                batch: ReadBatch | None = self._log._wait(_next(self._reader))
+                batch: ReadBatch | None = self._log.next_batch(self._reader)
             except BaseException:
                 self.close()
                 raise
@@ -426,13 +418,12 @@ class _Batches:
         """Leave the consumer and let go of the connection."""
         log, self._log = self._log, None
         if log is not None:
-            log._wait(self._reader.aclose())
-            log._release()
+            log.leave(self._reader)
 
     def __del__(self) -> None:
         log, self._log = self._log, None
         if log is not None:
-            log._abandon(self._reader)
+            log.abandon(self._reader)
 
 
 async def _next(reader: LogReader) -> ReadBatch | None:

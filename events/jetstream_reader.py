@@ -24,7 +24,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
-from headwater.errors import HeadwaterError, LogCorrupt, LogTailLost, Unavailable
+from headwater.errors import HeadwaterError, InvalidInput, LogCorrupt, LogTailLost, Unavailable
 from headwater.events.frame import MAX_FRAME
 from headwater.events.jetstream_api import JetStreamApi
 from headwater.events.jetstream_stream import Place, StreamState, stream_state
@@ -94,6 +94,8 @@ class LogReader:
         `idle`: seconds after which a reader of some subjects looks how far the log has gone. `patience`: seconds
         without a server until `Unavailable` is raised; `None`: it waits.
         """
+        if subjects is not None and not subjects:
+            raise InvalidInput("no subjects to read; allowed: one or more, or None for all", field="subjects", value=())
         self._api = api
         self._place = place
         self._filters = None if subjects is None else sorted({place.subject(subject) for subject in subjects})
@@ -112,7 +114,10 @@ class LogReader:
         self._want = 0 if stop is None else stop - 1
         self._fault: HeadwaterError | None = None
         self._proofs: deque[tuple[int, int]] = deque()
+        # Kind and partition, as bytes of the header, to the subject; at most one entry a subject and odd ones.
+        self._names: dict[bytes, str] = {}
         self._wake = asyncio.Event()
+        api.back.add(self._wake.set)
         self._looked = 0.0
         self._gone_since: float | None = None
         self._closed = False
@@ -139,8 +144,10 @@ class LogReader:
             self._wake.set()
 
     async def __anext__(self) -> ReadBatch:
-        """The next batch; waits for one. Raises `LogCorrupt` (a gap, or trimmed), `LogTailLost`, `Unavailable`,
-        `StoreError`, `StoreClosed`."""
+        """The next batch; waits for one. May be cancelled: nothing is lost by it.
+
+        Raises `LogCorrupt` (a gap, or trimmed), `LogTailLost`, `Unavailable`, `StoreError`, `StoreClosed`.
+        """
         told = self._reached
         while not self._closed:
             if self._due():
@@ -159,6 +166,9 @@ class LogReader:
                 self._gone_since = None
             except Unavailable as err:
                 await self._bear(err)
+            except HeadwaterError:
+                await self._leave()
+                raise
         await self.aclose()
         raise StopAsyncIteration
 
@@ -166,6 +176,7 @@ class LogReader:
         """Leave the consumer; the iterator ends."""
         self._closed = True
         self._wake.set()
+        self._api.back.discard(self._wake.set)
         await self._leave()
 
     # --- what was received ---
@@ -177,6 +188,9 @@ class LogReader:
         return self._stop is None or self._buffered >= self._batch_bytes or self._known >= self._stop - 1
 
     async def _cut(self) -> ReadBatch:
+        if self._stop is None or self._known < self._stop - 1:
+            await self._ask_ahead()
+        # From here on nothing waits: a caller that gives up waiting leaves no batch half given out.
         positions: list[int] = []
         frames: list[bytes] = []
         size = 0
@@ -187,14 +201,14 @@ class LogReader:
             frames.append(frame)
             size += len(frame)
         self._reached = positions[-1] if self._buffer else self._known
-        if self._stop is None or self._known < self._stop - 1:
-            await self._ask_ahead()
         return ReadBatch(positions, frames, self._reached)
 
     async def _ask_ahead(self) -> None:
         """Have the next portion on its way while the last batch of this one is folded."""
         consumer = self._consumer
-        if self._buffered <= self._batch_bytes and consumer is not None and not consumer.lost and not consumer.wanted:
+        if consumer is None or consumer.lost or consumer.wanted:
+            return
+        if self._buffered <= 2 * self._batch_bytes:
             try:
                 await self._ask(consumer)
             except Unavailable:
@@ -385,9 +399,14 @@ class LogReader:
         self._wake.set()
 
     def _keep(self, position: int, msg: Any) -> None:
-        frame = bytes(msg.data)
-        if len(frame) >= 8 and msg.subject != self._place.subject_of(frame):
-            frame = MISFILED
+        frame: bytes = msg.data
+        if len(frame) >= 8:
+            which = frame[4:8]
+            name = self._names.get(which)
+            if name is None:
+                name = self._names[which] = self._place.subject_of(frame)
+            if msg.subject != name:
+                frame = MISFILED
         self._buffer.append((position, frame))
         self._buffered += len(frame)
 

@@ -22,7 +22,14 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from headwater.errors import HeadwaterError, InvalidInput, LogTailLost, StoreClosed, StoreError, Unavailable
+from headwater.errors import (
+    HeadwaterError,
+    InvalidInput,
+    LogTailLost,
+    StoreClosed,
+    StoreError,
+    Unavailable,
+)
 from headwater.events.jetstream_api import (
     DUPLICATE_IN_BATCH,
     WRONG_LAST_SEQUENCE,
@@ -167,6 +174,10 @@ class GroupWriter:
             for entry in group:
                 _settle(entry, StoreClosed("the log was closed during the append; whether it was kept is not known"))
             raise
+        except Exception as err:  # noqa: BLE001 - an answer of a shape that nobody foresaw must not leave callers waiting
+            for entry in group:
+                _settle(entry, StoreError(f"nats {self._api.url}: the append failed: {err!r}; it may have been kept"))
+            return
         for entry in group:
             if not entry.done.done():
                 entry.done.set_result(position)

@@ -15,7 +15,7 @@ import re
 import ssl
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 RETRY_AFTER_MS = 1_000
 """What `Unavailable` tells callers when nothing better is known: reconnecting takes about that long."""
 
+_DENIED = re.compile(r"permissions violation for (publish|subscription) to \"([^\"]+)\"")
 _SECRETS = ("token", "password")
 # What may wait for the socket. Beyond it, publishing waits; nats-py's own 2 MiB would stall a batch of large frames.
 _WRITE_BUFFER = 16 << 20
@@ -113,6 +114,7 @@ def redacted(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", url)
 
 
+<<<<<<< HEAD
 async def connect(
     options: NatsOptions,
     *,
@@ -121,6 +123,21 @@ async def connect(
 ) -> Any:
     """A connected `nats.aio.client.Client`, which reconnects by itself. `on_error` is told what the server says of the
     connection later on: permission violations among it.
+=======
+class Hooks(NamedTuple):
+    """What a connection tells its owner, beside the log."""
+
+    lost: Callable[[], None] = lambda: None
+    """The connection broke; answers that were awaited will not come."""
+    back: Callable[[], None] = lambda: None
+    """It is there again."""
+    denied: Callable[[str, str], None] = lambda verb, subject: None
+    """The server does not permit `verb` ("publish" or "subscription") to `subject`; both in small letters."""
+
+
+async def connect(options: NatsOptions, *, hooks: Hooks | None = None, error_logger: logging.Logger = logger) -> Any:
+    """A connected `nats.aio.client.Client`, which reconnects by itself.
+>>>>>>> jetstream
 
     Raises `ConfigError` (a file that is not there or does not hold what it should), `AccessDenied` (credentials
     refused), `Unavailable` (nobody answers within `connect_timeout`).
@@ -128,7 +145,7 @@ async def connect(
     import nats
     from nats.errors import AuthorizationError, InvalidUserCredentialsError
 
-    settings = _settings(options)
+    settings, hooks = _settings(options), hooks or Hooks()
     refused = asyncio.get_running_loop().create_future()
     seen: list[BaseException] = []
 
@@ -141,14 +158,18 @@ async def connect(
         if on_error is not None:
             on_error(err)
         error_logger.warning("nats %s: %s", options.shown, _said(err))
+        if (denial := _DENIED.search(str(err).lower())) is not None:
+            hooks.denied(denial[1], denial[2])
 
     async def on_disconnect() -> None:
         if dialling.done() and dialling.result().is_closed:
             return  # as its owner wished
+        hooks.lost()
         error_logger.warning("nats %s: the connection was lost; reconnecting", options.shown)
 
     async def on_reconnect() -> None:
         error_logger.info("nats %s: connected again", options.shown)
+        hooks.back()
 
     dialling = asyncio.ensure_future(
         nats.connect(

@@ -44,6 +44,8 @@ class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_payload: int = 2 << 20
     max_storage: int | None = None
     """Bytes of disk that JetStream may take; `None`: what the server makes of the free space."""
+    log_file: Path | None = None
+    """What the server says; `None`: `nats-server.log` in the directory. One on another disk tells when that is full."""
     include: tuple[Path, ...] = ()
     settings: str = ""
     """Further lines of configuration, as they are."""
@@ -59,6 +61,7 @@ class NatsServer:
         self.options = options
         self._die_with_parent = die_with_parent
         self._process: subprocess.Popen[bytes] | None = None
+        self._begin = 0
 
     @property
     def url(self) -> str:
@@ -73,7 +76,7 @@ class NatsServer:
     @property
     def log_file(self) -> Path:
         """What the server says."""
-        return self.options.directory / "nats-server.log"
+        return self.options.log_file or self.options.directory / "nats-server.log"
 
     @property
     def pid(self) -> int | None:
@@ -96,10 +99,10 @@ class NatsServer:
                 pid=other,
             )
         _check_port(self.options.host, self.options.port)
-        config = directory / "nats-server.conf"
+        config = _config_path(self.pid_file)
         config.write_text(_configuration(self.options, self.pid_file))
         with open(self.log_file, "ab") as log:
-            begin = log.tell()
+            self._begin = log.tell()
             self._process = subprocess.Popen(
                 [binary, "-c", str(config)],
                 stdin=subprocess.DEVNULL,
@@ -110,16 +113,16 @@ class NatsServer:
                 preexec_fn=_die_with(os.getpid()) if self._die_with_parent and sys.platform == "linux" else None,
             )
         try:
-            self._wait_ready(time.monotonic() + timeout, begin)
+            self._wait_ready(time.monotonic() + timeout)
         except BaseException:
             self.kill()
             raise
         return self
 
-    def _wait_ready(self, deadline: float, begin: int) -> None:
+    def _wait_ready(self, deadline: float) -> None:
         assert self._process is not None
         while True:
-            said = self._said(begin)
+            said = self._said(self._begin)
             if self._process.poll() is not None:
                 raise ConfigError(
                     f"nats-server did not start (exit code {self._process.returncode}): {_last_words(said)}; "
@@ -142,6 +145,15 @@ class NatsServer:
         with open(self.log_file, "rb") as log:
             log.seek(begin)
             return log.read().decode(errors="replace")
+
+    def write_error(self) -> str | None:
+        """What the disk refused since the start, as far as the server's log could be written; `None` if nothing.
+
+        A stream whose write failed answers nobody until the server is started again, even when there is space again;
+        what it acknowledged is there.
+        """
+        lines = [line for line in self._said(self._begin).splitlines() if "critical write error" in line.lower()]
+        return lines[-1].split("[ERR]")[-1].strip() if lines else None
 
     def stop(self, timeout: float = 20.0) -> None:
         """Stop in order: what was acknowledged is on the disk, connections are closed. Killed if it takes too long."""
@@ -193,13 +205,18 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 def running_pid(pid_file: Path) -> int | None:
-    """The process of a pid file, if a nats-server runs under that number."""
+    """The process of a pid file, if the nats-server of that directory runs under that number."""
     try:
         pid = int(pid_file.read_text())
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except (OSError, ValueError):
         return None
-    return pid if b"nats-server" in command else None
+    # The number may be another process's by now, of another nats-server even.
+    return pid if os.fsencode(_config_path(pid_file)) in command.split(b"\0") else None
+
+
+def _config_path(pid_file: Path) -> Path:
+    return pid_file.resolve().with_name("nats-server.conf")
 
 
 def _configuration(options: NatsServerOptions, pid_file: Path) -> str:

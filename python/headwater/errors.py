@@ -10,8 +10,8 @@ as attributes so that a program need not parse the message. The tree, by what th
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
 * `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
-    * `AccessDenied`: it answers, and refuses these credentials or what was asked for. Asking again does not help.
     * `Recovering` (the owner is rebuilding its state), `Overloaded` (a queue or rate is full), `DeadlineExceeded`
+* `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
 
 This module does not format for a terminal: the command line decides how an error is shown.
 """
@@ -141,7 +141,7 @@ class Unavailable(HeadwaterError):
     code = "unavailable"
 
 
-class AccessDenied(Unavailable):
+class AccessDenied(HeadwaterError):
     """The server refuses these credentials, or they do not permit what was asked for. Details: `url` or `subject`."""
 
     code = "access-denied"
