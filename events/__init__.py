@@ -7,6 +7,7 @@
 * `bulk`: columns to frame bodies without a Python loop over events.
 * `log`: the `EventLog` protocol; `memory_log`, `sqlite_log` and `jetstream_log` are its backends.
 * `head`: the synced head record that tells a lost tail from a short log.
+* `replacement`: one log takes another's place in a directory.
 * `lock`: one writer per directory. `sync`: names that outlive a power failure.
 
 The log on NATS (needs `headwater[cluster]`; nothing of it is imported unless it is used):
