@@ -18,8 +18,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
-from headwater.actors.part_store import PartStore
 from headwater.actors.recovery import Refusals
+from headwater.actors.snapshots import SnapshotStore
 from headwater.actors.topology import HostSpec
 from headwater.config import Config
 from headwater.core import Core, Ownership, generation_of, new_core, restore_core
@@ -131,7 +131,7 @@ class HostState:
         spec: HostSpec,
         config: Config,
         log: HostLog,
-        snapshots: PartStore | None,
+        snapshots: SnapshotStore | None,
         on_counts: Callable[[dict[str, int], Refusals], None],
     ) -> None:
         self.spec = spec
@@ -185,7 +185,8 @@ class HostState:
         loop = asyncio.get_running_loop()
         # Before the log's end is asked for: others go on, and a snapshot of their newer state is no lost tail.
         store = self._snapshots
-        positions = [] if store is None else await loop.run_in_executor(self._store_thread, store.positions)
+        needed = needed_parts(self.spec, self._config.generation.partitions)
+        positions = [] if store is None else await loop.run_in_executor(self._store_thread, store.positions, needed)
         first, last = await self._log.bounds()
         self.known_last = last
         core = None
@@ -215,7 +216,7 @@ class HostState:
         try:
             parts = self._snapshots.load(position, needed)
             if len(parts) < len(needed):
-                return None  # of hosts that own other parts, or dropped by its writer meanwhile
+                return None  # dropped by its writer meanwhile
             return restore_core(self._config, self._threads, parts, owned_by(self.spec))
         except StoreError as err:
             self.passed_over.append(f"{position}: {err.message}")
@@ -350,9 +351,9 @@ class HostState:
         keep = self._config.cluster.snapshots_kept
         try:
             await asyncio.get_running_loop().run_in_executor(
-                self._store_thread, self._snapshots.save, position, parts, keep
+                self._store_thread, self._snapshots.save_parts, position, parts, keep
             )
-        except StoreError as err:  # a snapshot only shortens the next start: it fails nobody's write
+        except HeadwaterError as err:  # a snapshot only shortens the next start: it fails nobody's write
             self.snapshot_error = err.message
             logger.warning("the snapshot at %d was not written: %s", position, err.message)
             return

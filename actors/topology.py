@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-from headwater.events.subjects import partition_of, stable_hash
+from headwater.events.subjects import partition_of
 
 HostKind = Literal["session", "item", "whole"]
 
@@ -22,12 +22,6 @@ class HostSpec(msgspec.Struct, frozen=True):
     kind: HostKind
     partitions: tuple[int, ...]
     shards: tuple[int, ...]
-
-    @property
-    def layout(self) -> str:
-        """Names what is owned, for snapshots: hosts of equal layouts hold equal parts."""
-        owned = ",".join(map(str, self.partitions)) + ";" + ",".join(map(str, self.shards))
-        return f"{self.kind}-{stable_hash(owned):016x}"
 
 
 class Topology(msgspec.Struct, frozen=True):

@@ -114,16 +114,6 @@ def redacted(url: str) -> str:
     return re.sub(r"//[^/@]*@", "//***@", url)
 
 
-<<<<<<< HEAD
-async def connect(
-    options: NatsOptions,
-    *,
-    error_logger: logging.Logger = logger,
-    on_error: Callable[[Exception], None] | None = None,
-) -> Any:
-    """A connected `nats.aio.client.Client`, which reconnects by itself. `on_error` is told what the server says of the
-    connection later on: permission violations among it.
-=======
 class Hooks(NamedTuple):
     """What a connection tells its owner, beside the log."""
 
@@ -137,7 +127,6 @@ class Hooks(NamedTuple):
 
 async def connect(options: NatsOptions, *, hooks: Hooks | None = None, error_logger: logging.Logger = logger) -> Any:
     """A connected `nats.aio.client.Client`, which reconnects by itself.
->>>>>>> jetstream
 
     Raises `ConfigError` (a file that is not there or does not hold what it should), `AccessDenied` (credentials
     refused), `Unavailable` (nobody answers within `connect_timeout`).
@@ -149,14 +138,12 @@ async def connect(options: NatsOptions, *, hooks: Hooks | None = None, error_log
     refused = asyncio.get_running_loop().create_future()
     seen: list[BaseException] = []
 
-    async def note(err: Exception) -> None:
+    async def on_error(err: Exception) -> None:
         seen.append(err)
         del seen[:-1]
         denied = isinstance(err, AuthorizationError) or "authoriz" in str(err).lower()
         if denied and not refused.done():
             refused.set_result(err)
-        if on_error is not None:
-            on_error(err)
         error_logger.warning("nats %s: %s", options.shown, _said(err))
         if (denial := _DENIED.search(str(err).lower())) is not None:
             hooks.denied(denial[1], denial[2])
@@ -174,7 +161,7 @@ async def connect(options: NatsOptions, *, hooks: Hooks | None = None, error_log
     dialling = asyncio.ensure_future(
         nats.connect(
             **settings,
-            error_cb=note,
+            error_cb=on_error,
             disconnected_cb=on_disconnect,
             reconnected_cb=on_reconnect,
         )

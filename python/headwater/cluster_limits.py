@@ -5,6 +5,8 @@ Like `[engine]` it is never visible in state or digest. Every queue, rate and si
 
 from __future__ import annotations
 
+from typing import Literal
+
 from headwater.scenario import Strict, in_range
 
 
@@ -33,6 +35,8 @@ class ClusterConfig(Strict, frozen=True, kw_only=True):
     snapshot_every_frames: int = 20_000
     """A host writes a snapshot after this many log positions; 0: only when it is asked to."""
     snapshots_kept: int = 2
+    snapshots: Literal["directory", "object-store"] = "directory"
+    """Where hosts keep them: in the served directory, which all machines must see, or in JetStream."""
 
 
 def validate_cluster(where: str, cluster: ClusterConfig) -> None:

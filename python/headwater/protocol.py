@@ -81,6 +81,8 @@ class Session(SlateQuestion, kw_only=True):
     items: list[Id]
     n: int = 10
     exclude: list[Id] = []
+    visitor: Id | None = None
+    record: bool | None = None
 
 
 class Rank(SlateQuestion, kw_only=True):

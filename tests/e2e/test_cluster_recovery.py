@@ -31,7 +31,7 @@ def test_a_damaged_snapshot_is_passed_over_for_an_older_one_and_said(tmp_path: P
         position, digest = served.whole_digest()
         served.stop()
         older, newest = positions(served)[-2:]
-        [file] = (served.directory / "snapshots").glob(f"*/{newest:020d}/neighbourhood.hws")
+        [file] = (served.directory / "snapshots").glob(f"{newest:020d}.parts/neighbourhood.hws")
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
@@ -43,7 +43,7 @@ def test_a_damaged_snapshot_is_passed_over_for_an_older_one_and_said(tmp_path: P
 
 
 def positions(served: Cluster) -> list[int]:
-    return sorted(int(path.name) for path in (served.directory / "snapshots").glob("*/*") if path.name.isdecimal())
+    return sorted(int(path.name.removesuffix(".parts")) for path in (served.directory / "snapshots").glob("*.parts"))
 
 
 def test_a_log_that_lost_its_tail_is_refused_loudly(tmp_path: Path) -> None:

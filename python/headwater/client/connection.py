@@ -12,7 +12,6 @@ Errors are those of `headwater.errors`; what may be asked again says so (`retry_
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,7 +26,7 @@ from headwater.actors.topology import HostSpec, Topology
 from headwater.arguments import Id, Param, categories_of, id_text, labels_of, vectors_of
 from headwater.client.lanes import Lane
 from headwater.errors import AccessDenied, DeadlineExceeded, InvalidEvent, InvalidQuery, Unavailable
-from headwater.events.nats_options import NatsOptions
+from headwater.events.nats_options import Hooks, NatsOptions
 from headwater.events.nats_options import connect as dial
 from headwater.events.subjects import PARTITION, partition_of, stable_hash, subject_of
 from headwater.events.types import (
@@ -49,7 +48,6 @@ _SLACK_SECONDS = 0.25
 _RETRY_MS = 250
 _FRAMES_SECONDS = 10.0
 _MANY = 64
-_VIOLATION = re.compile(r'permissions violation for publish to "([^"]+)"', re.IGNORECASE)
 
 _encoder = msgspec.msgpack.Encoder()
 _slates = msgspec.msgpack.Decoder(Slate)
@@ -81,10 +79,9 @@ class _Denials:
         self._waiting: dict[str, set[asyncio.Task[Any]]] = {}
         self._denied: set[asyncio.Task[Any]] = set()
 
-    def heard(self, err: Exception) -> None:
-        """What the server said of the connection."""
-        found = _VIOLATION.search(str(err))
-        for task in self._waiting.get(found[1], ()) if found else ():
+    def heard(self, verb: str, subject: str) -> None:
+        """What the server said of the connection; see `Hooks.denied`."""
+        for task in self._waiting.get(subject, ()) if verb == "publish" else ():
             self._denied.add(task)
             task.cancel()
 
@@ -151,7 +148,7 @@ def connect(
 
     async def make() -> Client:
         denials = _Denials()
-        nc = await dial(settings, on_error=denials.heard)
+        nc = await dial(settings, hooks=Hooks(denied=denials.heard))
         client = Client(nc, namespace, deadline_ms, patience, max_queued, denials)
         try:
             await client.refresh()
@@ -248,15 +245,18 @@ class Client:
         features: bool = False,
         now: int | None = None,
         after: int | None = None,
+        visitor: Id | None = None,
+        record: bool | None = None,
         deadline_ms: int | None = None,
     ) -> Slate:
         """See `Engine.session`."""
         asked = {
             "items": items, "n": n, "scenario": scenario, "filter": filter, "params": params, "exclude": exclude,
             "diversity": diversity, "exploration": exploration, "sources": sources, "features": features or None,
-            "now": now, "after": after,
+            "now": now, "after": after, "visitor": visitor, "record": record,
         }  # fmt: skip
-        return _slates.decode(await self._ask("session", self._anyone(str(items[-1:])), asked, deadline_ms))
+        host = self._anyone(str(items[-1:])) if visitor is None else self._owner(visitor)
+        return _slates.decode(await self._ask("session", host, asked, deadline_ms))
 
     async def rank(
         self,

@@ -39,4 +39,5 @@ def _brief(slate: Slate) -> dict[str, Any]:
         "fallback": slate.fallback,
         "notes": slate.notes,
         "recorded": slate.recorded,
+        "variant": slate.variant,
     }

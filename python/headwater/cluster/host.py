@@ -18,8 +18,8 @@ import msgspec
 
 from headwater.active_query import query_version
 from headwater.actors.host_state import HostLog, HostState
-from headwater.actors.part_store import PartStore
 from headwater.actors.recovery import Refusals
+from headwater.actors.snapshots import SnapshotStore
 from headwater.actors.topology import HostSpec, Topology
 from headwater.cluster.answers import shown
 from headwater.cluster.beat import Beat, HostPhase, decode_beat
@@ -39,7 +39,8 @@ from headwater.cluster.writing import Writing
 from headwater.config import Config
 from headwater.errors import HeadwaterError, NotReady, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
-from headwater.protocol import Activate, HighWater, Question, beat_subject, plain_subject
+from headwater.merging import known_as
+from headwater.protocol import Activate, HighWater, Question, Request, beat_subject, plain_subject
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ _RETRY_RECOVERING_MS = 500
 _SILENT_BEATS = 4
 _WATCH_SECONDS = 2.0
 _CATCH_UP_SECONDS = 2.0
+_OF_ACCOUNT = ("recommend", "rank", "session_of", "track", "seen")
+"""What a merged user does or asks, their account does."""
 
 
 class Host:
@@ -60,7 +63,7 @@ class Host:
         config: Config,
         nc: Any,
         log: HostLog,
-        snapshots: PartStore | None,
+        snapshots: SnapshotStore | None,
         *,
         epoch: int,
         http_port: int | None = None,
@@ -223,10 +226,26 @@ class Host:
 
         async def handle(asked: Any) -> object:
             self._check_owned(getattr(asked, "user", None))
+            if verb in _OF_ACCOUNT and (account := self._account(asked.user)) is not None:
+                asked.user = account
+                owner = self._topology.owner(account)
+                if owner.name != self.spec.name:
+                    return await self._forwarded(owner.name, verb, asked)
             answer = await self._verbs[verb](asked)
             return shown(answer, asked) if isinstance(asked, Question) else answer
 
         return handle
+
+    def _account(self, user: str | int) -> str | None:
+        """Who a merged user is now; None for all others."""
+        name = str(user)
+        return known_as(self.state.core, [name]).get(name)
+
+    async def _forwarded(self, host: str, verb: str, asked: Request) -> object:
+        """The answer of the host that owns the account: rare, so the way is longer."""
+        wait = (asked.deadline_ms or self._config.cluster.deadline_ms) / 1000
+        data = msgspec.msgpack.encode({f: v for f, v in msgspec.to_builtins(asked).items() if v is not None})
+        return msgspec.msgpack.decode(await self._peers.ask(host, verb, data, wait))
 
     def _check_owned(self, user: str | int | None) -> None:
         """Whoever knows an older topology is told to ask for the new one."""

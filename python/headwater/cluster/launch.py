@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from headwater.actors.host_log import StreamLog
-from headwater.actors.part_store import DirectoryParts
+from headwater.actors.object_snapshots import ObjectSnapshots
+from headwater.actors.snapshots import DirectorySnapshots, SnapshotStore
 from headwater.actors.topology import HostSpec, Topology
 from headwater.cluster.host import Host
 from headwater.cluster.logs import log_as_json
@@ -42,7 +43,7 @@ class Launch(msgspec.Struct, kw_only=True):
     config: Config
     nats: NatsOptions
     snapshots: str | None
-    """A directory; None: no snapshots."""
+    """A directory; empty: JetStream's object store; None: no snapshots."""
     http_port: int | None = 0
     log_file: str | None = None
 
@@ -84,9 +85,7 @@ def _loop_factory() -> Any:
 
 async def _run(launch: Launch) -> None:
     nc, log = await _joined(launch)
-    snapshots = None
-    if launch.snapshots is not None:
-        snapshots = DirectoryParts(Path(launch.snapshots), launch.spec.layout)
+    snapshots = await _snapshots(launch)
     host = Host(
         launch.spec, launch.topology, launch.config, nc, log, snapshots, epoch=log.epoch, http_port=launch.http_port
     )
@@ -98,6 +97,20 @@ async def _run(launch: Launch) -> None:
     finally:
         await log.close()
         await nc.close()
+
+
+async def _snapshots(launch: Launch) -> SnapshotStore | None:
+    if launch.snapshots is None:
+        return None
+    if launch.snapshots:
+        return DirectorySnapshots(Path(launch.snapshots))
+    topology = launch.topology
+    while True:
+        try:
+            return await asyncio.to_thread(ObjectSnapshots, launch.nats, topology.namespace, topology.generation)
+        except Unavailable as err:
+            logger.warning("host %s waits for the object store: %s", launch.host, err.message)
+            await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _joined(launch: Launch) -> tuple[Any, StreamLog]:

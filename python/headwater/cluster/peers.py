@@ -16,10 +16,12 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
 from headwater.actors.topology import HostSpec, Topology
-from headwater.protocol import host_subject
+from headwater.errors import Unavailable
+from headwater.protocol import host_subject, raise_refusal
 
 _FRESH_SECONDS = 0.05
 _PROBE_SECONDS = 0.2
+_RETRY_MS = 250
 
 
 class Peers:
@@ -67,6 +69,15 @@ class Peers:
             self._probes[host] = task
             task.add_done_callback(lambda _: self._probes.pop(host, None))
         return await asyncio.shield(task)
+
+    async def ask(self, host: str, verb: str, data: bytes, seconds: float) -> bytes:
+        """A question to another host, on its own subject. Raises what it refuses with, or `Unavailable`."""
+        try:
+            message = await self._nc.request(host_subject(self.topology.namespace, host, verb), data, timeout=seconds)
+        except (NatsError, TimeoutError) as err:
+            raise Unavailable(f"host {host} does not answer; ask again", retry_after_ms=_RETRY_MS) from err
+        raise_refusal(message.data)
+        return bytes(message.data)
 
     async def _ask(self, host: str) -> bool:
         try:

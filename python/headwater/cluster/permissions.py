@@ -56,15 +56,18 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
         *(f"{place.prefix}{name}" for name in ("ev.*", "cat", "ctl", "epoch")),
         *(f"$JS.API.STREAM.{verb}.{s}" for verb in ("INFO", "MSG.GET") for s in (place.stream, place.epochs)),
         *(f"$JS.API.CONSUMER.{verb}.{place.stream}.>" for verb in ("CREATE", "MSG.NEXT", "DELETE")),
+        f"$O.{place.stream}.>",
+        *(f"$JS.API.STREAM.{verb}.OBJ_{place.stream}" for verb in ("INFO", "PURGE")),
+        f"$JS.API.DIRECT.GET.OBJ_{place.stream}.>",
+        f"$JS.API.DIRECT.GET.OBJ_{place.stream}",
         "$SYS.REQ.USER.INFO",
     )
     between = tuple(f"{ns}.h.*.{name}" for name in ("candidates", "similar", "trending", "items", "live"))
     if role == "host":
         heard = (f"{ns}.*", f"{ns}.h.*.*", f"{ns}.beat.*", "$SRV.>")
         return Permissions((f"{ns}.beat.*", *between, *log), (inbox, *heard), answers=True)
-    makes = tuple(
-        f"$JS.API.STREAM.{verb}.{stream}" for verb in ("CREATE", "UPDATE") for stream in (place.stream, place.epochs)
-    )
+    streams = (place.stream, place.epochs, f"OBJ_{place.stream}")
+    makes = tuple(f"$JS.API.STREAM.{verb}.{stream}" for verb in ("CREATE", "UPDATE") for stream in streams)
     told = tuple(f"{ns}.h.*.{name}" for name in ("activate", "drain", "snapshot", "leave"))
     return Permissions((cluster, *told, *log, *makes), (inbox, f"{ns}.beat.*", f"{ns}.stop"), answers=True)
 

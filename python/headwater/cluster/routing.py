@@ -37,7 +37,9 @@ class Routing:
         return await self._of_anyone(query_id("item", asked.item))
 
     async def of_items(self, asked: Any) -> bool:
-        """Requests of anonymous visitors."""
+        """Requests of anonymous visitors. One who has an id is answered by its owner, who knows their experiments."""
+        if asked.visitor is not None:
+            return await self._of_owner(self._peers.topology.owner(query_id("visitor", asked.visitor)))
         return await self._of_anyone(query_id("items", asked.items[-1]) if asked.items else "")
 
     async def of_category(self, asked: Any) -> bool:

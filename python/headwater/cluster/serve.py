@@ -60,7 +60,6 @@ class ServeSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Plain processes instead of Ray."""
     session_hosts: int | None = None
     item_hosts: int | None = None
-    snapshots: bool = True
 
 
 class Serving:
@@ -116,7 +115,7 @@ class Serving:
                     topology=topology,
                     config=config,
                     nats=settings.host_login or settings.nats,
-                    snapshots=str((settings.directory / "snapshots").resolve()) if settings.snapshots else None,
+                    snapshots=self._snapshots_in(config),
                     log_file=str((settings.directory / "logs" / f"{host.name}.jsonl").resolve()),
                 )
             )
@@ -132,6 +131,11 @@ class Serving:
         self._tasks.append(asyncio.ensure_future(self._supervisor.run()))
         if self._server is not None:
             self._tasks.append(asyncio.ensure_future(self._watch_server(self._server)))
+
+    def _snapshots_in(self, config: Config) -> str:
+        if config.cluster.snapshots == "object-store":
+            return ""
+        return str((self._settings.directory / "snapshots").resolve())
 
     def _config(self) -> Config:
         settings = self._settings

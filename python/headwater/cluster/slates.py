@@ -89,21 +89,40 @@ class Slates:
         """`recommend` and `rank`: a slate for a user that this host owns."""
         request = slate_request(asked, self._clock())
         context = asked_context(asked)
-        until = await self._begin(asked)
-        key = self._next_id()
         kind = "rank" if isinstance(asked, Rank) else "recommend"
-        slate = self._dressed(kind, await self._ask(request, key, asked.after, until), request, key)
-        if self._config.engine.record_slates if asked.record is None else asked.record:
-            slate = self._recorded(slate, request, context)
-        return self._remember(slate, request)
+        return await self._slate(kind, asked, request, request["user"], asked.record, context)
 
     async def session(self, asked: Session) -> Slate:
-        """A slate for an anonymous visitor. Never recorded."""
+        """A slate for an anonymous visitor; recorded under their `visitor` id, if they have one."""
         request = slate_request(asked, self._clock())
+        visitor = None if asked.visitor is None else query_id("visitor", asked.visitor)
+        if asked.record and visitor is None:
+            rule = "record=True together with a visitor, whose slate it is"
+            raise InvalidQuery(f"record=True without a visitor; allowed: {rule}", field="record", rule=rule)
+        return await self._slate("session", asked, request, visitor, asked.record, None)
+
+    async def _slate(
+        self,
+        kind: str,
+        asked: Question,
+        request: dict[str, Any],
+        asker: str | None,
+        record: bool | None,
+        context: dict[str, Any] | None,
+    ) -> Slate:
         until = await self._begin(asked)
         key = self._next_id()
-        answer = await self._ask(request, key, asked.after, until)
-        return self._remember(self._dressed("session", answer, request, key), request)
+        # In the request, from where the record has it: the slate can be made again without asking who takes part.
+        variant = None
+        if asker is not None:
+            variant = self._state.core.assign(asker, request.get("scenario"), request["now"])
+        if variant is not None:
+            request["variant"] = variant
+        slate = self._dressed(kind, await self._ask(request, key, asked.after, until), request, key)
+        wanted = self._config.engine.record_slates if record is None else record
+        if wanted and asker is not None:
+            slate = self._recorded(slate, request, asker, context)
+        return self._remember(slate, request)
 
     async def similar(self, asked: Similar) -> Slate:
         """Items most associated with one."""
@@ -251,14 +270,15 @@ class Slates:
             degraded=[f"item host {host} left out: {why}" for host, why in asked.left_out.items()],
             config=active_version(self._state.core, self._opened_with),
             scenario=request.get("scenario"),
+            variant=request.get("variant"),
             notes=answer.notes,
             exploring=answer.exploring,
             feature_names=answer.feature_names,
             candidates=dict(answer.candidates),
         )
 
-    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
-        record = slate_record(slate, request, context)
+    def _recorded(self, slate: Slate, request: dict[str, Any], asker: str, context: dict[str, Any] | None) -> Slate:
+        record = slate_record(slate, request, asker, context)
         if slate.degraded:
             record = _with_candidates(record, slate)
         queued = self._records.record(record)
