@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import logging
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -34,6 +35,7 @@ _START_SECONDS = 120
 _END_SECONDS = 10
 _OBJECT_BYTES = 80_000_000
 _ADDRESS_FILE = "ray-address"
+_TOKEN_FILE = "ray-token"
 
 
 def _run(entry: str, launch: bytes) -> None:
@@ -79,11 +81,11 @@ def _ray() -> Any:
 class RayRuntime:
     """A connection to a Ray cluster, in one Ray namespace."""
 
-    def __init__(self, address: str, namespace: str) -> None:
-        """Join. Raises `Unavailable`."""
-        loopback = address.startswith("127.")
-        if loopback:
-            os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    def __init__(self, address: str, namespace: str, directory: Path | None = None) -> None:
+        """Join; `directory`: the one whose head this is. Raises `Unavailable`."""
+        loopback = directory is not None
+        if directory is not None:
+            os.environ |= _environment(directory)
         ray = _ray()
         self._namespace = f"headwater-{namespace}"
         try:
@@ -139,15 +141,29 @@ class RayRuntime:
         _ray().shutdown()
 
 
-def _environment() -> dict[str, str]:
-    """Ray listens on the loopback address alone only when it believes that it may not form a cluster; otherwise its
-    ports are open to the network, whatever `--node-ip-address` says."""
+def _environment(directory: Path) -> dict[str, str]:
+    """What Ray's own head and those who join it are told, before they import ray.
+
+    Ray listens on the loopback address alone only when it believes that it may not form a cluster; otherwise its ports
+    are open to the network, whatever `--node-ip-address` says. Whoever reaches them must show the token of this
+    directory: without one, whether Ray asks for any depends on a file in the user's home.
+    """
     return {
-        **os.environ,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str((directory / _TOKEN_FILE).resolve()),
         "RAY_worker_niceness": "0",  # 15 by default, for batch jobs: visitors wait for these processes
     }
+
+
+def _make_token(directory: Path) -> None:
+    """A token that only this user can read."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        file = os.open(directory / _TOKEN_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(file, "w") as token:
+            token.write(secrets.token_hex(32))
 
 
 def _session_directory(directory: Path) -> Path:
@@ -166,9 +182,11 @@ def start_head(directory: Path, port: int) -> str:
         "--include-dashboard=false", "--disable-usage-stats", f"--object-store-memory={_OBJECT_BYTES}",
         f"--temp-dir={_session_directory(directory)}", "--num-cpus=2",
     ]  # fmt: skip
+    _make_token(directory)
+    environment = {**os.environ, **_environment(directory)}
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_START_SECONDS, env=_environment(), start_new_session=True
+            command, capture_output=True, text=True, timeout=_START_SECONDS, env=environment, start_new_session=True
         )
     except subprocess.TimeoutExpired as err:
         raise Unavailable(f"ray did not start within {_START_SECONDS} s", url=f"127.0.0.1:{port}") from err

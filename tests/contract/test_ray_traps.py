@@ -21,9 +21,10 @@ from nats_server import server_options
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """Address and directory of a head."""
     directory = tmp_path_factory.mktemp("ray")
-    yield start_head(directory, free_port())
+    yield start_head(directory, free_port()), directory
     end_head(directory)
 
 
@@ -46,7 +47,9 @@ def gone(pid: int) -> bool | None:
 
 
 ALONE = """
-import os, time, ray
+import os, time
+os.environ["RAY_AUTH_MODE"] = "disabled"
+import ray
 class Host:
     def pid(self): return os.getpid()
 ray.init(namespace="x", num_cpus=1, include_dashboard=False, log_to_driver=False)
@@ -57,8 +60,9 @@ time.sleep(600)
 
 JOINED = """
 import time
+from pathlib import Path
 from headwater.actors.ray_runtime import RayRuntime
-runtime = RayRuntime({address!r}, "traps")
+runtime = RayRuntime({address!r}, "traps", Path({directory!r}))
 print(runtime.place("h", "time:sleep", 600, {{}}), flush=True)
 time.sleep(600)
 """
@@ -74,12 +78,12 @@ def test_a_driver_that_brought_ray_along_takes_detached_actors_with_it() -> None
 
 
 @pytest.mark.slow
-def test_hosts_outlive_the_driver_that_placed_them(head: str) -> None:
-    driver = script(JOINED.format(address=head))
+def test_hosts_outlive_the_driver_that_placed_them(head: tuple[str, Path]) -> None:
+    driver = script(JOINED.format(address=head[0], directory=str(head[1])))
     actor = int(first_line(driver))
     driver.kill()
     driver.communicate()
-    runtime = RayRuntime(head, "traps")
+    runtime = RayRuntime(head[0], "traps", head[1])
     try:
         assert runtime.names() == ["h"]
         assert gone(actor) is None
@@ -92,8 +96,8 @@ def test_hosts_outlive_the_driver_that_placed_them(head: str) -> None:
 
 
 @pytest.mark.slow
-def test_an_exception_in_a_constructor_is_final_and_hosts_raise_none(head: str) -> None:
-    runtime = RayRuntime(head, "traps")
+def test_an_exception_in_a_constructor_is_final_and_hosts_raise_none(head: tuple[str, Path]) -> None:
+    runtime = RayRuntime(head[0], "traps", head[1])
     import ray
 
     class Raises:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,6 +61,13 @@ def login(cluster: Cluster, role: Role) -> NatsOptions:
     )
 
 
+async def heard(said: list[str], count: int) -> None:
+    """Wait for so many refusals, which the server sends in its own time."""
+    until = time.monotonic() + 5.0
+    while len(said) < count and time.monotonic() < until:
+        await asyncio.sleep(0.01)
+
+
 def test_each_role_does_its_work_and_no_other(guarded: Cluster) -> None:
     with (
         connect_sync(options=login(guarded, "producer")) as producer,
@@ -93,6 +101,7 @@ def test_nobody_but_hosts_writes_the_log_or_reads_it(guarded: Cluster) -> None:
         )
         await nc.publish(subject, b"x")
         await nc.flush()
+        await heard(said, 1)
         await nc.close()
         return said
 
@@ -117,6 +126,7 @@ def test_answers_of_others_cannot_be_heard(guarded: Cluster) -> None:
         await nc.subscribe(f"{inbox_prefix('default', 'producer')}.>")
         await nc.subscribe("hw.default.>")
         await nc.flush()
+        await heard(said, 2)
         await nc.close()
         return said
 

@@ -210,7 +210,8 @@ class Serving:
             else:
                 self._say(f"ray: runs already on {address}")
             self._own_ray = address
-        self._ray = RayRuntime(address, settings.namespace)  # on the main thread: Ray sets a signal handler
+        own = settings.directory if self._own_ray is not None else None
+        self._ray = RayRuntime(address, settings.namespace, own)  # on the main thread: Ray sets a signal handler
         return RayPlacer(self._ray, {})
 
     async def _running(self) -> Topology | None:
