@@ -39,9 +39,14 @@ class FlakyProxy:
         except OSError:
             writer.close()
             return
-        self._writers |= {writer, there_writer}
+        both = {writer, there_writer}
+        self._writers |= both
         await asyncio.gather(self._pump(reader, there_writer), self._pump(there_reader, writer))
-        self._writers -= {writer, there_writer}
+        self._writers -= both
+        for end in both:
+            end.close()
+            with contextlib.suppress(OSError):
+                await end.wait_closed()
 
     @staticmethod
     async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
