@@ -42,16 +42,25 @@ if TYPE_CHECKING:
 
 def connect(url: str = "nats://127.0.0.1:4222", **settings: Any) -> "Connecting":
     """Connect to a cluster, asynchronously; see `headwater.client.connection.connect`. Needs `headwater[cluster]`."""
-    from headwater import client
-
-    return client.connect(url, **settings)
+    connecting: "Connecting" = _client().connect(url, **settings)
+    return connecting
 
 
 def connect_sync(url: str = "nats://127.0.0.1:4222", **settings: Any) -> "SyncClient":
     """Connect to a cluster, for scripts; see `headwater.client.sync.connect_sync`. Needs `headwater[cluster]`."""
-    from headwater import client
+    client: "SyncClient" = _client().connect_sync(url, **settings)
+    return client
 
-    return client.connect_sync(url, **settings)
+
+def _client() -> Any:
+    try:
+        from headwater import client
+    except ImportError as err:
+        from headwater.errors import ConfigError
+
+        message = f"{err.name} is not installed: pip install 'headwater[cluster]'"
+        raise ConfigError(message, key="headwater[cluster]", rule="the extra `cluster`") from err
+    return client
 
 
 __all__ = [

@@ -37,10 +37,11 @@ from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
 from headwater.cluster.writing import Writing
 from headwater.config import Config
-from headwater.errors import HeadwaterError, NotReady, Recovering, StoreError, Unavailable
+from headwater.errors import HeadwaterError, InvalidQuery, NotReady, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
 from headwater.merging import known_as
 from headwater.protocol import Activate, HighWater, Question, Request, beat_subject, plain_subject
+from headwater.scenario import QueryConfig, validate_query
 
 logger = logging.getLogger(__name__)
 
@@ -307,7 +308,13 @@ class Host:
         return await self._writing.frames(data)
 
     async def _activate(self, asked: Activate) -> dict[str, Any]:
-        version = query_version(self._config.query)
+        try:
+            query = msgspec.json.decode(asked.query, type=QueryConfig)
+        except msgspec.MsgspecError as err:
+            rule = "the JSON of a [query]"
+            raise InvalidQuery(f"query: {err}; allowed: {rule}", field="query", value=None, rule=rule) from err
+        validate_query("query", query, {relation.name for relation in self._config.generation.relations})
+        version = query_version(query)
         if self.state.core.active_config() == version:
             return {"position": self.state.position, "config": version}
         return {**await self._writing.activate(version, asked.query), "config": version}

@@ -25,6 +25,7 @@ from headwater.cluster.machine import wall_clock
 from headwater.cluster.placers import Placer, ProcessPlacer, RayPlacer
 from headwater.cluster.stopping import drain
 from headwater.cluster.supervisor import Supervisor
+from headwater.cluster_limits import ClusterConfig
 from headwater.config import Config
 from headwater.core import generation_of, query_json
 from headwater.errors import HeadwaterError, Unavailable
@@ -105,8 +106,12 @@ class Serving:
             settings.namespace, generation, wall_clock(), config.generation.partitions, config.generation.shards, hosts
         )
         self._placer = await self._make_placer()
-        running = await self._running()
-        adopted = running is not None and msgspec.structs.replace(running, version=topology.version) == topology
+        running, limits = await self._running()
+        adopted = (
+            running is not None
+            and msgspec.structs.replace(running, version=topology.version) == topology
+            and limits == config.cluster
+        )
         self._topology = topology = running if adopted and running is not None else topology
         launches = {
             host.name: encode_launch(
@@ -214,21 +219,22 @@ class Serving:
         self._ray = RayRuntime(address, settings.namespace, own)  # on the main thread: Ray sets a signal handler
         return RayPlacer(self._ray, {})
 
-    async def _running(self) -> Topology | None:
-        """The topology of hosts that answer in this namespace."""
+    async def _running(self) -> tuple[Topology | None, ClusterConfig | None]:
+        """The topology and limits of hosts that answer in this namespace."""
         try:
             message = await self._nc.request(plain_subject(self._settings.namespace, "cluster"), b"\x80", timeout=2.0)
             raise_refusal(message.data)
-            return msgspec.convert(msgspec.msgpack.decode(message.data)["topology"], Topology)
+            told = msgspec.msgpack.decode(message.data)
+            return msgspec.convert(told["topology"], Topology), msgspec.convert(told["limits"], ClusterConfig)
         except (NatsError, TimeoutError, HeadwaterError, msgspec.MsgspecError):
-            return None
+            return None, None
 
     async def _place(self, adopted: bool, running: Topology | None) -> None:
         assert self._supervisor is not None
         assert self._placer is not None
         placed = set(await asyncio.to_thread(self._placer.names))
         if running is not None and not adopted:
-            self._say("hosts of another topology answer; they are drained first")
+            self._say("hosts of another topology or with other limits answer; they are drained first")
             await drain(self._nc, self._settings.namespace, [host.name for host in running.hosts], self._say)
         keep = {host.name for host in self.topology.hosts} if adopted else set()
         for name in sorted(placed - keep):

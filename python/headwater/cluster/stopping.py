@@ -13,7 +13,7 @@ from nats.errors import Error as NatsError
 from headwater.errors import HeadwaterError
 from headwater.protocol import host_subject, raise_refusal
 
-_SECONDS = 120.0
+_SECONDS = {"drain": 15.0, "snapshot": 300.0, "leave": 5.0}
 _anything = msgspec.msgpack.Decoder()
 
 
@@ -31,7 +31,7 @@ async def drain(nc: Any, namespace: str, hosts: Sequence[str], say: Callable[[st
 
 async def _tell(nc: Any, namespace: str, host: str, verb: str, say: Callable[[str], None]) -> dict[str, Any] | None:
     try:
-        message = await nc.request(host_subject(namespace, host, verb), b"\x80", timeout=_SECONDS)
+        message = await nc.request(host_subject(namespace, host, verb), b"\x80", timeout=_SECONDS[verb])
         raise_refusal(message.data)
         answer: dict[str, Any] = _anything.decode(message.data)
         return answer
