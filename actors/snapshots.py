@@ -20,6 +20,7 @@ from typing import Protocol
 from headwater.errors import StoreError, StoreFull
 from headwater.events.sync import sync_directory
 
+_BASE = "base"
 _NAME = re.compile(r"^\d{20}$")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -72,11 +73,33 @@ class DirectorySnapshots:
             temporary.rename(final)
             sync_directory(self._directory)
             for old in self.positions()[keep:]:
-                self._drop(old)
+                if old != self.pinned():
+                    self._drop(old)
         except OSError as err:
             shutil.rmtree(temporary, ignore_errors=True)
             raise _not_written(final, err) from err
         return str(final)
+
+    def pin(self, position: int) -> None:
+        """Keep a position, whatever else is dropped, until another one is pinned: a trimmed log begins there.
+
+        Durable when it returns. Raises `OSError`."""
+        _write_synced(self._directory / f".{_BASE}", str(position).encode())
+        (self._directory / f".{_BASE}").replace(self._directory / _BASE)
+        sync_directory(self._directory)
+
+    def pinned(self) -> int:
+        """The position that is pinned, 0 for none."""
+        try:
+            return int((self._directory / _BASE).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def drop_before(self, position: int) -> None:
+        """Delete the snapshots before a position: a log that was trimmed there does not go on from them."""
+        for old in self.positions():
+            if old < position:
+                self._drop(old)
 
     def save_parts(self, position: int, parts: Sequence[tuple[str, bytes]], keep: int) -> str:
         """See `SnapshotStore.save_parts`. Raises `StoreFull` or `StoreError`; parts that were written stay."""

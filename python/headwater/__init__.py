@@ -10,7 +10,8 @@ Start with `Engine`:
 
 The map, from the outside in:
 
-* `engine`: `Engine`, the embedded engine; `questions`: the side of it that is asked. `cli`: the command `headwater`.
+* `engine`: `Engine`, the embedded engine; `questions`: the side of it that is asked; `operations`: the side of it that
+  its owner sees now and then. `cli`: the command `headwater`.
   `demo`, `bench`, `measure`: what it shows and measures.
 * `importer`, `ingest`, `datasets`, `simulate`: events and items in bulk, from files, public datasets or a simulator.
   `export`: the other way.
@@ -19,7 +20,10 @@ The map, from the outside in:
   the rules they are answered under, answers, their record, and why.
 * `time_travel`, `served_slates`, `slate_replay`, `shadow`: the state of another time, recorded slates made again, and
   logged requests under another configuration.
-* `store`, `verify`, `regenerate`: the directory, whether all in it agrees, and the next generation of it.
+* `merging`: who turned out to be whom. `feed_sync`: the catalogue against a full feed. `backup`, `archive`, `erasure`,
+  `receipts`: copies, old events as Parquet, and a user's events taken out. `rewriting`: a log written anew.
+* `store`, `whole_directory`, `verify`, `regenerate`: the directory, whether all in it agrees, and the next generation
+  of it.
 * `actors`: who owns the state and how it comes back. `events`: what happened, and the log.
 * `client`: `connect` and `connect_sync`, the engine's verbs on a cluster; `protocol`: what goes over the wire.
   `cluster`: hosts, their supervisor and `headwater serve`; `cluster_limits`: their bounds. They need the extra
@@ -42,13 +46,13 @@ if TYPE_CHECKING:
 
 def connect(url: str = "nats://127.0.0.1:4222", **settings: Any) -> "Connecting":
     """Connect to a cluster, asynchronously; see `headwater.client.connection.connect`. Needs `headwater[cluster]`."""
-    connecting: "Connecting" = _client().connect(url, **settings)
+    connecting: Connecting = _client().connect(url, **settings)
     return connecting
 
 
 def connect_sync(url: str = "nats://127.0.0.1:4222", **settings: Any) -> "SyncClient":
     """Connect to a cluster, for scripts; see `headwater.client.sync.connect_sync`. Needs `headwater[cluster]`."""
-    client: "SyncClient" = _client().connect_sync(url, **settings)
+    client: SyncClient = _client().connect_sync(url, **settings)
     return client
 
 

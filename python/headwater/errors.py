@@ -8,12 +8,13 @@ as attributes so that a program need not parse the message. The tree, by what th
       `MergeConflict`, `FeedShrunk`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
-    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`
+    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`,
+      `ArchiveInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
+* `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 * `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
     * `Recovering` (the owner is rebuilding its state), `Overloaded` (a queue or rate is full), `DeadlineExceeded`
 * `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
-* `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 
 This module does not format for a terminal: the command line decides how an error is shown.
 """
@@ -148,10 +149,22 @@ class BackupInvalid(StoreError):
     code = "backup-invalid"
 
 
+class ArchiveInvalid(StoreError):
+    """Archived events are damaged, incomplete, or those of another log. Details: `path`."""
+
+    code = "archive-invalid"
+
+
 class NotReady(HeadwaterError):
     """The state did not reach the asked position in time. Details: `position`, `after`."""
 
     code = "not-ready"
+
+
+class TargetFailed(HeadwaterError):
+    """What a benchmark measures cannot be reached, or ended while it was measured. Details: `reason`, `exit_code`."""
+
+    code = "target-failed"
 
 
 class Unavailable(HeadwaterError):
@@ -183,9 +196,3 @@ class DeadlineExceeded(Unavailable):
     """The answer did not come in time. Whether a write was kept is not known. Details: `retry_after_ms`."""
 
     code = "deadline-exceeded"
-
-
-class TargetFailed(HeadwaterError):
-    """What a benchmark measures cannot be reached, or ended while it was measured. Details: `reason`, `exit_code`."""
-
-    code = "target-failed"

@@ -32,10 +32,20 @@ from headwater.events.types import (
 Append = Callable[[Sequence[bytes]], int]
 """Makes frames part of the new log; the position of the first."""
 
+
+class _Head(msgspec.Struct, array_like=True):
+    """The beginning of an event."""
+
+    tag: int
+
+
+_heads = msgspec.msgpack.Decoder(list[_Head])
 _bodies = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _event = msgspec.msgpack.Decoder(Event)
 _encoder = msgspec.msgpack.Encoder()
-_CARRIED, _SETTLED, _SLATE = 4, 5, 20
+_CHANGING = frozenset(
+    tag for kind in (MergeCarried, MergeSettled, SlateServed) if isinstance(tag := kind.__struct_config__.tag, int)
+)
 _CARRIED_KEPT = 1024
 """States that are kept for a repeat of the event that carries them."""
 
@@ -182,9 +192,9 @@ class Rewriter:
 
     def _events_of(self, frame: bytes, named: bool) -> list[bytes] | None:
         """The events that stay, as they stand in the new log; `None` if all stay as they are."""
-        bodies = _bodies.decode(frame[HEADER_LEN:])
-        if not named and not any(_tag(raw) in (_CARRIED, _SETTLED, _SLATE) for raw in bodies):
+        if not named and _all_stay(frame):
             return None
+        bodies = _bodies.decode(frame[HEADER_LEN:])
         kept = [new for raw in bodies if (new := self._event(bytes(raw))) is not None]
         self._events += len(bodies) - len(kept)
         return kept
@@ -218,14 +228,10 @@ class Rewriter:
         return header.sequence - bisect.bisect_right(numbers, header.sequence)
 
 
-def _tag(raw: msgspec.Raw) -> int:
-    """The tag of an event, from its first bytes; 0 for what begins in another way."""
-    view = memoryview(raw)
-    head = view[0]
-    if head >> 4 == 0x9:
-        at = 1
-    elif head == 0xDC:
-        at = 3
-    else:
-        return 0
-    return view[at] if len(view) > at and view[at] < 0x80 else 0
+def _all_stay(frame: bytes) -> bool:
+    """Whether no event of the frame is of a kind that stands otherwise in another log."""
+    try:
+        heads = _heads.decode(frame[HEADER_LEN:])
+    except (msgspec.DecodeError, UnicodeDecodeError):  # an event that begins in another way: looked at one by one
+        return False
+    return _CHANGING.isdisjoint([head.tag for head in heads])

@@ -10,6 +10,7 @@
 * `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
 * `evaluate_commands`: evaluate.
 * `cluster_commands`: serve, stop, permissions; `remote`: `--url` in the place of DIR; `host_table`: its status.
+* `report_commands`: report.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -25,8 +26,9 @@ from headwater.cli.evaluate_commands import evaluate
 from headwater.cli.load_commands import latency
 from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
-from headwater.cli.operations_commands import backup, merge, restore, sync
+from headwater.cli.operations_commands import archive, backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
+from headwater.cli.report_commands import report
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 from headwater.cli.travel_commands import shadow
 
@@ -68,6 +70,8 @@ for command in (
     merge,
     backup,
     restore,
+    archive,
+    report,
     forget,
     serve,
     stop,

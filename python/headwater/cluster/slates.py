@@ -32,6 +32,7 @@ from headwater.events.types import SlateServed
 from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending
 from headwater.slate import ItemView, SessionState, SessionView, Slate
 from headwater.slate_record import slate_record
+from headwater.taking_part import take_part
 
 logger = logging.getLogger(__name__)
 
@@ -112,16 +113,13 @@ class Slates:
     ) -> Slate:
         until = await self._begin(asked)
         key = self._next_id()
-        # In the request, from where the record has it: the slate can be made again without asking who takes part.
-        variant = None
-        if asker is not None:
-            variant = self._state.core.assign(asker, request.get("scenario"), request["now"])
-        if variant is not None:
-            request["variant"] = variant
+        take_part(self._state.core, request, asker)
         slate = self._dressed(kind, await self._ask(request, key, asked.after, until), request, key)
+        if asker != slate.user:
+            slate = msgspec.structs.replace(slate, user=asker)
         wanted = self._config.engine.record_slates if record is None else record
         if wanted and asker is not None:
-            slate = self._recorded(slate, request, asker, context)
+            slate = self._recorded(slate, request, context)
         return self._remember(slate, request)
 
     async def similar(self, asked: Similar) -> Slate:
@@ -277,8 +275,8 @@ class Slates:
             candidates=dict(answer.candidates),
         )
 
-    def _recorded(self, slate: Slate, request: dict[str, Any], asker: str, context: dict[str, Any] | None) -> Slate:
-        record = slate_record(slate, request, asker, context)
+    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
+        record = slate_record(slate, request, context)
         if slate.degraded:
             record = _with_candidates(record, slate)
         queued = self._records.record(record)

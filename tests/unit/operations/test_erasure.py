@@ -81,6 +81,21 @@ def test_the_state_is_the_one_of_a_log_that_never_had_them(tmp_path: Path) -> No
         assert events_of(engine)[1:] == events_of(other)[1:]  # but for when the configuration was activated
 
 
+def test_slates_from_before_are_not_expected_to_come_out_alike(tmp_path: Path) -> None:
+    with open_shop(tmp_path / "shop") as engine:
+        history(engine)
+        engine.recommend("cem", 3)
+        engine.flush()
+        assert engine.verify(slates=True).slates.slates == 1  # type: ignore[union-attr]
+        engine.erase(SECRET)
+        engine.recommend("cem", 3)
+        engine.flush()
+        report = engine.verify(slates=True)
+        assert report.equal
+        assert report.slates is not None
+        assert (report.slates.slates, report.slates.identical) == (1, 1)
+
+
 def test_no_byte_of_theirs_is_left(tmp_path: Path) -> None:
     with open_shop(tmp_path / "shop") as engine:
         history(engine)
