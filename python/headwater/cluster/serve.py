@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -41,6 +42,8 @@ _READY_SECONDS = 3600.0
 _ASK_SECONDS = 10.0
 _LOOK_SECONDS = 0.2
 _AGAIN_SECONDS = 2.0
+_DISK_LOOKS = 10
+_ROOM_BYTES = 64 << 20
 
 
 class ServeSettings(msgspec.Struct, kw_only=True, frozen=True):
@@ -172,18 +175,28 @@ class Serving:
         self._server = server
 
     async def _watch_server(self, server: NatsServer) -> None:
-        """Start the packaged server again when it ended without being told to."""
+        """Start the packaged server again when it ended without being told to, or when a full disk silenced its stream
+        and there is room again."""
+        looks = 0
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            if server.pid is not None or running_pid(server.pid_file) is not None:
-                continue
-            server.kill()  # takes leave of a child that ended by itself
-            try:
-                await asyncio.to_thread(server.start)
-                self._say(f"nats-server: had ended; started again, process {server.pid}")
-            except HeadwaterError as err:
-                self._say(f"nats-server: had ended and does not start: {err.message}")
-                await asyncio.sleep(_AGAIN_SECONDS)
+            looks += 1
+            if server.pid is None and running_pid(server.pid_file) is None:
+                server.kill()  # takes leave of a child that ended by itself
+                await self._start_again(server, "had ended")
+            elif server.pid is not None and looks % _DISK_LOOKS == 0:
+                refused = await asyncio.to_thread(server.write_error)
+                if refused is not None and shutil.disk_usage(server.options.directory).free > _ROOM_BYTES:
+                    await asyncio.to_thread(server.stop)
+                    await self._start_again(server, f"could not write ({refused})")
+
+    async def _start_again(self, server: NatsServer, why: str) -> None:
+        try:
+            await asyncio.to_thread(server.start)
+            self._say(f"nats-server: {why}; started again, process {server.pid}")
+        except HeadwaterError as err:
+            self._say(f"nats-server: {why} and does not start: {err.message}")
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _ensure_stream(self, generation: str, config: Config) -> None:
         log = await AsyncJetStreamLog.open(
