@@ -25,15 +25,47 @@ The map, from the outside in:
 * `store`, `whole_directory`, `verify`, `regenerate`: the directory, whether all in it agrees, and the next generation
   of it.
 * `actors`: who owns the state and how it comes back. `events`: what happened, and the log.
+* `client`: `connect` and `connect_sync`, the engine's verbs on a cluster; `protocol`: what goes over the wire.
+  `cluster`: hosts, their supervisor and `headwater serve`; `cluster_limits`: their bounds. They need the extra
+  `cluster`.
 * `kernels`: scoring and diversity on numpy arrays, without an engine (needs numpy).
 * `core`: the door to the Rust folds, queries and kernels. `config`, `errors`, `progress`: used by all.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from headwater.config import Config, default_config, load_config
 from headwater.engine import Engine
 from headwater.errors import HeadwaterError
 from headwater.events.types import Feedback, ItemPut
 from headwater.slate import Explanation, SessionView, Slate, SlateItem
+
+if TYPE_CHECKING:
+    from headwater.client import Connecting, SyncClient
+
+
+def connect(url: str = "nats://127.0.0.1:4222", **settings: Any) -> "Connecting":
+    """Connect to a cluster, asynchronously; see `headwater.client.connection.connect`. Needs `headwater[cluster]`."""
+    connecting: Connecting = _client().connect(url, **settings)
+    return connecting
+
+
+def connect_sync(url: str = "nats://127.0.0.1:4222", **settings: Any) -> "SyncClient":
+    """Connect to a cluster, for scripts; see `headwater.client.sync.connect_sync`. Needs `headwater[cluster]`."""
+    client: SyncClient = _client().connect_sync(url, **settings)
+    return client
+
+
+def _client() -> Any:
+    try:
+        from headwater import client
+    except ImportError as err:
+        from headwater.errors import ConfigError
+
+        message = f"{err.name} is not installed: pip install 'headwater[cluster]'"
+        raise ConfigError(message, key="headwater[cluster]", rule="the extra `cluster`") from err
+    return client
+
 
 __all__ = [
     "Config",
@@ -45,6 +77,8 @@ __all__ = [
     "SessionView",
     "Slate",
     "SlateItem",
+    "connect",
+    "connect_sync",
     "default_config",
     "load_config",
 ]

@@ -43,3 +43,8 @@ def ask_similar(core: Core, request: dict[str, Any]) -> Answer:
 def ask_trending(core: Core, request: dict[str, Any]) -> Answer:
     """Put a `trending` request to a state. Raises `InvalidQuery`."""
     return _decoder.decode(core.trending(_encoder.encode(request)))
+
+
+def decode_answer(answer: bytes) -> Answer:
+    """An answer of the core, however it was asked."""
+    return _decoder.decode(answer)

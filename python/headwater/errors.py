@@ -12,6 +12,7 @@ as attributes so that a program need not parse the message. The tree, by what th
       `ArchiveInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
 * `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
+    * `Recovering` (the owner is rebuilding its state), `Overloaded` (a queue or rate is full), `DeadlineExceeded`
 * `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
 * `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 
@@ -171,6 +172,24 @@ class AccessDenied(HeadwaterError):
     """The server refuses these credentials, or they do not permit what was asked for. Details: `url` or `subject`."""
 
     code = "access-denied"
+
+
+class Recovering(Unavailable):
+    """The owner is rebuilding its state from snapshot and log. Details: `retry_after_ms`."""
+
+    code = "recovering"
+
+
+class Overloaded(Unavailable):
+    """A queue or a rate is at its limit. Details: `retry_after_ms`."""
+
+    code = "overloaded"
+
+
+class DeadlineExceeded(Unavailable):
+    """The answer did not come in time. Whether a write was kept is not known. Details: `retry_after_ms`."""
+
+    code = "deadline-exceeded"
 
 
 class TargetFailed(HeadwaterError):

@@ -8,9 +8,10 @@
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
 * `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
+* `cluster_commands`: serve, stop, permissions; `remote`: `--url` in the place of DIR; `host_table`: its status.
 * `report_commands`: report.
 * `evaluate_commands`: evaluate, tune.
-* `http_commands`: serve, key.
+* `http_commands`: key.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -19,10 +20,11 @@ from __future__ import annotations
 
 import click
 
+from headwater.cli.cluster_commands import permissions, serve, stop
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.evaluate_commands import evaluate, tune
-from headwater.cli.http_commands import key, serve
+from headwater.cli.http_commands import key
 from headwater.cli.load_commands import latency
 from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
@@ -73,9 +75,11 @@ for command in (
     archive,
     report,
     forget,
+    serve,
+    stop,
+    permissions,
     evaluate,
     tune,
-    serve,
     key,
     bench,
 ):

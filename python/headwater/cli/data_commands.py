@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import click
 
 from headwater.cli.output import facts, json_option, options, show
+from headwater.cli.remote import RemoteCommand, connect_remote, where
 from headwater.cli.store_commands import directory, existing_directory, profile_option
 from headwater.config import Profile, default_config
 
@@ -38,7 +40,7 @@ def mapping(columns: tuple[str, ...]) -> dict[str, str]:
     return mapping
 
 
-@click.command("import")
+@click.command("import", cls=RemoteCommand)
 @directory
 @table_options
 @_kind_option
@@ -46,7 +48,7 @@ def mapping(columns: tuple[str, ...]) -> dict[str, str]:
 @profile_option
 @json_option
 def import_(
-    directory: Path,
+    directory: Path | None,
     file: Path,
     columns: tuple[str, ...],
     format: str | None,
@@ -57,22 +59,28 @@ def import_(
 ) -> None:
     """Import FILE (CSV, JSONL, Parquet) into DIR: durable, folded, resumable. Importing it twice changes nothing.
 
-    Refused rows go to DIR/deadletters with row number and reason.
+    Refused rows go to DIR/deadletters with row number and reason. With --url the table goes into a cluster, under the
+    same frame numbers: an import that was interrupted continues there, too.
 
     Example: headwater import shop clicks.csv -c user=visitor -c type==view
     """
-    from headwater.engine import Engine
+    table: dict[str, Any] = {
+        "columns": mapping(columns),
+        "kind": "items" if kind == "items" else "events",
+        "format": format,
+        "chunk_rows": chunk_rows,
+    }
+    if directory is None:
+        from headwater.progress import progress_call
 
-    with Engine.open(directory, profile=profile) as engine:
-        report = engine.ingest(
-            file,
-            columns=mapping(columns),
-            kind="items" if kind == "items" else "events",
-            format=format,
-            chunk_rows=chunk_rows,
-            progress=False if as_json else None,
-        )
-    show(as_json, report.to_dict(), facts(f"{file} -> {directory}", report.to_dict()))
+        with connect_remote() as client, progress_call(not as_json and sys.stderr.isatty(), "import") as call:
+            report = client.ingest(file, progress=call, **table)
+    else:
+        from headwater.engine import Engine
+
+        with Engine.open(directory, profile=profile) as engine:
+            report = engine.ingest(file, progress=False if as_json else None, **table)
+    show(as_json, report.to_dict(), facts(f"{file} -> {where(directory)}", report.to_dict()))
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""Commands about the HTTP gateway: serve, key."""
+"""Commands about the HTTP gateway: key; and what `serve --http` runs."""
 
 from __future__ import annotations
 
@@ -11,38 +11,17 @@ import click
 import msgspec
 
 from headwater.cli.output import json_option, show
-from headwater.cli.store_commands import directory, existing_directory, profile_option
+from headwater.cli.store_commands import existing_directory
 from headwater.config import Profile
 
 Say = Callable[[dict[str, Any]], None]
 _ROLES = ("reader", "writer", "admin")
 
 
-@click.command()
-@directory
-@click.option("--http", "http", is_flag=True, help="Answer over HTTP: JSON, gorse's interface, a live page.")
-@click.option("--host", help="Address to listen on. Default: http.host of headwater.toml, else 127.0.0.1.")
-@click.option("--port", type=click.IntRange(0, 65535), help="0 takes a free one. Default: http.port, else 8088.")
-@click.option("--workers", type=click.IntRange(1, 64), help="Web worker processes before the one engine.")
-@profile_option
-@json_option
-def serve(
-    directory: Path,
-    http: bool,
-    host: str | None,
-    port: int | None,
-    workers: int | None,
-    profile: Profile | None,
-    as_json: bool,
+def serve_http(
+    directory: Path, as_json: bool, profile: Profile | None, host: str | None, port: int | None, workers: int | None
 ) -> None:
-    """Open the engine in DIR (made if absent) and answer until Ctrl-C; with --json one line says where.
-
-    Without keys (`headwater key add`) it answers everybody, so it listens on a loopback address only.
-
-    Example: headwater serve shop --http --port 8088
-    """
-    if not http:
-        raise click.UsageError("say what to serve: --http")
+    """Open the engine in a directory and answer over HTTP until Ctrl-C."""
     from headwater.http.serve import serve_directory
 
     serve_directory(directory, announce(as_json), profile, host=host, port=port, workers=workers)

@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from headwater.cli.output import json_option, options, show
+from headwater.cli.remote import RemoteCommand, connect_remote
 from headwater.cli.store_commands import directory, existing_directory, profile_option
 from headwater.config import Profile
 from headwater.engine import Engine
@@ -91,7 +92,10 @@ class Asked(msgspec.Struct, frozen=True):
         }
 
 
-def _open(directory: Path, record: bool = False) -> Engine:
+def _open(directory: Path | None, record: bool = False) -> Any:
+    """The engine of DIR, or with `--url` a client of the cluster: both have the verbs."""
+    if directory is None:
+        return connect_remote()
     check_begun(directory)
     return Engine.open(directory, read_only=not record, clock="log")
 
@@ -100,7 +104,7 @@ def _show_slate(as_json: bool, slate: Slate) -> None:
     show(as_json, slate.to_dict(), slate)
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @directory
 @click.argument("type")
 @click.option("--user", required=True)
@@ -115,7 +119,7 @@ def _show_slate(as_json: bool, slate: Slate) -> None:
 @profile_option
 @json_option
 def track(
-    directory: Path,
+    directory: Path | None,
     type: str,
     user: str,
     item: str,
@@ -133,7 +137,7 @@ def track(
 
     Example: headwater track shop view --user bob --item sku1
     """
-    with Engine.open(directory, profile=profile) as engine:
+    with connect_remote() if directory is None else Engine.open(directory, profile=profile) as engine:
         position = engine.track(
             type,
             user=user,
@@ -149,7 +153,7 @@ def track(
     show(as_json, {"position": position}, f"position {position}")
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.argument("user")
 @_query_options
@@ -157,7 +161,7 @@ def track(
 @click.option("--record", is_flag=True, help="Write the slate to the log and show its id for `explain`.")
 @json_option
 def recommend(
-    directory: Path,
+    directory: Path | None,
     user: str,
     n: int,
     now: int | None,
@@ -177,7 +181,7 @@ def recommend(
     _show_slate(as_json, slate)
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.argument("user")
 @click.argument("items", nargs=-1, required=True)
@@ -188,7 +192,7 @@ def recommend(
 @click.option("--record", is_flag=True, help="Write the slate to the log and show its id for `explain`.")
 @json_option
 def rank(
-    directory: Path,
+    directory: Path | None,
     user: str,
     items: tuple[str, ...],
     n: int | None,
@@ -208,7 +212,7 @@ def rank(
     _show_slate(as_json, slate)
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.argument("item")
 @_query_options
@@ -216,7 +220,7 @@ def rank(
 @click.option("--metric", type=click.Choice(_METRICS))
 @json_option
 def similar(
-    directory: Path,
+    directory: Path | None,
     item: str,
     n: int,
     now: int | None,
@@ -235,7 +239,7 @@ def similar(
     _show_slate(as_json, slate)
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.argument("items", nargs=-1)
 @_query_options
@@ -243,7 +247,7 @@ def similar(
 @click.option("--user", help="Show what is known of this user's session instead of asking for items.")
 @json_option
 def session(
-    directory: Path,
+    directory: Path | None,
     items: tuple[str, ...],
     n: int,
     now: int | None,
@@ -270,7 +274,7 @@ def session(
             _show_slate(as_json, engine.session(items, n, exclude=exclude, now=now, as_of=as_of, **arguments))
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.argument("category", required=False)
 @click.option("-n", "n", type=int, default=10, show_default=True, help="How many items.")
@@ -278,7 +282,7 @@ def session(
 @_as_of_option
 @json_option
 def trending(
-    directory: Path, category: str | None, n: int, now: int | None, as_of: int | str | None, as_json: bool
+    directory: Path | None, category: str | None, n: int, now: int | None, as_of: int | str | None, as_json: bool
 ) -> None:
     """Items whose recent votes exceed what their past lets expect, overall or in CATEGORY.
 

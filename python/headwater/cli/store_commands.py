@@ -8,7 +8,9 @@ from pathlib import Path
 
 import click
 
+from headwater.cli.host_table import show_hosts
 from headwater.cli.output import facts, json_option, show
+from headwater.cli.remote import RemoteCommand
 from headwater.config import Profile
 
 # For commands that make the directory; the others take one that is there.
@@ -35,15 +37,20 @@ def init(directory: Path, profile: Profile, as_json: bool) -> None:
     show(as_json, plain, f"{'wrote' if created else 'kept'} {path}; defaults work as they are")
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @json_option
-def status(directory: Path, as_json: bool) -> None:
-    """Position, counts, bytes and refusals of the engine in DIR, also while another process writes to it.
+def status(directory: Path | None, as_json: bool) -> None:
+    """Position, counts, bytes and refusals of the engine in DIR, also while another process writes to it; with --url
+    every host of a cluster.
 
     Example: headwater status shop --json
     """
     from headwater.engine import Engine
+
+    if directory is None:
+        show_hosts(as_json)
+        return
 
     with Engine.open(directory, read_only=True) as engine:
         plain = engine.status()

@@ -77,6 +77,12 @@ _NOTES: dict[str, str] = {
     "query.scenarios": "[query.scenarios.NAME]: says only what differs from [query]",
     "engine.clock": '"wall", or "log": the last event\'s time, for replays',
     "engine.record_slates": "write what was served to the log",
+    "cluster.item_hosts": "0 with one session host: that host owns everything",
+    "cluster.deadline_ms": "of a request that names none",
+    "cluster.silent_ms": "a host that told nothing for this long is killed and started again",
+    "cluster.requests_per_second": "per host; 0: no limit",
+    "cluster.events_per_second": "per host; 0: no limit",
+    "cluster.snapshot_every_frames": "log positions; 0: only when asked",
     "engine.snapshot_every_events": "0: only when asked",
     "http.host": "another than a loopback address needs keys: `headwater key add`",
     "http.workers": "web worker processes before the one engine",
@@ -106,6 +112,7 @@ _TABLES: dict[str, str] = {
 """,
     "engine": "## This process only; never visible in state or digests.\n",
     "http": "## The gateway of `headwater serve DIR --http`; its limits hold for each web worker.\n",
+    "cluster": "## Hosts and their limits, for `headwater serve`.\n",
 }
 
 _RELATIONS = """\

@@ -1,0 +1,205 @@
+"""Commands about a cluster: serve, stop, permissions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from headwater.cli.http_commands import serve_http
+from headwater.cli.output import json_option, show
+from headwater.cli.remote import cluster_options, connect_remote, login_file, namespace, nats_options
+from headwater.cli.store_commands import directory, profile_option
+from headwater.config import Profile
+
+
+class _ServeCommand(click.Command):
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params += cluster_options(url_help="The nats-server to use, or several with commas.")
+
+
+class _StopCommand(click.Command):
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params += cluster_options(url_help="The cluster's nats-server. Default: nats://127.0.0.1:4222.")
+
+
+@click.command(cls=_ServeCommand)
+@directory
+@click.option("--http", is_flag=True, help="No cluster: one engine behind HTTP: JSON, gorse's interface, a live page.")
+@click.option(
+    "--host", help="With --http, the address to listen on. Default: http.host of headwater.toml, else 127.0.0.1."
+)
+@click.option("--workers", type=click.IntRange(1, 64), help="With --http, web worker processes before the one engine.")
+@profile_option
+@click.option("--embedded-nats", is_flag=True, help="Run the packaged nats-server for this machine.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    help="Of the packaged nats-server: 4222. With --http of the web server: http.port, else 8088; 0 takes a free one.",
+)
+@click.option(
+    "--nats-include",
+    "includes",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="More configuration for the packaged nats-server: users, TLS. Repeatable.",
+)
+@click.option(
+    "--host-login",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="How hosts log in to NATS, as TOML: user, password, inbox_prefix, nkey_seed_file ... Default: as serve does.",
+)
+@click.option("--session-hosts", type=click.IntRange(1, 1024), help="Default: cluster.session_hosts of headwater.toml.")
+@click.option("--item-hosts", type=click.IntRange(0, 256), help="Default: cluster.item_hosts of headwater.toml.")
+@click.option("--ray-address", metavar="HOST:PORT", help="Join this Ray cluster instead of starting Ray here.")
+@click.option("--processes", is_flag=True, help="Plain processes of this machine instead of Ray.")
+@json_option
+def serve(
+    directory: Path,
+    http: bool,
+    host: str | None,
+    workers: int | None,
+    profile: Profile | None,
+    embedded_nats: bool,
+    port: int | None,
+    includes: tuple[Path, ...],
+    host_login: Path | None,
+    session_hosts: int | None,
+    item_hosts: int | None,
+    ray_address: str | None,
+    processes: bool,
+    as_json: bool,
+) -> None:
+    """Run the cluster of DIR until Ctrl-C or `headwater stop`: log on JetStream, hosts on Ray, answers over NATS.
+
+    With --http instead the one engine in DIR (made if absent), for JSON, gorse's interface and a live page. Without
+    keys (`headwater key add`) it answers everybody, so it listens on a loopback address only.
+
+    A `serve` that was killed leaves its hosts running; the next one takes them over. With other numbers of hosts the
+    old ones are drained and the new ones begin from their snapshots and the log.
+
+    \b
+    Example: headwater serve shop --embedded-nats --port 4222 --session-hosts 2 --item-hosts 2
+             headwater serve shop --http --port 8088
+    """
+    cluster_only = {
+        "--url": "url" in click.get_current_context().meta.get("headwater.cluster", {}),
+        "--embedded-nats": embedded_nats,
+        "--nats-include": bool(includes),
+        "--host-login": host_login is not None,
+        "--session-hosts": session_hosts is not None,
+        "--item-hosts": item_hosts is not None,
+        "--ray-address": ray_address is not None,
+        "--processes": processes,
+    }
+    http_only = {"--host": host is not None, "--workers": workers is not None, "--profile": profile is not None}
+    given = [name for name, is_given in (cluster_only if http else http_only).items() if is_given]
+    if given:
+        raise click.UsageError(f"{', '.join(given)}: allowed {'without' if http else 'with'} --http only")
+    if http:
+        return serve_http(directory, as_json, profile, host, port, workers)
+    return _serve_cluster(
+        directory,
+        embedded_nats,
+        port or 4222,
+        includes,
+        host_login,
+        session_hosts,
+        item_hosts,
+        ray_address,
+        processes,
+        as_json,
+    )
+
+
+def _serve_cluster(
+    directory: Path,
+    embedded_nats: bool,
+    port: int,
+    includes: tuple[Path, ...],
+    host_login: Path | None,
+    session_hosts: int | None,
+    item_hosts: int | None,
+    ray_address: str | None,
+    processes: bool,
+    as_json: bool,
+) -> None:
+    from headwater.cluster.serve import ServeSettings, Serving
+
+    options = nats_options("headwater-serve")
+    if embedded_nats:
+        if "url" in click.get_current_context().meta.get("headwater.cluster", {}):
+            raise click.UsageError("--embedded-nats and --url: give one of the two")
+        options = msgspec.structs.replace(options, url=f"nats://127.0.0.1:{port}")
+    settings = ServeSettings(
+        directory=directory,
+        nats=options,
+        namespace=namespace(),
+        embedded_port=port if embedded_nats else None,
+        includes=includes,
+        host_login=None if host_login is None else login_file(host_login, options.url),
+        ray_address=ray_address,
+        processes=processes,
+        session_hosts=session_hosts,
+        item_hosts=item_hosts,
+    )
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
+    asyncio.run(_serve(Serving, settings, as_json))
+
+
+async def _serve(serving_type: Any, settings: Any, as_json: bool) -> None:
+    started = time.monotonic()
+
+    def say(message: str) -> None:
+        if as_json:
+            click.echo(msgspec.json.encode({"at": round(time.time(), 3), "message": message}).decode())
+        else:
+            click.echo(f"{time.monotonic() - started:8.1f} s  {message}")
+        sys.stdout.flush()
+
+    serving = serving_type(settings, say)
+    try:
+        await serving.run()
+        say("stopping")
+    finally:
+        await serving.stop()
+    say("stopped; what was acknowledged is in the log")
+
+
+@click.command()
+@directory
+@click.option("--namespace", default="default", show_default=True)
+@click.option("--role", "roles", multiple=True, type=click.Choice(["producer", "reader", "operator", "host", "serve"]))
+def permissions(directory: Path, namespace: str, roles: tuple[Any, ...]) -> None:
+    """Print users with the least permissions for the cluster of DIR, as nats-server configuration.
+
+    Example: headwater permissions shop > users.conf
+    """
+    from headwater.cluster.permissions import ROLES, server_config
+    from headwater.core import generation_of
+    from headwater.store import directory_config
+
+    config = directory_config(directory)
+    click.echo(server_config(namespace, generation_of(config.generation), roles or ROLES), nl=False)
+
+
+@click.command(cls=_StopCommand)
+@json_option
+def stop(as_json: bool) -> None:
+    """Drain and end a cluster: its hosts stop answering, write what is queued, write snapshots, and leave.
+
+    Example: headwater stop --url nats://127.0.0.1:4222
+    """
+    with connect_remote() as client:
+        plain = client.stop_cluster()
+    show(as_json, plain, f"told to stop (serve is process {plain['pid']})")

@@ -1,0 +1,237 @@
+"""The NATS side of a host: requests in, answers out, within bounds.
+
+Endpoints are those of the NATS micro service protocol, so `nats micro ls` finds them and their statistics. Each host
+has subjects of its own; the plain subjects (`hw.<ns>.recommend`) are heard by every host that answers visitors, and
+the owner alone answers. There is no queue group with more than one member: a stopped member would swallow its share
+of the requests without anybody noticing.
+
+nats-py awaits a subscription's handler before it takes the next message. So handlers only start a task; how many are
+under way is bounded, and what comes beyond that is refused at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats.micro
+from nats.aio.client import Client
+from nats.micro.request import Request as MicroRequest
+from nats.micro.service import EndpointConfig, Service, ServiceConfig
+
+from headwater.cluster.logs import request_id
+from headwater.cluster.metrics import HostMetrics
+from headwater.cluster.rate import TokenBucket
+from headwater.cluster_limits import ClusterConfig
+from headwater.errors import HeadwaterError, InvalidQuery, Overloaded, Unavailable
+from headwater.protocol import decode_request, encode, encode_error, encoding_of, host_subject, plain_subject
+
+logger = logging.getLogger(__name__)
+
+Handler = Callable[[Any], Awaitable[object]]
+"""Takes a decoded request, returns what `encode` takes. Errors of the tree become refusals."""
+
+RawHandler = Callable[[bytes], Awaitable[bytes]]
+"""Takes and returns bytes as they are: between hosts."""
+
+Claim = Callable[[Any], Awaitable[bool]]
+"""Whether this host answers a request that came on the plain path; an error of the tree is answered in its stead."""
+
+RETRY_OVERLOADED_MS = 100
+_REFUSALS_TOLD_PER_SECOND = 20
+"""More refusals than these are counted and not logged."""
+
+
+class Endpoint:
+    """Answers requests of one host."""
+
+    def __init__(
+        self,
+        nc: Client,
+        namespace: str,
+        host: str,
+        limits: ClusterConfig,
+        metrics: HostMetrics,
+        speaks_for_all: Callable[[], bool],
+    ) -> None:
+        """`speaks_for_all`: whether this host answers plain requests that nobody can tell the owner of."""
+        self._nc = nc
+        self.speaks_for_all = speaks_for_all
+        self._namespace = namespace
+        self._host = host
+        self._limits = limits
+        self._metrics = metrics
+        self._service: Service | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._rate = TokenBucket(limits.requests_per_second)
+        self._told = TokenBucket(_REFUSALS_TOLD_PER_SECOND)
+        self.refusing: Unavailable | None = None
+        """Why the host answers nothing just now: it recovers, or it drains."""
+
+    async def start(self, version: str) -> None:
+        """Announce the service; endpoints are added afterwards."""
+        self._service = await nats.micro.add_service(
+            self._nc,
+            ServiceConfig(
+                name=f"headwater-{self._namespace}",
+                version=version,
+                description="Headwater recommendation host",
+                metadata={"host": self._host, "namespace": self._namespace},
+                stats_handler=self._stats,
+            ),
+        )
+
+    def _stats(self, endpoint: object) -> dict[str, Any]:
+        verb = getattr(endpoint, "name", None) or getattr(endpoint, "_name", "")
+        return self._metrics.verb_stats(str(verb))
+
+    async def answer(self, verb: str, handler: Handler, claim: Claim | None = None, *, always: bool = False) -> None:
+        """Answer a verb on this host's own subject and, with `claim`, on the plain one. `always`: also while the host
+        refuses everything else."""
+
+        async def own(message: MicroRequest) -> None:
+            self._begin(message, verb, handler, None, always)
+
+        await self._add(verb, verb, host_subject(self._namespace, self._host, verb), own)
+        if claim is not None:
+            claimed = claim
+
+            async def plain(message: MicroRequest) -> None:
+                self._begin(message, verb, handler, claimed, always)
+
+            await self._add(f"plain-{verb}", verb, plain_subject(self._namespace, verb), plain)
+
+    async def answer_raw(self, verb: str, handler: RawHandler, *, always: bool = False) -> None:
+        """Answer a verb of bytes on this host's own subject."""
+
+        async def own(message: MicroRequest) -> None:
+            if self._has_room(message, verb, always, raw=True):
+                self._spawn(self._reply_raw(message, verb, handler))
+
+        await self._add(verb, verb, host_subject(self._namespace, self._host, verb), own)
+
+    async def _add(
+        self, name: str, verb: str, subject: str, handler: Callable[[MicroRequest], Awaitable[None]]
+    ) -> None:
+        assert self._service is not None
+        await self._service.add_endpoint(
+            EndpointConfig(name=name, subject=subject, queue_group=self._host, handler=handler, metadata={"verb": verb})
+        )
+
+    def _begin(self, message: MicroRequest, verb: str, handler: Handler, claim: Claim | None, always: bool) -> None:
+        # Of a plain request it is not yet known whose it is: nothing may be refused before that.
+        if claim is not None or self._has_room(message, verb, always):
+            self._spawn(self._reply(message, verb, handler, claim, always))
+
+    def _has_room(self, message: MicroRequest, verb: str, always: bool, *, raw: bool = False) -> bool:
+        # Bytes between hosts and frames of writers are as large as the server lets them be.
+        refusal = self._refusal(0 if raw else len(message.data), always)
+        if refusal is None:
+            return True
+        self._spawn(self._refuse(message, verb, refusal, "msgpack" if raw else encoding_of(message.data)))
+        return False
+
+    def _refusal(self, size: int, always: bool) -> HeadwaterError | None:
+        if size > self._limits.max_request_bytes and not always:
+            rule = f"at most {self._limits.max_request_bytes:,} bytes (cluster.max_request_bytes)"
+            return InvalidQuery(f"a request of {size:,} bytes; allowed: {rule}", field="request", rule=rule)
+        if always:
+            return None
+        if self.refusing is not None:
+            return self.refusing
+        if len(self._tasks) >= self._limits.max_pending:
+            return Overloaded(
+                f"host {self._host} has {len(self._tasks)} requests under way, its limit; ask again",
+                retry_after_ms=RETRY_OVERLOADED_MS,
+            )
+        if not self._rate.take(1):
+            return Overloaded(
+                f"host {self._host} takes {self._limits.requests_per_second:,} requests a second; ask again",
+                retry_after_ms=self._rate.wait_ms(1),
+            )
+        return None
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        task: asyncio.Task[None] = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @property
+    def pending(self) -> int:
+        """Requests under way."""
+        return len(self._tasks)
+
+    async def _refuse(self, message: MicroRequest, verb: str, err: HeadwaterError, encoding: str) -> None:
+        self._metrics.refused(verb, err.code)
+        await self._respond(message, encode_error(err, encoding))
+
+    async def _reply(
+        self, message: MicroRequest, verb: str, handler: Handler, claim: Claim | None, always: bool
+    ) -> None:
+        started = time.perf_counter()
+        request_id.set(_id_of(message))
+        encoding: str = encoding_of(message.data)
+        try:
+            request = decode_request(verb, message.data).request
+        except InvalidQuery as err:
+            if claim is None or self.speaks_for_all():
+                await self._refuse(message, verb, err, encoding)
+            return
+        try:
+            if claim is not None:
+                if not await claim(request):
+                    return
+                refusal = self._refusal(len(message.data), always)
+                if refusal is not None:
+                    raise refusal
+            answer = encode(await handler(request), encoding)
+        except HeadwaterError as err:
+            self._metrics.refused(verb, err.code)
+            if self._told.take(1):
+                logger.info("%s refused: %s: %s", verb, err.code, err.message)
+            answer = encode_error(err, encoding)
+        except Exception:  # noqa: BLE001
+            answer = self._defect(verb, encoding)
+        await self._respond(message, answer)
+        self._metrics.answered(verb, time.perf_counter() - started)
+
+    def _defect(self, verb: str, encoding: str) -> bytes:
+        """A defect of this program: told apart from refusals, kept with its trace, and no reason to go silent."""
+        logger.exception("%s: the answer broke off", verb)
+        self._metrics.refused(verb, "error")
+        return encode_error(HeadwaterError(f"{verb}: the host failed to answer; see its log"), encoding)
+
+    async def _reply_raw(self, message: MicroRequest, verb: str, handler: RawHandler) -> None:
+        started = time.perf_counter()
+        request_id.set(_id_of(message))
+        try:
+            answer = await handler(message.data)
+        except HeadwaterError as err:
+            self._metrics.refused(verb, err.code)
+            answer = encode_error(err, "msgpack")
+        except Exception:  # noqa: BLE001
+            answer = self._defect(verb, "msgpack")
+        await self._respond(message, answer)
+        self._metrics.answered(verb, time.perf_counter() - started)
+
+    async def _respond(self, message: MicroRequest, answer: bytes) -> None:
+        if not self._nc.is_closed and message._msg.reply:
+            await message.respond(answer)
+
+    async def stop(self) -> None:
+        """Take no more requests, and finish those that were begun."""
+        if self._service is not None:
+            await self._service.stop()
+            self._service = None
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+
+def _id_of(message: MicroRequest) -> str:
+    """Names a request in the log: what its sender calls it, else where its answer goes to."""
+    headers = message.headers
+    given = None if headers is None else headers.get("Hw-Request-Id")
+    return given[:64] if given else str(message._msg.reply)[-64:]

@@ -1,0 +1,79 @@
+"""Slate records of a host: queued behind the answers, written in groups through the host's ingest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+
+from headwater.cluster.ingest import Clock, Ingest
+from headwater.errors import HeadwaterError
+from headwater.events.types import SlateServed
+from headwater.slate_record import QUEUE_LIMIT
+
+logger = logging.getLogger(__name__)
+
+_GROUP = 500
+_GATHER_SECONDS = 0.1
+
+
+class RecordWriter:
+    """A bounded queue of records. One that finds it full is refused: its slate says so, nobody waits."""
+
+    def __init__(self, ingest: Ingest, clock: Clock) -> None:
+        self._ingest = ingest
+        self._clock = clock
+        self._queue: deque[SlateServed] = deque()
+        self._arrived = asyncio.Event()
+        self._closing = False
+        self._writing = False
+        self.dropped = 0
+        self.error: str | None = None
+        """Why the last group was not written; None once one was."""
+
+    def record(self, served: SlateServed) -> bool:
+        """Queue a record; whether there was room."""
+        if self._closing or len(self._queue) >= QUEUE_LIMIT:
+            self.dropped += 1
+            return False
+        self._queue.append(served)
+        self._arrived.set()
+        return True
+
+    async def run(self) -> None:
+        """Write what is queued until `close`."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            if not self._closing:
+                await asyncio.sleep(_GATHER_SECONDS)  # an append costs the same for one record as for fifty
+            while self._queue:
+                self._writing = True
+                await self._write([self._queue.popleft() for _ in range(min(_GROUP, len(self._queue)))])
+            self._writing = False
+            if self._closing:
+                return
+
+    @property
+    def pending(self) -> bool:
+        """Whether records are queued or on their way."""
+        return self._writing or bool(self._queue)
+
+    async def _write(self, group: list[SlateServed]) -> None:
+        try:
+            await self._ingest.write(group, self._clock())
+            self.error = None
+        except HeadwaterError as err:
+            if len(group) > 1:
+                for served in group:  # one record that breaks a rule costs no other its place
+                    await self._write([served])
+                return
+            if self.error is None:
+                logger.warning("slate record %s was not written: %s", group[0].slate, err.message)
+            self.dropped += 1
+            self.error = err.message
+
+    def close(self) -> None:
+        """Take no more records; `run` returns once what is queued was written."""
+        self._closing = True
+        self._arrived.set()

@@ -1,0 +1,106 @@
+"""One request to every item host, within a deadline. Who is late or gone is left out and named.
+
+0 i64 after (0: none)   8 u32 deadline, ms   12 the message
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from typing import NamedTuple
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+
+from headwater.actors.topology import HostSpec, Topology
+from headwater.errors import HeadwaterError, NotReady, Unavailable
+from headwater.protocol import host_subject, raise_refusal
+
+_HEAD = struct.Struct("<qI")
+_RETRY_MS = 250
+
+
+class Sent(NamedTuple):
+    """What an item host is sent."""
+
+    after: int
+    seconds: float
+    body: bytes
+
+
+class Gathered(NamedTuple):
+    """Replies by host in the topology's order, and why the others are missing."""
+
+    replies: list[bytes]
+    left_out: dict[str, str]
+
+
+def pack(after: int | None, seconds: float, body: bytes) -> bytes:
+    """The bytes of a request to an item host."""
+    return _HEAD.pack(after or 0, max(1, int(seconds * 1000))) + body
+
+
+def unpack(data: bytes) -> Sent:
+    """What `pack` made."""
+    after, milliseconds = _HEAD.unpack_from(data)
+    return Sent(after, milliseconds / 1000, data[_HEAD.size :])
+
+
+class Scatter:
+    """Asks item hosts."""
+
+    def __init__(self, nc: Client, topology: Topology) -> None:
+        self._nc = nc
+        self._namespace = topology.namespace
+        self.hosts = topology.item_hosts()
+
+    async def ask_all(self, verb: str, after: int | None, body: bytes, until: float) -> Gathered:
+        """Ask every item host; answers until the monotonic time `until`.
+
+        Raises what a host refuses with, if that concerns the question (`InvalidQuery`, `NotReady`), and `Unavailable`
+        when no host answers.
+        """
+        outcomes = await asyncio.gather(*(self._ask(host, verb, after, body, until) for host in self.hosts))
+        replies: list[bytes] = []
+        left_out: dict[str, str] = {}
+        for host, outcome in zip(self.hosts, outcomes, strict=True):
+            if isinstance(outcome, bytes):
+                replies.append(outcome)
+            elif isinstance(outcome, Unavailable):
+                left_out[host.name] = outcome.message
+            else:
+                raise outcome
+        if not replies:
+            told = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+            raise Unavailable(f"no item host answers ({told}); ask again", retry_after_ms=_RETRY_MS)
+        return Gathered(replies, left_out)
+
+    async def ask(self, host: HostSpec, verb: str, after: int | None, body: bytes, until: float) -> bytes:
+        """Ask one item host. Raises what it refuses with, or `Unavailable`."""
+        outcome = await self._ask(host, verb, after, body, until)
+        if isinstance(outcome, HeadwaterError):
+            raise outcome
+        return outcome
+
+    async def _ask(
+        self, host: HostSpec, verb: str, after: int | None, body: bytes, until: float
+    ) -> bytes | HeadwaterError:
+        seconds = until - time.monotonic()
+        if seconds <= 0:
+            return Unavailable("late", retry_after_ms=_RETRY_MS)
+        subject = host_subject(self._namespace, host.name, verb)
+        try:
+            message = await self._nc.request(subject, pack(after, seconds, body), timeout=seconds)
+        except NoRespondersError:
+            return Unavailable("gone", retry_after_ms=_RETRY_MS)
+        except (TimeoutError, NatsError):
+            return Unavailable("late", retry_after_ms=_RETRY_MS)
+        try:
+            raise_refusal(message.data)
+        except NotReady as err:
+            return err if after else Unavailable(err.message, retry_after_ms=_RETRY_MS)
+        except HeadwaterError as err:
+            return err
+        return bytes(message.data)

@@ -1,0 +1,311 @@
+"""Questions of visitors, answered by a host that owns user partitions.
+
+What one host can say alone it asks its own state; the rest goes to every item host in one scatter, and only here are
+raw scores fused. The records of slates go to the log behind the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from headwater.active_query import active_version, query_version
+from headwater.actors.host_state import HostState
+from headwater.answer import Answer, decode_answer
+from headwater.arguments import position_of, query_id, time_of
+from headwater.cluster.asking import asked_context, similar_request, slate_request, trending_request
+from headwater.cluster.logs import slate_id
+from headwater.cluster.metrics import HostMetrics
+from headwater.cluster.records import RecordWriter
+from headwater.cluster.scatter import Scatter
+from headwater.config import Config
+from headwater.core import reply_position, stable_hash
+from headwater.errors import InvalidQuery, NotReady
+from headwater.events.types import SlateServed
+from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending
+from headwater.slate import ItemView, SessionState, SessionView, Slate
+from headwater.slate_record import slate_record
+from headwater.taking_part import take_part
+
+logger = logging.getLogger(__name__)
+
+_SLATES_REMEMBERED = 1000
+_ITEM_SHARE = 0.9
+"""Of the time left that item hosts get; the rest is for gathering and the way back."""
+
+_encoder = msgspec.msgpack.Encoder()
+_items = msgspec.msgpack.Decoder(ItemView)
+_sessions = msgspec.msgpack.Decoder(SessionState)
+
+
+class Remembered(NamedTuple):
+    """A slate that was answered, and the core's request for it."""
+
+    slate: Slate
+    request: dict[str, Any]
+
+
+class _Asked(NamedTuple):
+    """An answer with the positions that it was made at (own, then item hosts) and who was left out, with why."""
+
+    answer: Answer
+    positions: list[int]
+    left_out: dict[str, str]
+
+
+class Slates:
+    """Answers `recommend`, `session`, `rank`, `similar`, `trending`, `session_of` and `item_of`."""
+
+    def __init__(
+        self,
+        state: HostState,
+        scatter: Scatter,
+        records: RecordWriter,
+        config: Config,
+        epoch: int,
+        metrics: HostMetrics,
+        clock: Callable[[], int],
+    ) -> None:
+        self._state = state
+        self._scatter = scatter
+        self._records = records
+        self._config = config
+        self._metrics = metrics
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._prefix = f"{state.spec.name}-{epoch:x}"
+        self._opened_with = query_version(config.query)
+        self._remembered: OrderedDict[str, Remembered] = OrderedDict()
+
+    # --- verbs ---------------------------------------------------------------------------------------------------
+
+    async def recommend(self, asked: Recommend | Rank) -> Slate:
+        """`recommend` and `rank`: a slate for a user that this host owns."""
+        request = slate_request(asked, self._clock())
+        context = asked_context(asked)
+        kind = "rank" if isinstance(asked, Rank) else "recommend"
+        return await self._slate(kind, asked, request, request["user"], asked.record, context)
+
+    async def session(self, asked: Session) -> Slate:
+        """A slate for an anonymous visitor; recorded under their `visitor` id, if they have one."""
+        request = slate_request(asked, self._clock())
+        visitor = None if asked.visitor is None else query_id("visitor", asked.visitor)
+        if asked.record and visitor is None:
+            rule = "record=True together with a visitor, whose slate it is"
+            raise InvalidQuery(f"record=True without a visitor; allowed: {rule}", field="record", rule=rule)
+        return await self._slate("session", asked, request, visitor, asked.record, None)
+
+    async def _slate(
+        self,
+        kind: str,
+        asked: Question,
+        request: dict[str, Any],
+        asker: str | None,
+        record: bool | None,
+        context: dict[str, Any] | None,
+    ) -> Slate:
+        until = await self._begin(asked)
+        key = self._next_id()
+        take_part(self._state.core, request, asker)
+        slate = self._dressed(kind, await self._ask(request, key, asked.after, until), request, key)
+        if asker != slate.user:
+            slate = msgspec.structs.replace(slate, user=asker)
+        wanted = self._config.engine.record_slates if record is None else record
+        if wanted and asker is not None:
+            slate = self._recorded(slate, request, context)
+        return self._remember(slate, request)
+
+    async def similar(self, asked: Similar) -> Slate:
+        """Items most associated with one."""
+        request = similar_request(asked, self._clock())
+        until = await self._begin(asked)
+        core = self._state.core
+        asked_of = await self._ask_items("similar", request, asked.after, until, core.similar, core.gather_similar)
+        return self._dressed("similar", asked_of, request, self._next_id())
+
+    async def trending(self, asked: Trending) -> Slate:
+        """Items that trend, overall or in a category."""
+        request = trending_request(asked, self._clock())
+        until = await self._begin(asked)
+        core = self._state.core
+        asked_of = await self._ask_items("trending", request, asked.after, until, core.trending, core.gather_trending)
+        slate = self._dressed("trending", asked_of, request, self._next_id())
+        if not slate.about and asked.category:
+            slate.about.append(asked.category)
+        return slate
+
+    async def session_of(self, asked: SessionOf) -> SessionView:
+        """What is known of a user that this host owns. Raises `InvalidQuery` for a user without state."""
+        name = query_id("user", asked.user)
+        await self._begin(asked)
+        view = self._state.core.session_view(name, self._now(asked))
+        if view is None:
+            raise InvalidQuery(
+                f"user {name!r} has no state: no event, or forgotten", field="user", value=name, rule="a known user"
+            )
+        return SessionView(user=name, state=_sessions.decode(view), position=self._state.position)
+
+    async def item_of(self, asked: ItemOf) -> ItemView:
+        """What is known of an item. Raises `InvalidQuery` for one that nothing ever named."""
+        name = query_id("item", asked.item)
+        until = await self._begin(asked)
+        if self._scatter.hosts:
+            shard = stable_hash(name) % self._config.generation.shards
+            owner = next(host for host in self._scatter.hosts if shard in host.shards)
+            body = _encoder.encode((name, self._now(asked)))
+            return _items.decode(await self._scatter.ask(owner, "items", asked.after, body, until))
+        view = self._state.core.item_view(name, self._now(asked))
+        return _items.decode(known_item(name, view))
+
+    def remembered(self, slate: str) -> Remembered | None:
+        """One of the latest slates of this host."""
+        return self._remembered.get(slate)
+
+    def forget(self, user: str) -> None:
+        """Forget the slates of a user."""
+        for slate in [key for key, known in self._remembered.items() if known.slate.user == user]:
+            del self._remembered[slate]
+
+    async def why(self, known: Remembered, item: str) -> list[str]:
+        """What keeps an item out of a slate, by the state as it stands now."""
+        until = time.monotonic() + self._config.cluster.deadline_ms / 1000
+        asked = await self._ask(known.request | {"why": item}, known.slate.id, None, until)
+        return asked.answer.why or []
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    def _now(self, asked: Question) -> int:
+        return self._clock() if asked.now is None else time_of("now", asked.now)
+
+    def _next_id(self) -> str:
+        return f"{self._prefix}-{next(self._numbers)}"
+
+    async def _begin(self, asked: Question) -> float:
+        """Wait for the position that was asked for; the monotonic time until which an answer is of use."""
+        seconds = (asked.deadline_ms or self._config.cluster.deadline_ms) / 1000
+        until = time.monotonic() + seconds
+        if asked.after is not None:
+            await self._state.reach(position_of("after", asked.after), seconds * _ITEM_SHARE)
+        return until
+
+    async def _call(self, verb: Callable[..., Any], *arguments: Any) -> Any:
+        """Ask the core: here if it is free, for that is quicker, else on a thread that may wait for it."""
+        if not self._state.busy:
+            return verb(*arguments)
+        return await asyncio.get_running_loop().run_in_executor(None, verb, *arguments)
+
+    async def _ask(self, request: dict[str, Any], key: str, after: int | None, until: float) -> _Asked:
+        core = self._state.core
+        body = _encoder.encode(request | {"key": key})
+        if not self._scatter.hosts:
+            answer = decode_answer(await self._call(core.recommend, body))
+            return _Asked(answer, [answer.position], {})
+        sent: bytes = await self._call(core.scatter, body)
+        left_out: dict[str, str] = {}
+        positions: list[int] = []
+        while True:
+            gathered = await self._scatter.ask_all("candidates", after, sent, self._share(until))
+            left_out |= gathered.left_out
+            positions = positions or list(map(reply_position, gathered.replies))
+            try:
+                answer, more = await self._call(core.gather, sent, gathered.replies)
+            except NotReady:  # another configuration became active in between
+                if time.monotonic() >= until:
+                    raise
+                sent = await self._call(core.scatter, body)
+                continue
+            if answer is not None:
+                decoded = decode_answer(answer)
+                return _Asked(decoded, [decoded.position, *positions], left_out)
+            assert more is not None
+            sent = more  # rare: the catalogue must fill in
+
+    async def _ask_items(
+        self,
+        verb: str,
+        request: dict[str, Any],
+        after: int | None,
+        until: float,
+        alone: Callable[[bytes], bytes],
+        gather: Callable[[bytes, list[bytes]], bytes],
+    ) -> _Asked:
+        body = _encoder.encode(request)
+        if not self._scatter.hosts:
+            answer = decode_answer(await self._call(alone, body))
+            return _Asked(answer, [answer.position], {})
+        gathered = await self._scatter.ask_all(verb, after, body, self._share(until))
+        answer = decode_answer(await self._call(gather, body, gathered.replies))
+        return _Asked(answer, list(map(reply_position, gathered.replies)), gathered.left_out)
+
+    @staticmethod
+    def _share(until: float) -> float:
+        now = time.monotonic()
+        return now + (until - now) * _ITEM_SHARE
+
+    def _dressed(self, kind: str, asked: _Asked, request: dict[str, Any], slate: str) -> Slate:
+        slate_id.set(slate)
+        for host, why in asked.left_out.items():
+            self._metrics.left_out(host)
+            logger.info("answered without item host %s: %s", host, why)
+        answer = asked.answer
+        return Slate(
+            kind=kind,
+            id=slate,
+            user=request.get("user"),
+            about=request.get("items") or answer.about,
+            n=request["n"],
+            items=answer.items,
+            positions=asked.positions,
+            now=request["now"],
+            fallback=answer.fallback,
+            degraded=[f"item host {host} left out: {why}" for host, why in asked.left_out.items()],
+            config=active_version(self._state.core, self._opened_with),
+            scenario=request.get("scenario"),
+            variant=request.get("variant"),
+            notes=answer.notes,
+            exploring=answer.exploring,
+            feature_names=answer.feature_names,
+            candidates=dict(answer.candidates),
+        )
+
+    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
+        record = slate_record(slate, request, context)
+        if slate.degraded:
+            record = _with_candidates(record, slate)
+        queued = self._records.record(record)
+        if not queued:
+            slate.degraded.append("slate not recorded: the record queue is full")
+        elif self._records.error is not None:
+            slate.degraded.append(f"slate may not be recorded: the last write failed ({self._records.error})")
+        return msgspec.structs.replace(slate, recorded=queued)
+
+    def _remember(self, slate: Slate, request: dict[str, Any]) -> Slate:
+        self._remembered[slate.id] = Remembered(slate, request)
+        if len(self._remembered) > _SLATES_REMEMBERED:
+            self._remembered.popitem(last=False)
+        return slate
+
+
+def _with_candidates(record: SlateServed, slate: Slate) -> SlateServed:
+    """A slate of a part of the items cannot be made again from all of them: its record keeps what was there."""
+    return msgspec.structs.replace(
+        record,
+        left_out=[said.split(" ")[2] for said in slate.degraded if said.startswith("item host ")],
+        candidates=[(r.item, part.source, part.raw) for r in slate.items for part in r.parts],
+    )
+
+
+def known_item(item: str, view: bytes | None) -> bytes:
+    """The view of an item. Raises `InvalidQuery` for one that nothing ever named."""
+    if view is None:
+        raise InvalidQuery(
+            f"item {item!r}: no event or put ever named it", field="item", value=item, rule="a known item"
+        )
+    return view

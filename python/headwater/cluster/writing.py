@@ -1,0 +1,156 @@
+"""Writes of clients: one event per request on the plain path, frames on the smart one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from headwater.arguments import categories_of, id_text, labels_of, vectors_of
+from headwater.cluster.ingest import Clock, Ingest
+from headwater.cluster.slates import Slates
+from headwater.errors import DeadlineExceeded, InvalidEvent
+from headwater.events.types import (
+    ConfigActivated,
+    Event,
+    Feedback,
+    Impression,
+    ItemDelete,
+    ItemPatch,
+    ItemPut,
+    UserForget,
+    UserPut,
+)
+from headwater.protocol import DeleteItem, Forget, Item, PatchItem, Request, Seen, Track, User
+
+_RETRY_MS = 250
+MAX_FRAMES = 64
+
+_frames = msgspec.msgpack.Decoder(list[bytes])
+
+
+class Writing:
+    """Turns requests into events and waits for their positions."""
+
+    def __init__(
+        self, ingest: Ingest, slates: Slates, clock: Clock, partitions: tuple[int, ...], deadline_ms: int
+    ) -> None:
+        self._ingest = ingest
+        self._slates = slates
+        self._clock = clock
+        self._partitions = partitions
+        self._deadline_ms = deadline_ms
+
+    async def track(self, asked: Track) -> dict[str, int]:
+        """One event of a user."""
+        event = Feedback(
+            type=asked.type,
+            user=id_text("user", asked.user),
+            item=id_text("item", asked.item),
+            ts=self._time(asked),
+            value=asked.value,
+            event_id=asked.event_id,
+            session=None if asked.session is None else id_text("session", asked.session),
+            basket=None if asked.basket is None else id_text("basket", asked.basket),
+            slate=asked.slate,
+            slot=asked.slot,
+            context=asked.context,
+        )
+        return await self._write(asked, event)
+
+    async def seen(self, asked: Seen) -> dict[str, int]:
+        """The slots of a slate that were really seen."""
+        event = Impression(
+            user=id_text("user", asked.user),
+            slate=asked.slate,
+            ts=self._time(asked),
+            slots=asked.slots,
+            event_id=asked.event_id,
+        )
+        return await self._write(asked, event)
+
+    async def forget(self, asked: Forget) -> dict[str, int]:
+        """Drop a user's state."""
+        name = id_text("user", asked.user)
+        answer = await self._write(asked, UserForget(user=name, ts=self._time(asked)))
+        self._slates.forget(name)
+        return answer
+
+    async def put_user(self, asked: User) -> dict[str, int]:
+        """Say what is known of a user."""
+        labels = labels_of(asked.labels)
+        event = UserPut(user=id_text("user", asked.user), ts=self._time(asked), labels=labels, comment=asked.comment)
+        return await self._write(asked, event)
+
+    async def put_item(self, asked: Item) -> dict[str, int]:
+        """Say all that is known of an item."""
+        event = ItemPut(
+            item=id_text("item", asked.item),
+            ts=self._time(asked),
+            categories=categories_of(asked.categories),
+            labels=labels_of(asked.labels),
+            is_hidden=asked.is_hidden,
+            timestamp=asked.timestamp,
+            group_id=asked.group_id,
+            embeddings=vectors_of(asked.embeddings),
+            comment=asked.comment,
+        )
+        return await self._write(asked, event)
+
+    async def patch_item(self, asked: PatchItem) -> dict[str, int]:
+        """Change some fields of an item."""
+        event = ItemPatch(
+            item=id_text("item", asked.item),
+            ts=self._time(asked),
+            categories=asked.categories,
+            labels=asked.labels,
+            is_hidden=asked.is_hidden,
+            timestamp=asked.timestamp,
+            group_id=asked.group_id,
+            embeddings=vectors_of(asked.embeddings),
+            comment=asked.comment,
+        )
+        return await self._write(asked, event)
+
+    async def delete_item(self, asked: DeleteItem) -> dict[str, int]:
+        """Never show an item again, until it is put anew."""
+        return await self._write(asked, ItemDelete(item=id_text("item", asked.item), ts=self._time(asked)))
+
+    async def activate(self, version: str, body: str) -> dict[str, int]:
+        """Answer under another query configuration from here on."""
+        position = await self._ingest.write(
+            [ConfigActivated(ts=self._clock(), version=version, body=body)], self._clock()
+        )
+        return {"position": position}
+
+    async def frames(self, data: bytes) -> bytes:
+        """Frames that a client made: all are appended or none; the last position."""
+        try:
+            frames = _frames.decode(data)
+        except msgspec.MsgspecError as err:
+            rule = "a MessagePack array of frames"
+            raise InvalidEvent(f"frames: {err}; allowed: {rule}", field="frames", value=None, rule=rule) from err
+        if not 1 <= len(frames) <= MAX_FRAMES:
+            rule = f"1 to {MAX_FRAMES} frames"
+            raise InvalidEvent(f"{len(frames)} frames; allowed: {rule}", field="frames", value=len(frames), rule=rule)
+        position = await self._in_time(self._ingest.append(frames, self._partitions), self._deadline_ms)
+        return msgspec.msgpack.encode({"position": position})
+
+    def _time(self, asked: Any) -> int:
+        return self._clock() if asked.ts is None else int(asked.ts)
+
+    async def _write(self, asked: Request, event: Event) -> dict[str, int]:
+        wait = asked.deadline_ms or self._deadline_ms
+        return {"position": await self._in_time(self._ingest.write([event], self._clock()), wait)}
+
+    @staticmethod
+    async def _in_time(write: Any, milliseconds: int) -> int:
+        try:
+            return int(await asyncio.wait_for(write, milliseconds / 1000))
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the log did not acknowledge within {milliseconds} ms; whether the event was kept is not known: send "
+                "it again with the same event_id",
+                retry_after_ms=_RETRY_MS,
+            ) from None

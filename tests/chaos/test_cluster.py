@@ -1,0 +1,64 @@
+"""G2, G3, G8 under fire: a cluster whose processes are killed, stopped, cut off and starved while it is used."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from chaos.cluster_storm import ITEMS, Storm
+from cluster_rig import QUICK, Cluster, cluster
+from headwater.events.frame import decode_frame
+from headwater.events.types import Feedback
+
+SECONDS = float(os.environ.get("HEADWATER_CHAOS_SECONDS", "90"))
+SEED = int(os.environ.get("HEADWATER_CHAOS_SEED", "1"))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
+# nats-py leaves the sockets of connections that broke to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+def test_a_cluster_outlives_a_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with cluster(tmp_path / "shop", toml=QUICK) as served:
+        with served.client() as client:
+            client.put_items({"item": f"i{n}", "labels": {"price": n}} for n in range(ITEMS))
+        notes = asyncio.run(Storm(served, SEED, SECONDS).rage())
+        gc.collect()
+        with capsys.disabled():
+            print("\n" + "\n".join(f"{name}: {value}" for name, value in notes.summary().items()))
+        assert notes.untyped == []
+        assert notes.wrong == []
+        counted = log_counts(served)
+        assert {event: counted[event] for event in notes.acknowledged if counted[event] != 1} == {}
+        assert {event: counted[event] for event in notes.unknown if counted[event] > 1} == {}
+        position, digest = served.whole_digest()
+        core = served.replayed(position + 1)
+        assert core.digest()["whole"] == digest
+        # Otherwise the storm did not blow.
+        assert len(notes.acknowledged) > 20 * SECONDS
+        assert notes.answers > 2 * SECONDS
+        assert len(notes.faults) >= min(6, SECONDS / 8)
+
+
+def log_counts(served: Cluster) -> Counter[str]:
+    """How often each event id stands in the log, repeats of whole frames not counted. Every frame must be sound."""
+    seen: set[tuple[object, ...]] = set()
+    counted: Counter[str] = Counter()
+    log = served.log()
+    try:
+        for batch in log.read():
+            for frame in batch.frames:
+                header, events = decode_frame(frame)
+                number = (header.subject, header.producer, header.epoch, header.sequence)
+                if number in seen:
+                    continue
+                seen.add(number)
+                counted.update(e.event_id for e in events if isinstance(e, Feedback) and e.event_id is not None)
+    finally:
+        log.close()
+    return counted
