@@ -38,8 +38,8 @@ T = TypeVar("T")
 
 
 class Rebuilt(msgspec.Struct, kw_only=True):
-    """One rebuild: seconds of wall time and of CPU (all threads), events in the state by its end and how many of them were `folded` from the log; MB of state
-    as it counts itself, and by which the process grew."""
+    """One rebuild: seconds of wall time and of CPU (all threads), events in the state by its end and how many of them
+    were `folded` from the log; MB of state as it counts itself, and by which the process grew."""
 
     events: int
     folded: int
