@@ -8,24 +8,26 @@ tells a lost tail (see `head`).
 from __future__ import annotations
 
 import logging
+import secrets
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from headwater.errors import GenerationMismatch, LogCorrupt, LogTailLost, StoreClosed, StoreError, StoreFull
+from headwater.events import replacement
 from headwater.events.head import EMPTY_HEAD, Head, HeadFile, chain_frames
 from headwater.events.lock import WriterLock
 from headwater.events.log import READ_BATCH_BYTES, LogBatch, check_frames, subject_number
+from headwater.events.sqlite_faults import check_subjects, is_full, typed_errors
 from headwater.events.subjects import Subject
 from headwater.events.sync import sync_directory
 
 FORMAT = "1"
 _PAGE_SIZE = 16_384
 _READ_ROWS = 256
-# A failed write, a full disk among them: the transaction is rolled back and what was written of it is never read.
-_REFUSED_WRITES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
+_TRIM_BYTES = 64 << 20
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class SqliteLog:
             raise
 
     def _open(self, generation: str | None, max_pages: int | None) -> None:
+        self._settle_replacement()
         new = not self._path.exists()
         if new and self._read_only:
             raise StoreError(f"{self._directory} holds no log; nothing to read", path=str(self._directory))
@@ -93,6 +96,43 @@ class SqliteLog:
             sync_directory(self._directory)
         self.epoch = 0 if self._read_only else self._next_epoch()
 
+    def _settle_replacement(self) -> None:
+        """Bring a replacement of the log to its end that was cut short (see `replacement`)."""
+        if self._read_only:
+            if replacement.is_decided(self._directory):
+                raise StoreError(
+                    f"{self._directory}: the log is being replaced; open it again, to write if its writer died",
+                    path=str(self._directory),
+                )
+            return
+        try:
+            replacement.finish(self._directory)
+        except OSError as err:
+            raise StoreError(
+                f"{self._directory}: the next log cannot take its place: {err}", path=str(self._directory)
+            ) from err
+
+    def replace(self) -> None:
+        """Let the log in `DIR/next`, which is whole and closed, take this one's place; this object is that log then.
+
+        Readers that have begun go on in the old one. The caller sees to it that nobody appends meanwhile. Raises
+        `StoreError`; whether the log was replaced is then decided when the directory is opened again.
+        """
+        with self._mutex:
+            self._check_writable()
+            self._failed = "the log is being replaced"
+            try:
+                replacement.decide(self._directory)
+            except OSError as err:
+                raise StoreError(f"{self._directory}: {err}", path=str(self._directory)) from err
+            assert self._connection is not None
+            assert self._head_file is not None
+            self._connection.close()
+            self._head_file.close()
+            self._connection = self._head_file = None
+            self._open(self.generation, None)
+            self._failed = None
+
     def _connect(self) -> sqlite3.Connection:
         mode = "ro" if self._read_only else "rwc"
         uri = f"{self._path.resolve().as_uri()}?mode={mode}"
@@ -104,7 +144,8 @@ class SqliteLog:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         # One transaction, so that a process killed here leaves either no log or a whole one.
-        meta = f"INSERT INTO meta VALUES ('format', '{FORMAT}'), ('generation', '{self.generation}'), ('epoch', '0');"
+        rows = {"format": FORMAT, "generation": self.generation, "epoch": "0", "identity": secrets.token_hex(16)}
+        meta = "".join(f"INSERT INTO meta VALUES ('{key}', '{value}');" for key, value in rows.items())
         self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {meta} COMMIT;")
         sync_directory(self._directory)
 
@@ -124,6 +165,10 @@ class SqliteLog:
                 f"{self._path}: log format {meta.get('format')!r}; this code reads {FORMAT!r}", reason="format"
             )
         self.generation = str(meta.get("generation"))
+        self._identity = meta.get("identity")
+        self._base = Head(0, int(meta.get("base", 0)), int(meta.get("base_chain", 0)))
+        self.rewritten = int(meta.get("rewritten", 0))
+        """How far the log is one that took the place of a log with more events."""
         if generation is not None and self.generation != generation:
             raise GenerationMismatch(
                 f"{self._path} is of generation {self.generation}, configuration and fold version make {generation}: "
@@ -148,7 +193,7 @@ class SqliteLog:
         """Compare log and head; when writing, take frames beyond the head into it."""
         # The head first: a writer that goes on meanwhile only makes the log longer than the head that was read.
         head = EMPTY_HEAD if self._head_file is None else self._head_file.read()
-        self._last = self._position("max")
+        self._last = self._position("max") or self._base.last
         if self._last < head.last:
             raise LogTailLost(
                 f"{self._path} ends at position {self._last}, but frames up to {head.last} were acknowledged: "
@@ -244,7 +289,7 @@ class SqliteLog:
             try:
                 self._connection.execute("COMMIT")
             except sqlite3.Error as err:
-                if not _is_full(err):
+                if not is_full(err):
                     # Whether a failed sync kept the bytes is unknown to everyone: it must not be built upon.
                     self._failed = f"a commit failed: {err}"
                 if self._connection.in_transaction:
@@ -278,6 +323,7 @@ class SqliteLog:
 
     def _read(self, start: int, end: int, subjects: Collection[Subject] | None, batch_bytes: int) -> Iterator[LogBatch]:
         with self._typed_errors(), closing(self._connect()) as connection:
+            self._check_identity(connection)
             where, values = "", [start, end]
             if subjects is not None:
                 where = f" AND subject IN ({','.join('?' * len(subjects))})"
@@ -308,6 +354,15 @@ class SqliteLog:
             if batch.frames:
                 yield batch
 
+    def _check_identity(self, connection: sqlite3.Connection) -> None:
+        """A log that took this one's place has other frames at the same positions."""
+        row = connection.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+        if (row[0] if row else None) != self._identity:
+            raise StoreClosed(
+                f"{self._directory}: another log took this one's place (a user was erased); open the engine again",
+                path=str(self._directory),
+            )
+
     def _check_contiguous(self, position: int, expected: int, start: int) -> None:
         if position != expected:
             what = "log begins after the position asked for" if expected == start else "frames are missing"
@@ -323,8 +378,8 @@ class SqliteLog:
         """
         with self._mutex:  # an append moves head and end together
             head = EMPTY_HEAD if self._head_file is None else self._head_file.read()
-        chain = count = 0
-        for batch in self.read(1, stop=head.last + 1):
+        chain, count = self._base.chain, 0
+        for batch in self.read(self._base.last + 1, stop=head.last + 1):
             chain = chain_frames(chain, batch.frames)
             count += len(batch.frames)
         if chain != head.chain:
@@ -333,20 +388,74 @@ class SqliteLog:
                 position=head.last,
                 reason="chain",
             )
-        self._check_subjects()
+        with self._typed_errors(), closing(self._connect()) as connection:
+            check_subjects(connection, self._path)
         return count
 
-    def _check_subjects(self) -> None:
-        query = "SELECT position, subject, substr(frame, 1, 8) FROM frames ORDER BY position"
-        with self._typed_errors(), closing(self._connect()) as connection:
-            for position, subject, header in connection.execute(query):
-                if subject != subject_number(header):
-                    raise LogCorrupt(
-                        f"{self._path}: frame {position} is filed under subject {subject}, its header says "
-                        f"{subject_number(header)}",
-                        position=position,
-                        reason="subject",
-                    )
+    def acknowledged(self) -> Head:
+        """The head record: how far the log is acknowledged, and the chain up to there."""
+        with self._mutex:  # an append moves head and end together
+            return EMPTY_HEAD if self._head_file is None else self._head_file.read()
+
+    @property
+    def base(self) -> Head:
+        """Where the log begins: the position before its first frame, and the chain up to it. Zeros unless trimmed."""
+        return self._base
+
+    def begin_after(self, base: Head) -> None:
+        """Let an empty log begin behind a position of another one, of whose end it is a copy. Raises `StoreError`."""
+        assert self._connection is not None
+        with self._mutex:
+            self._check_writable()
+            if self._last:
+                raise StoreError(f"{self._path} holds frames already", path=str(self._path))
+            with self._typed_errors():
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._set_base(base)
+                self._connection.execute("COMMIT")
+            self._last, self._head = base.last, Head(1, base.last, base.chain)
+            self._write_head(self._head)
+
+    def trim(self, below: int) -> int:
+        """Let go of the frames below a position, for good; how many they were. The last frame always stays.
+
+        The caller answers for a snapshot that reaches `below - 1`: without one the log cannot be folded again. A trim
+        that was cut short leaves a log that begins somewhere in between. Raises `StoreError`, `StoreFull`.
+        """
+        assert self._connection is not None
+        with self._mutex:
+            self._check_writable()
+            below = min(below, self._last)
+            count = 0
+            for batch in self.read(self._base.last + 1, stop=below, batch_bytes=_TRIM_BYTES):
+                base = Head(0, batch.positions[-1], chain_frames(self._base.chain, batch.frames))
+                with self._typed_errors():
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._connection.execute("DELETE FROM frames WHERE position <= ?", [base.last])
+                    self._set_base(base)
+                    self._connection.execute("COMMIT")
+                self._base = base
+                count += len(batch.frames)
+            if count:
+                with self._typed_errors():
+                    self._connection.execute("VACUUM")
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return count
+
+    def note_rewritten(self, until: int) -> None:
+        """Up to here this log is what was left of one with more events: said to whoever compares answers with it."""
+        assert self._connection is not None
+        with self._mutex, self._typed_errors():
+            self._check_writable()
+            row = ("rewritten", str(until))
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
+            self.rewritten = until
+
+    def _set_base(self, base: Head) -> None:
+        assert self._connection is not None
+        rows = [("base", str(base.last)), ("base_chain", str(base.chain))]
+        self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+        self._base = base
 
     def head_damage(self) -> list[str]:
         """What is wrong with the head record, though it may still be read."""
@@ -404,22 +513,5 @@ class SqliteLog:
                 path=str(self._directory),
             )
 
-    @contextmanager
-    def _typed_errors(self) -> Iterator[None]:
-        """No raw sqlite3 exception leaves this class."""
-        try:
-            yield
-        except sqlite3.Error as err:
-            if _is_full(err):
-                raise StoreFull(
-                    f"{self._directory}: the disk takes no more ({err}); nothing of this write was kept; free space "
-                    "and retry",
-                    path=str(self._directory),
-                ) from err
-            if isinstance(err, sqlite3.DatabaseError) and not isinstance(err, sqlite3.OperationalError):
-                raise LogCorrupt(f"{self._path}: {err}; restore it from a backup", reason="database") from err
-            raise StoreError(f"{self._path}: {err}", path=str(self._path)) from err
-
-
-def _is_full(err: BaseException) -> bool:
-    return getattr(err, "sqlite_errorcode", None) in _REFUSED_WRITES
+    def _typed_errors(self) -> AbstractContextManager[None]:
+        return typed_errors(self._directory, self._path)

@@ -4,12 +4,16 @@ Every error says what was wrong (key, value, what is allowed), where, and what t
 as attributes so that a program need not parse the message. The tree, by what the caller should do:
 
 * `InvalidInput`: the caller's value breaks a rule. Nothing was changed. Correct the value.
-    * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`, `CannotEstimate`
+    * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`, `CannotEstimate`,
+      `MergeConflict`, `FeedShrunk`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
-    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
+    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`,
+      `ArchiveInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
 * `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
+* `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
+* `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
 
 This module does not format for a terminal: the command line decides how an error is shown.
 """
@@ -46,6 +50,18 @@ class InvalidEvent(InvalidInput):
     """An event breaks a rule of the event format. Details: `field`, `value`, `rule`."""
 
     code = "invalid-event"
+
+
+class MergeConflict(InvalidInput):
+    """Two users cannot be merged: a circle, another account, a forgotten user. Details: `from_user`, `value`."""
+
+    code = "merge-conflict"
+
+
+class FeedShrunk(InvalidInput):
+    """A feed without too many of the items that are visible now. Details: `value` (how many), `visible`, `rule`."""
+
+    code = "feed-shrunk"
 
 
 class InvalidQuery(InvalidInput):
@@ -126,6 +142,18 @@ class SnapshotInvalid(StoreError):
     code = "snapshot-invalid"
 
 
+class BackupInvalid(StoreError):
+    """A backup is damaged, incomplete, or one of another log. Details: `path`."""
+
+    code = "backup-invalid"
+
+
+class ArchiveInvalid(StoreError):
+    """Archived events are damaged, incomplete, or those of another log. Details: `path`."""
+
+    code = "archive-invalid"
+
+
 class NotReady(HeadwaterError):
     """The state did not reach the asked position in time. Details: `position`, `after`."""
 
@@ -136,3 +164,16 @@ class TargetFailed(HeadwaterError):
     """What a benchmark measures cannot be reached, or ended while it was measured. Details: `reason`, `exit_code`."""
 
     code = "target-failed"
+
+
+class Unavailable(HeadwaterError):
+    """A server or host does not answer now. Details: `retry_after_ms`, where known `url`, and `kept`: "no" when nothing
+    of a refused write was kept, "unknown" when nobody can say (writing the same frames again has no second effect)."""
+
+    code = "unavailable"
+
+
+class AccessDenied(HeadwaterError):
+    """The server refuses these credentials, or they do not permit what was asked for. Details: `url` or `subject`."""
+
+    code = "access-denied"

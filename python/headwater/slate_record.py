@@ -176,7 +176,7 @@ def served(
         user=user,
         ts=request["now"],
         request=request,
-        variant=None,
+        variant=request.get("variant"),
         config_version=config,
         scorer_version=SCORER_VERSION,
         positions=positions,

@@ -17,7 +17,7 @@ from headwater.scenario import SOURCES, VECTOR, Scenario
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-GUIDES = ("embedded", "exploration", "first-slate", "latency", "scenarios", "time-travel")
+GUIDES = ("embedded", "experiments", "exploration", "first-slate", "latency", "operations", "scenarios", "time-travel")
 RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"guide-{name}.md" for name in GUIDES)]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -84,6 +84,7 @@ def config_keys(struct: Any, table: str = "") -> Iterator[tuple[str, Any]]:
     for field in msgspec.structs.fields(struct):
         hint = hints[field.name]
         path = f"{table}.{field.name}" if table else field.name
+        path = "experiments" if path == "query.experiments" else path  # where the file has them
         inner = next(
             (h for h in (hint, *get_args(hint)) if isinstance(h, type) and issubclass(h, msgspec.Struct)), None
         )

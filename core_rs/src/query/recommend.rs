@@ -20,6 +20,7 @@ use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
 use crate::query::session_knn::{self, NeighbourSession};
 use crate::query::source::Source;
+use crate::query::taking_part;
 use crate::query::why::Trace;
 use crate::query::witness::WitnessHere;
 use crate::slate::answer::Slot;
@@ -30,6 +31,9 @@ pub fn recommend(
     tools: &Tools<'_>,
     request: &RecommendRequest,
 ) -> Result<Answer, CoreError> {
+    if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
+        return Ok(answer);
+    }
     let plan = Plan::new(state, tools, request)?;
     let asker = seeds::of_request(state, request, plan.scenario.seeds);
     with_scratch(state.names.items.len(), |scratch| {
@@ -51,7 +55,7 @@ fn answer(
         request,
         &Barred::of(state, scenario, asker, now),
         &plan.filters,
-        plan.uses(&Source::Repeats),
+        plan.offers_own_items(),
         &mut scratch.allowed,
     );
     let list = filling::listed(state, request);
@@ -98,8 +102,8 @@ pub fn neighbours(state: &State, plan: &Plan<'_>, asker: &Asker<'_>) -> Vec<Neig
         return Vec::new();
     }
     let latest = asker.latest(plan.scenario.knn_last_items);
-    let k = plan.scenario.knn_neighbours;
-    session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, k)
+    let weights = session_knn::KnnWeights::of(&plan.scenario);
+    session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, &weights)
 }
 
 /// What a slate is made with once all sources have spoken: the same in one process and where hosts were asked.
@@ -172,6 +176,7 @@ impl Ranking<'_> {
             counted: self.counted,
             composed: &composed,
             request,
+            holdout: plan.holdout.as_deref(),
         };
         let trace = request.why.as_deref().map(|item| {
             Trace {
@@ -198,6 +203,7 @@ struct Page<'a> {
     counted: &'a dyn Counted,
     composed: &'a Composed,
     request: &'a RecommendRequest,
+    holdout: Option<&'a str>,
 }
 
 impl Page<'_> {
@@ -309,7 +315,7 @@ impl Page<'_> {
     /// Why the answer is not personal, or shorter than asked; `None` when it is neither.
     fn fallback(&self, found: usize, filled: usize) -> Option<String> {
         let (state, request, asker) = (self.state, self.request, self.why.asker);
-        let mut why = Vec::new();
+        let mut why: Vec<String> = self.holdout.map(str::to_string).into_iter().collect();
         let personal = self
             .lists
             .iter()

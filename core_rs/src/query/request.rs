@@ -29,6 +29,8 @@ pub struct RecommendRequest {
     pub all_reasons: bool,
     /// Which scenario answers; the default one when absent.
     pub scenario: Option<String>,
+    /// Which variant of an experiment answers: `experiment/variant`.
+    pub variant: Option<String>,
     /// Only items that pass, beside the scenario's own filter.
     pub filter: Option<String>,
     /// Values of the filters' parameters.
