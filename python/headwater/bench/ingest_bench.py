@@ -49,7 +49,8 @@ class Interval(msgspec.Struct, kw_only=True):
 
 
 class IngestRun(msgspec.Struct, kw_only=True):
-    """`per_s`: events per second of each stage over all events, `in_turn` of all stages together, one after the other;
+    """`per_s`: events per second of each stage over all events, and `cpu_us` an event of all threads, which other work
+    on the machine hardly changes; `in_turn` of all stages together, one after the other;
     `imported_per_s`: of the engine's own import of the first `imported` events. `append_mb_per_s`: what the append
     stage wrote, beside the disk's `write_mb_per_s`; `commits_per_s` beside its `fsync_per_s` (a commit syncs twice)."""
 
@@ -59,6 +60,7 @@ class IngestRun(msgspec.Struct, kw_only=True):
     disk_before: Disk
     disk_after: Disk | None
     per_s: dict[str, float]
+    cpu_us: dict[str, float]
     in_turn_per_s: float
     imported: int
     imported_per_s: float
@@ -77,13 +79,14 @@ class _Stages:
         self.log = SqliteLog(place, generation_of(config.generation))
         self.core: Core = new_core(config, threads)
         self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.cpu = dict.fromkeys(STAGES, 0.0)
         self.events = self.commits = self.frame_bytes = 0
         self._noted = dict(self.seconds)
         self._partitions = config.generation.partitions
 
     def put(self, table: pl.DataFrame) -> None:
         """One table of rows through all stages."""
-        clock = _Clock(self.seconds)
+        clock = _Clock(self.seconds, self.cpu)
         [piece] = EventTable(table, latest=_FUTURE).chunks()
         frames, count = chunk_frames(piece, self.commits + 1, self._partitions, int(table["ts"][-1]))
         if count != len(table):
@@ -109,14 +112,17 @@ class _Stages:
 
 
 class _Clock:
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self._seconds = seconds
-        self._last = time.perf_counter()
+    """Wall and CPU time (of all threads) since the last lap."""
+
+    def __init__(self, seconds: dict[str, float], cpu: dict[str, float]) -> None:
+        self._seconds, self._cpu = seconds, cpu
+        self._last, self._last_cpu = time.perf_counter(), time.process_time()
 
     def lap(self, stage: str) -> None:
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.process_time()
         self._seconds[stage] += now - self._last
-        self._last = now
+        self._cpu[stage] += cpu - self._last_cpu
+        self._last, self._last_cpu = now, cpu
 
 
 def run_ingest(supply: Supply, config: Config, threads: int, scratch: Path | None, progress: Progress) -> IngestRun:
@@ -230,6 +236,7 @@ def _figures(
         disk_before=disk_before,
         disk_after=disk_after,
         per_s={stage: round(stages.events / seconds, 1) if seconds else 0.0 for stage, seconds in spent.items()},
+        cpu_us={stage: round(spent / events * 1e6, 3) for stage, spent in stages.cpu.items()},
         in_turn_per_s=round(stages.events / whole, 1) if whole else 0.0,
         imported=imported,
         imported_per_s=imported_per_s,
@@ -246,7 +253,15 @@ def _figures(
     )
 
 
-INGEST_HEADINGS = ("stage", "events/s", "share of the time", "first twentieth", "last twentieth", "beside")
+INGEST_HEADINGS = (
+    "stage",
+    "events/s",
+    "CPU, us an event",
+    "share of the time",
+    "first twentieth",
+    "last twentieth",
+    "beside",
+)
 
 
 def ingest_cells(run: IngestRun) -> list[tuple[str, ...]]:
@@ -263,10 +278,12 @@ def ingest_cells(run: IngestRun) -> list[tuple[str, ...]]:
         rate = run.per_s[stage]
         ends = [f"{run.intervals[i].per_s.get(stage, 0):,.0f}" if run.intervals else "" for i in (0, -1)]
         share = f"{run.events / rate / whole:.0%}" if rate else ""
-        lines.append((stage, f"{rate:,.0f}", share, *ends, beside.get(stage, "")))
-    lines.append(("all, one after the other", f"{run.in_turn_per_s:,.0f}", "", "", "", ""))
+        lines.append((stage, f"{rate:,.0f}", f"{run.cpu_us[stage]:.2f}", share, *ends, beside.get(stage, "")))
+    whole_cpu = sum(run.cpu_us.values())
+    lines.append(("all, one after the other", f"{run.in_turn_per_s:,.0f}", f"{whole_cpu:.2f}", "", "", "", ""))
     if run.imported:
-        lines.append(("import, overlapping", f"{run.imported_per_s:,.0f}", "", "", "", f"{run.imported:,} events"))
+        beside_import = f"{run.imported:,} events"
+        lines.append(("import, overlapping", f"{run.imported_per_s:,.0f}", "", "", "", "", beside_import))
     return lines
 
 

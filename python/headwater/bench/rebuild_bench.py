@@ -38,12 +38,13 @@ T = TypeVar("T")
 
 
 class Rebuilt(msgspec.Struct, kw_only=True):
-    """One rebuild: seconds, events in the state by its end and how many of them were `folded` from the log; MB of state
-    as it counts itself, and by which the process grew."""
+    """One rebuild: seconds of wall time and of CPU (all threads), events in the state by its end and how many of them
+    were `folded` from the log; MB of state as it counts itself, and by which the process grew."""
 
     events: int
     folded: int
     seconds: float
+    cpu_s: float
     folded_per_s: float
     state_mb: float
     grown_mb: float
@@ -147,33 +148,43 @@ def _apart(work: Callable[[Path, int], T], place: Path, threads: int) -> T:
 def _from_zero(place: Path, threads: int) -> Rebuilt:
     config = directory_config(place)
     log = SqliteLog(place, generation_of(config.generation), read_only=True)
-    before, started = resident_mb(), time.perf_counter()
+    before, clock = resident_mb(), _Both()
     core = new_core(config, threads)
     fold_log(core, log)
-    seconds = time.perf_counter() - started
-    return _rebuilt(core, seconds, before, 0)
+    return _rebuilt(core, clock.spent(), before, 0)
 
 
 def _from_snapshot(place: Path, threads: int) -> Rebuilt:
     config = directory_config(place)
     log = SqliteLog(place, generation_of(config.generation), read_only=True)
     snapshots = DirectorySnapshots(place / "snapshots")
-    before, started = resident_mb(), time.perf_counter()
+    before, clock = resident_mb(), _Both()
     recovered = recover(log, snapshots, config, threads)
-    seconds = time.perf_counter() - started
+    spent = clock.spent()
     if not recovered.snapshot:
         raise HeadwaterError(f"the snapshot was not used: {'; '.join(recovered.passed_over)}")
     # How many events the snapshot holds is known once it is read again, apart from the clock.
     kept = restore_core(config, threads, snapshots.load(recovered.snapshot))
-    return _rebuilt(recovered.core, seconds, before, _events(kept))
+    return _rebuilt(recovered.core, spent, before, _events(kept))
 
 
-def _rebuilt(core: Core, seconds: float, before_mb: float, kept: int) -> Rebuilt:
-    events, stats = _events(core), core.stats()
+class _Both:
+    """Wall and CPU time since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> tuple[float, float]:
+        return time.perf_counter() - self._wall, time.process_time() - self._cpu
+
+
+def _rebuilt(core: Core, spent: tuple[float, float], before_mb: float, kept: int) -> Rebuilt:
+    (seconds, cpu), events, stats = spent, _events(core), core.stats()
     return Rebuilt(
         events=events,
         folded=events - kept,
         seconds=round(seconds, 4),
+        cpu_s=round(cpu, 4),
         folded_per_s=round((events - kept) / seconds, 1),
         state_mb=round(sum(size for name, size in stats.items() if name.startswith("bytes_")) / 1e6, 1),
         grown_mb=round(resident_mb() - before_mb, 1),
@@ -220,7 +231,7 @@ def _median(rebuilt: list[Rebuilt]) -> Rebuilt:
     return sorted(rebuilt, key=lambda one: one.seconds)[len(rebuilt) // 2]
 
 
-REBUILD_HEADINGS = ("what", "events", "seconds", "events/s", "MB", "beside")
+REBUILD_HEADINGS = ("what", "events", "seconds", "CPU, s", "events/s", "MB", "beside")
 
 
 def rebuild_cells(run: RebuildRun) -> list[tuple[str, ...]]:
@@ -232,6 +243,7 @@ def rebuild_cells(run: RebuildRun) -> list[tuple[str, ...]]:
             "rebuild from zero",
             f"{zero.folded:,}",
             f"{zero.seconds:.2f}",
+            f"{zero.cpu_s:.2f}",
             f"{zero.folded_per_s:,.0f}",
             f"{zero.state_mb:,.0f} of state, process grew by {zero.grown_mb:,.0f}",
             f"{read}; disk {run.disk.read_mb_per_s:,.0f}",
@@ -240,20 +252,30 @@ def rebuild_cells(run: RebuildRun) -> list[tuple[str, ...]]:
             "from snapshot and tail",
             f"{short.folded:,} of {short.events:,}",
             f"{short.seconds:.2f}",
+            f"{short.cpu_s:.2f}",
             "",
             f"process grew by {short.grown_mb:,.0f}",
             f"{zero.seconds / short.seconds:.1f} times as fast",
         ),
-        ("snapshot, encoded", "", f"{snapshot.encode_s:.2f}", "", f"{snapshot.megabytes:,.1f}", "folds wait for it"),
+        (
+            "snapshot, encoded",
+            "",
+            f"{snapshot.encode_s:.2f}",
+            "",
+            "",
+            f"{snapshot.megabytes:,.1f}",
+            "folds wait for it",
+        ),
         (
             "snapshot, written and synced",
             "",
             f"{snapshot.write_s:.2f}",
             "",
             "",
+            "",
             f"{snapshot.megabytes / max(snapshot.write_s, 1e-9):,.0f} MB/s; disk {run.disk.write_mb_per_s:,.0f}",
         ),
-        ("digest", "", f"{snapshot.digest_s:.2f}", "", "", ""),
+        ("digest", "", f"{snapshot.digest_s:.2f}", "", "", "", ""),
     ]
 
 

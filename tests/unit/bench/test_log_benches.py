@@ -62,6 +62,7 @@ def test_every_stage_has_its_rate(tmp_path: Path) -> None:
     assert found["events"] == found["imported"] == 66_000
     assert set(found["per_s"]) == {"encode", "append", "decode", "fold"}
     assert all(rate > 0 for rate in found["per_s"].values())
+    assert all(cpu > 0 for cpu in found["cpu_us"].values())
     assert sum(found["outcomes"].values()) == 66_000
     assert "applied" in found["outcomes"]
     assert [interval["events"] for interval in found["intervals"]] == [ROWS, 66_000]
@@ -101,6 +102,7 @@ def test_both_rebuilds_end_at_the_same_state() -> None:
     assert short["folded"] == found["tail"] == 4000
     assert zero["folded"] == zero["events"] == 30_001, "all, and the configuration"
     assert zero["seconds"] > 0
+    assert zero["cpu_s"] > 0
     assert zero["state_mb"] > 1
     snapshot = found["snapshot"]
     assert snapshot["megabytes"] == pytest.approx(sum(snapshot["parts"].values()), abs=0.05)
@@ -108,7 +110,7 @@ def test_both_rebuilds_end_at_the_same_state() -> None:
 
 
 def test_rebuilds_that_differ_end_the_run() -> None:
-    one = Rebuilt(events=3, folded=3, seconds=1, folded_per_s=3, state_mb=1, grown_mb=1, digest="a")
+    one = Rebuilt(events=3, folded=3, seconds=1, cpu_s=1, folded_per_s=3, state_mb=1, grown_mb=1, digest="a")
     check_equal([one, one])
     with pytest.raises(HeadwaterError, match="rebuilds of the same log differ: digests a, b"):
         check_equal([one, msgspec.structs.replace(one, digest="b")])
