@@ -9,6 +9,7 @@
 * `query_commands`: track, recommend, similar, session, trending, explain.
 * `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
 * `evaluate_commands`: evaluate.
+* `report_commands`: report.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -25,6 +26,7 @@ from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
 from headwater.cli.operations_commands import archive, backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
+from headwater.cli.report_commands import report
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 from headwater.cli.travel_commands import shadow
 
@@ -67,6 +69,7 @@ for command in (
     backup,
     restore,
     archive,
+    report,
     forget,
     evaluate,
     bench,

@@ -256,3 +256,26 @@ def diversity(data: Path, users: int, update: Path | None, as_json: bool) -> Non
     if update is not None:
         markdown.update(update, markdown.diversity_sections(rows))
     show(as_json, rows, diversity_table(rows))
+
+
+@bench.command("report")
+@click.option(
+    "--slates", type=click.IntRange(1000, 50_000_000), default=1_000_000, show_default=True, help="Slates of the log."
+)
+@click.option(
+    "--runs", type=click.IntRange(10, 100_000), default=2000, show_default=True, help="Simulated experiments."
+)
+@click.option("--users", type=click.IntRange(500, 1_000_000), default=4000, show_default=True, help="Users of each.")
+@json_option
+def report_bench(slates: int, runs: int, users: int, as_json: bool) -> None:
+    """How long a report takes, and how often its tests claim a difference that is not there, or find one that is.
+
+    Example: headwater bench report --slates 100000 --runs 200
+    """
+    from rich.console import Console
+
+    from headwater.bench.experiment_bench import experiment_table, run_experiments
+
+    with Console(stderr=True).status("measuring") as status:
+        figures = run_experiments(slates, runs, users, lambda what: status.update(f"measuring: {what}"))
+    show(as_json, figures, experiment_table(figures))
