@@ -11,9 +11,9 @@ as attributes so that a program need not parse the message. The tree, by what th
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`,
       `ArchiveInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
-* `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 * `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
 * `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
+* `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 
 This module does not format for a terminal: the command line decides how an error is shown.
 """
@@ -160,12 +160,6 @@ class NotReady(HeadwaterError):
     code = "not-ready"
 
 
-class TargetFailed(HeadwaterError):
-    """What a benchmark measures cannot be reached, or ended while it was measured. Details: `reason`, `exit_code`."""
-
-    code = "target-failed"
-
-
 class Unavailable(HeadwaterError):
     """A server or host does not answer now. Details: `retry_after_ms`, where known `url`, and `kept`: "no" when nothing
     of a refused write was kept, "unknown" when nobody can say (writing the same frames again has no second effect)."""
@@ -177,3 +171,9 @@ class AccessDenied(HeadwaterError):
     """The server refuses these credentials, or they do not permit what was asked for. Details: `url` or `subject`."""
 
     code = "access-denied"
+
+
+class TargetFailed(HeadwaterError):
+    """What a benchmark measures cannot be reached, or ended while it was measured. Details: `reason`, `exit_code`."""
+
+    code = "target-failed"
