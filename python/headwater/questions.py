@@ -426,10 +426,10 @@ class Questions:
         context: dict[str, Any] | None = None,
         visitor: str | None = None,
     ) -> Slate:
-        asker: str | None = request["user"] or visitor
         if as_of is not None:
-            return self._past_slate(kind, request, after, as_of, record, asker)
+            return self._past_slate(kind, request, after, as_of, record, visitor)
         core = self._here(after, request)
+        asker = _asker(request, visitor, core)
         take_part(core, request, asker)
         slate = self._answer(kind, request, self._next_id(), core)
         if asker != slate.user:
@@ -446,14 +446,14 @@ class Questions:
         after: int | None,
         as_of: AsOf,
         record: bool | None,
-        asker: str | None,
+        visitor: str | None,
     ) -> Slate:
         """A slate of the past: as the same question was answered then, if it was; never recorded."""
         if record:
             rule = "record=False: a slate of the past was not served"
             raise InvalidQuery(f"as_of together with record=True; allowed: {rule}", field="record", rule=rule)
         with self._then(as_of, after, request) as (core, moment):
-            take_part(core, request, asker)
+            take_part(core, request, _asker(request, visitor, core))
             slate = self._answer(kind, request, self._next_id(), core, moment.slate)
         return self._remember(slate, request, moment.slate)
 
@@ -499,6 +499,12 @@ def _as_known(request: dict[str, Any], core: Core) -> None:
     user = request.get("user")
     if user is not None:
         request["user"] = known_as(core, [user]).get(user, user)
+
+
+def _asker(request: dict[str, Any], visitor: str | None, core: Core) -> str | None:
+    """Who takes part in experiments and whose slate it is: the request's user or the visitor, as who they are now."""
+    user: str | None = request["user"]
+    return user or (None if visitor is None else known_as(core, [visitor]).get(visitor, visitor))
 
 
 def _time(now: int | None) -> int | None:

@@ -75,6 +75,8 @@ def test_the_visitors_id_means_the_account(engine: Engine) -> None:
     logged = events_of(engine.log)[-2:]
     assert [event.user for event in logged] == ["ann", "ann"]  # type: ignore[union-attr]
     assert items_of(engine, "ann")[0] == "i5"
+    anonymous = engine.session(["i0"], 3, visitor="visitor")
+    assert anonymous.user == "ann"
     many = engine.recommend_many(["visitor", "ann"], 3)
     assert many["user"].unique(maintain_order=True).to_list() == ["visitor", "ann"]
     by_user = many.partition_by("user", as_dict=True)
