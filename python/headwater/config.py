@@ -453,7 +453,7 @@ def _validate_relations(where: str, relations: tuple[Relation, ...]) -> None:
             _type_spec(where, f"{key}.types", spec)
         if not rel.from_types or not rel.to_types:
             refuse(where, f"{key}.from_types", rel.from_types, "at least one type on each side")
-        in_range(where, f"{key}.window", rel.window, 1, 500)
+        in_range(where, f"{key}.window", rel.window, 1, 4096)
         in_range(where, f"{key}.unit_cap", rel.unit_cap, max(2, rel.window), 4096)
         in_range(where, f"{key}.within_days", rel.within_days, 0.001, 36_500)
         in_range(where, f"{key}.half_life_days", rel.half_life_days, 0.01, 36_500)

@@ -10,6 +10,7 @@ import msgspec
 from headwater.active_query import active_version
 from headwater.core import Core
 from headwater.errors import NotReady
+from headwater.merging import known_as
 from headwater.slate_record import SlateRecorder, served
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ def recommend_many(
     frames = []
     for first in range(0, len(users), PORTION):
         portion = users[first : first + PORTION]
+        merged = known_as(core, portion)
+        accounts = [merged.get(user, user) for user in portion] if merged else portion
         keys = [next_id() for _ in portion]
-        asked = msgspec.msgpack.encode({"request": request, "users": portion, "keys": keys})
+        asked = msgspec.msgpack.encode({"request": request, "users": accounts, "keys": keys})
         answer = _decoder.decode(core.recommend_many(asked))
         if recorder is not None:
-            _record(answer, portion, keys, request, recorder, active_version(core, opened_with))
+            _record(answer, accounts, keys, request, recorder, active_version(core, opened_with))
         frames.append(_frame(answer, portion, keys if recorder is not None else [None] * len(portion)))
     return pl.concat(frames) if frames else _frame(_Portion(0, *([] for _ in _Portion.__struct_fields__[1:])), [], [])
 

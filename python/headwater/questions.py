@@ -39,6 +39,7 @@ from headwater.arguments import (
 from headwater.core import Core
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import Scalar
+from headwater.merging import known_as
 from headwater.scenario import Metric
 from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
 from headwater.slate_record import SlateRecorder, slate_record
@@ -253,6 +254,7 @@ class Questions:
         """What is known of a user: session, recent items, tastes. Raises `InvalidQuery` for a user without state."""
         self._reach(after)
         name = query_id("user", user)
+        name = known_as(self._runtime.core, [name]).get(name, name)
         view = self._runtime.core.session_view(name, self._now(now))
         if view is None:
             raise InvalidQuery(
@@ -317,6 +319,12 @@ class Questions:
             for slate in [key for key, known in self._slates.items() if known.slate.user == user]:
                 del self._slates[slate]
 
+    def _forget_all_slates(self) -> None:
+        """After the log was replaced: what was answered from the old one names positions that are others now."""
+        with self._slates_mutex:
+            self._slates.clear()
+        self._past.clear()
+
     def _now(self, now: int | None) -> int:
         return self.now() if now is None else time_of("now", now)
 
@@ -369,6 +377,7 @@ class Questions:
         with self._past.at(moment.position) as core:
             if request["now"] is None:
                 request["now"] = core.clock if moment.now is None else moment.now
+            _as_known(request, core)
             yield core, moment
 
     def _here(self, after: int | None, request: dict[str, Any]) -> Core:
@@ -376,6 +385,7 @@ class Questions:
         self._reach(after)
         if request["now"] is None:
             request["now"] = self.now()
+        _as_known(request, self._runtime.core)
         return self._runtime.core
 
     def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Core, key: str | None = None) -> Slate:
@@ -481,6 +491,13 @@ class Questions:
     def _unnamed(self, kind: str, answer: Answer, request: dict[str, Any], core: Core) -> Slate:
         about = answer.about or ([request["category"]] if request.get("category") else [])
         return self._dressed(kind, answer, request, about, self._next_id(), core)
+
+
+def _as_known(request: dict[str, Any], core: Core) -> None:
+    """A question about a merged user is one about their account."""
+    user = request.get("user")
+    if user is not None:
+        request["user"] = known_as(core, [user]).get(user, user)
 
 
 def _time(now: int | None) -> int | None:

@@ -95,6 +95,20 @@ class Scenario(Strict, frozen=True, kw_only=True):
     shrinkage: float = 5.0
     knn_neighbours: int = 100
     knn_last_items: int = 6
+    knn_step: float = 0.0
+    """Each older item weighs this share of the next newer one where sessions are compared; 0: weights fall linearly."""
+    knn_vote_step: float = 0.0
+    """The same where a session votes, by the newest item that it shares."""
+    knn_near: float = 1.0
+    """An item of a neighbour session counts this share for each place away from the newest shared item."""
+    knn_before: float = 1.0
+    """Items that the neighbour session touched before the newest shared item count this share."""
+    knn_oldest: float = 1.0
+    """The oldest session held is this share as similar as the newest would be, those between them linearly."""
+    knn_rarity: float = 0.0
+    """r: a shared item weighs 1 + r x ln(sessions held / sessions with it) in a similarity."""
+    knn_own: float = 0.0
+    """Votes for the visitor's own compared items count this share; 0: they get none."""
     fresh_days: float = 14.0
     """Items are fresh for so long after they came, and until they were served `fresh_budget` times."""
     fresh_budget: int = 100
@@ -225,6 +239,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "shrinkage": (0, 1e9),
     "knn_neighbours": (1, 10_000),
     "knn_last_items": (1, 100),
+    "knn_step": (0, 1),
+    "knn_vote_step": (0, 1),
+    "knn_near": (0, 1),
+    "knn_before": (0, 1),
+    "knn_oldest": (0, 1),
+    "knn_rarity": (0, 100),
+    "knn_own": (0, 1),
     "fresh_days": (0, 36_500),
     "fresh_budget": (0, 1 << 31),
     "touched_factor": (0, 1),

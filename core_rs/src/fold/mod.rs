@@ -7,6 +7,8 @@
 //! * [`control`]: active configuration, running time, outcomes.
 //! * [`batch`]: decoded frames and their numbering.
 //! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws).
+//! * [`light_user`]: what an item host keeps of a user beside admission.
+//! * [`merging`]: users who turn out to be others.
 //! * [`parts`]: snapshot, restore and digest of all parts.
 //! * [`report`]: what happened to the events of a batch.
 //!
@@ -15,6 +17,8 @@
 pub mod batch;
 pub mod control;
 pub mod fact;
+pub mod light_user;
+pub mod merging;
 pub mod outbox;
 pub mod ownership;
 pub mod partition;

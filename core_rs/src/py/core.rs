@@ -18,6 +18,7 @@ use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
 use crate::py::hosts::{has_everything, owns_item, owns_user};
+use crate::query::batch::recommend_batch;
 use crate::query::hosts::anonymous;
 use crate::query::many::recommend_many;
 use crate::query::plan::Tools;
@@ -88,6 +89,11 @@ impl Core {
             pool: threads_named("fold", if threads > 1 { threads } else { 0 })?,
             state: RwLock::new(state),
         })
+    }
+
+    /// The state, for reading.
+    pub(super) fn state(&self) -> parking_lot::RwLockReadGuard<'_, State> {
+        self.state.read()
     }
 
     fn max_future_ms(&self) -> i64 {
@@ -323,6 +329,17 @@ impl Core {
     ) -> PyResult<Bound<'py, PyBytes>> {
         self.ask(py, request, |state, tools, request| {
             recommend_many(state, tools, request, self.pool.as_ref())
+        })
+    }
+
+    /// Many questions at once, on the fold's threads: an array of `RecommendRequest` in, a `BatchAnswer` out.
+    fn recommend_batch<'py>(
+        &self,
+        py: Python<'py>,
+        requests: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.ask(py, requests, |state, tools, requests: &Vec<_>| {
+            recommend_batch(state, tools, requests, self.pool.as_ref())
         })
     }
 

@@ -11,8 +11,9 @@
 //! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
-//! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
+//! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
 //! * [`hosts`]: the same questions answered by several processes.
+//! * [`catalogue_page`]: the catalogue, page by page.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
 //!
 //! Same state, same request, same answer, bit for bit: ties break by item id, sums run in a fixed order, `ln` comes from
@@ -21,7 +22,9 @@
 pub mod accumulator;
 pub mod allowed;
 pub mod answer;
+pub mod batch;
 pub mod blend;
+pub mod catalogue_page;
 pub mod compose;
 pub mod counted;
 pub mod features;

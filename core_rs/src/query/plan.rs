@@ -99,6 +99,12 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// Whether a source offers what the visitor handed in or touched in this session.
+    pub fn offers_own_items(&self) -> bool {
+        let knn = self.scenario.knn_own > 0.0 && self.uses(&Source::SessionKnn);
+        knn || self.uses(&Source::Repeats)
+    }
+
     /// Whether a source is in force.
     pub fn uses(&self, source: &Source) -> bool {
         self.sources

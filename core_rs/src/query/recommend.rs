@@ -55,7 +55,7 @@ fn answer(
         request,
         &Barred::of(state, scenario, asker, now),
         &plan.filters,
-        plan.uses(&Source::Repeats),
+        plan.offers_own_items(),
         &mut scratch.allowed,
     );
     let list = filling::listed(state, request);
@@ -102,8 +102,8 @@ pub fn neighbours(state: &State, plan: &Plan<'_>, asker: &Asker<'_>) -> Vec<Neig
         return Vec::new();
     }
     let latest = asker.latest(plan.scenario.knn_last_items);
-    let k = plan.scenario.knn_neighbours;
-    session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, k)
+    let weights = session_knn::KnnWeights::of(&plan.scenario);
+    session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, &weights)
 }
 
 /// What a slate is made with once all sources have spoken: the same in one process and where hosts were asked.

@@ -175,7 +175,7 @@ impl Part<'_> {
         let (state, plan, request) = (self.state, self.plan, self.request);
         let (asker, scenario) = (self.asker, &*plan.scenario);
         let (names, now) = (&state.names, request.now);
-        let repeats = plan.uses(&Source::Repeats);
+        let repeats = plan.offers_own_items();
         let bits = &mut scratch.allowed;
         let allowed = Allowed::new(state, request, barred, &plan.filters, repeats, bits);
         let list = filling::listed(state, request);

@@ -58,7 +58,7 @@ pub fn gather(
             request,
             &Barred::of(state, scenario, &asker, now),
             &plan.filters,
-            plan.uses(&Source::Repeats),
+            plan.offers_own_items(),
             &mut scratch.allowed,
         );
         let settling = Settling {
