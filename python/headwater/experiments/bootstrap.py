@@ -4,7 +4,7 @@ Each resample weighs every user by a draw of Poisson(1), which for many users is
 2006; Chamandy, Muralidharan, Najmi, Naidu, "Estimating uncertainty for massive data streams", 2012): sums over
 resampled users become one matrix product. Beyond `UNITS` users they are put into that many random groups that are
 weighed as one; groups of independent users are independent, so that the spread of a sum is the same and only its
-estimate is a little coarser (relative error 1 / sqrt(2 UNITS), half a percent).
+estimate is a little coarser (relative error 1 / sqrt(2 UNITS), one percent).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-UNITS = 1 << 15
+UNITS = 1 << 13
 _BLOCK = 1 << 22
 
 
