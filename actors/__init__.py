@@ -3,6 +3,7 @@
 * `snapshots`: the `SnapshotStore` protocol and its directory form.
 * `snapshot_rhythm`: when a snapshot is due, and written behind the callers.
 * `recovery`: newest sound snapshot + the log's tail = the state; loud refusals where that cannot be.
+* `gate`: writers pass it together, an exchange of log and state alone.
 * `committer`: appends made durable in groups and folded in log order.
 * `runtime`: the embedded runtime: all partitions and shards in the caller's process, on threads.
 

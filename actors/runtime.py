@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from headwater.actors.committer import Committer
+from headwater.actors.gate import Gate
 from headwater.actors.recovery import Progress, Refusals, recover
 from headwater.actors.snapshot_rhythm import SnapshotRhythm
 from headwater.actors.snapshots import DirectorySnapshots
@@ -79,6 +81,7 @@ class EmbeddedRuntime:
         self.epoch = self._unused_epoch(epoch)
         self._writer = FrameWriter(PRODUCER, self.epoch)
         self._committer = Committer(self.log, self.core, self._note)
+        self._gate = Gate()
         self._closed = False
 
     def _unused_epoch(self, epoch: int) -> int:
@@ -104,20 +107,47 @@ class EmbeddedRuntime:
     def commit(self, groups: Sequence[SubjectEvents], appended: int) -> int:
         """Make events durable and fold them; the position of the last frame."""
         self.check_open()
-        with self._number_mutex:
-            frames = [frame for group in groups for frame in self._writer.pack(group.subject, group.events, appended)]
-        position = self._committer.commit(frames)
+        with self._gate.shared():
+            with self._number_mutex:
+                packed = [self._writer.pack(group.subject, group.events, appended) for group in groups]
+                frames = [frame for group in packed for frame in group]
+            position = self._committer.commit(frames)
         self.snapshot_if_due()
         return position
 
     def append_frames(self, frames: Sequence[bytes]) -> int:
         """Make encoded frames durable without folding them; the position of the last. For bulk imports."""
         self.check_open()
-        return self._committer.append(frames) + len(frames) - 1
+        with self._gate.shared():
+            return self._committer.append(frames) + len(frames) - 1
 
     def fold(self) -> None:
         """Fold everything committed so far."""
-        self._committer.fold()
+        with self._gate.shared():
+            self._committer.fold()
+
+    @contextmanager
+    def replacing(self) -> Iterator[Callable[[Core], None]]:
+        """While nobody writes: gives a function that lets the log in `DIR/next` take the log's place, with its state.
+
+        Everything acknowledged is in the log when the block begins; what the next log lacks of it must be added in the
+        block. Questions go on, and are answered from the old state until the function is called.
+        """
+        with self._gate.alone(), self._snapshot_mutex:
+            self.check_open()
+            self._committer.fold()
+            yield self._replace
+
+    def _replace(self, core: Core) -> None:
+        log = self.log
+        if not isinstance(log, SqliteLog):
+            raise StoreError("an engine in memory has no directory in which a log could be replaced")
+        log.replace()
+        self.core = core
+        self.refusals.clear()
+        self.epoch = self._unused_epoch(log.epoch)
+        self._writer = FrameWriter(PRODUCER, self.epoch)
+        self._committer = Committer(log, core, self._note)
 
     def snapshot(self) -> tuple[int, str]:
         """Write a snapshot of the state as it stands: position and place. Raises `StoreError` for a memory engine."""

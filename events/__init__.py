@@ -7,6 +7,7 @@
 * `bulk`: columns to frame bodies without a Python loop over events.
 * `log`: the `EventLog` protocol; `memory_log` and `sqlite_log` are its backends.
 * `head`: the synced head record that tells a lost tail from a short log.
+* `replacement`: one log takes another's place in a directory.
 * `lock`: one writer per directory. `sync`: names that outlive a power failure.
 
 Only writers use this package on the hot path; folds read frames in Rust. Nothing here knows what an event means.

@@ -8,6 +8,7 @@ tells a lost tail (see `head`).
 from __future__ import annotations
 
 import logging
+import secrets
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -15,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from headwater.errors import GenerationMismatch, LogCorrupt, LogTailLost, StoreClosed, StoreError, StoreFull
+from headwater.events import replacement
 from headwater.events.head import EMPTY_HEAD, Head, HeadFile, chain_frames
 from headwater.events.lock import WriterLock
 from headwater.events.log import READ_BATCH_BYTES, LogBatch, check_frames, subject_number
@@ -24,6 +26,7 @@ from headwater.events.sync import sync_directory
 FORMAT = "1"
 _PAGE_SIZE = 16_384
 _READ_ROWS = 256
+_TRIM_BYTES = 64 << 20
 # A failed write, a full disk among them: the transaction is rolled back and what was written of it is never read.
 _REFUSED_WRITES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
@@ -67,6 +70,7 @@ class SqliteLog:
             raise
 
     def _open(self, generation: str | None, max_pages: int | None) -> None:
+        self._settle_replacement()
         new = not self._path.exists()
         if new and self._read_only:
             raise StoreError(f"{self._directory} holds no log; nothing to read", path=str(self._directory))
@@ -93,6 +97,43 @@ class SqliteLog:
             sync_directory(self._directory)
         self.epoch = 0 if self._read_only else self._next_epoch()
 
+    def _settle_replacement(self) -> None:
+        """Bring a replacement of the log to its end that was cut short (see `replacement`)."""
+        if self._read_only:
+            if replacement.is_decided(self._directory):
+                raise StoreError(
+                    f"{self._directory}: the log is being replaced; open it again, to write if its writer died",
+                    path=str(self._directory),
+                )
+            return
+        try:
+            replacement.finish(self._directory)
+        except OSError as err:
+            raise StoreError(
+                f"{self._directory}: the next log cannot take its place: {err}", path=str(self._directory)
+            ) from err
+
+    def replace(self) -> None:
+        """Let the log in `DIR/next`, which is whole and closed, take this one's place; this object is that log then.
+
+        Readers that have begun go on in the old one. The caller sees to it that nobody appends meanwhile. Raises
+        `StoreError`; whether the log was replaced is then decided when the directory is opened again.
+        """
+        with self._mutex:
+            self._check_writable()
+            self._failed = "the log is being replaced"
+            try:
+                replacement.decide(self._directory)
+            except OSError as err:
+                raise StoreError(f"{self._directory}: {err}", path=str(self._directory)) from err
+            assert self._connection is not None
+            assert self._head_file is not None
+            self._connection.close()
+            self._head_file.close()
+            self._connection = self._head_file = None
+            self._open(self.generation, None)
+            self._failed = None
+
     def _connect(self) -> sqlite3.Connection:
         mode = "ro" if self._read_only else "rwc"
         uri = f"{self._path.resolve().as_uri()}?mode={mode}"
@@ -104,7 +145,8 @@ class SqliteLog:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")
         # One transaction, so that a process killed here leaves either no log or a whole one.
-        meta = f"INSERT INTO meta VALUES ('format', '{FORMAT}'), ('generation', '{self.generation}'), ('epoch', '0');"
+        rows = {"format": FORMAT, "generation": self.generation, "epoch": "0", "identity": secrets.token_hex(16)}
+        meta = "".join(f"INSERT INTO meta VALUES ('{key}', '{value}');" for key, value in rows.items())
         self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {meta} COMMIT;")
         sync_directory(self._directory)
 
@@ -124,6 +166,8 @@ class SqliteLog:
                 f"{self._path}: log format {meta.get('format')!r}; this code reads {FORMAT!r}", reason="format"
             )
         self.generation = str(meta.get("generation"))
+        self._identity = meta.get("identity")
+        self._base = Head(0, int(meta.get("base", 0)), int(meta.get("base_chain", 0)))
         if generation is not None and self.generation != generation:
             raise GenerationMismatch(
                 f"{self._path} is of generation {self.generation}, configuration and fold version make {generation}: "
@@ -148,7 +192,7 @@ class SqliteLog:
         """Compare log and head; when writing, take frames beyond the head into it."""
         # The head first: a writer that goes on meanwhile only makes the log longer than the head that was read.
         head = EMPTY_HEAD if self._head_file is None else self._head_file.read()
-        self._last = self._position("max")
+        self._last = self._position("max") or self._base.last
         if self._last < head.last:
             raise LogTailLost(
                 f"{self._path} ends at position {self._last}, but frames up to {head.last} were acknowledged: "
@@ -278,6 +322,7 @@ class SqliteLog:
 
     def _read(self, start: int, end: int, subjects: Collection[Subject] | None, batch_bytes: int) -> Iterator[LogBatch]:
         with self._typed_errors(), closing(self._connect()) as connection:
+            self._check_identity(connection)
             where, values = "", [start, end]
             if subjects is not None:
                 where = f" AND subject IN ({','.join('?' * len(subjects))})"
@@ -308,6 +353,15 @@ class SqliteLog:
             if batch.frames:
                 yield batch
 
+    def _check_identity(self, connection: sqlite3.Connection) -> None:
+        """A log that took this one's place has other frames at the same positions."""
+        row = connection.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
+        if (row[0] if row else None) != self._identity:
+            raise StoreClosed(
+                f"{self._directory}: another log took this one's place (a user was erased); open the engine again",
+                path=str(self._directory),
+            )
+
     def _check_contiguous(self, position: int, expected: int, start: int) -> None:
         if position != expected:
             what = "log begins after the position asked for" if expected == start else "frames are missing"
@@ -323,8 +377,8 @@ class SqliteLog:
         """
         with self._mutex:  # an append moves head and end together
             head = EMPTY_HEAD if self._head_file is None else self._head_file.read()
-        chain = count = 0
-        for batch in self.read(1, stop=head.last + 1):
+        chain, count = self._base.chain, 0
+        for batch in self.read(self._base.last + 1, stop=head.last + 1):
             chain = chain_frames(chain, batch.frames)
             count += len(batch.frames)
         if chain != head.chain:
@@ -347,6 +401,62 @@ class SqliteLog:
                         position=position,
                         reason="subject",
                     )
+
+    def acknowledged(self) -> Head:
+        """The head record: how far the log is acknowledged, and the chain up to there."""
+        with self._mutex:  # an append moves head and end together
+            return EMPTY_HEAD if self._head_file is None else self._head_file.read()
+
+    @property
+    def base(self) -> Head:
+        """Where the log begins: the position before its first frame, and the chain up to it. Zeros unless trimmed."""
+        return self._base
+
+    def begin_after(self, base: Head) -> None:
+        """Let an empty log begin behind a position of another one, of whose end it is a copy. Raises `StoreError`."""
+        assert self._connection is not None
+        with self._mutex:
+            self._check_writable()
+            if self._last:
+                raise StoreError(f"{self._path} holds frames already", path=str(self._path))
+            with self._typed_errors():
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._set_base(base)
+                self._connection.execute("COMMIT")
+            self._last, self._head = base.last, Head(1, base.last, base.chain)
+            self._write_head(self._head)
+
+    def trim(self, below: int) -> int:
+        """Let go of the frames below a position, for good; how many they were. The last frame always stays.
+
+        The caller answers for a snapshot that reaches `below - 1`: without one the log cannot be folded again. A trim
+        that was cut short leaves a log that begins somewhere in between. Raises `StoreError`, `StoreFull`.
+        """
+        assert self._connection is not None
+        with self._mutex:
+            self._check_writable()
+            below = min(below, self._last)
+            count = 0
+            for batch in self.read(self._base.last + 1, stop=below, batch_bytes=_TRIM_BYTES):
+                base = Head(0, batch.positions[-1], chain_frames(self._base.chain, batch.frames))
+                with self._typed_errors():
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    self._connection.execute("DELETE FROM frames WHERE position <= ?", [base.last])
+                    self._set_base(base)
+                    self._connection.execute("COMMIT")
+                self._base = base
+                count += len(batch.frames)
+            if count:
+                with self._typed_errors():
+                    self._connection.execute("VACUUM")
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return count
+
+    def _set_base(self, base: Head) -> None:
+        assert self._connection is not None
+        rows = [("base", str(base.last)), ("base_chain", str(base.chain))]
+        self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+        self._base = base
 
     def head_damage(self) -> list[str]:
         """What is wrong with the head record, though it may still be read."""

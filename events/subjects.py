@@ -15,6 +15,8 @@ from headwater.events.types import (
     ItemDelete,
     ItemPatch,
     ItemPut,
+    MergeCarried,
+    MergeSettled,
     ModelActivated,
     SlateServed,
     UserForget,
@@ -72,7 +74,11 @@ def subject_of(event: Event, partitions: int) -> Subject:
     """The subject whose frames carry this event."""
     if isinstance(event, Feedback | Impression | UserPut | UserForget | SlateServed):
         return Subject(PARTITION, partition_of(event.user, partitions))
+    if isinstance(event, UserMerge | MergeSettled):
+        return Subject(PARTITION, partition_of(event.from_user, partitions))
+    if isinstance(event, MergeCarried):
+        return Subject(PARTITION, partition_of(event.into_user, partitions))
     if isinstance(event, ItemPut | ItemPatch | ItemDelete):
         return CATALOGUE_SUBJECT
-    assert isinstance(event, UserMerge | ConfigActivated | ModelActivated)
+    assert isinstance(event, ConfigActivated | ModelActivated)
     return CONTROL_SUBJECT

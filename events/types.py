@@ -41,12 +41,36 @@ class Impression(msgspec.Struct, tag_field="tag", tag=2, array_like=True, frozen
 
 
 class UserMerge(msgspec.Struct, tag_field="tag", tag=3, array_like=True, frozen=True):
-    """An anonymous user turned out to be a known one."""
+    """An anonymous user turned out to be a known one: in the partition of `from_user`, whose state is sealed.
+
+    In a control frame, where it stood before version 3 of the fold, it is recorded and moves nothing.
+    """
 
     from_user: str
     into_user: str
     ts: int
     event_id: str | None = None
+
+
+class MergeCarried(msgspec.Struct, tag_field="tag", tag=4, array_like=True, frozen=True):
+    """What a merge moves, in the partition of `into_user`; alone in its frame.
+
+    `sealed` names the sealing event (`position << 16 | index`), `state` is what the fold sealed there, for the fold.
+    """
+
+    from_user: str
+    into_user: str
+    ts: int
+    sealed: int
+    state: bytes
+
+
+class MergeSettled(msgspec.Struct, tag_field="tag", tag=5, array_like=True, frozen=True):
+    """What was sealed by the event `sealed` has been carried: the partition of `from_user` lets go of it."""
+
+    from_user: str
+    ts: int
+    sealed: int
 
 
 class ItemPut(msgspec.Struct, tag_field="tag", tag=10, array_like=True, frozen=True):
@@ -143,6 +167,8 @@ Event = (
     Feedback
     | Impression
     | UserMerge
+    | MergeCarried
+    | MergeSettled
     | ItemPut
     | ItemPatch
     | ItemDelete

@@ -10,12 +10,24 @@ from typing import Any
 import msgspec
 
 from headwater.errors import InvalidEvent
-from headwater.events.types import Event, Feedback, Impression, ItemPatch, ItemPut, SlateServed, UserMerge, UserPut
+from headwater.events.types import (
+    Event,
+    Feedback,
+    Impression,
+    ItemPatch,
+    ItemPut,
+    MergeCarried,
+    MergeSettled,
+    SlateServed,
+    UserMerge,
+    UserPut,
+)
 
 MAX_ID = 512
 MAX_TYPE = 64
 MAX_CONTEXT = 4096
 MAX_EXTRA = 65_536
+MAX_CARRIED = 200_000
 MAX_LIST = 64
 MAX_EMBEDDINGS = 8
 MAX_DIMENSIONS = 4096
@@ -56,8 +68,10 @@ def check_event(event: Event, appended: int, max_future_ms: int) -> None:
         _check_comment(event.comment)
     elif isinstance(event, SlateServed):
         _check_slate(event)
-    elif isinstance(event, UserMerge) and event.from_user == event.into_user:
+    elif isinstance(event, UserMerge | MergeCarried) and event.from_user == event.into_user:
         _refuse("into_user", event.into_user, "another user than from_user")
+    if isinstance(event, MergeCarried | MergeSettled):
+        _check_moved(event)
 
 
 def check_record(record: SlateServed, appended: int, max_future_ms: int) -> None:
@@ -128,6 +142,13 @@ def _check_feedback(event: Feedback) -> None:
         _refuse("slot", event.slot, "a number from 0")
     if event.context is not None and len(msgspec.msgpack.encode(event.context)) > MAX_CONTEXT:
         _refuse("context", event.context, f"at most {MAX_CONTEXT} bytes")
+
+
+def _check_moved(event: MergeCarried | MergeSettled) -> None:
+    if not 0 <= event.sealed < 1 << 63:
+        _refuse("sealed", event.sealed, "the name of an event: position << 16 | index")
+    if isinstance(event, MergeCarried) and not 1 <= len(event.state) <= MAX_CARRIED:
+        _refuse("state", f"{len(event.state)} bytes", f"1 to {MAX_CARRIED} bytes that the core sealed")
 
 
 def _check_slate(event: SlateServed) -> None:

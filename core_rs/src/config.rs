@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::error::CoreError;
 
 /// Version of the fold's code: state folded by another version is another generation.
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;
 
 /// What bounds "together" in a relation.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

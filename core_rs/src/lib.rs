@@ -9,12 +9,14 @@
 //! * [`fold`]: frames in log order become state; [`fold::state`] is the place to start reading.
 //! * Parts of the state: [`sessions`] (user partitions), [`items`] (item shards) with [`cooccurrence`] rows,
 //!   [`neighbourhood`] (what a query needs of the whole log), [`catalogue`] (item metadata and its columns).
+//! * [`scenario`]: how a question is answered; [`experiment`]: who is answered otherwise.
 //! * [`filter`]: conditions on item fields, as text, to a [`bitmap`] of the items that pass.
 //! * [`query`]: read-only answers over the state; [`slate`]: from ranked candidates to a slate under rules.
+//! * [`slate_scan`]: a log's slates and their answers as columns, for reports.
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
-//! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`scenario`], [`error`]: what all of them use.
+//! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
 //! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
@@ -33,6 +35,7 @@ mod decay_table;
 pub mod diversity;
 pub mod embedding;
 pub mod error;
+pub mod experiment;
 pub mod filter;
 pub mod fold;
 pub mod frame;
@@ -49,6 +52,7 @@ pub mod search;
 pub mod sessions;
 pub mod simd;
 pub mod slate;
+pub mod slate_scan;
 pub mod snapshot;
 pub mod topk;
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 
 use crate::error::CoreError;
+use crate::experiment::{Experiments, Table};
 use crate::filter::Filter;
 
 /// Association measure of a pair, computed when read.
@@ -85,6 +86,13 @@ pub struct Scenario {
     pub shrinkage: f64,
     pub knn_neighbours: usize,
     pub knn_last_items: usize,
+    pub knn_step: f64,
+    pub knn_vote_step: f64,
+    pub knn_near: f64,
+    pub knn_before: f64,
+    pub knn_oldest: f64,
+    pub knn_rarity: f64,
+    pub knn_own: f64,
     pub fresh_days: f64,
     pub fresh_budget: u32,
     pub filter: String,
@@ -120,6 +128,13 @@ impl Default for Scenario {
             shrinkage: 5.0,
             knn_neighbours: 100,
             knn_last_items: 6,
+            knn_step: 0.0,
+            knn_vote_step: 0.0,
+            knn_near: 1.0,
+            knn_before: 1.0,
+            knn_oldest: 1.0,
+            knn_rarity: 0.0,
+            knn_own: 0.0,
             fresh_days: 14.0,
             fresh_budget: 100,
             filter: String::new(),
@@ -147,27 +162,40 @@ impl Default for Scenario {
     }
 }
 
-/// `[query]`: the scenario that answers when none is named, and the named ones.
+/// `[query]`: the scenario that answers when none is named, the named ones, and who is answered otherwise.
 #[derive(Clone, Debug, Default)]
 pub struct QueryConfig {
     /// Answers when none is named.
     pub base: Scenario,
     /// By name.
     pub named: BTreeMap<String, Scenario>,
+    /// Experiments that run on them.
+    pub experiments: Experiments,
 }
 
 impl QueryConfig {
     /// Decodes the JSON that `headwater.scenario` writes. Errors name the field.
     pub fn from_json(bytes: &[u8]) -> Result<Self, CoreError> {
         let refused = |err: serde_json::Error| CoreError::Config(err.to_string());
-        let mut fields: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_slice(bytes).map_err(refused)?;
-        let named = match fields.remove("scenarios") {
+        let mut fields: Table = serde_json::from_slice(bytes).map_err(refused)?;
+        let tables: BTreeMap<String, Table> = match fields.remove("scenarios") {
             Some(named) => serde_json::from_value(named).map_err(refused)?,
             None => BTreeMap::new(),
         };
-        let base = Scenario::deserialize(serde_json::Value::Object(fields)).map_err(refused)?;
-        let query = Self { base, named };
+        let experiments = match fields.remove("experiments") {
+            Some(experiments) => Experiments::new(experiments, &fields, &tables)?,
+            None => Experiments::default(),
+        };
+        let scenario =
+            |table| Scenario::deserialize(serde_json::Value::Object(table)).map_err(refused);
+        let named = tables.into_iter();
+        let query = Self {
+            named: named
+                .map(|(name, table)| Ok((name, scenario(table)?)))
+                .collect::<Result<_, CoreError>>()?,
+            base: scenario(fields)?,
+            experiments,
+        };
         query.check_filters()?;
         Ok(query)
     }
@@ -177,8 +205,9 @@ impl QueryConfig {
         let named = self
             .named
             .iter()
-            .map(|(name, scenario)| (format!("scenarios.{name}."), scenario));
-        for (at, scenario) in std::iter::once((String::new(), &self.base)).chain(named) {
+            .map(|(name, scenario)| (format!("query.scenarios.{name}."), scenario));
+        let base = std::iter::once(("query.".to_string(), &self.base));
+        for (at, scenario) in base.chain(named).chain(self.experiments.scenarios()) {
             let boosts = scenario
                 .boosts
                 .iter()
@@ -190,10 +219,26 @@ impl QueryConfig {
             let filters = filters.into_iter().filter(|(_, text)| !text.is_empty());
             for (key, text) in filters.chain(boosts) {
                 Filter::parse(text)
-                    .map_err(|err| CoreError::Config(format!("query.{at}{key}: {err}")))?;
+                    .map_err(|err| CoreError::Config(format!("{at}{key}: {err}")))?;
             }
         }
         Ok(())
+    }
+
+    /// The scenario of that name as the variant answers it, or as it is. Errors: as [`Self::scenario`], and a variant that
+    /// does not exist.
+    pub fn answering(
+        &self,
+        name: Option<&str>,
+        variant: Option<&str>,
+    ) -> Result<&Scenario, CoreError> {
+        let own = variant
+            .map(|label| self.experiments.variant(label))
+            .transpose()?;
+        match own.and_then(|variant| variant.scenario(name)) {
+            Some(scenario) => Ok(scenario),
+            None => self.scenario(name),
+        }
     }
 
     /// The scenario of that name, or the default one. Errors name those that exist.

@@ -1,10 +1,11 @@
 """`headwater.toml`: what a generation folds, how queries are answered, how the process runs.
 
-Three tables, by when they may change:
+Its tables, by when they may change:
 
 * `[generation]` (`FoldConfig`): what the log is folded into. Part of the generation's identity: another value means
   another generation (design, section 1), never a silent change of running state.
 * `[query]` (`QueryConfig`): how a question is answered. Free to change; each activation is an event in the log.
+  `[experiments.NAME]` belong to it: they stand apart in the file and in `QueryConfig.experiments` here.
 * `[engine]` (`EngineConfig`): this process only (threads, snapshot rhythm). Never visible in state or digest.
 
 Event-type specs appear in several lists: `"view"` is every event of the type, `"rating>=4"` and `"rating<=2"` only
@@ -21,6 +22,7 @@ from typing import Any, Literal, get_type_hints
 import msgspec
 
 from headwater.errors import ConfigError
+from headwater.experiment_config import experiments_from, validate_experiments
 from headwater.scenario import (
     Boost,
     Cap,
@@ -301,15 +303,19 @@ def config_from_table(table: dict[str, Any], where: str = "configuration") -> Co
             value=profile,
         )
     defaults: dict[str, Any] = msgspec.to_builtins(default_config(profile))
+    del defaults["query"]["experiments"]
     merged = _overlay(defaults, table)
+    experiments = merged.pop("experiments", {})
     query = merged.get("query")
+    if isinstance(query, dict) and "experiments" in query:
+        refuse(where, "query.experiments", query["experiments"], "[experiments.NAME], a table of its own")
     tables = scenario_tables(query) if isinstance(query, dict) else {}
     _say_never(query)
     try:
         config = msgspec.convert(merged, Config)
     except msgspec.ValidationError as err:
         raise _conversion_error(where, err, table) from err
-    config = _with_scenarios(config, tables, where)
+    config = _with_experiments(_with_scenarios(config, tables, where), experiments, where)
     validate_config(config, where)
     return config
 
@@ -317,16 +323,27 @@ def config_from_table(table: dict[str, Any], where: str = "configuration") -> Co
 def _with_scenarios(config: Config, tables: dict[str, Any], where: str) -> Config:
     """`config` with each scenario of `tables` laid over its `[query]`."""
     base = msgspec.to_builtins(config.query)
-    del base["scenarios"]
+    del base["scenarios"], base["experiments"]
     scenarios = dict(config.query.scenarios)
     for name, table in tables.items():
-        full = _overlay(base, table)
-        _say_never(full)
-        try:
-            scenarios[name] = msgspec.convert(full, Scenario)
-        except msgspec.ValidationError as err:
-            raise _conversion_error(where, err, table, Scenario, f"query.scenarios.{name}.") from err
+        scenarios[name] = _scenario(where, _overlay(base, table), f"query.scenarios.{name}.")
     return msgspec.structs.replace(config, query=msgspec.structs.replace(config.query, scenarios=scenarios))
+
+
+def _with_experiments(config: Config, tables: object, where: str) -> Config:
+    """`config` with the experiments of `[experiments]`."""
+    experiments = experiments_from(tables, config.query, where, lambda table, at: _scenario(where, table, at))
+    return msgspec.structs.replace(config, query=msgspec.structs.replace(config.query, experiments=experiments))
+
+
+def _scenario(where: str, table: dict[str, Any], at: str) -> Scenario:
+    """A whole scenario of a table. `at` begins the keys that errors name."""
+    table = dict(table)
+    _say_never(table)
+    try:
+        return msgspec.convert(table, Scenario)
+    except msgspec.ValidationError as err:
+        raise _conversion_error(where, err, table, Scenario, at) from err
 
 
 def _say_never(scenario: object) -> None:
@@ -361,7 +378,7 @@ def _conversion_error(
         return ConfigError(f"{where}: {key} = {value!r:.80}: {what}", key=key, value=value, rule=what)
     name = unknown[1]
     key = f"{key}.{name}" if path else f"{at_key}{name}"
-    allowed = ", ".join(spec.__struct_fields__)
+    allowed = ", ".join((*spec.__struct_fields__, *(("experiments",) if spec is Config else ())))
     value = value.get(name) if isinstance(value, dict) else None
     message = f"{where}: {key} = {value!r:.80}: there is no such key; allowed: {allowed}"
     return ConfigError(message, key=key, value=value, rule=allowed)
@@ -415,7 +432,9 @@ def validate_config(config: Config, where: str = "configuration") -> None:
         in_range(where, f"generation.affinity_weights.{spec}", weight, 0, 1000)
     _validate_relations(where, gen.relations)
     _validate_segments(where, gen.segments)
-    validate_query(where, query, {r.name for r in gen.relations})
+    relations = {r.name for r in gen.relations}
+    validate_query(where, query, relations)
+    validate_experiments(where, query, relations, gen.segments.values)
     in_range(where, "engine.threads", engine.threads, 1, 256)
     in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
     in_range(where, "engine.snapshots_kept", engine.snapshots_kept, 1, 100)
@@ -434,7 +453,7 @@ def _validate_relations(where: str, relations: tuple[Relation, ...]) -> None:
             _type_spec(where, f"{key}.types", spec)
         if not rel.from_types or not rel.to_types:
             refuse(where, f"{key}.from_types", rel.from_types, "at least one type on each side")
-        in_range(where, f"{key}.window", rel.window, 1, 500)
+        in_range(where, f"{key}.window", rel.window, 1, 4096)
         in_range(where, f"{key}.unit_cap", rel.unit_cap, max(2, rel.window), 4096)
         in_range(where, f"{key}.within_days", rel.within_days, 0.001, 36_500)
         in_range(where, f"{key}.half_life_days", rel.half_life_days, 0.01, 36_500)

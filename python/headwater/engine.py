@@ -19,48 +19,34 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from headwater import importer, store, verify
 from headwater.actors.recovery import Progress
-from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
+from headwater.actors.runtime import EmbeddedRuntime
 from headwater.arguments import Id, categories_of, id_text, labels_of, vectors_of
 from headwater.config import Config, Profile, default_config, validate_config
-from headwater.core import query_json
 from headwater.errors import InvalidEvent
 from headwater.events.log import EventLog
-from headwater.events.subjects import Subject, subject_of
 from headwater.events.types import (
-    ConfigActivated,
-    Event,
     Feedback,
     Impression,
     ItemDelete,
     ItemPatch,
     ItemPut,
-    SlateServed,
-    UserForget,
     UserPut,
 )
-from headwater.events.validate import check_event, check_record
-from headwater.questions import Questions, wall_clock
-from headwater.slate_record import SlateRecorder
+from headwater.operations import Operations
+from headwater.questions import wall_clock
 
 if TYPE_CHECKING:
     from headwater.ingest.source import TableSource
     from headwater.slate import Slate
 
 
-class Engine(Questions):
+class Engine(Operations):
     """The embedded engine. Open it with `Engine.open`; close it, or use it as a context manager.
 
     This class writes and looks after the directory; what can be asked of it (`recommend`, `session`, `rank`,
-    `recommend_many`, `similar`, `trending`, `session_of`, `explain`) is `headwater.questions.Questions`.
+    `recommend_many`, `similar`, `trending`, `session_of`, `explain`) is `headwater.questions.Questions`, what its owner
+    does now and then (`merge`, `sync_items`, `forget`, `backup`) `headwater.operations.Operations`.
     """
-
-    def __init__(self, runtime: EmbeddedRuntime, clock: Literal["wall", "log"]) -> None:
-        super().__init__(runtime, clock, SlateRecorder(self._commit_records))
-        self._max_future_ms = int(self._config.generation.max_future_hours * 3_600_000)
-        self._partitions = self._config.generation.partitions
-        if not runtime.read_only and runtime.core.active_config() != self._query_version:
-            body = query_json(self._config.query).decode()
-            self._commit([ConfigActivated(ts=wall_clock(), version=self._query_version, body=body)])
 
     @classmethod
     def open(
@@ -274,17 +260,6 @@ class Engine(Questions):
         put = UserPut(user=id_text("user", user), ts=self._write_time(), labels=labels_of(labels), comment=comment)
         return self._commit([put])
 
-    def forget(self, user: Id) -> int:
-        """Drop a user's state at once. The position.
-
-        What they added to counts stays, and so do their events in the log, also in a copy made by `headwater replay
-        --to`. Erasing them needs a generation built without them, which is not implemented yet.
-        """
-        name = id_text("user", user)
-        position = self._commit([UserForget(user=name, ts=self._write_time())])
-        self._forget_slates(name)
-        return position
-
     def ingest(
         self,
         source: TableSource,
@@ -319,6 +294,8 @@ class Engine(Questions):
             latest = wall_clock() + self._max_future_ms
             table = EventTable(source, columns=columns, format=format, chunk_rows=chunk_rows, latest=latest)
             report = importer.import_events(self._runtime, table, call, wall_clock, chunk_rows)
+        # An import keeps the ids of its file, so that its frames are the same whenever it is run.
+        self._merges.settle_all()
         self._runtime.snapshot_if_due()
         return report
 
@@ -390,33 +367,3 @@ class Engine(Questions):
             "refusals": [{"position": p, "index": i, "reason": code} for p, i, code in list(runtime.refusals)[-20:]],
             **core.stats(),
         }
-
-    # --- inside --------------------------------------------------------------------------------------------------
-
-    def _write_time(self) -> int:
-        """Time of puts: with `clock="log"` that of the log, so that the same history makes the same state."""
-        return self.now()
-
-    def _check(self, event: Event) -> None:
-        check_event(event, wall_clock(), self._max_future_ms)
-
-    def _commit(self, events: Sequence[Event]) -> int:
-        appended = wall_clock()
-        groups: dict[Subject, list[Event]] = {}
-        for event in events:
-            if not isinstance(event, Event):
-                rule = "events of headwater.events.types"
-                shown = repr(event)[:80]
-                raise InvalidEvent(f"events: {shown}; allowed: {rule}", field="events", value=shown, rule=rule)
-            check_event(event, appended, self._max_future_ms)
-            groups.setdefault(subject_of(event, self._partitions), []).append(event)
-        return self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)
-
-    def _commit_records(self, records: Sequence[SlateServed]) -> int:
-        """`_commit` for slates that this engine answered."""
-        appended = wall_clock()
-        groups: dict[Subject, list[Event]] = {}
-        for record in records:
-            check_record(record, appended, self._max_future_ms)
-            groups.setdefault(subject_of(record, self._partitions), []).append(record)
-        return self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)

@@ -4,11 +4,13 @@ Every error says what was wrong (key, value, what is allowed), where, and what t
 as attributes so that a program need not parse the message. The tree, by what the caller should do:
 
 * `InvalidInput`: the caller's value breaks a rule. Nothing was changed. Correct the value.
-    * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`, `CannotEstimate`
+    * `InvalidEvent`, `InvalidQuery`, `InvalidArray`, `ConfigError`, `UnknownDataset`, `CannotEstimate`,
+      `MergeConflict`, `FeedShrunk`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
-    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`
+    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
+* `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 
 This module does not format for a terminal: the command line decides how an error is shown.
 """
@@ -45,6 +47,18 @@ class InvalidEvent(InvalidInput):
     """An event breaks a rule of the event format. Details: `field`, `value`, `rule`."""
 
     code = "invalid-event"
+
+
+class MergeConflict(InvalidInput):
+    """Two users cannot be merged: a circle, another account, a forgotten user. Details: `from_user`, `value`."""
+
+    code = "merge-conflict"
+
+
+class FeedShrunk(InvalidInput):
+    """A feed without too many of the items that are visible now. Details: `value` (how many), `visible`, `rule`."""
+
+    code = "feed-shrunk"
 
 
 class InvalidQuery(InvalidInput):
@@ -125,7 +139,19 @@ class SnapshotInvalid(StoreError):
     code = "snapshot-invalid"
 
 
+class BackupInvalid(StoreError):
+    """A backup is damaged, incomplete, or one of another log. Details: `path`."""
+
+    code = "backup-invalid"
+
+
 class NotReady(HeadwaterError):
     """The state did not reach the asked position in time. Details: `position`, `after`."""
 
     code = "not-ready"
+
+
+class TargetFailed(HeadwaterError):
+    """What a benchmark measures cannot be reached, or ended while it was measured. Details: `reason`, `exit_code`."""
+
+    code = "target-failed"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FRAME_EVENTS = 512
 """Rows per frame: small enough that a segment of the fold holds frames of every partition."""
 
-_CHUNK_STRIDE = 4096
+CHUNK_STRIDE = 4096
 """Frame numbers reserved per chunk and partition: more than its rows can need."""
 
 _UNFOLDED_CHUNKS = 2
@@ -80,7 +80,7 @@ def import_events(
     with ThreadPoolExecutor(1, thread_name_prefix="fold") as folder:
         folding: deque[Future[None]] = deque()
         for piece in table.chunks(start):
-            frames, count = _frames(piece, producer, partitions, now_ms())
+            frames, count = chunk_frames(piece, producer, partitions, now_ms())
             # Before the chunk is in the log: a crash in between repeats letters, it loses none.
             letters.add(piece.refused)
             if frames:
@@ -111,22 +111,22 @@ def import_events(
 def _chunks_received(runtime: EmbeddedRuntime, producer: int, partitions: int) -> int:
     """Chunks of this import that the log already holds; a chunk is one commit, so any of its frames stands for it."""
     marks = (runtime.core.high_water(p, producer, 0) for p in range(partitions))
-    return max((mark // _CHUNK_STRIDE + 1 for mark in marks if mark is not None), default=0)
+    return max((mark // CHUNK_STRIDE + 1 for mark in marks if mark is not None), default=0)
 
 
-def _frames(piece: Chunk, producer: int, partitions: int, appended: int) -> tuple[list[bytes], int]:
+def chunk_frames(piece: Chunk, producer: int, partitions: int, appended: int) -> tuple[list[bytes], int]:
     """Frames of a chunk, taken from the partitions in turn so that neighbours in the log are neighbours in time."""
     if piece.frame.is_empty():
         return [], 0
     by_partition: list[list[bytes]] = []
     for partition, columns in piece.by_partition(partitions).items():
         subject = Subject(PARTITION, partition)
-        number = piece.number * _CHUNK_STRIDE
+        number = piece.number * CHUNK_STRIDE
         frames = []
         for index, (count, body) in enumerate(encode_feedback(columns, FRAME_EVENTS), 1):
-            if index >= _CHUNK_STRIDE:
+            if index >= CHUNK_STRIDE:
                 raise InvalidInput(
-                    f"a chunk needs more than {_CHUNK_STRIDE} frames; use smaller chunk_rows", field="chunk_rows"
+                    f"a chunk needs more than {CHUNK_STRIDE} frames; use smaller chunk_rows", field="chunk_rows"
                 )
             frames.append(encode_frame(subject, producer, 0, number + index, appended, count, body))
         by_partition.append(frames)

@@ -10,6 +10,7 @@ import msgspec
 from headwater.active_query import active_version
 from headwater.core import Core
 from headwater.errors import NotReady
+from headwater.merging import known_as
 from headwater.slate_record import SlateRecorder, served
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class _Portion(msgspec.Struct, array_like=True, frozen=True):
     position: int
     counts: list[int]
     fallbacks: list[str | None]
+    variants: list[str | None]
     temperatures: list[float]
     floors: list[float]
     items: list[str]
@@ -52,21 +54,35 @@ def recommend_many(
     frames = []
     for first in range(0, len(users), PORTION):
         portion = users[first : first + PORTION]
+        merged = known_as(core, portion)
+        accounts = [merged.get(user, user) for user in portion] if merged else portion
         keys = [next_id() for _ in portion]
-        asked = msgspec.msgpack.encode({"request": request, "users": portion, "keys": keys})
+        asked = msgspec.msgpack.encode({"request": request, "users": accounts, "keys": keys})
         answer = _decoder.decode(core.recommend_many(asked))
         if recorder is not None:
-            _record(answer, portion, keys, request, recorder, active_version(core, opened_with))
+            _record(answer, accounts, keys, request, recorder, active_version(core, opened_with))
         frames.append(_frame(answer, portion, keys if recorder is not None else [None] * len(portion)))
-    return pl.concat(frames) if frames else _frame(_Portion(0, [], [], [], [], [], [], [], [], [], []), [], [])
+    return pl.concat(frames) if frames else _frame(_Portion(0, *([] for _ in _Portion.__struct_fields__[1:])), [], [])
 
 
 def _frame(answer: _Portion, users: list[str], slates: list[str] | list[None]) -> polars.DataFrame:
     import polars as pl
 
     owners = pl.DataFrame(
-        {"user": users, "slate": slates, "fallback": answer.fallbacks, "slot": [list(range(n)) for n in answer.counts]},
-        schema={"user": pl.String, "slate": pl.String, "fallback": pl.String, "slot": pl.List(pl.Int64)},
+        {
+            "user": users,
+            "slate": slates,
+            "fallback": answer.fallbacks,
+            "variant": answer.variants,
+            "slot": [list(range(n)) for n in answer.counts],
+        },
+        schema={
+            "user": pl.String,
+            "slate": pl.String,
+            "fallback": pl.String,
+            "variant": pl.String,
+            "slot": pl.List(pl.Int64),
+        },
     )
     # A user without any slot has no row.
     rows = owners.filter(pl.col("slot").list.len() > 0).explode("slot")
@@ -88,7 +104,7 @@ def _frame(answer: _Portion, users: list[str], slates: list[str] | list[None]) -
             "pinned": pl.Boolean,
         },
     )
-    return rows.select("user", "slate", "slot").hstack(slots).hstack(rows.select("fallback"))
+    return rows.select("user", "slate", "slot").hstack(slots).hstack(rows.select("fallback", "variant"))
 
 
 def _record(
@@ -109,12 +125,12 @@ def _record(
     )
     slots = list(zip(*columns, strict=True))
     first = 0
-    explored = zip(answer.counts, answer.temperatures, answer.floors, strict=True)
-    for user, key, (count, temperature, floor) in zip(users, keys, explored, strict=True):
+    answered = zip(answer.counts, answer.variants, answer.temperatures, answer.floors, strict=True)
+    for user, key, (count, variant, temperature, floor) in zip(users, keys, answered, strict=True):
         extra: dict[str, Any] = {"kind": "recommend"}
         if temperature > 0:
             extra["temperature"], extra["floor"] = temperature, floor
-        asked = request | {"user": user}
+        asked = request | {"user": user} | ({} if variant is None else {"variant": variant})
         record = served(key, user, asked, [answer.position], config, slots[first : first + count], extra)
         first += count
         if not recorder.record(record, wait=True):

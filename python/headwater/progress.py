@@ -8,11 +8,15 @@ from contextlib import AbstractContextManager, contextmanager
 Call = Callable[[int, int], None]
 
 
+def ignore_progress(done: int, total: int) -> None:
+    """Shows nothing."""
+
+
 def progress_call(progress: bool | Call, what: str) -> AbstractContextManager[Call]:
     """A context that gives a function (done, in all): a bar for `True`, nothing for `False`, else the caller's own."""
     if callable(progress):
         return _given(progress)
-    return _bar(what) if progress else _given(lambda done, total: None)
+    return _bar(what) if progress else _given(ignore_progress)
 
 
 @contextmanager

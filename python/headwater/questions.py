@@ -39,6 +39,7 @@ from headwater.arguments import (
 from headwater.core import Core
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import Scalar
+from headwater.merging import known_as
 from headwater.scenario import Metric
 from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
 from headwater.slate_record import SlateRecorder, slate_record
@@ -128,11 +129,22 @@ class Questions:
         now: int | None = None,
         after: int | None = None,
         as_of: AsOf | None = None,
+        visitor: Id | None = None,
+        record: bool | None = None,
     ) -> Slate:
-        """The `n` best items for an anonymous visitor who touched `items`, latest last. Never recorded."""
+        """The `n` best items for an anonymous visitor who touched `items`, latest last.
+
+        A `visitor` id that stays the same from question to question (a cookie's) lets them take part in experiments;
+        their slates are recorded under it, as those of users are, unless `record=False`. Without one nothing is
+        recorded.
+        """
         request = self._request(None, ids_of("items", items), n, exclude, now, sources)
         request |= _asked(scenario, filter, params, diversity, exploration, features)
-        return self._slate("session", request, after, as_of, False)
+        name = None if visitor is None else query_id("visitor", visitor)
+        if record and name is None:
+            rule = "record=True together with a visitor, whose slate it is"
+            raise InvalidQuery(f"record=True without a visitor; allowed: {rule}", field="record", rule=rule)
+        return self._slate("session", request, after, as_of, record, visitor=name)
 
     def rank(
         self,
@@ -241,6 +253,7 @@ class Questions:
         """What is known of a user: session, recent items, tastes. Raises `InvalidQuery` for a user without state."""
         self._reach(after)
         name = query_id("user", user)
+        name = known_as(self._runtime.core, [name]).get(name, name)
         view = self._runtime.core.session_view(name, self._now(now))
         if view is None:
             raise InvalidQuery(
@@ -276,6 +289,15 @@ class Questions:
             raise unknown_slate(name)
         return explanation.explain(answered, query_id("item", item), self._runtime, self._past, audit)
 
+    def variant_of(self, user: Id, experiment: str, *, now: int | None = None, after: int | None = None) -> str | None:
+        """The variant of an experiment that answers a user (or a visitor id) at `now`; None for one who does not take
+        part: it does not run then, or they are not of its segments or its part of the traffic.
+
+        Raises `InvalidQuery` for an experiment that the active configuration does not have.
+        """
+        self._reach(after)
+        return self._runtime.core.variant_of(query_id("user", user), experiment, self._now(now))
+
     def now(self) -> int:
         """What `now` defaults to: the wall clock, or the last event's time."""
         return self._runtime.core.clock if self._clock == "log" else wall_clock()
@@ -295,6 +317,12 @@ class Questions:
         with self._slates_mutex:
             for slate in [key for key, known in self._slates.items() if known.slate.user == user]:
                 del self._slates[slate]
+
+    def _forget_all_slates(self) -> None:
+        """After the log was replaced: what was answered from the old one names positions that are others now."""
+        with self._slates_mutex:
+            self._slates.clear()
+        self._past.clear()
 
     def _now(self, now: int | None) -> int:
         return self.now() if now is None else time_of("now", now)
@@ -348,6 +376,7 @@ class Questions:
         with self._past.at(moment.position) as core:
             if request["now"] is None:
                 request["now"] = core.clock if moment.now is None else moment.now
+            _as_known(request, core)
             yield core, moment
 
     def _here(self, after: int | None, request: dict[str, Any]) -> Core:
@@ -355,6 +384,7 @@ class Questions:
         self._reach(after)
         if request["now"] is None:
             request["now"] = self.now()
+        _as_known(request, self._runtime.core)
         return self._runtime.core
 
     def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Core, key: str | None = None) -> Slate:
@@ -377,6 +407,7 @@ class Questions:
             fallback=answer.fallback,
             config=active_version(core, self._query_version),
             scenario=request.get("scenario"),
+            variant=request.get("variant"),
             notes=answer.notes,
             exploring=answer.exploring,
             feature_names=answer.feature_names,
@@ -391,23 +422,34 @@ class Questions:
         as_of: AsOf | None,
         record: bool | None,
         context: dict[str, Any] | None = None,
+        visitor: str | None = None,
     ) -> Slate:
+        asker: str | None = request["user"] or visitor
         if as_of is not None:
-            return self._past_slate(kind, request, after, as_of, record)
-        slate = self._answer(kind, request, self._next_id(), self._here(after, request))
+            return self._past_slate(kind, request, after, as_of, record, asker)
+        core = self._here(after, request)
+        _assign(core, request, asker)
+        slate = self._answer(kind, request, self._next_id(), core)
         wanted = self._config.engine.record_slates if record is None else record
-        if wanted and kind != "session" and not self._runtime.read_only:
-            slate = self._recorded(slate, request, context)
+        if wanted and asker is not None and not self._runtime.read_only:
+            slate = self._recorded(slate, request, context, asker)
         return self._remember(slate, request)
 
     def _past_slate(
-        self, kind: str, request: dict[str, Any], after: int | None, as_of: AsOf, record: bool | None
+        self,
+        kind: str,
+        request: dict[str, Any],
+        after: int | None,
+        as_of: AsOf,
+        record: bool | None,
+        asker: str | None,
     ) -> Slate:
         """A slate of the past: as the same question was answered then, if it was; never recorded."""
         if record:
             rule = "record=False: a slate of the past was not served"
             raise InvalidQuery(f"as_of together with record=True; allowed: {rule}", field="record", rule=rule)
         with self._then(as_of, after, request) as (core, moment):
+            _assign(core, request, asker)
             slate = self._answer(kind, request, self._next_id(), core, moment.slate)
         return self._remember(slate, request, moment.slate)
 
@@ -418,8 +460,8 @@ class Questions:
                 self._slates.popitem(last=False)
         return slate
 
-    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
-        queued = self._recorder.record(slate_record(slate, request, context))
+    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None, asker: str) -> Slate:
+        queued = self._recorder.record(slate_record(slate, request, asker, context))
         if not queued:
             slate.degraded.append("slate not recorded: the record queue is full")
         elif self._recorder.error is not None:
@@ -448,8 +490,23 @@ class Questions:
         return self._dressed(kind, answer, request, about, self._next_id(), core)
 
 
+def _as_known(request: dict[str, Any], core: Core) -> None:
+    """A question about a merged user is one about their account."""
+    user = request.get("user")
+    if user is not None:
+        request["user"] = known_as(core, [user]).get(user, user)
+
+
 def _time(now: int | None) -> int | None:
     return None if now is None else time_of("now", now)
+
+
+def _assign(core: Core, request: dict[str, Any], asker: str | None) -> None:
+    """Put the asker's variant into the request, from where the record has it: the slate can be made again without
+    asking who took part. Needs the request's `now`."""
+    variant = None if asker is None else core.assign(asker, request.get("scenario"), request["now"])
+    if variant is not None:
+        request["variant"] = variant
 
 
 def _asked(

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +11,14 @@ from headwater import store
 from headwater.actors.recovery import Refusals, fold_log
 from headwater.config import Config, load_config
 from headwater.core import Core, generation_of, new_core
-from headwater.errors import InvalidInput, StoreError
 from headwater.events.frame import FrameWriter
 from headwater.events.log import LogBatch, decode_frames
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject, subject_of
-from headwater.events.sync import sync_directory
-from headwater.events.types import Event
+from headwater.events.types import Event, MergeCarried
 from headwater.progress import progress_call
+from headwater.rewriting import Append, Rewriter, Sealer
+from headwater.whole_directory import appearing_whole
 
 
 def replay_directory(directory: Path, until: int | None, threads: int | None) -> dict[str, Any]:
@@ -58,20 +55,19 @@ def regenerate(directory: Path, target: Path, config_file: Path | None, progress
     """Build the next generation of `directory` in the new directory `target`, under `config_file` or the same
     configuration.
 
-    With an equal number of partitions the frames are copied as they are, otherwise their events are packed anew. The
+    With an equal number of partitions the frames are copied as they are, but for what merges carry, which the new
+    generation seals anew; otherwise their events are packed anew. The
     epochs go on from the old log's, so that neither frames nor slates of the next writers take names that are in use.
     The old directory is only read; the new one appears when it is whole. Raises `InvalidInput` if the target holds
     something already.
     """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InvalidInput(f"{target} is not empty; allowed: a new directory", field="to", value=str(target))
     old = store.directory_config(directory)
     config = old if config_file is None else load_config(config_file)
     core = new_core(config, config.engine.threads)
     # Of another version of the fold, perhaps: whatever made it, its frames can be read.
     source = SqliteLog(directory, None, read_only=True)
     try:
-        with _appearing_whole(target) as place:
+        with appearing_whole(target) as place:
             store.begin(place, config)
             if config_file is not None:
                 shutil.copyfile(config_file, place / store.CONFIG_FILE)
@@ -90,35 +86,20 @@ def regenerate(directory: Path, target: Path, config_file: Path | None, progress
     }
 
 
-@contextmanager
-def _appearing_whole(target: Path) -> Iterator[Path]:
-    """A directory beside the target that takes its name at the end, and is removed when the block does not get there.
-
-    Raises `StoreError` where that cannot be.
-    """
-    place = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield place
-        place.replace(target)
-        sync_directory(target.parent)
-    except OSError as err:
-        raise StoreError(f"{target}: cannot be written: {err.strerror or err}", path=str(target)) from err
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
 def _copy(source: SqliteLog, place: Path, core: Core, old: Config, config: Config, progress: bool) -> None:
-    """The source's frames into a new log, folded on the way."""
-    repack = _Repacker(source.generation, config.generation.partitions)
-    same = old.generation.partitions == config.generation.partitions
+    """The source's frames into a new log, folded on the way; what merges carry is sealed anew by the new state."""
     sink = SqliteLog(place, generation_of(config.generation))
+    same = old.generation.partitions == config.generation.partitions
+    copy: Rewriter | _Repacker
+    if same:
+        copy = Rewriter(core, sink.append)
+    else:
+        copy = _Repacker(core, sink.append, source.generation, config.generation.partitions)
     try:
         with progress_call(progress, "replay") as call:
             last = source.last()
             for batch in source.read():
-                frames = batch.frames if same else repack.frames(batch)
-                if frames:
-                    core.apply(sink.append(frames), frames)
+                copy.add(batch)
                 call(batch.positions[-1], last)
         # At the end: a writer of the old log that started meanwhile is counted too.
         sink.skip_epochs(source.epochs())
@@ -129,17 +110,28 @@ def _copy(source: SqliteLog, place: Path, core: Core, old: Config, config: Confi
 class _Repacker:
     """Events of old frames in new frames, by the new partitions. Append times are kept: they bound event times."""
 
-    def __init__(self, old_generation: str, partitions: int) -> None:
+    def __init__(self, core: Core, append: Append, old_generation: str, partitions: int) -> None:
+        self._core = core
+        self._append = append
         self._writer = FrameWriter(f"generation:{old_generation}", 0)
         self._partitions = partitions
+        self._sealer = Sealer(core)
 
-    def frames(self, batch: LogBatch) -> list[bytes]:
-        """The frames that carry a batch's events. Raises `LogCorrupt` for a frame that does not decode."""
-        out: list[bytes] = []
+    def add(self, batch: LogBatch) -> None:
+        """Write and fold a batch's events. Raises `LogCorrupt` for a frame that does not decode."""
+        waiting: list[bytes] = []
         for _, header, events in decode_frames(batch):
             groups: dict[Subject, list[Event]] = {}
             for event in events:
-                groups.setdefault(subject_of(event, self._partitions), []).append(event)
+                if isinstance(event, MergeCarried):
+                    waiting = self._flush(waiting)
+                new = self._sealer.anew(event)
+                groups.setdefault(subject_of(new, self._partitions), []).append(new)
             for subject, group in groups.items():
-                out.extend(self._writer.pack(subject, group, header.appended))
-        return out
+                waiting.extend(self._writer.pack(subject, group, header.appended))
+        self._flush(waiting)
+
+    def _flush(self, frames: list[bytes]) -> list[bytes]:
+        if frames:
+            self._core.apply(self._append(frames), frames)
+        return []

@@ -1,8 +1,9 @@
-"""`[query]`: how a question is answered. One scenario by default, others by name.
+"""`[query]` and `[experiments]`: how a question is answered. One scenario by default, others by name, variants of both.
 
 A *scenario* is everything between the state and a slate: which sources give candidates, what may be shown, what is
 raised or demoted, how alike the items of a slate may be, how much is explored. `[query]` itself is the scenario that
-answers when none is named; a table `[query.scenarios.NAME]` says only what differs there.
+answers when none is named; a table `[query.scenarios.NAME]` says only what differs there. An *experiment* answers some
+visitors' questions by a variant of the scenario, which again says only what differs.
 
 Decoded by `headwater.config`, mirrored by `core_rs/src/scenario.rs` field by field. Nothing here is part of the
 generation: a change is an event in the log (`ConfigActivated`) and needs no rebuild.
@@ -20,6 +21,7 @@ from headwater.errors import ConfigError
 
 Metric = Literal["cosine", "jaccard", "conditional", "lift", "pmi", "phi", "llr", "count"]
 Method = Literal["mmr", "dpp"]
+Serve = Literal["slate", "nothing", "popular"]
 
 SOURCES: tuple[str, ...] = (
     "session-knn",
@@ -37,6 +39,9 @@ SOURCES: tuple[str, ...] = (
 
 VECTOR = "vector:"
 """Prefix of the sources that look for neighbours in the embedding of that name."""
+
+DEFAULT_SCENARIO = "(default)"
+"""What the scenario that answers when none is named is called where scenarios are listed."""
 
 MAX_SLOTS = 1000
 MAX_RULES = 64
@@ -90,6 +95,20 @@ class Scenario(Strict, frozen=True, kw_only=True):
     shrinkage: float = 5.0
     knn_neighbours: int = 100
     knn_last_items: int = 6
+    knn_step: float = 0.0
+    """Each older item weighs this share of the next newer one where sessions are compared; 0: weights fall linearly."""
+    knn_vote_step: float = 0.0
+    """The same where a session votes, by the newest item that it shares."""
+    knn_near: float = 1.0
+    """An item of a neighbour session counts this share for each place away from the newest shared item."""
+    knn_before: float = 1.0
+    """Items that the neighbour session touched before the newest shared item count this share."""
+    knn_oldest: float = 1.0
+    """The oldest session held is this share as similar as the newest would be, those between them linearly."""
+    knn_rarity: float = 0.0
+    """r: a shared item weighs 1 + r x ln(sessions held / sessions with it) in a similarity."""
+    knn_own: float = 0.0
+    """Votes for the visitor's own compared items count this share; 0: they get none."""
     fresh_days: float = 14.0
     """Items are fresh for so long after they came, and until they were served `fresh_budget` times."""
     fresh_budget: int = 100
@@ -131,10 +150,42 @@ class Scenario(Strict, frozen=True, kw_only=True):
     """This share of what is explored is spread evenly over all candidates: their floor probability."""
 
 
+class Variant(Strict, frozen=True, kw_only=True):
+    """One of the ways in which an experiment answers."""
+
+    share: float
+    """Of the visitors who take part."""
+    serve: Serve = "slate"
+    """"nothing" and "popular" are holdouts: no recommendations, or the same popular items for everybody."""
+    query: dict[str, Any] = {}
+    """Keys of `[query]` that differ from the scenario's, as it is."""
+
+
+class Experiment(Strict, frozen=True, kw_only=True):
+    """Who is answered otherwise, how, and when. A visitor's variant is a hash of `salt` and their id."""
+
+    variants: dict[str, Variant]
+    scenarios: tuple[str, ...] = ()
+    """None: all of them. The one without a name is "(default)"."""
+    segments: tuple[str, ...] = ()
+    """Only users of these segments (`[generation.segments]`); none: everybody."""
+    salt: str = ""
+    """Another salt deals anew; empty: the experiment's name."""
+    layer: str = ""
+    """Experiments of one layer share its visitors out by `traffic`, and so exclude each other."""
+    traffic: tuple[float, float] = (0.0, 1.0)
+    """From where to where in the layer (of its own, without a name) visitors take part."""
+    start: int | None = None
+    """UTC ms; in `headwater.toml` a date or a time with its offset. Compared with the question's `now`."""
+    end: int | None = None
+    """The first moment after it."""
+
+
 class QueryConfig(Scenario, frozen=True, kw_only=True):
-    """`[query]`: the scenario that answers when none is named, and the named ones, each in full."""
+    """`[query]`: the scenario that answers when none is named, the named ones, each in full, and the experiments."""
 
     scenarios: dict[str, Scenario] = {}
+    experiments: dict[str, Experiment] = {}
 
     def scenario(self, name: str | None) -> Scenario:
         """The scenario of that name; the default one for None. Raises `KeyError`."""
@@ -171,15 +222,14 @@ def query_profile(profile: Literal["shop", "media"]) -> QueryConfig:
 
 def validate_query(where: str, query: QueryConfig, relations: set[str]) -> None:
     """Check ranges and references of every scenario. Raises `ConfigError` for the first broken rule."""
-    _validate_scenario(where, "query", query, relations)
+    validate_scenario(where, "query", query, relations)
     if len(query.scenarios) > MAX_RULES:
         refuse(where, "query.scenarios", len(query.scenarios), f"at most {MAX_RULES} scenarios")
     for name, scenario in query.scenarios.items():
-        if not _NAME.fullmatch(name):
-            refuse(where, "query.scenarios", name, "names of letters, digits and _ . -, at most 64")
+        check_name(where, "query.scenarios", name)
         if isinstance(scenario, QueryConfig):
             refuse(where, f"query.scenarios.{name}", "a QueryConfig", "a Scenario, without scenarios of its own")
-        _validate_scenario(where, f"query.scenarios.{name}", scenario, relations)
+        validate_scenario(where, f"query.scenarios.{name}", scenario, relations)
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -189,6 +239,13 @@ _RANGES: dict[str, tuple[float, float]] = {
     "shrinkage": (0, 1e9),
     "knn_neighbours": (1, 10_000),
     "knn_last_items": (1, 100),
+    "knn_step": (0, 1),
+    "knn_vote_step": (0, 1),
+    "knn_near": (0, 1),
+    "knn_before": (0, 1),
+    "knn_oldest": (0, 1),
+    "knn_rarity": (0, 100),
+    "knn_own": (0, 1),
     "fresh_days": (0, 36_500),
     "fresh_budget": (0, 1 << 31),
     "touched_factor": (0, 1),
@@ -203,7 +260,8 @@ _RANGES: dict[str, tuple[float, float]] = {
 }
 
 
-def _validate_scenario(where: str, at: str, scenario: Scenario, relations: set[str]) -> None:
+def validate_scenario(where: str, at: str, scenario: Scenario, relations: set[str]) -> None:
+    """Check ranges and references of one scenario. Raises `ConfigError` for the first broken rule."""
     for name, weight in scenario.sources.items():
         check_source(where, f"{at}.sources.{name}", name, relations)
         in_range(where, f"{at}.sources.{name}", weight, 0, 1e6)
@@ -226,6 +284,12 @@ def _validate_scenario(where: str, at: str, scenario: Scenario, relations: set[s
     in_range(where, f"{at}.promote.share", scenario.promote.share, 0, 1)
     if scenario.promote.share > 0 and not scenario.promote.filter:
         refuse(where, f"{at}.promote.filter", "", "a filter, where a share is promoted")
+
+
+def check_name(where: str, key: str, name: str) -> None:
+    """Refuse what cannot name a scenario, an experiment or a variant."""
+    if not _NAME.fullmatch(name):
+        refuse(where, key, name, "names of letters, digits and _ . -, at most 64")
 
 
 def check_source(where: str, key: str, name: str, relations: set[str]) -> None:

@@ -26,14 +26,13 @@ from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import SlateServed
 from headwater.progress import Call
 from headwater.ranking_distance import Distance, distance
-from headwater.scenario import QueryConfig
+from headwater.scenario import DEFAULT_SCENARIO, QueryConfig
 from headwater.served_slates import ServedSlates
 from headwater.slate import SessionState
 from headwater.slate_record import SCORER_VERSION
 from headwater.slate_replay import max_future_ms_of, with_states
 from headwater.store import check_begun, directory_config
 
-DEFAULT_SCENARIO = "(default)"
 MOST_DIFFERENT = 20
 HISTORIES = ((1, 4), (5, 19), (20, 99))
 _sessions = msgspec.msgpack.Decoder(SessionState)
@@ -167,8 +166,13 @@ class _Comparison:
 
     def add(self, served: SlateServed, core: Core, query: bytes) -> None:
         """Answer one logged request under `query` and compare."""
+        if served.variant is not None and not served.items:
+            self.refused["nothing was served: a holdout of an experiment"] += 1
+            return
+        # Variants are of the configuration that served; the other one has none of them.
+        asked = {field: value for field, value in served.request.items() if field != "variant"}
         try:
-            answer = ask(core, dict(served.request), served.slate, query)
+            answer = ask(core, asked, served.slate, query)
         except (InvalidQuery, ConfigError) as err:
             self.refused[err.message] += 1
             return

@@ -1,5 +1,7 @@
-"""A shadow report for people: a table on a terminal, and one HTML file with its plots inside (SVG, no script, nothing
-loaded from elsewhere)."""
+"""A shadow report for people: a table on a terminal, and one HTML file with its plots inside.
+
+The plots are drawn by hand, so that they need no matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headwater.errors import InvalidInput, StoreError
+from headwater.report_page import Html, Section, bullets, table
+from headwater.report_page import page as html_page
 from headwater.shadow import Group, ShadowReport
 
 if TYPE_CHECKING:
@@ -16,12 +20,6 @@ if TYPE_CHECKING:
 
 _HEADINGS = ("slates", "identical", "overlap", "rank-biased overlap", "mean rank shift", "distinct items", "in common")
 _LOGGED, _SHADOW = "#4c6a92", "#c7813b"
-_STYLE = (
-    "body{font:15px/1.45 system-ui,sans-serif;max-width:62em;margin:2em auto;padding:0 1em;color:#222}"
-    "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .7em;text-align:right}"
-    "td{border-top:1px solid #ddd}"
-    "td:first-child,th:first-child{text-align:left}svg{display:block;margin:.5em 0}text{font:12px system-ui,sans-serif}"
-)
 
 
 def check_plot_name(path: Path) -> None:
@@ -99,27 +97,24 @@ def _mixes(group: Group) -> dict[str, tuple[float, float]]:
 
 def page(report: ShadowReport) -> str:
     """The whole report as one HTML page."""
-    esc = html.escape
-    head = "".join(f"<th>{name}</th>" for name in ("", *_HEADINGS))
-    groups = "".join(
-        f"<tr><td>{esc(name)}</td>" + "".join(f"<td>{cell}</td>" for cell in _cells(group)) + "</tr>"
-        for name, group in _rows(report)
-    )
-    most = "".join(
-        f"<tr><td>{esc(s.slate)}</td><td>{esc(s.user)}</td><td>{s.overlap:.2f}</td><td>{s.rbo:.2f}</td>"
-        f"<td>{esc(', '.join(s.logged))}</td><td>{esc(', '.join(s.shadow))}</td></tr>"
-        for s in report.most_different
-    )
-    notes = "".join(f"<li>{esc(note)}</li>" for note in _notes(report))
     configs = ", ".join(f"{version} ({count:,})" for version, count in report.logged_configs.items())
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Shadow {esc(report.shadow_config)}</title>'
-        f"<style>{_STYLE}</style><h1>Differences, not wins</h1>"
-        f"<p>Slates logged at positions {report.since:,} to {report.until:,} under {esc(configs) or 'none'}, and the "
-        f"same requests answered under {esc(report.shadow_config)} by the same states.</p><ul>{notes}</ul>"
-        f"{plots(report)}<table><tr>{head}</tr>{groups}</table><h2>Slates that differ most</h2>"
-        "<table><tr><th>slate</th><th>user</th><th>overlap</th><th>rank-biased overlap</th><th>logged</th>"
-        f"<th>shadow</th></tr>{most}</table></html>\n"
+    most = [
+        (s.slate, s.user, f"{s.overlap:.2f}", f"{s.rbo:.2f}", ", ".join(s.logged), ", ".join(s.shadow))
+        for s in report.most_different
+    ]
+    headings = ("slate", "user", "overlap", "rank-biased overlap", "logged", "shadow")
+    lead = (
+        f"Slates logged at positions {report.since:,} to {report.until:,} under {configs or 'none'}, and the same "
+        f"requests answered under {report.shadow_config} by the same states."
+    )
+    groups = table(("", *_HEADINGS), [(name, *_cells(group)) for name, group in _rows(report)])
+    return html_page(
+        "Differences, not wins",
+        [
+            Section("What differs", [bullets(_notes(report)), Html(f"<figure>{plots(report)}</figure>"), groups]),
+            Section("Slates that differ most", [table(headings, most, text=(1, 4, 5))]),
+        ],
+        lead=lead,
     )
 
 
@@ -130,7 +125,7 @@ def plots(report: ShadowReport) -> str:
     bars, height = _paired_bars(mixes, below + 30)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{height}" viewBox="0 0 760 {height}" '
-        f'fill="#222" role="img" aria-label="differences">{histogram}{bars}</svg>'
+        f'fill="currentColor" font-size="12" role="img" aria-label="differences">{histogram}{bars}</svg>'
     )
 
 

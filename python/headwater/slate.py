@@ -160,6 +160,8 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     config: str = ""
     recorded: bool = False
     scenario: str | None = None
+    variant: str | None = None
+    """`experiment/variant` that answered, where the visitor takes part in an experiment."""
     notes: list[str] = []
     """What rules did that the caller should know: a pin that could not be kept, for one."""
     exploring: Exploring = Exploring()
@@ -223,6 +225,7 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
             "config": self.config,
             "recorded": self.recorded,
             "scenario": self.scenario,
+            "variant": self.variant,
             "notes": self.notes,
             "exploring": _named(self.exploring),
             "feature_names": self.feature_names,
@@ -236,7 +239,8 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     def _notes(self) -> list[str]:
         """What stands below the table: the id that `explain` takes, and what is wanting."""
         recorded = [f"slate {self.id}"] if self.recorded else []
-        return [*recorded, *([self.fallback] if self.fallback else []), *self.notes, *self.degraded]
+        taking_part = [f"variant {self.variant}"] if self.variant else []
+        return [*recorded, *taking_part, *([self.fallback] if self.fallback else []), *self.notes, *self.degraded]
 
     def __rich__(self) -> Table:
         from rich.table import Table

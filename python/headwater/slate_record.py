@@ -142,8 +142,11 @@ class SlateRecorder:
             thread.join()
 
 
-def slate_record(slate: Slate, request: dict[str, Any], context: dict[str, Any] | None = None) -> SlateServed:
-    """The record of a slate: with the log, all that is needed to make it again and to learn from it."""
+def slate_record(
+    slate: Slate, request: dict[str, Any], asker: str, context: dict[str, Any] | None = None
+) -> SlateServed:
+    """The record of a slate: with the log, all that is needed to make it again and to learn from it. `asker` is the
+    user or visitor whose it is."""
     extra: dict[str, Any] = {"kind": slate.kind}
     if context is not None:
         extra["context"] = context
@@ -158,7 +161,7 @@ def slate_record(slate: Slate, request: dict[str, Any], context: dict[str, Any] 
         else:
             slate.degraded.append(f"features not recorded: more than {MAX_EXTRA:,} bytes")
     items = [(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in slate.items]
-    return served(slate.id, slate.user or "", request, slate.positions, slate.config, items, extra)
+    return served(slate.id, asker, request, slate.positions, slate.config, items, extra)
 
 
 def served(
@@ -176,7 +179,7 @@ def served(
         user=user,
         ts=request["now"],
         request=request,
-        variant=None,
+        variant=request.get("variant"),
         config_version=config,
         scorer_version=SCORER_VERSION,
         positions=positions,

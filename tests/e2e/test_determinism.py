@@ -45,6 +45,8 @@ def shop_frames(events: int, seed: int) -> list[bytes]:
         engine.patch_item(shop.items[0]["item"], labels={"brand": "none"}, is_hidden=True)
         engine.delete_item(shop.items[1]["item"])
         engine.forget("u1")
+        engine.merge("u2", "u3")
+        engine.merge("u4", "new-account")
         engine.ingest(shop.events[half:].with_columns(event_id=pl.col("ts").cast(pl.String)), progress=False)
         frames = [frame for batch in engine.log.read() for frame in batch.frames]
     frames.insert(len(frames) // 2, frames[-1][:-3] + b"\0\0\0")
@@ -155,7 +157,11 @@ events = st.one_of(
     st.builds(ItemPatch, item=st.sampled_from(ITEMS), ts=times, is_hidden=st.none() | st.booleans()),
     st.builds(ItemDelete, item=st.sampled_from(ITEMS), ts=times),
     st.builds(UserForget, user=st.sampled_from(USERS), ts=times),
-    st.builds(UserMerge, from_user=st.just("a"), into_user=st.just("b"), ts=times),
+    st.builds(
+        lambda users, ts: UserMerge(*users, ts),
+        st.lists(st.sampled_from(USERS), min_size=2, max_size=2, unique=True),
+        times,
+    ),
 )
 
 

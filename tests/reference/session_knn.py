@@ -87,25 +87,37 @@ class SessionIndex:
         if own is not None and own in self._events:
             current = self._current(own)
             excluded = self._number.get((own, current.number)) if current else None
+        query = self.query
+        held = min(len(self.sessions), self.config.session_knn.max_sessions)
         similarity: dict[int, float] = {}
         newest: dict[int, int] = {}
         for place, seed in enumerate(seeds):
+            weight = self._weight(place, len(seeds), query.knn_step)
+            weight *= 1.0 + query.knn_rarity * (self._idf(seed) - 1.0)
             for number in self.posting(seed):
                 if number >= oldest and number != excluded:
-                    similarity[number] = similarity.get(number, 0.0) + self._weight(place, len(seeds))
+                    similarity[number] = similarity.get(number, 0.0) + weight
                     newest.setdefault(number, place)
-        best = sorted(similarity, key=lambda n: (-similarity[n], -n))[: self.query.knn_neighbours]
+        for number in similarity:
+            age = len(self.sessions) - 1 - number
+            similarity[number] *= 1.0 - (1.0 - query.knn_oldest) / held * age
+        best = sorted(similarity, key=lambda n: (-similarity[n], -n))[: query.knn_neighbours]
         found: dict[str, float] = {}
         for number in best:
-            vote = similarity[number] * self._weight(newest[number], len(seeds))
-            for item in self.sessions[number].items:
-                if item not in seeds:
-                    found[item] = found.get(item, 0.0) + vote
+            vote = similarity[number] * self._weight(newest[number], len(seeds), query.knn_vote_step)
+            items = self.sessions[number].items
+            for place, item in enumerate(items):
+                value = vote * (query.knn_own if item in seeds else 1.0)
+                if seeds[newest[number]] in items:
+                    away = place - items.index(seeds[newest[number]])
+                    value *= query.knn_near ** abs(away) * (query.knn_before if away < 0 else 1.0)
+                if value > 0.0:
+                    found[item] = found.get(item, 0.0) + value
         return {item: score * self._idf(item) for item, score in found.items()}
 
     @staticmethod
-    def _weight(place: int, count: int) -> float:
-        return (count - place) / count
+    def _weight(place: int, count: int, step: float) -> float:
+        return step**place if step > 0.0 else (count - place) / count
 
     def _idf(self, item: str) -> float:
         held = min(len(self.sessions), self.config.session_knn.max_sessions)

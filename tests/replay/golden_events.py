@@ -22,6 +22,8 @@ from headwater.events.types import (
     ItemDelete,
     ItemPatch,
     ItemPut,
+    MergeCarried,
+    MergeSettled,
     ModelActivated,
     SlateServed,
     UserForget,
@@ -149,8 +151,10 @@ def events_by_name() -> dict[str, tuple[Subject, list[Event]]]:
         "item-patch": (catalogue, [ItemPatch("i1", NOW)]),
         "item-patch-full": (catalogue, [ItemPatch("i1", NOW, **full_item)]),
         "item-delete": (catalogue, [ItemDelete("i1", NOW)]),
-        "user-merge": (control, [UserMerge("anon-1", USER, NOW)]),
-        "user-merge-full": (control, [UserMerge("anon-1", USER, NOW, "e-3")]),
+        "user-merge-sealing": (SUBJECT, [UserMerge(USER, "known-1", NOW)]),
+        "user-merge-sealing-full": (SUBJECT, [UserMerge(USER, "known-1", NOW, "e-3")]),
+        "merge-carried": (SUBJECT, [MergeCarried("anon-1", USER, NOW, 7 << 16 | 3, b"\x00\x01\xff")]),
+        "merge-settled": (SUBJECT, [MergeSettled(USER, NOW, 7 << 16 | 3)]),
         "config-activated": (control, [ConfigActivated(NOW, "c1", '{"n":"ü"}')]),
         "model-activated": (control, [ModelActivated(NOW, "blender", "file:///m/1", "sha256:00ff")]),
         "mixed": (
@@ -167,6 +171,10 @@ def golden_frames() -> list[GoldenFrame]:
         GoldenFrame(name, subject, events, raw_frame(encode(events), count=len(events), subject=subject, name=name))
         for name, (subject, events) in events_by_name().items()
     ]
+
+
+def _merge_with_id() -> UserMerge:
+    return UserMerge("anon-1", USER, NOW, "e-3")
 
 
 def older_frames() -> list[GoldenFrame]:
@@ -196,6 +204,9 @@ def older_frames() -> list[GoldenFrame]:
     for name, event in (("slate-served", slate), ("slate-served-bare", _bare(slate))):
         body = _pack([[20, *msgspec.structs.astuple(event)[:-1]]])
         frames.append(GoldenFrame(name, SUBJECT, [event], raw_frame(body, name=name)))
+    for name, merge in (("user-merge", UserMerge("anon-1", USER, NOW)), ("user-merge-full", _merge_with_id())):
+        frame = raw_frame(_pack([merge]), subject=CONTROL_SUBJECT, name=name)
+        frames.append(GoldenFrame(name, CONTROL_SUBJECT, [merge], frame))
     return frames
 
 
@@ -404,6 +415,8 @@ def _refused_by_the_fold() -> list[RefusedFrame]:
             SUBJECT,
             [view, msgspec.structs.replace(golden_slate(), user=_ELSEWHERE), Feedback("view", USER, "i2", NOW)],
         ),
+        "seal-elsewhere": (SUBJECT, [view, UserMerge(_ELSEWHERE, USER, NOW), Feedback("view", USER, "i2", NOW)]),
+        "settled-elsewhere": (SUBJECT, [view, MergeSettled(_ELSEWHERE, NOW, 1), Feedback("view", USER, "i2", NOW)]),
         "put-elsewhere": (SUBJECT, [view, UserPut(_ELSEWHERE, NOW), Feedback("view", USER, "i2", NOW)]),
     }
     frames = [

@@ -11,8 +11,16 @@ from collections.abc import Iterator
 import msgspec
 
 from headwater.config import Config, FoldConfig, Relation, Segments, SessionKnn, Trending
+from headwater.core import Core, moving_state, new_core
 from headwater.events.frame import FrameWriter, encode_frame
-from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, Subject, partition_of, stable_hash
+from headwater.events.subjects import (
+    CATALOGUE_SUBJECT,
+    CONTROL_SUBJECT,
+    Subject,
+    partition_of,
+    stable_hash,
+    subject_of,
+)
 from headwater.events.types import (
     ConfigActivated,
     Event,
@@ -21,6 +29,8 @@ from headwater.events.types import (
     ItemDelete,
     ItemPatch,
     ItemPut,
+    MergeCarried,
+    MergeSettled,
     ModelActivated,
     SlateServed,
     UserForget,
@@ -106,7 +116,34 @@ def golden_log() -> list[bytes]:
     for subject, group in waiting.items():
         frames += writer.pack(subject, group, NOW)
     sound = [g.frame for g in (*golden_frames(), *older_frames())]
-    return _disordered(frames) + sound + _all_refused() + _beyond_the_window()
+    return _merged(_disordered(frames) + sound + _all_refused() + _beyond_the_window())
+
+
+def _merged(frames: list[bytes]) -> list[bytes]:
+    """Three visitors who turn out to be others, one of them twice and one in two steps, and what comes of them later.
+
+    What a merge carries is sealed by the fold, so these frames belong to one FOLD_VERSION.
+    """
+    core = new_core(golden_config(), 1)
+    core.apply(1, frames)
+    writer = FrameWriter("golden-merges", 1)
+    for step, (old, new) in enumerate((("u1", "u2"), ("u3", "new-one"), ("u3", "new-one"), ("u2", "u4"))):
+        ts = NOW + step * 1000
+        groups: list[Event] = [UserMerge(old, new, ts)]
+        frames += _fold(core, writer, groups, ts)
+        moving = moving_state(core, old)
+        assert moving is not None, "every one of them did something"
+        carried = MergeCarried(old, moving[0], ts, moving[1], moving[2])
+        again = Feedback("view", old, f"i{step}", ts + 1)
+        frames += _fold(core, writer, [carried, MergeSettled(old, ts, moving[1]), again, carried], ts)
+        frames += _fold(core, writer, [Feedback("view", new, f"i{step + 5}", ts + 2)], ts)
+    return frames
+
+
+def _fold(core: Core, writer: FrameWriter, events: list[Event], ts: int) -> list[bytes]:
+    frames = [f for e in events for f in writer.pack(subject_of(e, PARTITIONS), [e], ts)]
+    core.apply(core.position + 1, frames)
+    return frames
 
 
 def _beyond_the_window() -> list[bytes]:

@@ -84,6 +84,7 @@ def config_keys(struct: Any, table: str = "") -> Iterator[tuple[str, Any]]:
     for field in msgspec.structs.fields(struct):
         hint = hints[field.name]
         path = f"{table}.{field.name}" if table else field.name
+        path = "experiments" if path == "query.experiments" else path  # where the file has them
         inner = next(
             (h for h in (hint, *get_args(hint)) if isinstance(h, type) and issubclass(h, msgspec.Struct)), None
         )

@@ -80,6 +80,12 @@ impl EventLedger {
         EventVerdict::Fresh
     }
 
+    /// Whether the id is remembered. Changes nothing.
+    pub fn contains(&self, id: u128) -> bool {
+        let id = id.max(1);
+        self.current.ids.contains(id) || self.previous.as_ref().is_some_and(|g| g.ids.contains(id))
+    }
+
     fn rotate(&mut self) {
         let next = Generation {
             ids: self.current.ids.successor(),

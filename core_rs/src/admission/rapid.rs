@@ -23,6 +23,20 @@ struct Ring {
     head: u8,
 }
 
+impl Ring {
+    /// Counted events, oldest first.
+    fn in_order(&self) -> Vec<(u64, Millis)> {
+        let len = usize::from(self.len);
+        let oldest = if len == RING {
+            usize::from(self.head)
+        } else {
+            0
+        };
+        let slots = (0..len).map(|i| self.recent[(oldest + i) % RING]);
+        slots.map(|recent| (recent.key, recent.ts)).collect()
+    }
+}
+
 /// The rings of one partition's users.
 #[derive(Clone, Debug)]
 pub struct RapidLedger {
@@ -58,6 +72,37 @@ impl RapidLedger {
         ring.head = (ring.head + 1) % RING as u8;
         ring.len = (ring.len + 1).min(RING as u8);
         true
+    }
+
+    /// A user's counted events, oldest first; the ring is empty afterwards.
+    pub fn take(&mut self, user: UserIx) -> Vec<(u64, Millis)> {
+        let ring = self
+            .rings
+            .get_mut(user.0 as usize)
+            .map(std::mem::take)
+            .unwrap_or_default();
+        ring.in_order()
+    }
+
+    /// Adds another user's counted events: the latest of all by event time stay.
+    pub fn join(&mut self, user: UserIx, other: &[(u64, Millis)]) {
+        let mut all = self.take(user);
+        all.extend(other);
+        all.sort_by_key(|(_, ts)| *ts);
+        let kept = &all[all.len().saturating_sub(RING)..];
+        if kept.is_empty() {
+            return;
+        }
+        let ix = user.0 as usize;
+        if self.rings.len() <= ix {
+            self.rings.resize(ix + 1, Ring::default());
+        }
+        let ring = &mut self.rings[ix];
+        for (slot, (key, ts)) in ring.recent.iter_mut().zip(kept) {
+            *slot = Recent { key: *key, ts: *ts };
+        }
+        ring.len = kept.len() as u8;
+        ring.head = (kept.len() % RING) as u8;
     }
 
     /// Forgets a user.
@@ -133,6 +178,22 @@ mod tests {
         assert!(ledger.admit(user, 1, 15_000));
         ledger.forget(user);
         assert!(ledger.admit(user, 1, 15_001));
+    }
+
+    #[test]
+    fn a_double_click_across_a_merge_counts_once() {
+        let mut ledger = RapidLedger::new(5000);
+        let (from, into) = (UserIx(0), UserIx(7));
+        for key in 0..6 {
+            assert!(ledger.admit(from, key, 10_000 + key as i64));
+        }
+        assert!(ledger.admit(into, 9, 10_004));
+        let moved = ledger.take(from);
+        assert_eq!(moved, [(2, 10_002), (3, 10_003), (4, 10_004), (5, 10_005)]);
+        ledger.join(into, &moved);
+        assert!(!ledger.admit(into, 5, 12_000) && !ledger.admit(into, 9, 12_000));
+        assert!(ledger.admit(into, 2, 12_000), "let go of: four are kept");
+        assert!(ledger.admit(from, 5, 12_000));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::frame::event::{Decoded, Event, decode_events};
 use crate::frame::header::{Frame, FrameError, parse_frame};
 use crate::ids::{ItemIx, Millis, Position, owner, stable_hash};
 use crate::names::Names;
+use crate::sessions::carried::Carried;
 
 /// One frame of a batch: decoded once, for every part.
 #[derive(Debug)]
@@ -67,6 +68,14 @@ pub struct FrameNumbers {
     pub events: Vec<Numbered>,
     /// The items of all slates of own users, slate after slate.
     pub served: Vec<ItemIx>,
+    /// What the frame's only event carries, if it does and decodes.
+    pub carried: Option<Box<Carried>>,
+}
+
+/// Whether a frame's only event carries what a merge moves: such a frame is the last of its segment, so that all that
+/// stands before it is folded everywhere when the windows join. Beside other events it is refused.
+pub fn carries(events: &[Decoded<'_>]) -> bool {
+    matches!(events, [Ok(Event::MergeCarried { .. })])
 }
 
 /// Numbers the items of one partition's admitted frame and carries the running time on. Events of users that the
@@ -82,9 +91,16 @@ pub fn number(
     let FrameNumbers {
         events: numbers,
         served,
+        carried,
     } = out;
     numbers.clear();
     served.clear();
+    *carried = None;
+    if let [Ok(Event::MergeCarried { into, state, .. })] = events
+        && owner(stable_hash(into.as_bytes()), names.partitions) == partition
+    {
+        *carried = Carried::decode(state, names).ok().map(Box::new);
+    }
     numbers.extend(events.iter().map(|event| {
         let mut numbered = Numbered {
             user: None,

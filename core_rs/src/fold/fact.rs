@@ -79,6 +79,44 @@ impl Run {
         }
         boundary
     }
+
+    /// Which of two users' runs goes on when the users turn out to be one, and the run that it is then. The runs are one
+    /// if their explicit keys are equal, or if they do not contradict each other and the gap between their latest events
+    /// allows it; otherwise the one with the later event goes on, this one if they are equally late.
+    pub fn join(&self, other: &Self, gap_ms: i64) -> (Joined, Self) {
+        let (Some(own), Some(their)) = (self.last, other.last) else {
+            return match other.last {
+                Some(_) => (Joined::Other, *other),
+                None => (Joined::Own, *self),
+            };
+        };
+        let together = match (self.key, other.key) {
+            (Some(a), Some(b)) => a == b,
+            _ => own.abs_diff(their) <= gap_ms.unsigned_abs(),
+        };
+        if together {
+            let run = Self {
+                key: self.key.or(other.key),
+                last: Some(own.max(their)),
+            };
+            (Joined::Both, run)
+        } else if their > own {
+            (Joined::Other, *other)
+        } else {
+            (Joined::Own, *self)
+        }
+    }
+}
+
+/// Whose run goes on when two users become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// The runs are one.
+    Both,
+    /// The one that is joined.
+    Own,
+    /// The one that joins it.
+    Other,
 }
 
 #[cfg(test)]
@@ -96,6 +134,21 @@ mod tests {
         assert_eq!(run.step(None, 9 * GAP, GAP), Boundary::Late);
         assert_eq!(run.last, Some(11 * GAP));
         assert_eq!(run.step(None, 12 * GAP + 1, GAP), Boundary::New);
+    }
+
+    #[test]
+    fn runs_join_where_one_user_would_have_had_one() {
+        let run = |key, last| Run { key, last };
+        let (a, b) = (run(None, Some(10)), run(Some(2), Some(10 + GAP)));
+        assert_eq!(a.join(&b, GAP), (Joined::Both, run(Some(2), b.last)));
+        assert_eq!(b.join(&a, GAP), (Joined::Both, run(Some(2), b.last)));
+        assert_eq!(a.join(&b, GAP - 1), (Joined::Other, b));
+        assert_eq!(b.join(&a, GAP - 1), (Joined::Own, b));
+        let far = run(Some(2), Some(99 * GAP));
+        assert_eq!(b.join(&far, GAP), (Joined::Both, far));
+        assert_eq!(run(Some(1), far.last).join(&far, GAP).0, Joined::Own);
+        assert_eq!(Run::default().join(&a, GAP), (Joined::Other, a));
+        assert_eq!(a.join(&Run::default(), GAP), (Joined::Own, a));
     }
 
     #[test]

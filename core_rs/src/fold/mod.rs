@@ -9,6 +9,8 @@
 //! * [`batch`]: decoded frames and their numbering.
 //! * [`item_changes`]: what frames of the catalogue do.
 //! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws).
+//! * [`light_user`]: what an item host keeps of a user beside admission.
+//! * [`merging`]: users who turn out to be others.
 //! * [`parts`]: snapshot, restore and digest of all parts.
 //! * [`report`]: what happened to the events of a batch.
 //!
@@ -18,6 +20,8 @@ pub mod batch;
 pub mod control;
 pub mod fact;
 pub mod item_changes;
+pub mod light_user;
+pub mod merging;
 pub mod outbox;
 pub mod ownership;
 pub mod partition;

@@ -27,6 +27,8 @@ pub struct Outbox {
     /// Partners of all changes, one after the other.
     partners: Vec<Partner>,
     touches: Vec<(UserIx, SessionTouch)>,
+    /// Users whose windows join those of a user of this partition.
+    joins: Vec<(Box<str>, UserIx)>,
     /// Per frame: the ends of all lists, in the order of [`Outbox::end_frame`].
     ends: Vec<u32>,
     /// Which shards take their effects; those of others are dropped.
@@ -57,6 +59,7 @@ impl Outbox {
         self.changes.clear();
         self.partners.clear();
         self.touches.clear();
+        self.joins.clear();
         self.ends.clear();
     }
 
@@ -137,6 +140,16 @@ impl Outbox {
                 self.served[shard].push(local);
             }
         }
+    }
+
+    /// The windows of another user join those of a user of this partition. Only the last frame of a segment does that.
+    pub fn join(&mut self, from: &str, into: UserIx) {
+        self.joins.push((from.into(), into));
+    }
+
+    /// What [`Outbox::join`] noted.
+    pub fn take_joins(&mut self) -> Vec<(Box<str>, UserIx)> {
+        std::mem::take(&mut self.joins)
     }
 
     /// A forgotten user's sessions leave the index.

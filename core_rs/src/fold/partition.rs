@@ -9,6 +9,8 @@ use crate::catalogue::{Catalogue, Label};
 use crate::config::FoldConfig;
 use crate::fold::batch::{FrameNumbers, Numbered};
 use crate::fold::fact::Fact;
+use crate::fold::light_user::LightUser;
+use crate::fold::merging::Identities;
 use crate::fold::outbox::Outbox;
 use crate::fold::ownership::Ownership;
 use crate::fold::report::outcome;
@@ -32,14 +34,15 @@ const MAX_TYPES: usize = 255;
 #[derive(Debug)]
 pub struct Partition {
     number: usize,
-    types: Interner,
-    users: Vec<Option<Box<UserState>>>,
+    pub(super) types: Interner,
+    pub(super) users: Vec<Option<Box<UserState>>>,
     frames: FrameLedger,
-    events: EventLedger,
-    rapid: RapidLedger,
-    segments: Segments,
-    /// Segment of each user where users are not kept.
-    light: Vec<Option<u8>>,
+    pub(super) events: EventLedger,
+    pub(super) rapid: RapidLedger,
+    pub(super) segments: Segments,
+    pub(super) identities: Identities,
+    /// Users, where what they did is not kept.
+    pub(super) light: Vec<Option<LightUser>>,
     /// Events of a type come in runs; what follows from the name is looked up once a run. No state.
     latest_type: LatestType,
 }
@@ -76,7 +79,7 @@ pub struct Context<'a> {
 const KIND_FRAMES: u8 = 1;
 const KIND_USER: u8 = 3;
 const KIND_TYPE: u8 = 4;
-const KIND_LIGHT_USER: u8 = 5;
+const KIND_LIGHT_USER: u8 = 7;
 
 impl Partition {
     /// An empty partition.
@@ -89,6 +92,7 @@ impl Partition {
             events: EventLedger::new(config.dedup_horizon),
             rapid: RapidLedger::new((config.rapid_repeat_seconds * 1000.0) as i64),
             segments: Segments::new(&config.segments),
+            identities: Identities::default(),
             light: Vec::new(),
             latest_type: LatestType::default(),
         }
@@ -97,6 +101,19 @@ impl Partition {
     /// State of a user.
     pub fn user(&self, user: UserIx) -> Option<&UserState> {
         self.users.get(user.0 as usize)?.as_deref()
+    }
+
+    /// Name of the segment that a user belongs to.
+    pub fn segment_of(&self, user: UserIx) -> Option<&str> {
+        let light = || self.light.get(user.0 as usize)?.as_ref()?.segment;
+        let segment = self.user(user).map_or_else(light, |user| user.segment)?;
+        self.segments.name(segment)
+    }
+
+    /// Whether anything is known of a user, here or by who keeps what users did.
+    pub(super) fn has_state(&self, user: UserIx) -> bool {
+        let light = self.light.get(user.0 as usize);
+        self.user(user).is_some() || light.is_some_and(Option::is_some)
     }
 
     /// Users with state.
@@ -116,13 +133,16 @@ impl Partition {
 
     /// Bytes held by users and by admission.
     pub fn memory(&self) -> (usize, usize) {
-        let users = (self.users.capacity() * 8 + self.light.capacity() * 2)
+        let light = self.light.iter().flatten().map(LightUser::memory);
+        let light = self.light.capacity() * size_of::<Option<LightUser>>() + light.sum::<usize>();
+        let users = (self.users.capacity() * 8 + light)
             + self
                 .users
                 .iter()
                 .flatten()
                 .map(|u| u.memory())
                 .sum::<usize>();
+        let users = users + self.identities.memory();
         (users, self.events.memory() + self.rapid.memory())
     }
 
@@ -161,6 +181,22 @@ impl Partition {
                     self.put_user(at, user, labels, users, cx, out)
                 }
                 Ok(Event::UserForget { user, .. }) => self.forget(at, user, users, hood, cx, out),
+                Ok(Event::UserMerge { from, into, .. }) => {
+                    self.seal(at, from, into, users, cx, out)
+                }
+                Ok(Event::MergeCarried {
+                    from,
+                    into,
+                    ts,
+                    sealed,
+                    ..
+                }) => {
+                    let carried = numbers.carried.as_deref();
+                    self.take_in(at, (from, into), *ts, *sealed, carried, users, cx, out)
+                }
+                Ok(Event::MergeSettled { from, sealed, .. }) => {
+                    self.settle(at, from, *sealed, users, cx, out)
+                }
                 Ok(Event::SlateServed { items, .. }) if number.user.is_some() => {
                     let (own, later) = served.split_at(items.len());
                     if cx.ownership.keeps_items() {
@@ -178,7 +214,7 @@ impl Partition {
     }
 
     /// The user's number, if this partition owns them.
-    fn own(&self, user: &str, users: &mut Interner, cx: &Context<'_>) -> Option<UserIx> {
+    pub(super) fn own(&self, user: &str, users: &mut Interner, cx: &Context<'_>) -> Option<UserIx> {
         let hash = stable_hash(user.as_bytes());
         (owner(hash, cx.names.partitions) == self.number).then(|| UserIx(users.intern(hash, user)))
     }
@@ -219,6 +255,7 @@ impl Partition {
         if !self.rapid.admit(user, key, feedback.ts) {
             return out.report.counts.add(outcome::RAPID_REPEAT, 1);
         }
+        self.identities.came_back(user);
         let (ty, segment) = match cx.ownership.keeps_users() {
             true => {
                 let ty = self.number_of_latest_type();
@@ -226,7 +263,10 @@ impl Partition {
                 (ty, state.segment)
             }
             // Types are told apart for what users remember, and for nothing else.
-            false => (0, self.light.get(user.0 as usize).copied().flatten()),
+            false => {
+                let light = slot(&mut self.light, user).get_or_insert_with(LightUser::default);
+                (0, light.segment)
+            }
         };
         let fact = Fact {
             user,
@@ -268,12 +308,22 @@ impl Partition {
 
     /// Number of the latest type in the partition's dictionary, given one if it has none: only events that count do.
     fn number_of_latest_type(&mut self) -> u16 {
-        let latest = &mut self.latest_type;
-        *latest.number.get_or_insert_with(|| {
-            let known = self.types.len() < MAX_TYPES;
-            self.types
-                .intern_str(if known { &latest.name } else { "other" }) as u16
-        })
+        if let Some(number) = self.latest_type.number {
+            return number;
+        }
+        let name = std::mem::take(&mut self.latest_type.name);
+        let number = self.number_of(&name);
+        self.latest_type.name = name;
+        *self.latest_type.number.insert(number)
+    }
+
+    /// Number of a type in the partition's dictionary, given one if it has none and there is room.
+    pub(super) fn number_of(&mut self, ty: &str) -> u16 {
+        if let Some(known) = self.types.get(ty) {
+            return known as u16;
+        }
+        let known = self.types.len() < MAX_TYPES;
+        self.types.intern_str(if known { ty } else { "other" }) as u16
     }
 
     fn put_user(
@@ -288,6 +338,7 @@ impl Partition {
         let Some(user) = self.own(user, users, cx) else {
             return out.report.refuse(at, outcome::WRONG_SUBJECT);
         };
+        self.identities.came_back(user);
         let mut labels: Vec<(Box<str>, Label)> = labels
             .iter()
             .filter_map(|(key, value)| Some(((*key).into(), owned_label(value)?)))
@@ -298,7 +349,7 @@ impl Partition {
             let state = slot(&mut self.users, user).get_or_insert_with(Box::default);
             (state.labels, state.segment) = (labels, segment);
         } else {
-            *slot(&mut self.light, user) = segment;
+            *slot(&mut self.light, user) = Some(LightUser { labels, segment });
         }
         out.report.counts.add(outcome::APPLIED, 1);
     }
@@ -318,10 +369,11 @@ impl Partition {
         if let Some(known) = self.users.get_mut(user.0 as usize) {
             *known = None;
         }
-        if let Some(segment) = self.light.get_mut(user.0 as usize) {
-            *segment = None;
+        if let Some(known) = self.light.get_mut(user.0 as usize) {
+            *known = None;
         }
         self.rapid.forget(user);
+        self.identities.forget(user);
         if cx.ownership.keeps_items() {
             *slot(hood, user) = None;
             out.forget(user);
@@ -347,6 +399,7 @@ impl Partition {
                 state.write(w);
             });
         }
+        self.identities.write(users, w);
     }
 
     /// Writes what an item host keeps of the partition: admission, and the segments of users.
@@ -354,16 +407,20 @@ impl Partition {
         self.frames.write(KIND_FRAMES, w);
         self.events.write(w);
         for ix in 0..users.len() as u32 {
-            let segment = self.light.get(ix as usize).copied().flatten();
-            if segment.is_none() && !self.rapid.remembers(UserIx(ix)) {
+            let light = self.light.get(ix as usize).and_then(Option::as_ref);
+            if light.is_none() && !self.rapid.remembers(UserIx(ix)) {
                 continue;
             }
             w.entity(KIND_LIGHT_USER, |w| {
                 w.text(users.name(ix));
                 self.rapid.write_user(UserIx(ix), w);
-                w.uint(segment.map_or(0, |segment| u64::from(segment) + 1));
+                w.byte(u8::from(light.is_some()));
+                if let Some(light) = light {
+                    light.write(w);
+                }
             });
         }
+        self.identities.write(users, w);
     }
 
     /// Reads what [`Partition::write_admission`] wrote into this empty partition.
@@ -373,14 +430,13 @@ impl Partition {
                 KIND_LIGHT_USER => {
                     let user = self.read_own(r, names)?;
                     self.rapid.read_user(user, r)?;
-                    let segment = r.uint()?.checked_sub(1);
-                    *slot(&mut self.light, user) = match segment.map(u8::try_from) {
-                        None => None,
-                        Some(Ok(segment)) => Some(segment),
-                        Some(Err(_)) => return Err(r.broken("a segment of more than 8 bits")),
-                    };
+                    if r.byte()? != 0 {
+                        let light = LightUser::read(r, &self.segments)?;
+                        *slot(&mut self.light, user) = Some(light);
+                    }
                 }
                 KIND_FRAMES => self.frames.read(r)?,
+                _ if self.read_identity(kind, r, names)? => {}
                 _ if self.events.read(kind, r)? => {}
                 _ => return Err(r.broken(format!("unknown entity {kind}"))),
             }
@@ -415,13 +471,15 @@ impl Partition {
                     *slot(&mut self.users, user) = Some(Box::new(state));
                 }
                 KIND_FRAMES => self.frames.read(r)?,
+                _ if self.read_identity(kind, r, names)? => {}
                 _ if self.events.read(kind, r)? => {}
                 _ => return Err(r.broken(format!("unknown entity {kind}"))),
             }
         }
         let types = self.types.len();
         let known = |ty: u16| usize::from(ty) < types;
-        let touches = self.users.iter().flatten().flat_map(|u| {
+        let known_users = self.users.iter().flatten().map(|user| &**user);
+        let touches = known_users.chain(self.identities.sealed()).flat_map(|u| {
             u.recent
                 .iter()
                 .chain(u.consumed.iter())
@@ -435,7 +493,23 @@ impl Partition {
     }
 }
 
-fn slot<T>(slots: &mut Vec<Option<T>>, user: UserIx) -> &mut Option<T> {
+impl Partition {
+    fn read_identity(
+        &mut self,
+        kind: u8,
+        r: &mut PartReader<'_>,
+        names: &mut Names,
+    ) -> ReadResult<bool> {
+        let own = self.number;
+        self.identities.read(kind, r, &mut |name| {
+            let here = names.partition_of(name) == own;
+            here.then(|| UserIx(names.users[own].intern_str(name)))
+        })
+    }
+}
+
+/// The place of a user, made if it is not there.
+pub(super) fn slot<T>(slots: &mut Vec<Option<T>>, user: UserIx) -> &mut Option<T> {
     let ix = user.0 as usize;
     if slots.len() <= ix {
         slots.resize_with(ix + 1, || None);

@@ -24,6 +24,14 @@ pub mod outcome {
     pub const RECORDED: &str = "recorded";
     /// Pair draws, not events: a relation's rows in a shard take no more memory, so these left no trace there.
     pub const NO_ROOM: &str = "pair-without-room";
+    /// A merge of a user who is merged into another one already.
+    pub const MERGED_ELSEWHERE: &str = "merged-elsewhere";
+    /// A merge of a user with themselves.
+    pub const MERGED_WITH_ITSELF: &str = "merged-with-itself";
+    /// What a merge carried came to a user who was forgotten.
+    pub const INTO_FORGOTTEN: &str = "into-forgotten";
+    /// What a merge carried does not decode, or shares its frame with other events.
+    pub const BAD_CARRIED: &str = "bad-carried-state";
     /// The event stands in a frame of another subject or partition.
     pub const WRONG_SUBJECT: &str = "wrong-subject";
 }

@@ -18,7 +18,7 @@ use crate::catalogue::Catalogue;
 use crate::config::FoldConfig;
 use crate::decay::Decay;
 use crate::error::CoreError;
-use crate::fold::batch::{BatchFrame, FrameNumbers, number};
+use crate::fold::batch::{BatchFrame, FrameNumbers, carries, number};
 use crate::fold::control::Control;
 use crate::fold::outbox::Outbox;
 use crate::fold::ownership::Ownership;
@@ -218,6 +218,9 @@ impl State {
             });
             events += content.len();
             taken += 1;
+            if carries(content) {
+                break;
+            }
         }
         self.settle_items();
         self.fresh.advance(self.control.clock);
@@ -230,7 +233,21 @@ impl State {
         for frame in &segment {
             report.absorb(&mut self.outboxes[frame.partition].report);
         }
+        if let Some(last) = segment.last() {
+            self.join_windows(last.partition);
+        }
         taken
+    }
+
+    /// Joins the windows of users who turned out to be one of this partition's.
+    fn join_windows(&mut self, partition: usize) {
+        for (from, into) in self.outboxes[partition].take_joins() {
+            if let Some(from) = self.names.find_user(&from) {
+                let (gap, most) = (self.limits.gap_ms, self.max_session_items);
+                self.hood
+                    .join(from, (partition, into), &self.relations, gap, most);
+            }
+        }
     }
 
     fn fold_partitions(
@@ -383,6 +400,7 @@ impl State {
                         Err(_) => report.refuse(at, "bad-config"),
                     }
                 }
+                // Merges stood here before version 3 of the fold and moved nothing.
                 Ok(Event::ModelActivated { .. } | Event::UserMerge { .. }) => {
                     report.counts.add(outcome::RECORDED, 1)
                 }

@@ -9,7 +9,7 @@ use crate::frame::header::{Frame, FrameError};
 use crate::frame::item::{ItemFields, LabelValue, fields, labels};
 use crate::frame::msgpack::{Cursor, Malformed, Read, Value};
 use crate::frame::upcast::arity;
-use crate::ids::Millis;
+use crate::ids::{EventRef, Millis};
 
 /// Why one event is a counted no-op.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
@@ -77,6 +77,18 @@ pub enum Event<'a> {
         into: &'a str,
         ts: Millis,
     },
+    MergeCarried {
+        from: &'a str,
+        into: &'a str,
+        ts: Millis,
+        sealed: EventRef,
+        state: &'a [u8],
+    },
+    MergeSettled {
+        from: &'a str,
+        ts: Millis,
+        sealed: EventRef,
+    },
     ItemPut {
         item: &'a str,
         ts: Millis,
@@ -124,6 +136,9 @@ pub enum Event<'a> {
 const MAX_CONTEXT: usize = 4096;
 /// Bytes of what a slate record holds beside its fixed fields.
 const MAX_EXTRA: usize = 65_536;
+
+/// Bytes that a merge carries.
+const MAX_CARRIED: usize = 200_000;
 
 /// One entry of a body.
 pub type Decoded<'a> = Result<Event<'a>, EventError>;
@@ -438,6 +453,25 @@ impl<'a> Fields<'_, 'a> {
                     ts: self.ts()?,
                 }
             }
+            4 => {
+                let (from, into) = (self.id()?, self.id()?);
+                let (ts, sealed) = (self.ts()?, self.event_ref()?);
+                Event::MergeCarried {
+                    from,
+                    into,
+                    ts,
+                    sealed,
+                    state: self.carried()?,
+                }
+            }
+            5 => {
+                let (from, ts) = (self.id()?, self.ts()?);
+                Event::MergeSettled {
+                    from,
+                    ts,
+                    sealed: self.event_ref()?,
+                }
+            }
             12 => Event::ItemDelete {
                 item: self.id()?,
                 ts: self.ts()?,
@@ -466,6 +500,28 @@ impl<'a> Fields<'_, 'a> {
                 }
             }
         })
+    }
+
+    /// An event's name, packed.
+    fn event_ref(&mut self) -> Read<EventRef> {
+        let value = self.next()?;
+        match value {
+            Value::Int(packed) if packed >= 0 => return Ok(EventRef(packed as u64)),
+            _ => self.cursor.skip_rest(value)?,
+        }
+        self.blame(EventError::BadField);
+        Ok(EventRef::default())
+    }
+
+    /// Bytes that a merge carries.
+    fn carried(&mut self) -> Read<&'a [u8]> {
+        let value = self.next()?;
+        match value {
+            Value::Bin(raw) if (1..=MAX_CARRIED).contains(&raw.len()) => return Ok(raw),
+            _ => self.cursor.skip_rest(value)?,
+        }
+        self.blame(EventError::BadField);
+        Ok(&[])
     }
 
     /// A document of text inside an event: any UTF-8 up to the frame's size.

@@ -1,6 +1,7 @@
 //! The neighbourhood: what is remembered of the whole log so that an item's neighbours can be found and scored.
 //!
 //! * [`user`]: each user's current units, session items and recent votes; turns an event into pair draws.
+//! * [`join`]: what the windows of two users make who turn out to be one.
 //! * [`marginals`]: how often each item was drawn from, drawn to, and in how many units it stood, per relation.
 //! * [`counts`]: marginals and rows of one relation by themselves, fed whole units.
 //! * [`sessions`]: the recent-session index behind session kNN; [`sealed`]: one by itself, fed whole sessions.
@@ -8,6 +9,7 @@
 //! It is the same on every item host, so a query needs one scatter. Shards hold the rows (see `cooccurrence`).
 
 pub mod counts;
+pub mod join;
 pub mod marginals;
 pub mod sealed;
 pub mod sessions;
@@ -91,6 +93,30 @@ impl Neighbourhood {
     /// State of one user.
     pub fn user(&self, partition: usize, user: UserIx) -> Option<&HoodUser> {
         self.users[partition].get(user.0 as usize)?.as_deref()
+    }
+
+    /// The windows of the user `from` join those of `into`; both by partition and number. Nothing is counted.
+    pub fn join(
+        &mut self,
+        from: (usize, UserIx),
+        into: (usize, UserIx),
+        relations: &[Relation],
+        gap_ms: i64,
+        max_items: usize,
+    ) {
+        let known = self.users[from.0].get_mut(from.1.0 as usize);
+        let Some(other) = known.and_then(Option::take) else {
+            return;
+        };
+        let users = &mut self.users[into.0];
+        let ix = into.1.0 as usize;
+        if users.len() <= ix {
+            users.resize_with(ix + 1, || None);
+        }
+        let own = users[ix].get_or_insert_with(|| Box::new(HoodUser::new(relations.len())));
+        let joined = own.join(*other, relations, gap_ms, max_items);
+        let items: Vec<u32> = own.session_items().map(|item| item.0).collect();
+        self.sessions.join(from, into, joined, &items);
     }
 
     /// Writes everything.

@@ -5,6 +5,7 @@
 //! overwritten when the ring is full, and postings of overwritten sessions are skipped when read.
 
 use crate::config::SessionKnnConfig;
+use crate::fold::fact::Joined;
 use crate::ids::{ItemIx, UserIx};
 use crate::names::Names;
 use crate::neighbourhood::user::SessionTouch;
@@ -132,6 +133,51 @@ impl SessionIndex {
             }
         }
         self.set_open(partition, user, 0);
+    }
+
+    /// Two users turned out to be one. Whose session goes on says `joined`; its items, if it is one with the other's, are
+    /// `items`. It belongs to the user `into` from here on; a session that it took in leaves the index.
+    pub fn join(
+        &mut self,
+        from: (usize, UserIx),
+        into: (usize, UserIx),
+        joined: Joined,
+        items: &[u32],
+    ) {
+        let own = self.open_session(into.0, into.1);
+        let their = self.open_session(from.0, from.1);
+        self.set_open(from.0, from.1, 0);
+        let goes_on = match joined {
+            Joined::Own => return,
+            Joined::Other => their,
+            Joined::Both => own.or(their),
+        };
+        self.set_open(into.0, into.1, goes_on.map_or(0, |number| number + 1));
+        if let Some(number) = goes_on {
+            let session = self.held_mut(number);
+            (session.partition, session.user) = (into.0 as u16, into.1);
+        }
+        if joined == Joined::Other {
+            return;
+        }
+        match (own, their, goes_on, items) {
+            (Some(_), Some(taken_in), ..) => self.held_mut(taken_in).items = Vec::new(),
+            (_, _, None, [first, second]) => {
+                let start = SessionTouch::Start(ItemIx(*first), ItemIx(*second));
+                return self.touch(into.0, into.1, start);
+            }
+            _ => {}
+        }
+        let Some(number) = goes_on else { return };
+        for item in items {
+            if !self.items_of(number).contains(item) {
+                self.touch(into.0, into.1, SessionTouch::Append(ItemIx(*item)));
+            }
+        }
+    }
+
+    fn held_mut(&mut self, number: SessionNo) -> &mut Session {
+        &mut self.ring[(number % self.max_sessions as u64) as usize]
     }
 
     /// The session that the user is in, if it is indexed and still held.
@@ -345,6 +391,44 @@ mod tests {
         assert_eq!(index.open_session(0, UserIx(4)), Some(4));
         index.touch(0, UserIx(0), SessionTouch::Append(ItemIx(3)));
         assert_eq!(index.sessions_of(ItemIx(3)).count(), 0);
+    }
+
+    #[test]
+    fn joined_sessions_are_one() {
+        let (from, into) = ((0, UserIx(0)), (0, UserIx(1)));
+        let open = |index: &SessionIndex, user: (usize, UserIx)| index.open_session(user.0, user.1);
+        let mut both = index(10, 10);
+        start(&mut both, 0, 1, 2);
+        start(&mut both, 1, 2, 3);
+        both.join(from, into, Joined::Both, &[2, 3, 1]);
+        assert_eq!(both.items_of(1), [2, 3, 1]);
+        assert!(both.items_of(0).is_empty());
+        assert_eq!((open(&both, from), open(&both, into)), (None, Some(1)));
+
+        let mut taken = index(10, 10);
+        start(&mut taken, 0, 1, 2);
+        taken.join(from, into, Joined::Both, &[4, 1, 2]);
+        assert_eq!(taken.items_of(0), [1, 2, 4]);
+        assert_eq!((open(&taken, from), open(&taken, into)), (None, Some(0)));
+
+        let mut begun = index(10, 10);
+        begun.join(from, into, Joined::Both, &[4, 1]);
+        assert_eq!(begun.items_of(0), [4, 1]);
+        assert_eq!(open(&begun, into), Some(0));
+
+        let mut other = index(10, 10);
+        start(&mut other, 1, 1, 2);
+        start(&mut other, 0, 5, 6);
+        other.join(from, into, Joined::Other, &[5, 6]);
+        assert_eq!((open(&other, from), open(&other, into)), (None, Some(1)));
+        assert_eq!(other.items_of(0), [1, 2]);
+
+        let mut own = index(10, 10);
+        start(&mut own, 1, 1, 2);
+        start(&mut own, 0, 5, 6);
+        own.join(from, into, Joined::Own, &[1, 2]);
+        assert_eq!((open(&own, from), open(&own, into)), (None, Some(0)));
+        assert_eq!(own.items_of(1), [5, 6]);
     }
 
     #[test]

@@ -26,33 +26,33 @@ use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 /// Distinct voted items remembered per user.
 pub const VOTES: usize = 32;
 
-const NEVER: u32 = u32::MAX;
+pub(super) const NEVER: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamps {
-    from: u32,
-    to: u32,
+pub(super) struct Stamps {
+    pub(super) from: u32,
+    pub(super) to: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct UnitState {
+pub(super) struct UnitState {
     /// Session number, or basket hash, that the items belong to.
-    key: u64,
-    run: Run,
-    items: Vec<u32>,
-    stamps: Vec<Stamps>,
+    pub(super) key: u64,
+    pub(super) run: Run,
+    pub(super) items: Vec<u32>,
+    pub(super) stamps: Vec<Stamps>,
 }
 
 /// Per-user state of the neighbourhood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HoodUser {
-    session: Run,
-    session_number: u32,
-    session_items: Vec<u32>,
+    pub(super) session: Run,
+    pub(super) session_number: u32,
+    pub(super) session_items: Vec<u32>,
     /// Items voted for, the latest vote last, and the day of each vote: every event looks for its item.
-    voted: Vec<u32>,
-    voted_days: Vec<u32>,
-    units: Vec<Option<Box<UnitState>>>,
+    pub(super) voted: Vec<u32>,
+    pub(super) voted_days: Vec<u32>,
+    pub(super) units: Vec<Option<Box<UnitState>>>,
 }
 
 /// A change of the recent-session index, in log order.

@@ -17,11 +17,12 @@ use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
-use crate::py::hosts::{has_everything, owns_item, owns_user};
+use crate::py::hosts::{has_everything, knows_segment, owns_item, owns_user};
+use crate::query::batch::recommend_batch;
 use crate::query::hosts::anonymous;
 use crate::query::many::recommend_many;
 use crate::query::plan::Tools;
-use crate::query::{item_view, recommend, session_view, similar, trending};
+use crate::query::{item_view, recommend, session_view, similar, taking_part, trending};
 use crate::scenario::QueryConfig;
 
 /// Position, index inside the frame, code.
@@ -91,6 +92,11 @@ impl Core {
             pool: threads_named("fold", if threads > 1 { threads } else { 0 })?,
             state: RwLock::new(state),
         })
+    }
+
+    /// The state, for reading.
+    pub(super) fn state(&self) -> parking_lot::RwLockReadGuard<'_, State> {
+        self.state.read()
     }
 
     fn max_future_ms(&self) -> i64 {
@@ -256,6 +262,23 @@ impl Core {
             .map(|(version, _)| version.to_string())
     }
 
+    /// The variant, `experiment/variant`, that answers a visitor's question of a scenario at `now`, if one does.
+    fn assign(&self, visitor: &str, scenario: Option<&str>, now: i64) -> PyResult<Option<String>> {
+        let state = self.state.read();
+        knows_segment(&state, visitor)?;
+        let query = self.tools(&state).query;
+        Ok(taking_part::assign(&state, query, visitor, scenario, now).map(str::to_string))
+    }
+
+    /// The variant of a visitor in an experiment at `now`, whatever they ask; `None` for one who does not take part.
+    fn variant_of(&self, visitor: &str, experiment: &str, now: i64) -> PyResult<Option<String>> {
+        let state = self.state.read();
+        knows_segment(&state, visitor)?;
+        let query = self.tools(&state).query;
+        let variant = taking_part::variant_of(&state, query, visitor, experiment, now)?;
+        Ok(variant.map(str::to_string))
+    }
+
     /// Digest of every part, and `whole`, as 32 hex digits.
     fn digest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let digests = py.detach(|| parts::digests(&self.state.read(), self.pool.as_ref()));
@@ -311,6 +334,17 @@ impl Core {
     ) -> PyResult<Bound<'py, PyBytes>> {
         self.ask(py, request, |state, tools, request| {
             recommend_many(state, tools, request, self.pool.as_ref())
+        })
+    }
+
+    /// Many questions at once, on the fold's threads: an array of `RecommendRequest` in, a `BatchAnswer` out.
+    fn recommend_batch<'py>(
+        &self,
+        py: Python<'py>,
+        requests: &[u8],
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        self.ask(py, requests, |state, tools, requests: &Vec<_>| {
+            recommend_batch(state, tools, requests, self.pool.as_ref())
         })
     }
 

@@ -6,6 +6,8 @@
 //! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
 //! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
 //! * [`neighbours`]: co-occurrence counts and the session index, for use without an engine.
+//! * [`slate_scan`]: a log's slates as columns, for reports.
+//! * [`operations`]: merged users and what a merge moves, the catalogue page by page.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
@@ -21,6 +23,8 @@ mod hosts;
 mod kernels;
 mod limits;
 mod neighbours;
+mod operations;
+mod slate_scan;
 
 use pyo3::prelude::*;
 
@@ -33,5 +37,7 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     diversity::register(m)?;
     bloom::register(m)?;
     neighbours::register(m)?;
+    slate_scan::register(m)?;
+    operations::register(m)?;
     limits::register(m)
 }

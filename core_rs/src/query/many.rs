@@ -9,6 +9,7 @@ use crate::query::answer::Answer;
 use crate::query::plan::Tools;
 use crate::query::recommend::recommend;
 use crate::query::request::RecommendRequest;
+use crate::query::taking_part;
 
 /// The question; its user and key are those of each of `users` in turn.
 #[derive(Clone, Debug, Deserialize)]
@@ -27,6 +28,8 @@ pub struct ManyAnswer {
     pub position: u64,
     pub counts: Vec<usize>,
     pub fallbacks: Vec<Option<String>>,
+    /// The variant that answered each user.
+    pub variants: Vec<Option<String>>,
     /// Temperature and floor of each slate that explored, 0 elsewhere.
     pub temperatures: Vec<f64>,
     pub floors: Vec<f64>,
@@ -58,15 +61,19 @@ pub fn recommend_many(
         ..*tools
     };
     let answer = |(user, key): (&String, &String)| {
+        let (scenario, now) = (many.request.scenario.as_deref(), many.request.now);
+        let variant = taking_part::assign(state, tools.query, user, scenario, now);
         let request = RecommendRequest {
             user: Some(user.clone()),
+            variant: variant.map(str::to_string),
             key: key.clone(),
             brief: true,
             ..many.request.clone()
         };
-        recommend(state, tools, &request)
+        let answer = recommend(state, tools, &request)?;
+        Ok((answer, request.variant))
     };
-    let answers: Result<Vec<Answer>, CoreError> = match pool {
+    let answers: Result<Vec<(Answer, Option<String>)>, CoreError> = match pool {
         Some(pool) => pool.install(|| {
             let asked = many.users.par_iter().zip(&many.keys);
             asked.with_min_len(8).map(answer).collect()
@@ -77,7 +84,8 @@ pub fn recommend_many(
         position: state.position.0,
         ..ManyAnswer::default()
     };
-    for answer in answers? {
+    for (answer, variant) in answers? {
+        out.variants.push(variant);
         out.counts.push(answer.items.len());
         out.fallbacks.push(answer.fallback);
         out.temperatures.push(answer.exploring.0);

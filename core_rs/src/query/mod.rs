@@ -8,10 +8,12 @@
 //! * [`fuse`]: reciprocal-rank fusion; [`blend`]: what raises and lowers a fused score; [`filling`]: when nobody knows
 //!   anything; [`features`]: what a learned ranker would see.
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
+//! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
-//! * [`recommend`], [`many`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
+//! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
 //! * [`hosts`]: the same questions answered by several processes.
+//! * [`catalogue_page`]: the catalogue, page by page.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
 //!
 //! Same state, same request, same answer, bit for bit: ties break by item id, sums run in a fixed order, `ln` comes from
@@ -20,7 +22,9 @@
 pub mod accumulator;
 pub mod allowed;
 pub mod answer;
+pub mod batch;
 pub mod blend;
+pub mod catalogue_page;
 pub mod compose;
 pub mod counted;
 pub mod features;
@@ -42,6 +46,7 @@ pub mod session_knn;
 pub mod session_view;
 pub mod similar;
 pub mod source;
+pub mod taking_part;
 pub mod trending;
 pub mod vectors;
 pub mod why;

@@ -7,7 +7,7 @@ use crate::query::accumulator::with_scratch;
 use crate::query::fuse::top_by;
 use crate::query::relation::RelationView;
 use crate::query::seeds::Seed;
-use crate::query::session_knn;
+use crate::query::session_knn::{self, KnnWeights};
 use crate::scenario::Metric;
 
 /// The `k` items with the largest sums of weight x metric over the seeds, the seeds themselves left out; equal sums by
@@ -51,8 +51,9 @@ pub fn next_in_session(
         for item in session.iter().filter(|i| (**i as usize) < sessions.width()) {
             scratch.excluded.add(*item, 1.0);
         }
-        let found = session_knn::neighbours(index, &seeds, None, neighbours);
-        session_knn::score(index, &found, &seeds, &mut scratch.scores);
+        let weights = KnnWeights::plain(neighbours);
+        let found = session_knn::neighbours(index, &seeds, None, &weights);
+        session_knn::score(index, &found, &seeds, &weights, &mut scratch.scores);
         let eligible = |item: ItemIx| scratch.excluded.get(item.0).is_none();
         let adjust = |item, score| score * session_knn::idf(index, item);
         top_by(&scratch.scores, k, ItemIx::cmp, eligible, adjust)

@@ -50,7 +50,8 @@ impl<'a> Plan<'a> {
         request: &'a RecommendRequest,
     ) -> Result<Self, CoreError> {
         check_n(request.n)?;
-        let configured = tools.query.scenario(request.scenario.as_deref())?;
+        let (name, variant) = (request.scenario.as_deref(), request.variant.as_deref());
+        let configured = tools.query.answering(name, variant)?;
         let scenario = overridden(configured, request)?;
         if scenario.exploration > 0.0 && request.n > MAX_EXPLORING_SLOTS {
             return Err(CoreError::Query {
@@ -88,6 +89,12 @@ impl<'a> Plan<'a> {
             boosted,
             promoted,
         })
+    }
+
+    /// Whether a source offers what the visitor handed in or touched in this session.
+    pub fn offers_own_items(&self) -> bool {
+        let knn = self.scenario.knn_own > 0.0 && self.uses(&Source::SessionKnn);
+        knn || self.uses(&Source::Repeats)
     }
 
     /// Whether a source is in force.

@@ -20,6 +20,7 @@ use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
 use crate::query::session_knn::{self, NeighbourSession};
 use crate::query::source::Source;
+use crate::query::taking_part::{self, Serving};
 use crate::query::why::Trace;
 use crate::query::witness::WitnessHere;
 use crate::slate::answer::Slot;
@@ -30,6 +31,15 @@ pub fn recommend(
     tools: &Tools<'_>,
     request: &RecommendRequest,
 ) -> Result<Answer, CoreError> {
+    match taking_part::serving(state, tools, request)? {
+        Serving::Any => {}
+        Serving::Nothing(answer) => return Ok(*answer),
+        Serving::HeldOut(plain, said) => {
+            let mut answer = recommend(state, tools, &plain)?;
+            taking_part::say(&mut answer, said);
+            return Ok(answer);
+        }
+    }
     let plan = Plan::new(state, tools, request)?;
     let asker = seeds::of_request(state, request, plan.scenario.seeds);
     with_scratch(state.names.items.len(), |scratch| {
@@ -51,7 +61,7 @@ fn answer(
         request,
         &Barred::of(state, scenario, asker, now),
         &plan.filters,
-        plan.uses(&Source::Repeats),
+        plan.offers_own_items(),
         &mut scratch.allowed,
     );
     let list = filling::listed(state, request);
@@ -98,8 +108,8 @@ pub fn neighbours(state: &State, plan: &Plan<'_>, asker: &Asker<'_>) -> Vec<Neig
         return Vec::new();
     }
     let latest = asker.latest(plan.scenario.knn_last_items);
-    let k = plan.scenario.knn_neighbours;
-    session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, k)
+    let weights = session_knn::KnnWeights::of(&plan.scenario);
+    session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, &weights)
 }
 
 /// What a slate is made with once all sources have spoken: the same in one process and where hosts were asked.

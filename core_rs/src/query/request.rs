@@ -29,6 +29,8 @@ pub struct RecommendRequest {
     pub all_reasons: bool,
     /// Which scenario answers; the default one when absent.
     pub scenario: Option<String>,
+    /// Which variant of an experiment answers: `experiment/variant`.
+    pub variant: Option<String>,
     /// Only items that pass, beside the scenario's own filter.
     pub filter: Option<String>,
     /// Values of the filters' parameters.
@@ -46,6 +48,9 @@ pub struct RecommendRequest {
     pub brief: bool,
     /// An item of which to say what became of it.
     pub why: Option<String>,
+    /// Whether what a holdout may not have was taken out of the request already.
+    #[serde(skip)]
+    pub held_out: bool,
 }
 
 /// `similar(item)`.

@@ -10,7 +10,7 @@ use crate::query::fuse::{SourceList, top};
 use crate::query::leaders;
 use crate::query::relation::RelationView;
 use crate::query::seeds::Asker;
-use crate::query::session_knn::{self, NeighbourSession};
+use crate::query::session_knn::{self, KnnWeights, NeighbourSession};
 use crate::query::source::{Source, Weighted};
 use crate::query::vectors;
 use crate::scenario::Scenario;
@@ -132,7 +132,9 @@ impl Retrieval<'_> {
             }
             Source::SessionKnn => {
                 let latest = self.asker.latest(self.scenario.knn_last_items);
-                session_knn::score(&state.hood.sessions, self.neighbours, &latest, scores);
+                let weights = KnnWeights::of(self.scenario);
+                let sessions = &state.hood.sessions;
+                session_knn::score(sessions, self.neighbours, &latest, &weights, scores);
             }
             Source::Repeats => {
                 for seed in self.asker.seeds.iter().filter(|seed| seed.in_session) {

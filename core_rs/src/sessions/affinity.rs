@@ -59,6 +59,32 @@ impl Affinities {
         }
     }
 
+    /// Takes in another user's weights: sums, of which the strongest stay; ties by name's hash.
+    pub fn join(&mut self, other: &Self, names: &Names) {
+        let epoch = self.epoch.max(other.epoch);
+        let at = |from: u32, value: u32| Decay::carry(u64::from(value), from, epoch) as u32;
+        self.tags.retain_mut(|(_, value)| {
+            *value = at(self.epoch, *value);
+            *value > 0
+        });
+        self.epoch = epoch;
+        for (tag, value) in &other.tags {
+            let value = at(other.epoch, *value);
+            match self.tags.iter_mut().find(|(own, _)| own == tag) {
+                Some((_, own)) => *own = own.saturating_add(value),
+                None if value > 0 => self.tags.push((*tag, value)),
+                None => {}
+            }
+        }
+        while self.tags.len() > MAX_TAGS {
+            let weakest = (0..self.tags.len()).min_by_key(|at| {
+                let (tag, value) = self.tags[*at];
+                (value, names.tags.hash(tag.0))
+            });
+            self.tags.remove(weakest.unwrap_or_default());
+        }
+    }
+
     /// Tags with their weights at `now`, strongest first, ties by name.
     pub fn strongest(&self, decay: &Decay, now: Millis, names: &Names) -> Vec<(TagIx, f64)> {
         let mut tags: Vec<(TagIx, u32)> = self.tags.clone();

@@ -5,8 +5,11 @@
 //! * [`seen`]: which items were touched beyond the exact ring: Bloom blocks in two generations.
 //! * [`segments`]: which users' votes are counted apart.
 //! * [`affinity`]: decayed weights of the tags that the user cares for.
+//! * [`join`]: two users turn out to be one; [`carried`]: what moves between them, as bytes.
 
 pub mod affinity;
+pub mod carried;
+pub mod join;
 pub mod seen;
 pub mod segments;
 pub mod touches;

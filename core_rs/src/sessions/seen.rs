@@ -27,6 +27,14 @@ impl Generation {
         self.blocks.iter().any(|block| block_contains(block, hash))
     }
 
+    /// Takes in another's blocks. The last block of either counts as full, so that the next key opens a block.
+    fn append(&mut self, other: Self) {
+        self.blocks.extend(other.blocks);
+        let over = self.blocks.len().saturating_sub(MAX_BLOCKS);
+        self.blocks.drain(..over);
+        self.keys = (self.blocks.len() * KEYS_PER_BLOCK) as u32;
+    }
+
     fn insert(&mut self, hash: u32) {
         if (self.keys as usize).is_multiple_of(KEYS_PER_BLOCK) {
             self.blocks.push([0; 8]);
@@ -70,6 +78,27 @@ impl SeenFilter {
         if !self.current.contains(hash) {
             self.current.insert(hash);
         }
+    }
+
+    /// Takes in what another filter remembers. Of up to four generations the two newest stay, equal ones become one, each
+    /// with its latest [`MAX_BLOCKS`] blocks: what rotation would have let go of is let go of here too.
+    pub fn join(&mut self, other: &Self) {
+        let mut all = [self.clone(), other.clone()]
+            .into_iter()
+            .flat_map(|filter| [filter.current, filter.previous])
+            .filter(|generation| generation.keys > 0)
+            .collect::<Vec<_>>();
+        all.sort_by_key(|generation| std::cmp::Reverse(generation.number));
+        let mut kept: Vec<Generation> = Vec::new();
+        for generation in all {
+            match kept.last_mut() {
+                Some(last) if last.number == generation.number => last.append(generation),
+                _ => kept.push(generation),
+            }
+        }
+        let mut kept = kept.into_iter();
+        self.current = kept.next().unwrap_or_default();
+        self.previous = kept.next().unwrap_or_default();
     }
 
     /// Bytes held beyond the struct itself.
@@ -136,6 +165,30 @@ mod tests {
             .filter(|i| filter.contains(stable_hash(&i.to_le_bytes())))
             .count();
         assert!(false_positives < 900, "{false_positives} of 10,000");
+    }
+
+    #[test]
+    fn joined_filters_know_what_either_knew() {
+        let hash = |i: u32| stable_hash(&i.to_le_bytes());
+        let (mut a, mut b) = (SeenFilter::default(), SeenFilter::default());
+        (0..20).for_each(|i| a.insert(hash(i), 50, 100));
+        (20..30).for_each(|i| a.insert(hash(i), 150, 100));
+        (30..70).for_each(|i| b.insert(hash(i), 170, 100));
+        b.insert(hash(70), 250, 100);
+        a.join(&b);
+        assert!((20..=70).all(|i| a.contains(hash(i))));
+        assert!(
+            !a.contains(hash(0)),
+            "its generation would have gone by now"
+        );
+        a.insert(hash(71), 260, 100);
+        assert!(a.contains(hash(71)) && a.contains(hash(70)) && a.contains(hash(25)));
+        let mut full = SeenFilter::default();
+        (0..1024).for_each(|i| full.insert(hash(1000 + i), 270, 100));
+        a.join(&full);
+        assert!(a.current.blocks.len() == MAX_BLOCKS && a.contains(hash(2023)));
+        a.insert(hash(72), 280, 100);
+        assert!(a.contains(hash(72)) && a.contains(hash(2023)));
     }
 
     #[test]

@@ -19,6 +19,11 @@ impl Segments {
         }
     }
 
+    /// Name of a segment.
+    pub fn name(&self, segment: u8) -> Option<&str> {
+        self.values.get(usize::from(segment)).map(String::as_str)
+    }
+
     /// Segment of a user with these labels: by the text of the label, or by the first configured value among its tags.
     pub fn of(&self, labels: &[(Box<str>, Label)]) -> Option<u8> {
         if self.values.is_empty() {

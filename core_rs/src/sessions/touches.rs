@@ -105,6 +105,40 @@ impl Touches {
         }
     }
 
+    /// Takes in another user's list: of each item the later event, all in log order. What no longer fits a list of `cap` is
+    /// returned, oldest first.
+    pub fn join(&mut self, other: Self, cap: usize) -> Vec<Touch> {
+        let mut all: Vec<Touch> = self.touches.drain(..).chain(other.touches).collect();
+        all.sort_by_key(|touch| (touch.item, std::cmp::Reverse(touch.at)));
+        all.dedup_by_key(|touch| touch.item);
+        all.sort_by_key(|touch| touch.at);
+        let kept = all.split_off(all.len().saturating_sub(cap.max(1)));
+        self.items = kept.iter().map(|touch| touch.item.0).collect();
+        self.touches = kept.into();
+        all
+    }
+
+    /// Changes every touch. Items must stay as they are.
+    pub fn each_mut(&mut self) -> impl Iterator<Item = &mut Touch> {
+        self.touches.iter_mut()
+    }
+
+    /// Number of items.
+    pub fn len(&self) -> usize {
+        self.touches.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.touches.is_empty()
+    }
+
+    /// Takes out the oldest touch.
+    pub fn pop_oldest(&mut self) -> Option<Touch> {
+        self.items.pop_front();
+        self.touches.pop_front()
+    }
+
     fn place(&self, item: ItemIx) -> Option<usize> {
         let (front, back) = self.items.as_slices();
         find(front, item.0).or_else(|| find(back, item.0).map(|at| front.len() + at))

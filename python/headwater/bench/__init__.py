@@ -10,6 +10,10 @@
 * `recommend_bench`: `headwater bench recommend`: whole slates on a large shop. `large_shop`: that shop.
 * `diversity_bench`: `headwater bench diversity`: what unlikeness gives and costs on MovieLens-1M.
 * `ann_bench`: `headwater bench ann`: approximate search against the exact scan.
+* `latency`: `headwater bench latency`: open-loop load on an engine or a cluster, percentiles beside floors.
+* `ingest_bench`, `rebuild_bench`: `headwater bench ingest` and `bench rebuild`: logs of up to 50 million events.
+    * `event_supply`: those events. `disk`: what the disk can do. `log_plots`: pictures.
+* `guard`: `headwater bench guard`: ratios to floors that CI holds.
 * `report`: results as a table for people and as a plot. `markdown`: as tables of a document.
 
 Nothing here is imported by the engine. Peers and plots need the dependency group `bench`; what is not installed is

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from headwater.bench.event_supply import repetition
 from headwater.bench.logs import FrameLog, chunked, fold, frame_log
 from headwater.bench.machine import stream_bytes_per_s
 from headwater.bench.row import Row, Target, absent_row, make_row
@@ -40,19 +41,14 @@ def _ml_1m(scale: Scale) -> Row:
 
 
 def _repeated(folder: Path, least: int) -> Iterator[pl.DataFrame]:
-    """The dataset as often as is needed, each time with users and event ids of its own, one period after the other."""
+    """The dataset as often as is needed, whole, each time with users and event ids of its own."""
     events = load("ml-1m", folder).events
     if least == 1:
         events = events.head(20_000)
     first, last = events["ts"].item(0), events["ts"].item(-1)
     period = int(last) - int(first) + 86_400_000
     for turn in range(-(-least // len(events))):
-        again = events.with_columns(
-            pl.format("{}-{}", pl.lit(turn), "user").alias("user"),
-            pl.col("ts") + turn * period,
-            pl.format("{}-{}", pl.lit(turn), pl.int_range(pl.len())).alias("event_id"),
-        )
-        yield from chunked(again)
+        yield from chunked(repetition(events, turn, period))
 
 
 def _zipf(scale: Scale) -> Row:

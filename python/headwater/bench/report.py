@@ -86,7 +86,8 @@ def ann_table(rows: Sequence[AnnRow]) -> Table:
     return table
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """matplotlib without a screen. Raises `HeadwaterError` where it is not installed."""
     if peer("matplotlib") is None:
         raise HeadwaterError("plots need matplotlib: pip install --group bench")
     import matplotlib
@@ -102,14 +103,14 @@ def plot_kernels(rows: Sequence[Row], path: Path) -> None:
 
     Raises `HeadwaterError` without matplotlib.
     """
-    pyplot = _pyplot()
+    plotting = pyplot()
     bars = [
         (f"{row.kernel} ({row.size.split(':')[0].split(', ')[0]})\nvs {name}", ratio)
         for row in rows
         for name, ratio in row.ratio.items()
         if ratio is not None
     ]
-    figure, axes = pyplot.subplots(figsize=(10, 1 + 0.42 * max(1, len(bars))))
+    figure, axes = plotting.subplots(figsize=(10, 1 + 0.42 * max(1, len(bars))))
     axes.barh([name for name, _ in bars], [ratio for _, ratio in bars], color="#2b6cb0")
     for place, (_, ratio) in enumerate(bars):
         axes.text(ratio, place, f" {ratio:.3g}x", va="center", fontsize=8)
@@ -118,13 +119,13 @@ def plot_kernels(rows: Sequence[Row], path: Path) -> None:
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize=7)
     axes.set_xlabel("times the peer's speed, same run, same input, same threads")
-    _save(figure, pyplot, path)
+    save_figure(figure, plotting, path)
 
 
 def plot_recall(rows: Sequence[RecallRow], path: Path) -> None:
     """Recall over capacity, one line per log and relation: all rows, and those that overflow."""
-    pyplot = _pyplot()
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True)
+    plotting = pyplot()
+    figure, (left, right) = plotting.subplots(1, 2, figsize=(11, 4.2), sharey=True)
     measured = [row for row in rows if not row.note]
     for name in dict.fromkeys((row.log, row.relation, row.metric) for row in measured):
         line = sorted((r for r in measured if (r.log, r.relation, r.metric) == name), key=lambda r: r.capacity)
@@ -139,11 +140,12 @@ def plot_recall(rows: Sequence[RecallRow], path: Path) -> None:
         axes.grid(alpha=0.3)
     left.set_ylabel("recall@50 against exact rows")
     left.legend(fontsize=7)
-    _save(figure, pyplot, path)
+    save_figure(figure, plotting, path)
 
 
-def _save(figure: Any, pyplot: Any, path: Path) -> None:
+def save_figure(figure: Any, plotting: Any, path: Path) -> None:
+    """Write a figure where it is wanted, and let it go."""
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-    pyplot.close(figure)
+    plotting.close(figure)

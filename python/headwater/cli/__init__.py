@@ -3,10 +3,12 @@
 * `output`: JSON or tables, one way for all commands.
 * `errors`: exceptions to one line and an exit code: 2 for a value that must be corrected, 1 for a failure.
 * `store_commands`: init, status, snapshot, verify, replay, forget.
+* `operations_commands`: merge, sync, backup, restore, archive.
 * `travel_commands`: shadow.
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
-* `measure_commands`: demo, bench.
+* `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
+* `evaluate_commands`: evaluate.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -17,7 +19,11 @@ import click
 
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
+from headwater.cli.evaluate_commands import evaluate
+from headwater.cli.load_commands import latency
+from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
+from headwater.cli.operations_commands import backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 from headwater.cli.travel_commands import shadow
@@ -56,7 +62,14 @@ for command in (
     verify,
     replay,
     shadow,
+    sync,
+    merge,
+    backup,
+    restore,
     forget,
+    evaluate,
     bench,
 ):
     main.add_command(command)
+for measurement in (latency, ingest, rebuild, guard):
+    bench.add_command(measurement)

@@ -12,7 +12,7 @@ from headwater.cli.output import facts, json_option, options, show
 from headwater.cli.store_commands import directory, existing_directory, profile_option
 from headwater.config import Profile, default_config
 
-_table_options = options(
+table_options = options(
     click.argument("file", type=click.Path(path_type=Path, dir_okay=False)),
     click.option(
         "--column",
@@ -28,7 +28,7 @@ _table_options = options(
 _kind_option = click.option("--kind", type=click.Choice(["events", "items"]), default="events", show_default=True)
 
 
-def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
+def mapping(columns: tuple[str, ...]) -> dict[str, str]:
     mapping = {}
     for entry in columns:
         field, separator, column = entry.partition("=")
@@ -40,7 +40,7 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
 
 @click.command("import")
 @directory
-@_table_options
+@table_options
 @_kind_option
 @click.option("--chunk-rows", type=click.IntRange(1, 65_536), default=65_536, show_default=True)
 @profile_option
@@ -66,7 +66,7 @@ def import_(
     with Engine.open(directory, profile=profile) as engine:
         report = engine.ingest(
             file,
-            columns=_mapping(columns),
+            columns=mapping(columns),
             kind="items" if kind == "items" else "events",
             format=format,
             chunk_rows=chunk_rows,
@@ -76,7 +76,7 @@ def import_(
 
 
 @click.command()
-@_table_options
+@table_options
 @_kind_option
 @click.option(
     "--dir",
@@ -102,7 +102,7 @@ def validate(
     letters: list[DeadLetter] = []
     valid = 0
     if kind == "items":
-        table = ItemTable(file, columns=_mapping(columns), format=format, ts=wall_clock())
+        table = ItemTable(file, columns=mapping(columns), format=format, ts=wall_clock())
         letters += table.unreadable
         for row in table.items():
             if isinstance(row, DeadLetter):
@@ -112,7 +112,7 @@ def validate(
     else:
         config = default_config() if directory is None else directory_config(directory)
         latest = wall_clock() + int(config.generation.max_future_hours * 3_600_000)
-        table = EventTable(file, columns=_mapping(columns), format=format, latest=latest)
+        table = EventTable(file, columns=mapping(columns), format=format, latest=latest)
         for piece in table.chunks():
             valid += len(piece.frame)
             letters += piece.refused

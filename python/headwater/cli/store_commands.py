@@ -153,19 +153,38 @@ def _replay_slate(directory: Path, slate: str, threads: int | None, as_json: boo
 @click.command()
 @existing_directory
 @click.argument("user")
+@click.option("--erase", "erased", is_flag=True, help="Write the log anew without their events; prints a receipt.")
+@click.option(
+    "--check",
+    "receipt",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="RECEIPT",
+    help="Change nothing: say whether RECEIPT is this directory's, for USER.",
+)
 @json_option
-def forget(directory: Path, user: str, as_json: bool) -> None:
-    """Drop USER's state at once: from now on they are an unknown visitor.
+def forget(directory: Path, user: str, erased: bool, receipt: Path | None, as_json: bool) -> None:
+    """Drop USER's state at once, and that of ids merged with theirs: from now on they are an unknown visitor.
 
     What they added to counts stays, and so do their events in the log, in exports and in copies made by `replay --to`.
-    Erasing them from history is not built yet.
+    With --erase the log, snapshots and dead letters are written anew without them, and the state is the one of a log
+    that never had them; copies taken before are not touched.
 
-    Example: headwater forget shop bob
+    Example: headwater forget shop bob --erase --json
     """
     from headwater.engine import Engine
+    from headwater.receipts import check
     from headwater.store import check_begun
 
     check_begun(directory)
+    if receipt is not None:
+        plain = {"user": user, "valid": True, **check(directory, receipt, user).to_dict()}
+        show(as_json, plain, facts(f"{receipt}", plain))
+        return
     with Engine.open(directory) as engine:
+        if erased:
+            done = engine.erase(user)
+            plain = {"user": user, "receipt": str(done.file), **done.receipt.to_dict()}
+            show(as_json, plain, facts(f"erased {user}", plain))
+            return
         plain = {"user": user, "position": engine.forget(user)}
     show(as_json, plain, f"forgot {user} at position {plain['position']}")

@@ -45,6 +45,13 @@ _NOTES: dict[str, str] = {
     "query.rrf_k": "weight / (rrf_k + rank); smaller favours top ranks",
     "query.knn_neighbours": "most similar sessions that vote",
     "query.knn_last_items": "latest items that sessions are compared by",
+    "query.knn_step": "comparing: each older item weighs this share of the next newer one; 0: linear",
+    "query.knn_vote_step": "voting: the same, by the newest shared item",
+    "query.knn_near": "voting: share for each place away from the newest shared item; 1: off",
+    "query.knn_before": "voting: share of what came before the newest shared item; 1: off",
+    "query.knn_oldest": "comparing: share of the oldest session held; 1: off",
+    "query.knn_rarity": "comparing: how much more rare shared items weigh; 0: off",
+    "query.knn_own": "voting: share of the visitor's own items; 0: none",
     "query.fresh_days": "the source fresh offers items up to this age",
     "query.fresh_budget": "... and until they were served so often",
     "query.filter": "only items that pass, e.g. \"price < 100 and 'shoes' in categories\"; empty: all",
@@ -84,6 +91,15 @@ _TABLES: dict[str, str] = {
 ## Event types are free; the lists of types say what they count for. "rating>=4" is a rating of at least 4.
 """,
     "query": "## How questions are answered. May change at any time; each change is an event in the log.\n",
+    "experiments": """\
+## Who is answered otherwise: variants lie over the scenarios of [query], as named scenarios do over it. For example
+##   [experiments.wider]
+##   start = 2026-12-01T00:00:00Z
+##   [experiments.wider.variants]
+##   as-it-is = { share = 0.45 }
+##   diverse = { share = 0.45, query = { diversity = 0.3 } }
+##   holdout = { share = 0.1, serve = "popular" }
+""",
     "engine": "## This process only; never visible in state or digests.\n",
 }
 
@@ -96,6 +112,7 @@ _RELATIONS = """\
 def template(profile: Profile) -> str:
     """The text of the file for a profile."""
     defaults: dict[str, Any] = msgspec.to_builtins(default_config(profile))
+    defaults["experiments"] = defaults["query"].pop("experiments")
     return "\n".join([_HEAD, *("\n".join(_table(name, defaults[name])) + "\n" for name in _TABLES)])
 
 

@@ -54,8 +54,8 @@ class ItemTable:
         self.name, self.rows = table.name, len(self._frame) + len(table.refused)
         names = [column for column in self._frame.columns if column != ROW]
         self._by_field = _resolve(names, columns or {})
-        if table.untyped:
-            labels = set(names) - set(self._by_field.values())
+        labels = table.untyped - set(self._by_field.values())
+        if labels:
             self._frame = self._frame.with_columns(_typed(self._frame[name]) for name in sorted(labels))
         if self._by_field["item"] is None:
             raise InvalidInput(
@@ -64,6 +64,26 @@ class ItemTable:
                 field="columns",
                 value=names,
             )
+
+    @property
+    def ts(self) -> int:
+        """The time of the puts."""
+        return self._ts
+
+    def has(self, field: str) -> bool:
+        """Whether the table has a column for a field of an item."""
+        return self._by_field[field] is not None
+
+    def ids(self) -> set[str]:
+        """What stands in the item column, of rows that are no items for another reason too."""
+        column = self._by_field["item"]
+        assert column is not None
+        return {str(value) for value in self._frame[column].to_list() if value is not None}
+
+    def label_columns(self) -> set[str]:
+        """Columns that are labels."""
+        known = {name for name in self._by_field.values() if name is not None} | {ROW} | self._not_labels
+        return set(self._frame.columns) - known
 
     def items(self) -> Iterator[ItemPut | DeadLetter]:
         """Every readable row in order, as an item or as the reason why it is none."""
@@ -119,7 +139,8 @@ def _resolve(names: Sequence[str], mapping: Mapping[str, str]) -> dict[str, str 
 
 
 def _typed(column: pl.Series) -> pl.Series:
-    """A label's column of texts as what all of its values are: whole numbers, numbers or truth values, else texts.
+    """A label's column of texts as what all of its values are: whole numbers, numbers, truth values or JSON lists of
+    texts, else texts.
 
     A zero before other digits is part of a code, not of a number: such columns stay texts.
     """
@@ -132,6 +153,12 @@ def _typed(column: pl.Series) -> pl.Series:
             dtype == pl.Int64 or numbers.drop_nulls().is_finite().all()
         ):
             return numbers
+    if values.str.starts_with("[").all():
+        try:
+            lists = [None if text is None else msgspec.json.decode(text, type=list[str]) for text in values]
+            return pl.Series(column.name, lists, pl.List(pl.String))
+        except msgspec.DecodeError:
+            return column
     words = values.str.to_lowercase()
     if words.drop_nulls().is_in(["true", "false"]).all():
         return words == "true"

@@ -45,8 +45,9 @@ class Table(NamedTuple):
     refused: list[DeadLetter]
     content_hash: str
     name: str
-    untyped: bool = False
-    """Whether all values are texts because the format knows no types (CSV)."""
+    untyped: frozenset[str] = frozenset()
+    """Columns of texts that may stand for something else: all of a CSV, which knows no types, and those of a JSONL in
+    which no value was a text."""
 
 
 def read_table(source: TableSource, format: str | None = None) -> Table:
@@ -72,13 +73,13 @@ def read_table(source: TableSource, format: str | None = None) -> Table:
         content = path.read_bytes()
     except OSError as err:
         raise InvalidInput(f"{path}: cannot be read: {err.strerror or err}", field="source", value=str(path)) from err
-    readers: dict[str, Callable[[bytes, str], tuple[pl.DataFrame, list[DeadLetter]]]] = {
+    readers: dict[str, Callable[[bytes, str], tuple[pl.DataFrame, list[DeadLetter], frozenset[str]]]] = {
         "csv": _read_csv,
         "jsonl": _read_jsonl,
         "parquet": _read_parquet,
     }
-    frame, refused = readers[format](content, str(path))
-    return Table(frame, refused, xxhash.xxh3_128_hexdigest(content), str(path), untyped=format == "csv")
+    frame, refused, untyped = readers[format](content, str(path))
+    return Table(frame, refused, xxhash.xxh3_128_hexdigest(content), str(path), untyped)
 
 
 def is_export(frame: pl.DataFrame) -> bool:
@@ -97,14 +98,14 @@ def _numbered(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_row_index(ROW, offset=1)
 
 
-def _read_parquet(content: bytes, name: str) -> tuple[pl.DataFrame, list[DeadLetter]]:
+def _read_parquet(content: bytes, name: str) -> tuple[pl.DataFrame, list[DeadLetter], frozenset[str]]:
     try:
-        return _numbered(pl.read_parquet(io.BytesIO(content))), []
+        return _numbered(pl.read_parquet(io.BytesIO(content))), [], frozenset()
     except (pl.exceptions.PolarsError, OSError) as err:
         raise InvalidInput(f"{name}: not a readable Parquet file: {err}", field="source", value=name) from err
 
 
-def _read_csv(content: bytes, name: str) -> tuple[pl.DataFrame, list[DeadLetter]]:
+def _read_csv(content: bytes, name: str) -> tuple[pl.DataFrame, list[DeadLetter], frozenset[str]]:
     content = content.removeprefix(b"\xef\xbb\xbf")
     head, _, _ = content.partition(b"\n")
     try:
@@ -122,7 +123,8 @@ def _read_csv(content: bytes, name: str) -> tuple[pl.DataFrame, list[DeadLetter]
         raise InvalidInput(f"{name}: the header names a column twice: {header_line}", field="source", value=name)
     # Quoted fields may hold delimiters and line breaks: only a real CSV reader knows where such a row ends.
     reader = _csv_records if b'"' in content else _csv_lines
-    return reader(content, header, delimiter)
+    frame, refused = reader(content, header, delimiter)
+    return frame, refused, frozenset(header)
 
 
 def _csv_lines(content: bytes, header: list[str], delimiter: str) -> tuple[pl.DataFrame, list[DeadLetter]]:
@@ -209,11 +211,12 @@ def _csv_rows(rows: Sequence[list[str] | str | None], header: list[str]) -> tupl
     return frame.with_columns(pl.col(pl.String).replace({"": None})), refused
 
 
-def _read_jsonl(content: bytes, name: str) -> tuple[pl.DataFrame, list[DeadLetter]]:
+def _read_jsonl(content: bytes, name: str) -> tuple[pl.DataFrame, list[DeadLetter], frozenset[str]]:
     decoder = msgspec.json.Decoder(dict[str, object])
     refused: list[DeadLetter] = []
     numbers: list[int] = []
     rows: list[dict[str, str | None]] = []
+    texts: set[str] = set()
     for number, line in enumerate(content.split(b"\n"), 1):
         if not line.strip():
             continue
@@ -226,11 +229,13 @@ def _read_jsonl(content: bytes, name: str) -> tuple[pl.DataFrame, list[DeadLette
             continue
         numbers.append(number)
         rows.append({key: _as_text(value) for key, value in row.items()})
+        texts.update(key for key, value in row.items() if isinstance(value, str))
     names = list(dict.fromkeys(key for row in rows for key in row))
     if rows and not names:
         raise InvalidInput(f"{name}: the objects have no fields", field="source", value=name)
     data = {key: pl.Series(key, [row.get(key) for row in rows], pl.String) for key in names}
-    return pl.DataFrame({ROW: pl.Series(ROW, numbers, pl.UInt32), **data}), refused
+    frame = pl.DataFrame({ROW: pl.Series(ROW, numbers, pl.UInt32), **data})
+    return frame, refused, frozenset(names) - texts
 
 
 def _as_text(value: object) -> str | None:

@@ -40,7 +40,7 @@ def named_events(
     log: EventLog, start: int, stop: int | None, max_future_ms: int, set_aside: Counter[str]
 ) -> Iterator[tuple[int, int, FrameHeader, Event]]:
     """`sound_events` with each event's index in its frame: (position, index, header, event)."""
-    received = _ReceivedFrames()
+    received = ReceivedFrames()
     for batch in log.read(start, stop=stop):
         for position, frame in zip(batch.positions, batch.frames, strict=True):
             fault = frame_fault(frame)
@@ -48,15 +48,16 @@ def named_events(
                 set_aside[fault] += 1
                 continue
             header = decode_header(frame)
-            repeat = received.repeat(header)
+            repeat = received.known(header)
             if repeat is not None:
                 set_aside[repeat] += header.events
                 continue
-            for index, event in _taken(frame, max_future_ms, set_aside):
+            received.note(header)
+            for index, event in taken_events(frame, max_future_ms, set_aside):
                 yield position, index, header, event
 
 
-def _taken(frame: bytes, max_future_ms: int, set_aside: Counter[str]) -> Iterator[tuple[int, Event]]:
+def taken_events(frame: bytes, max_future_ms: int, set_aside: Counter[str]) -> Iterator[tuple[int, Event]]:
     """(index, event) of what the fold would take of a frame."""
     faults = event_faults(frame, max_future_ms)
     set_aside.update(code for _, code in faults)
@@ -78,23 +79,28 @@ def _taken(frame: bytes, max_future_ms: int, set_aside: Counter[str]) -> Iterato
             yield index, event
 
 
-class _ReceivedFrames:
+class ReceivedFrames:
     """Frame numbers per subject, producer and epoch, by the rule of `core_rs/src/admission/frames.rs`."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[int, int, int], tuple[int, set[int]]] = {}
 
-    def repeat(self, header: FrameHeader) -> str | None:
-        """Why a frame must not count, or `None`; it is noted as received."""
-        key = (header.subject.number, header.producer, header.epoch)
-        high, received = self._numbers.get(key, (0, set()))
+    def known(self, header: FrameHeader) -> str | None:
+        """Why a frame must not count, or `None`."""
+        high, received = self._numbers.get(_key(header), (0, set()))
         if header.sequence <= high - FRAME_WINDOW:
             return "beyond-frame-window"
-        if header.sequence in received:
-            return "repeat-frame"
+        return "repeat-frame" if header.sequence in received else None
+
+    def note(self, header: FrameHeader) -> None:
+        """A frame was received."""
+        high, received = self._numbers.get(_key(header), (0, set()))
         received.add(header.sequence)
         high = max(high, header.sequence)
         if len(received) > 2 * FRAME_WINDOW:
             received = {number for number in received if number > high - FRAME_WINDOW}
-        self._numbers[key] = (high, received)
-        return None
+        self._numbers[_key(header)] = (high, received)
+
+
+def _key(header: FrameHeader) -> tuple[int, int, int]:
+    return header.subject.number, header.producer, header.epoch

@@ -34,6 +34,7 @@ def test_the_template_shows_every_key(profile: Profile) -> None:
     expected = msgspec.json.decode(msgspec.json.encode(default_config(profile)))
     if expected["query"]["consumed_expiry_days"] is None:
         expected["query"]["consumed_expiry_days"] = "never"
+    expected["experiments"] = expected["query"].pop("experiments")
     assert shown == expected
 
 

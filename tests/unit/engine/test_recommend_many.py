@@ -27,6 +27,7 @@ COLUMNS = {
     "propensity_cascade": pl.Float64,
     "pinned": pl.Boolean,
     "fallback": pl.String,
+    "variant": pl.String,
 }
 
 
@@ -57,7 +58,18 @@ def shop() -> tuple[Engine, list[str]]:
 def rows_of(slate: Slate) -> list[tuple[Any, ...]]:
     """The frame's rows of one slate, without its id."""
     return [
-        (slate.user, slot, r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned, slate.fallback)
+        (
+            slate.user,
+            slot,
+            r.item,
+            r.score,
+            r.source,
+            r.propensity,
+            r.propensity_cascade,
+            r.pinned,
+            slate.fallback,
+            None,
+        )
         for slot, r in enumerate(slate)
     ]
 
@@ -122,7 +134,9 @@ def test_records_of_many_are_written_and_made_again(tmp_path: Path) -> None:
             record = find_record(part["slate"][0], engine.log)
             assert record is not None
             assert record.user == part["user"][0]
-            assert [tuple(row) for row in record.items] == part.drop("user", "slate", "slot", "fallback").rows()
+            assert [tuple(row) for row in record.items] == part.drop(
+                "user", "slate", "slot", "fallback", "variant"
+            ).rows()
             assert record.request["scenario"] == "exploring"
         explanation = engine.explain(slates[0]["slate"][0], slates[0]["item"][0])
         assert explanation.slot == 0

@@ -13,6 +13,8 @@ LAYOUT = {
     1: "Feedback type user item ts value event_id session basket slate slot context",
     2: "Impression user slate ts slots event_id",
     3: "UserMerge from_user into_user ts event_id",
+    4: "MergeCarried from_user into_user ts sealed state",
+    5: "MergeSettled from_user ts sealed",
     10: "ItemPut item ts categories labels is_hidden timestamp group_id embeddings comment",
     11: "ItemPatch item ts categories labels is_hidden timestamp group_id embeddings comment",
     12: "ItemDelete item ts",

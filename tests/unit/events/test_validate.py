@@ -23,6 +23,8 @@ from headwater.events.types import (
     ItemDelete,
     ItemPatch,
     ItemPut,
+    MergeCarried,
+    MergeSettled,
     ModelActivated,
     SlateServed,
     UserForget,
@@ -88,6 +90,7 @@ IDS: dict[str, Any] = {
 }
 REQUIRED: list[tuple[type[Event], str]] = [
     *((Feedback, "user"), (Feedback, "item"), (Impression, "user"), (Impression, "slate")),
+    *((MergeCarried, "from_user"), (MergeCarried, "into_user"), (MergeSettled, "from_user")),
     *((UserMerge, "from_user"), (UserMerge, "into_user"), (ItemPut, "item"), (ItemPatch, "item"), (ItemDelete, "item")),
     *((UserPut, "user"), (UserForget, "user"), (SlateServed, "slate"), (SlateServed, "user")),
     *(
@@ -105,6 +108,8 @@ SOUND: dict[type[Event], Event] = {
     Feedback: view(),
     Impression: Impression("ann", "s1", NOW, [0, 5]),
     UserMerge: UserMerge("anon", "ann", NOW),
+    MergeCarried: MergeCarried("anon", "ann", NOW, 1 << 16, b"x"),
+    MergeSettled: MergeSettled("anon", NOW, 1 << 16),
     ItemPut: put(),
     ItemPatch: ItemPatch("i1", NOW),
     ItemDelete: ItemDelete("i1", NOW),
@@ -197,6 +202,11 @@ REFUSED: dict[str, tuple[Event, str]] = {
     "slots text": (changed(Impression, "slots", "12"), "slots"),
     "slots none": (changed(Impression, "slots", None), "slots"),
     "merge of one": (UserMerge("ann", "ann", NOW), "into_user"),
+    "carried to oneself": (MergeCarried("ann", "ann", NOW, 1, b"x"), "into_user"),
+    "carried nothing": (changed(MergeCarried, "state", b""), "state"),
+    "carried much": (changed(MergeCarried, "state", bytes(200_001)), "state"),
+    "sealed nowhere": (changed(MergeSettled, "sealed", -1), "sealed"),
+    "sealed beyond": (changed(MergeCarried, "sealed", 1 << 63), "sealed"),
     "categories text": (put(categories="shoes"), "categories"),
     "categories many": (put(categories=LONG_LIST), "categories"),
     "category empty": (put(categories=[""]), "categories"),

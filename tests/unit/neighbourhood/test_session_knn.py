@@ -17,7 +17,25 @@ ITEMS = [f"i{n}" for n in range(7)]
 USERS = ["ann", "bob", "cem", "dan"]
 
 
-def small_config() -> Config:
+PLAIN: dict[str, float] = {}
+WEIGHTS = {
+    "knn_step": 0.5,
+    "knn_vote_step": 0.25,
+    "knn_near": 0.5,
+    "knn_before": 0.75,
+    "knn_oldest": 0.5,
+    "knn_rarity": 0.5,
+    "knn_own": 0.5,
+}
+
+
+def weights() -> st.SearchStrategy[dict[str, float]]:
+    """None of the weights, one of them, or all."""
+    alone = [{key: value} for key, value in WEIGHTS.items()]
+    return st.sampled_from([PLAIN, WEIGHTS, *alone])
+
+
+def small_config(weights: dict[str, float] = PLAIN) -> Config:
     shop = default_config("shop")
     generation = msgspec.structs.replace(
         shop.generation,
@@ -31,6 +49,7 @@ def small_config() -> Config:
         knn_last_items=3,
         exclude_consumed=False,
         touched_factor=1.0,
+        **weights,
     )
     return Config(generation=generation, query=query)
 
@@ -69,9 +88,11 @@ def raw_scores(slate: Slate) -> dict[str, float]:
     return {r.item: part.raw for r in slate for part in r.parts if part.source == "session-knn"}
 
 
-@given(log(), st.lists(st.sampled_from(ITEMS), min_size=1, max_size=5))
-def test_an_anonymous_session_gets_the_references_neighbours(events: list[Feedback], items: list[str]) -> None:
-    config = small_config()
+@given(log(), st.lists(st.sampled_from(ITEMS), min_size=1, max_size=5), weights())
+def test_an_anonymous_session_gets_the_references_neighbours(
+    events: list[Feedback], items: list[str], weights: dict[str, float]
+) -> None:
+    config = small_config(weights)
     index = SessionIndex(config.generation, config.query)
     with Engine.open(":memory:", config=config, threads=1) as engine:
         for event in events:
@@ -79,13 +100,14 @@ def test_an_anonymous_session_gets_the_references_neighbours(events: list[Feedba
             index.fold(event)
         seeds = [item for item in dict.fromkeys(reversed(items)) if item in engine]
         slate = engine.session(items, 100, now=START)
-    expected = {item: s for item, s in index.scores(seeds).items() if item not in items}
+    own = config.query.knn_own > 0
+    expected = {item: s for item, s in index.scores(seeds).items() if own or item not in items}
     assert raw_scores(slate) == pytest.approx(expected, rel=1e-9)
 
 
-@given(log())
-def test_a_user_gets_them_too_but_never_of_their_own_session(events: list[Feedback]) -> None:
-    config = small_config()
+@given(log(), weights())
+def test_a_user_gets_them_too_but_never_of_their_own_session(events: list[Feedback], weights: dict[str, float]) -> None:
+    config = small_config(weights)
     index = SessionIndex(config.generation, config.query)
     with Engine.open(":memory:", config=config, threads=1) as engine:
         for event in events:

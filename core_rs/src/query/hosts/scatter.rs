@@ -12,14 +12,38 @@ use crate::query::hosts::message::{Bytes, Refill, Scatter, SeedSaid, Visitor};
 use crate::query::plan::{Plan, Tools};
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::{self, Asker, Seed};
+use crate::query::taking_part::{self, Serving};
 use crate::scenario::Scenario;
 
 /// What to ask the item hosts, encoded. `bytes` are the request's. Errors: those of the same request to one process.
-pub fn scatter<'a>(
-    state: &'a State,
+pub fn scatter(
+    state: &State,
     tools: &Tools<'_>,
-    request: &'a RecommendRequest,
-    bytes: &'a [u8],
+    request: &RecommendRequest,
+    bytes: &[u8],
+) -> Result<Vec<u8>, CoreError> {
+    match taking_part::serving(state, tools, request)? {
+        Serving::Any => asking(state, tools, request, bytes),
+        Serving::HeldOut(plain, _) => asking(state, tools, &plain, bytes),
+        Serving::Nothing(_) => Ok(scattered(state, bytes, None)),
+    }
+}
+
+fn scattered(state: &State, bytes: &[u8], visitor: Option<Visitor<'_>>) -> Vec<u8> {
+    let scatter = Scatter {
+        version: version(state),
+        request: Bytes(bytes),
+        visitor,
+        refill: None,
+    };
+    scatter.encode()
+}
+
+fn asking(
+    state: &State,
+    tools: &Tools<'_>,
+    request: &RecommendRequest,
+    bytes: &[u8],
 ) -> Result<Vec<u8>, CoreError> {
     let plan = Plan::new(state, tools, request)?;
     let scenario = &*plan.scenario;
@@ -31,13 +55,7 @@ pub fn scatter<'a>(
     let visitor = seeds::asked_by(request)
         .filter(|_| asker.user.is_some())
         .map(|user| visitor(state, scenario, user, &asker, request.now));
-    let scatter = Scatter {
-        version: version(state),
-        request: Bytes(bytes),
-        visitor,
-        refill: None,
-    };
-    Ok(scatter.encode())
+    Ok(scattered(state, bytes, visitor))
 }
 
 /// Version of the configuration that is active in the log.

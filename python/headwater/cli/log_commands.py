@@ -1,0 +1,149 @@
+"""Commands that measure logs and watch for regressions: bench ingest, bench rebuild, bench guard."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from headwater.cli.errors import FAILURE, INTERRUPTED
+from headwater.cli.output import json_option, options, show
+
+if TYPE_CHECKING:
+    from headwater.bench.event_supply import Supply
+    from headwater.config import Config
+
+_log_options = options(
+    click.option(
+        "--events", type=click.IntRange(1000, 50_000_000), default=1_000_000, show_default=True, help="How many."
+    ),
+    click.option("--dataset", help="retailrocket, ml-1m or online-retail, repeated with fresh users. Default: Zipf."),
+    click.option("--path", type=click.Path(path_type=Path, exists=True), help="Where the dataset's files are."),
+    click.option(
+        "--items",
+        type=click.IntRange(10, 10_000_000),
+        default=100_000,
+        show_default=True,
+        help="Items of the Zipf log.",
+    ),
+    click.option("--seed", type=int, default=11, show_default=True, help="Of the Zipf log."),
+    click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads that fold."),
+    click.option(
+        "--dir",
+        "scratch",
+        type=click.Path(path_type=Path, file_okay=False, exists=True),
+        help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
+    ),
+)
+
+
+def _supply(events: int, dataset: str | None, path: Path | None, items: int, seed: int) -> tuple[Supply, Config]:
+    from headwater.bench.event_supply import dataset_supply, zipf_supply
+    from headwater.config import default_config
+
+    if dataset is not None and path is None:
+        raise click.UsageError("--dataset needs --path: where its files are")
+    supply = (
+        zipf_supply(events, items, seed) if dataset is None or path is None else dataset_supply(dataset, path, events)
+    )
+    config = default_config(supply.profile)
+    # Snapshots are measured by themselves, not in the middle of something else.
+    return supply, msgspec.structs.replace(
+        config, engine=msgspec.structs.replace(config.engine, snapshot_every_events=0)
+    )
+
+
+@click.command()
+@_log_options
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it: a .png or .svg.")
+@json_option
+def ingest(
+    events: int,
+    dataset: str | None,
+    path: Path | None,
+    items: int,
+    seed: int,
+    threads: int,
+    scratch: Path | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Events per second of each stage of an import (encode, append, decode, fold) over a growing log, beside the disk;
+    memory and bytes an event. Ctrl-C shows what was measured until then.
+
+    Example: headwater bench ingest --events 1000000 --json
+    """
+    from headwater.bench.ingest_bench import ingest_table, run_ingest
+    from headwater.bench.log_plots import plot_ingest
+    from headwater.progress import progress_call
+
+    supply, config = _supply(events, dataset, path, items, seed)
+    with progress_call(sys.stderr.isatty(), "events") as progress:
+        run = run_ingest(supply, config, threads, scratch, progress)
+    if plot is not None:
+        plot_ingest(run, plot)
+    show(as_json, run, None if as_json else ingest_table(run))
+    if not run.complete:
+        click.echo(f"headwater: interrupted after {run.events:,} of {events:,} events", err=True)
+        sys.exit(INTERRUPTED)
+
+
+@click.command()
+@_log_options
+@click.option("--tail", type=click.IntRange(0), help="Events after the snapshot. Default: one in ten.")
+@click.option("--runs", type=click.IntRange(1, 20), default=3, show_default=True, help="Of each rebuild.")
+@json_option
+def rebuild(
+    events: int,
+    dataset: str | None,
+    path: Path | None,
+    items: int,
+    seed: int,
+    threads: int,
+    scratch: Path | None,
+    tail: int | None,
+    runs: int,
+    as_json: bool,
+) -> None:
+    """A log to state, from zero and from a snapshot with a tail, each in a process of its own: seconds, memory, equal
+    digests; size and time of the snapshot.
+
+    Example: headwater bench rebuild --events 1000000 --tail 100000 --json
+    """
+    from headwater.bench.rebuild_bench import rebuild_table, run_rebuild
+    from headwater.progress import progress_call
+
+    supply, config = _supply(events, dataset, path, items, seed)
+    after = events // 10 if tail is None else tail
+    if after >= events:
+        raise click.UsageError(f"--tail {after:,} leaves no event before the snapshot: --events is {events:,}")
+    with progress_call(sys.stderr.isatty(), "making the log") as progress:
+        run = run_rebuild(supply, config, tail=after, threads=threads, runs=runs, scratch=scratch, progress=progress)
+    show(as_json, run, None if as_json else rebuild_table(run))
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "scratch",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
+)
+@json_option
+def guard(scratch: Path | None, as_json: bool) -> None:
+    """Whether anything is several times slower than it should be, by ratios to floors of the same run; half a minute.
+    Exit code 1 if a bound is not kept.
+
+    Example: headwater bench guard --json
+    """
+    from headwater.bench.guard import guard_table, run_guard
+
+    judged = run_guard(scratch)
+    show(as_json, judged, None if as_json else guard_table(judged))
+    broken = [one.work for one in judged if not one.kept]
+    if broken:
+        click.echo(f"headwater: slower than it may be: {'; '.join(broken)}", err=True)
+        sys.exit(FAILURE)
