@@ -12,7 +12,7 @@ from reference.random_shops import START, views
 
 USERS = [f"u{n}" for n in range(24)]
 VARIANTS = {
-    "as it is": {"share": 0.25},
+    "plain": {"share": 0.25},
     "diverse": {"share": 0.25, "query": {"diversity": 0.6, "exploration": 0.3}},
     "popular": {"share": 0.25, "serve": "popular"},
     "nothing": {"share": 0.25, "serve": "nothing"},
