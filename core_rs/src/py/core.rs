@@ -17,7 +17,7 @@ use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
-use crate::py::hosts::{has_everything, knows_segment, owns_item, owns_user};
+use crate::py::hosts::{has_everything, owns_item, owns_user};
 use crate::query::batch::recommend_batch;
 use crate::query::hosts::anonymous;
 use crate::query::many::recommend_many;
@@ -263,17 +263,15 @@ impl Core {
     }
 
     /// The variant, `experiment/variant`, that answers a visitor's question of a scenario at `now`, if one does.
-    fn assign(&self, visitor: &str, scenario: Option<&str>, now: i64) -> PyResult<Option<String>> {
+    fn assign(&self, visitor: &str, scenario: Option<&str>, now: i64) -> Option<String> {
         let state = self.state.read();
-        knows_segment(&state, visitor)?;
         let query = self.tools(&state).query;
-        Ok(taking_part::assign(&state, query, visitor, scenario, now).map(str::to_string))
+        taking_part::assign(&state, query, visitor, scenario, now).map(str::to_string)
     }
 
     /// The variant of a visitor in an experiment at `now`, whatever they ask; `None` for one who does not take part.
     fn variant_of(&self, visitor: &str, experiment: &str, now: i64) -> PyResult<Option<String>> {
         let state = self.state.read();
-        knows_segment(&state, visitor)?;
         let query = self.tools(&state).query;
         let variant = taking_part::variant_of(&state, query, visitor, experiment, now)?;
         Ok(variant.map(str::to_string))

@@ -169,18 +169,6 @@ pub(super) fn owns_user(state: &State, user: &str) -> PyResult<()> {
     ))
 }
 
-/// Refuses to say in which variant a user is whose segment this process cannot know.
-pub(super) fn knows_segment(state: &State, user: &str) -> PyResult<()> {
-    let partition = state.names.partition_of(user);
-    match state.ownership.reads_partition(partition) {
-        true => Ok(()),
-        false => Err(misplaced(
-            state,
-            &format!("does not own partition {partition}"),
-        )),
-    }
-}
-
 /// Refuses a question about an item that this process does not count.
 pub(super) fn owns_item(state: &State, item: &str) -> PyResult<()> {
     let shard = owner(stable_hash(item.as_bytes()), state.shards.len());

@@ -18,9 +18,9 @@ use crate::query::reasons::Reasoner;
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
-use crate::query::session_knn::{self, NeighbourSession};
+use crate::query::session_knn::{self, KnnWeights, NeighbourSession};
 use crate::query::source::Source;
-use crate::query::taking_part::{self, Serving};
+use crate::query::taking_part;
 use crate::query::why::Trace;
 use crate::query::witness::WitnessHere;
 use crate::slate::answer::Slot;
@@ -31,14 +31,8 @@ pub fn recommend(
     tools: &Tools<'_>,
     request: &RecommendRequest,
 ) -> Result<Answer, CoreError> {
-    match taking_part::serving(state, tools, request)? {
-        Serving::Any => {}
-        Serving::Nothing(answer) => return Ok(*answer),
-        Serving::HeldOut(plain, said) => {
-            let mut answer = recommend(state, tools, &plain)?;
-            taking_part::say(&mut answer, said);
-            return Ok(answer);
-        }
+    if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
+        return Ok(answer);
     }
     let plan = Plan::new(state, tools, request)?;
     let asker = seeds::of_request(state, request, plan.scenario.seeds);
@@ -108,7 +102,7 @@ pub fn neighbours(state: &State, plan: &Plan<'_>, asker: &Asker<'_>) -> Vec<Neig
         return Vec::new();
     }
     let latest = asker.latest(plan.scenario.knn_last_items);
-    let weights = session_knn::KnnWeights::of(&plan.scenario);
+    let weights = KnnWeights::of(&plan.scenario);
     session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, &weights)
 }
 
@@ -182,6 +176,7 @@ impl Ranking<'_> {
             counted: self.counted,
             composed: &composed,
             request,
+            holdout: plan.holdout.as_deref(),
         };
         let trace = request.why.as_deref().map(|item| {
             Trace {
@@ -208,6 +203,7 @@ struct Page<'a> {
     counted: &'a dyn Counted,
     composed: &'a Composed,
     request: &'a RecommendRequest,
+    holdout: Option<&'a str>,
 }
 
 impl Page<'_> {
@@ -319,7 +315,7 @@ impl Page<'_> {
     /// Why the answer is not personal, or shorter than asked; `None` when it is neither.
     fn fallback(&self, found: usize, filled: usize) -> Option<String> {
         let (state, request, asker) = (self.state, self.request, self.why.asker);
-        let mut why = Vec::new();
+        let mut why: Vec<String> = self.holdout.map(str::to_string).into_iter().collect();
         let personal = self
             .lists
             .iter()

@@ -20,6 +20,8 @@ pub struct RecommendRequest {
     pub user: Option<String>,
     /// Items of an anonymous visitor, latest last; used instead of a user's history when not empty.
     pub items: Vec<String>,
+    /// Whether what the visitor handed in may be an answer. So it is too where a source offers it.
+    pub own_items: bool,
     pub n: usize,
     pub exclude: Vec<String>,
     pub now: Millis,
@@ -48,9 +50,6 @@ pub struct RecommendRequest {
     pub brief: bool,
     /// An item of which to say what became of it.
     pub why: Option<String>,
-    /// Whether what a holdout may not have was taken out of the request already.
-    #[serde(skip)]
-    pub held_out: bool,
 }
 
 /// `similar(item)`.

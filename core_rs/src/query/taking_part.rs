@@ -5,7 +5,6 @@ use crate::experiment::{Serve, Visitor};
 use crate::fold::state::State;
 use crate::ids::Millis;
 use crate::query::answer::Answer;
-use crate::query::plan::Tools;
 use crate::query::request::RecommendRequest;
 use crate::scenario::QueryConfig;
 
@@ -23,9 +22,11 @@ pub fn assign<'a>(
     scenario: Option<&str>,
     now: Millis,
 ) -> Option<&'a str> {
-    let variant = query
-        .experiments
-        .assign(visitor(state, id), scenario, now)?;
+    if query.experiments.is_empty() {
+        return None;
+    }
+    let who = visitor(state, id);
+    let variant = query.experiments.assign(who, scenario, now)?;
     Some(&variant.label)
 }
 
@@ -42,58 +43,46 @@ pub fn variant_of<'a>(
     Ok(variant.map(|variant| variant.name()))
 }
 
-/// How a request is answered, by the variant that it names.
-pub enum Serving {
-    /// As any other.
-    Any,
-    /// Not at all.
-    Nothing(Box<Answer>),
-    /// As this request, and the answer says so. What the request says of sources, diversity and exploration does not count: it
-    /// would bring back what is held out.
-    HeldOut(Box<RecommendRequest>, String),
-}
-
-/// How a request is answered. Errors: no such variant.
-pub fn serving(
-    state: &State,
-    tools: &Tools<'_>,
+/// What a holdout gives instead of recommendations, in words; `None` for a request that is answered as any other.
+///
+/// What such a request says of sources, diversity and exploration does not count: it would bring back what is held out.
+pub fn holdout(
+    query: &QueryConfig,
     request: &RecommendRequest,
-) -> Result<Serving, CoreError> {
-    let Some(label) = request.variant.as_deref().filter(|_| !request.held_out) else {
-        return Ok(Serving::Any);
+) -> Result<Option<String>, CoreError> {
+    let Some(label) = request.variant.as_deref() else {
+        return Ok(None);
     };
-    let variant = tools.query.experiments.variant(label)?;
-    let given = match (variant.serve, &request.candidates) {
-        (Serve::Slate, _) => return Ok(Serving::Any),
-        (Serve::Nothing, None) => {
-            return Ok(Serving::Nothing(Box::new(Answer {
-                fallback: Some(format!("holdout {label}: no recommendations")),
-                why: request
-                    .why
-                    .as_ref()
-                    .map(|_| vec![format!("holdout {label}: nothing was recommended")]),
-                position: state.position.0,
-                ..Answer::default()
-            })));
-        }
+    let given = match (query.experiments.variant(label)?.serve, &request.candidates) {
+        (Serve::Slate, _) => return Ok(None),
+        (Serve::Nothing, None) => "no recommendations",
         (Serve::Nothing, Some(_)) => "the list as it was given",
         (Serve::Popular, _) => "popular items only",
     };
-    let plain = RecommendRequest {
-        sources: Default::default(),
-        diversity: None,
-        exploration: None,
-        held_out: true,
-        ..request.clone()
-    };
-    let said = format!("holdout {label}: {given}");
-    Ok(Serving::HeldOut(Box::new(plain), said))
+    Ok(Some(format!("holdout {label}: {given}")))
 }
 
-/// The answer to a holdout says what was given.
-pub fn say(answer: &mut Answer, said: String) {
-    answer.fallback = Some(match answer.fallback.take() {
-        Some(why) => format!("{said}; {why}"),
-        None => said,
-    });
+/// The empty answer to a request whose holdout is given nothing; `None` where there is something to rank.
+pub fn withheld(
+    state: &State,
+    query: &QueryConfig,
+    request: &RecommendRequest,
+) -> Result<Option<Answer>, CoreError> {
+    let Some(label) = request
+        .variant
+        .as_deref()
+        .filter(|_| request.candidates.is_none())
+    else {
+        return Ok(None);
+    };
+    if query.experiments.variant(label)?.serve != Serve::Nothing {
+        return Ok(None);
+    }
+    let why = request.why.as_ref();
+    Ok(Some(Answer {
+        fallback: holdout(query, request)?,
+        position: state.position.0,
+        why: why.map(|_| vec![format!("holdout {label}: nothing was recommended")]),
+        ..Answer::default()
+    }))
 }

@@ -1,72 +1,76 @@
-"""Visitors who turn out to be others, where the two belong to different hosts."""
+"""Merged users on hosts: no host reads both partitions, and together they hold what one engine holds."""
 
 from __future__ import annotations
 
-import contextlib
 import random
+from contextlib import suppress
 
-import msgspec
 import pytest
 
-from headwater import Config, Engine, default_config
-from headwater.config import Segments
+from headwater import Engine
+from headwater.config import config_from_table
 from headwater.errors import InvalidEvent, MergeConflict
-from reference.cooccurrence import DAY
+from headwater.events.log import EventLog
 from reference.host_cluster import HostCluster
-from reference.random_shops import MINUTE, START
 
-USERS = [f"u{n}" for n in range(12)]
+START = 1_700_000_000_000
+CONFIG = config_from_table(
+    {
+        "generation": {
+            "partitions": 6,
+            "shards": 3,
+            "segments": {"label": "country", "values": ["nl", "de"]},
+        }
+    }
+)
 
 
-def segmented() -> Config:
-    config = default_config("shop")
-    generation = msgspec.structs.replace(config.generation, segments=Segments(label="country", values=("fi", "se")))
-    return msgspec.structs.replace(config, generation=generation)
-
-
-def merging_shop(seed: int, config: Config) -> Engine:
-    """Users with and without labels who view, buy, are merged, forgotten and come back."""
+def log_of_merges(seed: int) -> tuple[Engine, EventLog]:
+    """Visitors with and without labels, who turn out to be accounts, come back, are forgotten and merge again."""
     draw = random.Random(seed)
-    engine = Engine.open(":memory:", config=config, threads=1)
-    engine.put_items([{"item": f"i{n}", "categories": [f"c{n % 4}"]} for n in range(20)])
-    for step in range(260):
-        user, now = draw.choice(USERS), START + step * 7 * MINUTE
-        kind = draw.random()
+    engine = Engine.open(":memory:", config=CONFIG, clock="log")
+    people = [f"p{n}" for n in range(14)]
+    for n in range(8):
+        engine.put_item(f"i{n}", categories=[f"c{n % 3}"])
+    ts = START
+    for _ in range(160):
+        ts += draw.randrange(1, 900) * 1000
+        user, kind = draw.choice(people), draw.random()
         if kind < 0.08:
-            with contextlib.suppress(InvalidEvent):  # merged: what is known is the account's
-                engine.put_user(user, labels=draw.choice([{"country": "fi"}, {"country": "no"}, {"age": 3}, {}]))
-        elif kind < 0.16:
-            with contextlib.suppress(MergeConflict):  # into itself, or someone else's already
-                engine.merge(user, draw.choice(USERS))
-        elif kind < 0.18:
+            # A merged user has the labels of the account, and nobody merges in a circle or into somebody forgotten.
+            with suppress(InvalidEvent):
+                engine.put_user(user, labels={"country": draw.choice(["nl", "de", "fr"])})
+        elif kind < 0.12:
             engine.forget(user)
+        elif kind < 0.22:
+            with suppress(InvalidEvent, MergeConflict):
+                engine.merge(user, draw.choice(people))
         else:
-            type = draw.choice(["view", "view", "cart", "purchase", "dislike"])
-            engine.track(type, user=user, item=f"i{draw.randrange(20)}", ts=now)
-    return engine
+            event_id = f"e{draw.randrange(60)}" if draw.random() < 0.3 else None
+            engine.track(
+                draw.choice(["view", "cart", "purchase"]),
+                user=user,
+                item=f"i{draw.randrange(8)}",
+                ts=ts,
+                event_id=event_id,
+            )
+    return engine, engine._runtime.log
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_hosts_that_fold_merges_keep_what_one_engine_keeps(seed: int) -> None:
-    config = segmented()
-    with merging_shop(seed, config) as engine:
-        for topology in [(1, 1), (5, 3)]:
-            cluster = HostCluster.of(engine.log, config, *topology)
-            assert cluster.digest() == engine.digest()["whole"]
-            for user in USERS:
-                request = msgspec.msgpack.encode({"user": user, "n": 8, "now": START + 3 * DAY, "key": "1-1"})
-                assert cluster.recommend(request) == engine._runtime.core.recommend(request)
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("sessions", "items"), [(1, 1), (3, 2)])
+def test_hosts_hold_what_one_engine_holds(seed: int, sessions: int, items: int) -> None:
+    engine, log = log_of_merges(seed)
+    whole = engine.digest()["whole"]
+    assert engine._runtime.core.stats()["users"] > 0
+    assert HostCluster.of(log, CONFIG, sessions, items).digest() == whole
 
-
-def test_hosts_that_were_restored_between_merges_go_on_alike() -> None:
-    config = segmented()
-    with merging_shop(9, config) as engine:
-        batches = list(engine.log.read())
-        positions = [at for batch in batches for at in batch.positions]
-        frames = [frame for batch in batches for frame in batch.frames]
-        for cut in range(0, len(positions), 17):
-            cluster = HostCluster(config, 3, 2)
-            cluster.feed(positions[:cut], frames[:cut])
-            cluster = cluster.restored()
-            cluster.feed(positions[cut:], frames[cut:])
-            assert cluster.digest() == engine.digest()["whole"]
+    batches = list(log.read())
+    positions = [position for batch in batches for position in batch.positions]
+    frames = [frame for batch in batches for frame in batch.frames]
+    cut = len(frames) * (seed + 1) // 9
+    cluster = HostCluster(CONFIG, sessions, items)
+    cluster.feed(positions[:cut], frames[:cut])
+    cluster = cluster.restored()
+    cluster.feed(positions[cut:], frames[cut:])
+    assert cluster.digest() == whole

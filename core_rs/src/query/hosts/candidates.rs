@@ -20,7 +20,6 @@ use crate::query::request::RecommendRequest;
 use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
 use crate::query::source::Source;
-use crate::query::taking_part::{self, Serving};
 use crate::query::witness::WitnessHere;
 
 /// Answers a session host: the reply, encoded. `request` is the scatter's. Errors: those of the same request to one process, and another
@@ -32,26 +31,6 @@ pub fn candidates(
     request: &RecommendRequest,
 ) -> Result<Vec<u8>, CoreError> {
     check_version(version(state), scatter.version)?;
-    match taking_part::serving(state, tools, request)? {
-        Serving::Any => answered(state, tools, scatter, request),
-        Serving::HeldOut(plain, _) => answered(state, tools, scatter, &plain),
-        Serving::Nothing(_) => {
-            let nothing = Reply {
-                position: state.position.0,
-                version: version(state),
-                ..Reply::default()
-            };
-            Ok(nothing.encode())
-        }
-    }
-}
-
-fn answered(
-    state: &State,
-    tools: &Tools<'_>,
-    scatter: &Scatter<'_>,
-    request: &RecommendRequest,
-) -> Result<Vec<u8>, CoreError> {
     let plan = Plan::new(state, tools, request)?;
     let asker = match (&scatter.visitor, seeds::asked_by(request)) {
         (Some(visitor), _) => Asker {

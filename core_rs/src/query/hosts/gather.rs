@@ -20,7 +20,7 @@ use crate::query::request::RecommendRequest;
 use crate::query::retrieve;
 use crate::query::seeds::{self, Asker};
 use crate::query::source::{Source, Weighted};
-use crate::query::taking_part::{self, Serving};
+use crate::query::taking_part;
 use crate::query::vectors;
 
 /// What comes of the replies.
@@ -44,26 +44,9 @@ pub fn gather(
     for reply in replies.replies() {
         check_version(version(state), reply.version)?;
     }
-    match taking_part::serving(state, tools, request)? {
-        Serving::Any => gathered(state, tools, scatter, request, replies),
-        Serving::Nothing(answer) => Ok(Gathered::Answer(answer)),
-        Serving::HeldOut(plain, said) => {
-            let mut gathered = gathered(state, tools, scatter, &plain, replies)?;
-            if let Gathered::Answer(answer) = &mut gathered {
-                taking_part::say(answer, said);
-            }
-            Ok(gathered)
-        }
+    if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
+        return Ok(Gathered::Answer(Box::new(answer)));
     }
-}
-
-fn gathered(
-    state: &State,
-    tools: &Tools<'_>,
-    scatter: &Scatter<'_>,
-    request: &RecommendRequest,
-    replies: &Numbered<'_>,
-) -> Result<Gathered, CoreError> {
     let plan = Plan::new(state, tools, request)?;
     let (scenario, now) = (&*plan.scenario, request.now);
     let asker = who(state, scatter, request, scenario.seeds);

@@ -12,38 +12,14 @@ use crate::query::hosts::message::{Bytes, Refill, Scatter, SeedSaid, Visitor};
 use crate::query::plan::{Plan, Tools};
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::{self, Asker, Seed};
-use crate::query::taking_part::{self, Serving};
 use crate::scenario::Scenario;
 
 /// What to ask the item hosts, encoded. `bytes` are the request's. Errors: those of the same request to one process.
-pub fn scatter(
-    state: &State,
+pub fn scatter<'a>(
+    state: &'a State,
     tools: &Tools<'_>,
-    request: &RecommendRequest,
-    bytes: &[u8],
-) -> Result<Vec<u8>, CoreError> {
-    match taking_part::serving(state, tools, request)? {
-        Serving::Any => asking(state, tools, request, bytes),
-        Serving::HeldOut(plain, _) => asking(state, tools, &plain, bytes),
-        Serving::Nothing(_) => Ok(scattered(state, bytes, None)),
-    }
-}
-
-fn scattered(state: &State, bytes: &[u8], visitor: Option<Visitor<'_>>) -> Vec<u8> {
-    let scatter = Scatter {
-        version: version(state),
-        request: Bytes(bytes),
-        visitor,
-        refill: None,
-    };
-    scatter.encode()
-}
-
-fn asking(
-    state: &State,
-    tools: &Tools<'_>,
-    request: &RecommendRequest,
-    bytes: &[u8],
+    request: &'a RecommendRequest,
+    bytes: &'a [u8],
 ) -> Result<Vec<u8>, CoreError> {
     let plan = Plan::new(state, tools, request)?;
     let scenario = &*plan.scenario;
@@ -55,7 +31,13 @@ fn asking(
     let visitor = seeds::asked_by(request)
         .filter(|_| asker.user.is_some())
         .map(|user| visitor(state, scenario, user, &asker, request.now));
-    Ok(scattered(state, bytes, visitor))
+    let scatter = Scatter {
+        version: version(state),
+        request: Bytes(bytes),
+        visitor,
+        refill: None,
+    };
+    Ok(scatter.encode())
 }
 
 /// Version of the configuration that is active in the log.
