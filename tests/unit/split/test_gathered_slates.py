@@ -101,7 +101,10 @@ def rich_config() -> Config:
     vanishing = Scenario(sources={"popular": 1.0}, touched_factor=0.0, dislike_factor=0.0, pool=2)
     dpp = msgspec.structs.replace(diverse, diversity_method="dpp", exploration=0.3, popularity_debias=0.5)
     config = config_with(diverse)
-    scenarios = {"s": diverse, "v": vanishing, "d": dpp}
+    near = Scenario(
+        sources={"session-knn": 1.0}, knn_step=0.8, knn_near=0.7, knn_before=0.5, knn_rarity=2.0, knn_own=0.4
+    )
+    scenarios = {"s": diverse, "v": vanishing, "d": dpp, "k": near}
     generation = msgspec.structs.replace(
         config.generation,
         recent_items=5,
@@ -163,6 +166,7 @@ def asked(user: str | None, **more: Any) -> bytes:
 RICH = [
     {"scenario": "s"},
     {"scenario": "d"},
+    {"scenario": "k", "all_reasons": True},
     {"scenario": "d", "features": True, "all_reasons": True},
     {"scenario": "s", "n": 45},
     {"scenario": "v", "n": 45},
