@@ -86,6 +86,17 @@ $(OBP)/.built: .ci/obp-constraints.txt $(DEPS)
 obp-parity: $(BUILT) $(OBP)/.built ## off-policy estimates against Open Bandit Pipeline's
 	$(BIN)/python tests/parity/make_obp_golden.py --check $(OBP)/bin/python
 
+# ranx in an environment of its own, as above: it brings numba and much else.
+RANX := .venv/ranx
+$(RANX)/.built: .ci/ranx-constraints.txt $(DEPS)
+	$(PYTHON) -m venv $(RANX)
+	PIP_CONSTRAINT= $(RANX)/bin/python -m pip install --quiet -c .ci/ranx-constraints.txt ranx
+	touch $@
+
+.PHONY: ranx-parity
+ranx-parity: $(BUILT) $(RANX)/.built ## accuracy of lists against ranx
+	$(BIN)/python tests/parity/make_ranx_golden.py --check $(RANX)/bin/python
+
 .PHONY: bench bench-ann bench-kernels bench-engine bench-recall bench-rust fuzz
 bench: bench-engine bench-kernels ## measure this machine: the engine, then the kernels
 bench-kernels: $(BUILT) $(PEERS) ## every kernel beside its peers and the machine's limit
@@ -111,6 +122,12 @@ slow: $(BUILT) ## the tests that take minutes
 	$(BIN)/pytest -m slow $(ARGS)
 chaos: $(BUILT) ## the tests that kill processes
 	$(BIN)/pytest -m chaos $(ARGS)
+
+.PHONY: screenshots http-fuzz
+screenshots: $(BUILT) ## the live page in Chromium, into artefacts/screenshots/
+	$(BIN)/pytest tests/e2e/test_browser.py $(ARGS)
+http-fuzz: $(BUILT) ## schemathesis against the HTTP gateway, more cases than `make test` tries
+	HEADWATER_HTTP_CASES=$(or $(CASES),200) $(BIN)/pytest tests/e2e/test_http_schema.py $(ARGS)
 
 .PHONY: lint lint-python lint-types lint-rust
 lint: lint-python lint-types lint-rust ## formatting, lints, types, stubs and the direction of imports

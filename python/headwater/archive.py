@@ -188,34 +188,27 @@ def _table(batch: LogBatch) -> polars.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def _rows(position: int, frame: bytes) -> Iterator[tuple[Any, ...]]:
-    bodies = _sound(frame)
-    if bodies is None:
-        yield (position, 0, None, *[None] * 5, None, frame, True, *[None] * 5)
-        return
-    header = decode_header(frame)
-    about = (header.subject.name, header.producer, header.epoch, header.sequence, header.appended)
-    for index, raw in enumerate(bodies):
-        event = _event.decode(raw)
-        fields = [getattr(event, field, None) for field in _FIELDS]
-        value = fields[4]
-        fields[4] = float(value) if isinstance(value, int | float) else None
-        document = _json.encode({f: v for f in event.__struct_fields__ if (v := getattr(event, f)) is not None})
-        yield (position, index, type(event).__name__, *fields, document.decode(), bytes(raw), False, *about)
-
-
-def _sound(frame: bytes) -> list[msgspec.Raw] | None:
-    """The events of a frame that is made again from them, byte for byte; `None` for any other."""
+def _rows(position: int, frame: bytes) -> list[tuple[Any, ...]]:
+    """A row for each event of a frame that can be made again from them, byte for byte; one with all bytes otherwise."""
+    whole = [(position, 0, None, *[None] * 5, None, frame, True, *[None] * 5)]
     if frame_fault(frame) is not None:
-        return None
+        return whole
+    header = decode_header(frame)
+    about = (header.subject.name, *header[2:6])
+    rows: list[tuple[Any, ...]] = []
     try:
         bodies = _bodies.decode(frame[HEADER_LEN:])
-        for raw in bodies:
-            _json.encode(_event.decode(raw))
+        for index, raw in enumerate(bodies):
+            event = _event.decode(raw)
+            names = event.__struct_fields__
+            user, item, kind, ts, value = [getattr(event, field) if field in names else None for field in _FIELDS]
+            value = float(value) if isinstance(value, int | float) else None
+            document = _json.encode({f: v for f in names if (v := getattr(event, f)) is not None}).decode()
+            fields = (user, item, kind, ts, value, document, bytes(raw), False)
+            rows.append((position, index, type(event).__name__, *fields, *about))
     except (msgspec.DecodeError, UnicodeError, ValueError):
-        return None
-    header = decode_header(frame)
-    return bodies if _frame(header.subject, header[2:6], bodies) == frame else None
+        return whole
+    return rows if _frame(header.subject, header[2:6], bodies) == frame else whole
 
 
 def _frame(subject: Subject, numbers: Sequence[int], bodies: Sequence[msgspec.Raw]) -> bytes:
@@ -320,7 +313,7 @@ def unarchive(runtime: EmbeddedRuntime) -> UnarchiveReport:
             sink.note_rewritten(log.rewritten)
             sink.close()
             _keep_letters(directory, place)
-            replace(core)
+            replace(core, None)
     finally:
         sink.close()
         if not replacement.is_decided(directory):

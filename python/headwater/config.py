@@ -8,6 +8,7 @@ Its tables, by when they may change:
   `[experiments.NAME]` belong to it: they stand apart in the file and in `QueryConfig.experiments` here.
 * `[engine]` (`EngineConfig`): this process only (threads, snapshot rhythm). Never visible in state or digest.
 * `[cluster]` (`ClusterConfig`): hosts and their limits, read by `headwater serve`.
+* `[http]` (`headwater.http_config`): the gateway of `headwater serve --http`. Likewise.
 
 Event-type specs appear in several lists: `"view"` is every event of the type, `"rating>=4"` and `"rating<=2"` only
 those whose value passes. This module only decodes and validates; it reads no clock and starts nothing.
@@ -25,6 +26,7 @@ import msgspec
 from headwater.cluster_limits import ClusterConfig, validate_cluster
 from headwater.errors import ConfigError
 from headwater.experiment_config import experiments_from, validate_experiments
+from headwater.http_config import HttpConfig, validate_http
 from headwater.scenario import (
     Boost,
     Cap,
@@ -155,6 +157,7 @@ class Config(Strict, frozen=True, kw_only=True):
     query: QueryConfig
     engine: EngineConfig = EngineConfig()
     cluster: ClusterConfig = ClusterConfig()
+    http: HttpConfig = HttpConfig()
 
 
 _TABLES: dict[str, Any] = {
@@ -162,6 +165,7 @@ _TABLES: dict[str, Any] = {
     "query": QueryConfig,
     "engine": EngineConfig,
     "cluster": ClusterConfig,
+    "http": HttpConfig,
     "trending": Trending,
     "session_knn": SessionKnn,
     "promote": Promote,
@@ -443,6 +447,7 @@ def validate_config(config: Config, where: str = "configuration") -> None:
     in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
     in_range(where, "engine.snapshots_kept", engine.snapshots_kept, 1, 100)
     validate_cluster(where, config.cluster)
+    validate_http(where, config.http)
 
 
 def _validate_relations(where: str, relations: tuple[Relation, ...]) -> None:

@@ -117,7 +117,7 @@ def _build(
             sink.close()
             if core.position != position:
                 position, digest = core.position, core.digest()["whole"]
-            replace(core)
+            replace(core, rewriter.positions())
     finally:
         sink.close()
     del old

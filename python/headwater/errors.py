@@ -11,10 +11,10 @@ as attributes so that a program need not parse the message. The tree, by what th
     * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`,
       `ArchiveInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
-* `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 * `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
     * `Recovering` (the owner is rebuilding its state), `Overloaded` (a queue or rate is full), `DeadlineExceeded`
 * `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
+* `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 
 This module does not format for a terminal: the command line decides how an error is shown.
 """
@@ -161,12 +161,6 @@ class NotReady(HeadwaterError):
     code = "not-ready"
 
 
-class TargetFailed(HeadwaterError):
-    """What a benchmark measures cannot be reached, or ended while it was measured. Details: `reason`, `exit_code`."""
-
-    code = "target-failed"
-
-
 class Unavailable(HeadwaterError):
     """A server or host does not answer now. Details: `retry_after_ms`, where known `url`, and `kept`: "no" when nothing
     of a refused write was kept, "unknown" when nobody can say (writing the same frames again has no second effect)."""
@@ -196,3 +190,9 @@ class DeadlineExceeded(Unavailable):
     """The answer did not come in time. Whether a write was kept is not known. Details: `retry_after_ms`."""
 
     code = "deadline-exceeded"
+
+
+class TargetFailed(HeadwaterError):
+    """What a benchmark measures cannot be reached, or ended while it was measured. Details: `reason`, `exit_code`."""
+
+    code = "target-failed"

@@ -297,7 +297,8 @@ class Questions:
         Raises `InvalidQuery` for an experiment that the active configuration does not have.
         """
         self._reach(after)
-        return self._runtime.core.variant_of(query_id("user", user), experiment, self._now(now))
+        core, name = self._runtime.core, query_id("user", user)
+        return core.variant_of(known_as(core, [name]).get(name, name), experiment, self._now(now))
 
     def now(self) -> int:
         """What `now` defaults to: the wall clock, or the last event's time."""

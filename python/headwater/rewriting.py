@@ -141,6 +141,7 @@ class Rewriter:
         self._renumbered = renumbered
         self._gone: list[int] = []
         """Positions of frames that are gone, rising."""
+        self._new_position = self.positions()
         self._gone_numbers: dict[tuple[Subject, int], list[int]] = {}
         self._sealer = Sealer(core)
         self._waiting: list[bytes] = []
@@ -161,9 +162,10 @@ class Rewriter:
                 self._waiting.append(new)
         self._flush()
 
-    def new_position(self, position: int) -> int:
-        """Where the last frame at or before a position of the old log stands in the new one."""
-        return position - bisect.bisect_right(self._gone, position)
+    def positions(self) -> Callable[[int], int]:
+        """A function that says where the last frame at or before a position of the old log stands in the new one."""
+        gone = self._gone
+        return lambda position: position - bisect.bisect_right(gone, position)
 
     def _flush(self) -> None:
         if self._waiting:
@@ -207,7 +209,7 @@ class Rewriter:
         if self._erased.intersection(people_of(event)):
             return None
         if isinstance(event, SlateServed):
-            positions = [self.new_position(position) for position in event.positions]
+            positions = [self._new_position(position) for position in event.positions]
             moved = msgspec.structs.replace(event, positions=positions)
             return raw if positions == event.positions else _encoder.encode(moved)
         if isinstance(event, MergeCarried):

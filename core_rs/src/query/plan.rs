@@ -42,6 +42,8 @@ pub struct Plan<'a> {
     pub promoted: Option<Arc<Bitmap>>,
     /// What a holdout of an experiment is given instead, in words.
     pub holdout: Option<String>,
+    /// Whether the request lets the visitor's own items be answers.
+    own_items: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -96,13 +98,14 @@ impl<'a> Plan<'a> {
             filters,
             boosted,
             promoted,
+            own_items: request.own_items,
         })
     }
 
-    /// Whether a source offers what the visitor handed in or touched in this session.
+    /// Whether the request, or a source, offers what the visitor handed in.
     pub fn offers_own_items(&self) -> bool {
         let knn = self.scenario.knn_own > 0.0 && self.uses(&Source::SessionKnn);
-        knn || self.uses(&Source::Repeats)
+        self.own_items || knn || self.uses(&Source::Repeats)
     }
 
     /// Whether a source is in force.

@@ -18,7 +18,7 @@ use crate::query::reasons::Reasoner;
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
-use crate::query::session_knn::{self, NeighbourSession};
+use crate::query::session_knn::{self, KnnWeights, NeighbourSession};
 use crate::query::source::Source;
 use crate::query::taking_part;
 use crate::query::why::Trace;
@@ -102,7 +102,7 @@ pub fn neighbours(state: &State, plan: &Plan<'_>, asker: &Asker<'_>) -> Vec<Neig
         return Vec::new();
     }
     let latest = asker.latest(plan.scenario.knn_last_items);
-    let weights = session_knn::KnnWeights::of(&plan.scenario);
+    let weights = KnnWeights::of(&plan.scenario);
     session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, &weights)
 }
 

@@ -20,6 +20,8 @@ pub struct RecommendRequest {
     pub user: Option<String>,
     /// Items of an anonymous visitor, latest last; used instead of a user's history when not empty.
     pub items: Vec<String>,
+    /// Whether what the visitor handed in may be an answer. So it is too where a source offers it.
+    pub own_items: bool,
     pub n: usize,
     pub exclude: Vec<String>,
     pub now: Millis,

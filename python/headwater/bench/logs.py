@@ -7,18 +7,15 @@ from typing import NamedTuple
 
 import polars as pl
 
-from headwater import core
 from headwater.config import Config
 from headwater.core import Core, new_core
 from headwater.errors import HeadwaterError
-from headwater.events.bulk import FeedbackColumns, encode_feedback
+from headwater.evaluate.trial import CHUNK, frames_of
 from headwater.events.frame import FrameWriter
-from headwater.events.subjects import PARTITION, Subject
 
 FOLDED = ("applied", "rapid-repeat", "repeat-event")
 """Outcomes of sound events: whatever else happens to one would make a fold cheaper than it is."""
 
-_CHUNK = 65_536
 _BATCH_BYTES = 8 << 20
 
 
@@ -39,7 +36,7 @@ def frame_log(chunks: Iterator[pl.DataFrame], partitions: int) -> FrameLog:
     batches: list[list[bytes]] = [[]]
     held = events = total = 0
     for chunk in chunks:
-        for frame in _frames(chunk, partitions, writer):
+        for frame in frames_of(chunk, partitions, writer):
             if held > _BATCH_BYTES:
                 batches.append([])
                 held = 0
@@ -52,18 +49,7 @@ def frame_log(chunks: Iterator[pl.DataFrame], partitions: int) -> FrameLog:
 
 def chunked(events: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """Rows in order, as many at a time as an import takes."""
-    return events.iter_slices(_CHUNK)
-
-
-def _frames(chunk: pl.DataFrame, partitions: int, writer: FrameWriter) -> Iterator[bytes]:
-    owners = {user: core.stable_hash(user) % partitions for user in chunk["user"].unique().to_list()}
-    users = pl.Series(list(owners)), pl.Series(list(owners.values()), dtype=pl.UInt32)
-    chunk = chunk.with_columns(pl.col("user").replace_strict(*users).alias("partition"))
-    for (partition,), part in sorted(chunk.group_by("partition", maintain_order=True), key=lambda pair: pair[0]):
-        columns = FeedbackColumns(**{n: part[n].to_list() for n in FeedbackColumns._fields if n in part.columns})
-        latest = max(columns.ts)
-        for count, body in encode_feedback(columns):
-            yield writer.body(Subject(PARTITION, int(partition)), count, body, latest)
+    return events.iter_slices(CHUNK)
 
 
 def fold(config: Config, log: FrameLog, threads: int) -> Core:

@@ -8,9 +8,10 @@
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
 * `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
-* `evaluate_commands`: evaluate.
 * `cluster_commands`: serve, stop, permissions; `remote`: `--url` in the place of DIR; `host_table`: its status.
 * `report_commands`: report.
+* `evaluate_commands`: evaluate, tune.
+* `http_commands`: key, and `serve --http`.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -22,7 +23,8 @@ import click
 from headwater.cli.cluster_commands import permissions, serve, stop
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
-from headwater.cli.evaluate_commands import evaluate
+from headwater.cli.evaluate_commands import evaluate, tune
+from headwater.cli.http_commands import key
 from headwater.cli.load_commands import latency
 from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
@@ -77,6 +79,8 @@ for command in (
     stop,
     permissions,
     evaluate,
+    tune,
+    key,
     bench,
 ):
     main.add_command(command)

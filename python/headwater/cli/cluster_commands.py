@@ -12,9 +12,13 @@ from typing import Any
 import click
 import msgspec
 
+from headwater.cli.http_commands import serve_http
 from headwater.cli.output import json_option, show
 from headwater.cli.remote import cluster_options, connect_remote, login_file, namespace, nats_options
-from headwater.cli.store_commands import directory
+from headwater.cli.store_commands import directory, profile_option
+from headwater.config import Profile
+
+_NATS_PORT = 4222
 
 
 class _ServeCommand(click.Command):
@@ -31,8 +35,17 @@ class _StopCommand(click.Command):
 
 @click.command(cls=_ServeCommand)
 @directory
+@click.option(
+    "--http", is_flag=True, help="No cluster: this process answers over HTTP (JSON, gorse's interface, a page)."
+)
+@click.option("--host", help="With --http: address to listen on. Default: http.host of headwater.toml.")
+@click.option("--workers", type=click.IntRange(1, 64), help="With --http: web worker processes before the one engine.")
 @click.option("--embedded-nats", is_flag=True, help="Run the packaged nats-server for this machine.")
-@click.option("--port", type=click.IntRange(1, 65_535), default=4222, show_default=True, help="Its port.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    help="Of the packaged nats-server (default 4222); with --http where it listens (default http.port, 0: a free one).",
+)
 @click.option(
     "--nats-include",
     "includes",
@@ -51,34 +64,49 @@ class _StopCommand(click.Command):
 @click.option("--item-hosts", type=click.IntRange(0, 256), help="Default: cluster.item_hosts of headwater.toml.")
 @click.option("--ray-address", metavar="HOST:PORT", help="Join this Ray cluster instead of starting Ray here.")
 @click.option("--processes", is_flag=True, help="Plain processes of this machine instead of Ray.")
+@profile_option
 @json_option
 def serve(
     directory: Path,
+    http: bool,
+    host: str | None,
+    workers: int | None,
     embedded_nats: bool,
-    port: int,
+    port: int | None,
     includes: tuple[Path, ...],
     host_login: Path | None,
     session_hosts: int | None,
     item_hosts: int | None,
     ray_address: str | None,
     processes: bool,
+    profile: Profile | None,
     as_json: bool,
 ) -> None:
-    """Run the cluster of DIR until Ctrl-C or `headwater stop`: log on JetStream, hosts on Ray, answers over NATS.
+    """Run the cluster of DIR until Ctrl-C or `headwater stop`: log on JetStream, hosts on Ray, answers over NATS. With
+    --http instead: the engine of DIR in this process, answering over HTTP.
 
     A `serve` that was killed leaves its hosts running; the next one takes them over. With other numbers of hosts the
     old ones are drained and the new ones begin from their snapshots and the log.
 
     Example: headwater serve shop --embedded-nats --port 4222 --session-hosts 2 --item-hosts 2
+
+    Example: headwater serve shop --http --port 8088
     """
+    if http:
+        serve_http(directory, host, port, workers, profile, as_json)
+        return
+    if not embedded_nats and "url" not in click.get_current_context().meta.get("headwater.cluster", {}):
+        raise click.UsageError("say what to serve: a cluster (--embedded-nats, or --url of a nats-server), or --http")
     from headwater.cluster.serve import ServeSettings, Serving
 
     options = nats_options("headwater-serve")
     if embedded_nats:
         if "url" in click.get_current_context().meta.get("headwater.cluster", {}):
             raise click.UsageError("--embedded-nats and --url: give one of the two")
+        port = port or _NATS_PORT
         options = msgspec.structs.replace(options, url=f"nats://127.0.0.1:{port}")
     settings = ServeSettings(
+        profile=profile,
         directory=directory,
         nats=options,
         namespace=namespace(),

@@ -1,4 +1,4 @@
-"""Commands that say how good the answers are: evaluate."""
+"""Commands that say how good the answers are: evaluate, tune."""
 
 from __future__ import annotations
 
@@ -149,3 +149,64 @@ def _replayed_json(result: Replayed) -> dict[str, Any]:
     top |= {"evaluations": report.targets, "skipped": result.facts["skipped"], "cold": report.cold}
     top |= {"query_us": figures["query_us"], "source": first, "protocol": result.protocol}
     return {**top, "notes": result.notes, "facts": result.facts, "report": report}
+
+
+@click.command()
+@click.option(
+    "--format", "shape", type=click.Choice(["sessions", "events"]), required=True, help="What the files hold."
+)
+@click.option("--path", type=click.Path(path_type=Path, exists=True), required=True, help="The folder or file.")
+@click.option("--space", type=_toml, required=True, help="A configuration with a table [tune].")
+@click.option("--source", default="fused", show_default=True, help="Which source answers.")
+@click.option("--trials", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Trials in all.")
+@click.option(
+    "--study", type=click.Path(path_type=Path, dir_okay=False), required=True, help="SQLite file of the study."
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the best configuration here.")
+@click.option("--k", type=int, default=20, show_default=True, help="Length of the list.")
+@click.option(
+    "--part", type=click.Choice(["valid", "tail"]), default="tail", show_default=True, help="sessions: on what."
+)
+@click.option("--until", type=click.FloatRange(0, 0.9, min_open=True), default=0.3, help="events: a prefix of the log.")
+@click.option(
+    "--sample", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Share of predictions, or users."
+)
+@click.option("--seed", type=int, default=7, show_default=True)
+@json_option
+def tune(
+    shape: str,
+    path: Path,
+    space: Path,
+    source: str,
+    trials: int,
+    study: Path,
+    out: Path | None,
+    k: int,
+    part: str,
+    until: float,
+    sample: float,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Search for a better configuration, on the validation part or a prefix of the log: never on the test part.
+
+    Interrupted, the same command goes on where it was; with more --trials, too.
+
+    Example: headwater tune --format sessions --path data/diginetica --space space.toml --study study.sqlite3
+    """
+    from headwater.cli.output import facts
+    from headwater.evaluate import run, tuning
+    from headwater.progress import progress_call
+
+    tried = tuning.load_space(space)
+    measure = run.tuning_measure(shape, path, source, tried.metric, k, part, sample, until, seed)  # type: ignore[arg-type]
+    asked = f"{shape} {source} k={k} {part if shape == 'sessions' else until} sample={sample} seed={seed}"
+    with progress_call(not as_json and sys.stderr.isatty(), "trials") as progress:
+        found = tuning.search(tried, measure, asked, trials, study, seed, progress)
+    if out is not None:
+        comment = (
+            f"best of {found.trials} trials, {asked}: {found.metric}@{k} {found.value:.4f} (base {found.base:.4f})"
+        )
+        out.write_text(tuning.as_toml(tried.table(found.values), comment), encoding="utf-8")
+    rows = {f"{found.metric}@{k}": found.value, "of the base": found.base, "trials": found.trials, **found.values}
+    show(as_json, found, None if as_json else facts("the best found", rows))

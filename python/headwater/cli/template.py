@@ -84,6 +84,10 @@ _NOTES: dict[str, str] = {
     "cluster.events_per_second": "per host; 0: no limit",
     "cluster.snapshot_every_frames": "log positions; 0: only when asked",
     "engine.snapshot_every_events": "0: only when asked",
+    "http.host": "another than a loopback address needs keys: `headwater key add`",
+    "http.workers": "web worker processes before the one engine",
+    "http.cors_origins": "origins whose pages may call from a browser",
+    "http.rate_per_key": "requests a second; 0: no limit",
 }
 
 _HEAD = """\
@@ -108,6 +112,7 @@ _TABLES: dict[str, str] = {
 """,
     "engine": "## This process only; never visible in state or digests.\n",
     "cluster": "## Hosts and their limits, for `headwater serve`.\n",
+    "http": "## The gateway of `headwater serve DIR --http`; its limits hold for each web worker.\n",
 }
 
 _RELATIONS = """\

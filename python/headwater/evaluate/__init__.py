@@ -13,6 +13,7 @@ The map:
 * `next_item`, `ranking_items`: the protocols session-next-item, fixed-split and leave-one-out.
 * `replay`: the prequential protocol; `past`: what it knows of the past beside the engine; `outcomes`: what came of it,
   by segment and over time; `beyond`: coverage, novelty and the like; `paired`: differences with intervals.
+* `tuning`: the search for a better configuration.
 * `run`: from files to figures; `page`: figures for people.
 
 Needs numpy (`pip install 'headwater[report]'`); nothing here writes to a log or a directory. What was found is in

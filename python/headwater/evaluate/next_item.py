@@ -51,7 +51,7 @@ def _answers(entrant: Contender, portion: list[Prediction], k: int, exclude_curr
     if entrant.source == LAST_ITEMS:
         return [Asked(_latest(p.prefix, k, exclude_current), [], 0.0) for p in portion]
     sources = entrant.overrides()
-    requests: list[dict[str, Any]] = [{"items": p.prefix, "sources": sources} for p in portion]
+    requests: list[dict[str, Any]] = [{"items": p.prefix, "own_items": True, "sources": sources} for p in portion]
     if exclude_current:
         for request, prediction in zip(requests, portion, strict=True):
             request["exclude"] = prediction.prefix[-1:]

@@ -224,6 +224,9 @@ def _answers(
     return lists, micros
 
 
+_MOST_PENDING = 4096
+
+
 class _Pending:
     """Groups that were passed and not folded yet: nobody asked since. Folded in their order, before the next
     question."""
@@ -235,6 +238,8 @@ class _Pending:
 
     def add(self, group: Group) -> None:
         self._groups.append(group)
+        if len(self._groups) == _MOST_PENDING:
+            self.flush()
 
     def flush(self) -> None:
         """Fold them. Facts of items that appear for the first time come first."""
@@ -247,8 +252,7 @@ class _Pending:
                 if fact is not None:
                     puts.append(type(fact)(**{**_fields(fact), "ts": group.ts, "timestamp": group.ts}))
         self._trial.put(puts)
-        for group in self._groups:
-            self._trial.feed_group(group.columns)
+        self._trial.feed_groups(group.columns for group in self._groups)
         self._groups.clear()
 
 

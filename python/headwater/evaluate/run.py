@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,7 @@ from headwater.errors import InvalidInput
 from headwater.evaluate import next_item, ranking_items
 from headwater.evaluate.configured import Configured
 from headwater.evaluate.contender import FUSED, Contender, contender, only_asked_relations
-from headwater.evaluate.events import EventLog
+from headwater.evaluate.events import EventLog, load_events
 from headwater.evaluate.outcomes import Outcomes, ReplayReport, categories_of
 from headwater.evaluate.reading import read_columns
 from headwater.evaluate.replay import Plan, replay
@@ -192,3 +193,43 @@ def replay_log(
     if plan.only_new:
         notes.append("lists leave out what the user touched before; only targets that are new to the user count")
     return Replayed("prequential", outcomes.names, report, notes, facts)
+
+
+def tuning_measure(
+    shape: Literal["sessions", "events"],
+    path: Path,
+    source: str,
+    metric: str,
+    k: int,
+    part: Part,
+    sample: float,
+    until: float,
+    seed: int,
+) -> Callable[[Configured], float]:
+    """What `headwater tune` maximises: reads the data once. Raises `InvalidInput`, also for the test part."""
+    if part == "test" or not 0 < until <= 0.9:
+        raise InvalidInput("a search never sees the test part: part valid or tail, a prefix up to 0.9", field="part")
+    silent: Call = lambda done, total: None  # noqa: E731
+    if shape == "events":
+        log, plan = load_events(path), Plan(k, sample, seed, 0.0, until)
+        return lambda one: float(
+            replay_log(log, [one], (source,), plan, silent).report.overall[_name(one, source)][metric]
+        )
+    data: dict[float, Sessions] = {}
+
+    def measure(one: Configured) -> float:
+        longest = one.options.drop_longest
+        if longest not in data:
+            loaded = load_sessions(path, part, longest)
+            rng = np.random.default_rng(seed)
+            count = max(1, int(len(loaded.predictions) * sample))
+            drawn = sorted(rng.choice(len(loaded.predictions), count, replace=False).tolist())
+            data[longest] = loaded._replace(predictions=[loaded.predictions[place] for place in drawn])
+        table = score_sessions(data[longest], one, (source,), k, silent)
+        return float(table.rows[source][f"{metric}@{k}"])
+
+    return measure
+
+
+def _name(one: Configured, source: str) -> str:
+    return entrants_of(one, (source,))[1][0].name

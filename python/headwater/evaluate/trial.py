@@ -6,7 +6,7 @@ disk, because nothing of it shows in an answer, and slate records, which would b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -85,13 +85,16 @@ class Trial:
         for chunk in events.iter_slices(CHUNK):
             self._apply(list(frames_of(chunk, self._partitions, self._writer)))
 
-    def feed_group(self, columns: FeedbackColumns) -> None:
-        """Fold a few events of one user."""
-        user = columns.user[0]
-        owner = self._owners.get(user)
-        if owner is None:
-            owner = self._owners[user] = core.stable_hash(user) % self._partitions
-        self._apply(list(_numbered(columns, owner, self._writer)))
+    def feed_groups(self, groups: Iterable[FeedbackColumns]) -> None:
+        """Fold groups of events, each of one user, in their order: a frame or more for each of them."""
+        frames: list[bytes] = []
+        for columns in groups:
+            user = columns.user[0]
+            owner = self._owners.get(user)
+            if owner is None:
+                owner = self._owners[user] = core.stable_hash(user) % self._partitions
+            frames += _numbered(columns, owner, self._writer)
+        self._apply(frames)
 
     def put(self, items: list[ItemPut]) -> None:
         """Fold facts of the catalogue."""
