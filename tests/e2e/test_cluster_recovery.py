@@ -29,6 +29,7 @@ def test_a_damaged_snapshot_is_passed_over_for_an_older_one_and_said(tmp_path: P
         fill(served, 25)
         wait_for("two snapshots", lambda: len(positions(served)) == 2)
         position, digest = served.whole_digest()
+        assert served.replayed(position + 1).digest()["whole"] == digest
         served.stop()
         older, newest = positions(served)[-2:]
         [file] = (served.directory / "snapshots").glob(f"{newest:020d}.parts/neighbourhood.hws")

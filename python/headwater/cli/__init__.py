@@ -11,7 +11,7 @@
 * `cluster_commands`: serve, stop, permissions; `remote`: `--url` in the place of DIR; `host_table`: its status.
 * `report_commands`: report.
 * `evaluate_commands`: evaluate, tune.
-* `http_commands`: key.
+* `http_commands`: key, and `serve --http`.
 
 Commands only read arguments, call the library and show what it returns.
 """

@@ -18,6 +18,8 @@ from headwater.cli.remote import cluster_options, connect_remote, login_file, na
 from headwater.cli.store_commands import directory, profile_option
 from headwater.config import Profile
 
+_NATS_PORT = 4222
+
 
 class _ServeCommand(click.Command):
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -33,17 +35,16 @@ class _StopCommand(click.Command):
 
 @click.command(cls=_ServeCommand)
 @directory
-@click.option("--http", is_flag=True, help="No cluster: one engine behind HTTP: JSON, gorse's interface, a live page.")
 @click.option(
-    "--host", help="With --http, the address to listen on. Default: http.host of headwater.toml, else 127.0.0.1."
+    "--http", is_flag=True, help="No cluster: this process answers over HTTP (JSON, gorse's interface, a page)."
 )
-@click.option("--workers", type=click.IntRange(1, 64), help="With --http, web worker processes before the one engine.")
-@profile_option
+@click.option("--host", help="With --http: address to listen on. Default: http.host of headwater.toml.")
+@click.option("--workers", type=click.IntRange(1, 64), help="With --http: web worker processes before the one engine.")
 @click.option("--embedded-nats", is_flag=True, help="Run the packaged nats-server for this machine.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
-    help="Of the packaged nats-server: 4222. With --http of the web server: http.port, else 8088; 0 takes a free one.",
+    help="Of the packaged nats-server (default 4222); with --http where it listens (default http.port, 0: a free one).",
 )
 @click.option(
     "--nats-include",
@@ -63,13 +64,13 @@ class _StopCommand(click.Command):
 @click.option("--item-hosts", type=click.IntRange(0, 256), help="Default: cluster.item_hosts of headwater.toml.")
 @click.option("--ray-address", metavar="HOST:PORT", help="Join this Ray cluster instead of starting Ray here.")
 @click.option("--processes", is_flag=True, help="Plain processes of this machine instead of Ray.")
+@profile_option
 @json_option
 def serve(
     directory: Path,
     http: bool,
     host: str | None,
     workers: int | None,
-    profile: Profile | None,
     embedded_nats: bool,
     port: int | None,
     includes: tuple[Path, ...],
@@ -78,70 +79,34 @@ def serve(
     item_hosts: int | None,
     ray_address: str | None,
     processes: bool,
+    profile: Profile | None,
     as_json: bool,
 ) -> None:
-    """Run the cluster of DIR until Ctrl-C or `headwater stop`: log on JetStream, hosts on Ray, answers over NATS.
-
-    With --http instead the one engine in DIR (made if absent), for JSON, gorse's interface and a live page. Without
-    keys (`headwater key add`) it answers everybody, so it listens on a loopback address only.
+    """Run the cluster of DIR until Ctrl-C or `headwater stop`: log on JetStream, hosts on Ray, answers over NATS. With
+    --http instead: the engine of DIR in this process, answering over HTTP.
 
     A `serve` that was killed leaves its hosts running; the next one takes them over. With other numbers of hosts the
     old ones are drained and the new ones begin from their snapshots and the log.
 
-    \b
     Example: headwater serve shop --embedded-nats --port 4222 --session-hosts 2 --item-hosts 2
-             headwater serve shop --http --port 8088
+
+    Example: headwater serve shop --http --port 8088
     """
-    cluster_only = {
-        "--url": "url" in click.get_current_context().meta.get("headwater.cluster", {}),
-        "--embedded-nats": embedded_nats,
-        "--nats-include": bool(includes),
-        "--host-login": host_login is not None,
-        "--session-hosts": session_hosts is not None,
-        "--item-hosts": item_hosts is not None,
-        "--ray-address": ray_address is not None,
-        "--processes": processes,
-    }
-    http_only = {"--host": host is not None, "--workers": workers is not None, "--profile": profile is not None}
-    given = [name for name, is_given in (cluster_only if http else http_only).items() if is_given]
-    if given:
-        raise click.UsageError(f"{', '.join(given)}: allowed {'without' if http else 'with'} --http only")
     if http:
-        return serve_http(directory, as_json, profile, host, port, workers)
-    return _serve_cluster(
-        directory,
-        embedded_nats,
-        port or 4222,
-        includes,
-        host_login,
-        session_hosts,
-        item_hosts,
-        ray_address,
-        processes,
-        as_json,
-    )
-
-
-def _serve_cluster(
-    directory: Path,
-    embedded_nats: bool,
-    port: int,
-    includes: tuple[Path, ...],
-    host_login: Path | None,
-    session_hosts: int | None,
-    item_hosts: int | None,
-    ray_address: str | None,
-    processes: bool,
-    as_json: bool,
-) -> None:
+        serve_http(directory, host, port, workers, profile, as_json)
+        return
+    if not embedded_nats and "url" not in click.get_current_context().meta.get("headwater.cluster", {}):
+        raise click.UsageError("say what to serve: a cluster (--embedded-nats, or --url of a nats-server), or --http")
     from headwater.cluster.serve import ServeSettings, Serving
 
     options = nats_options("headwater-serve")
     if embedded_nats:
         if "url" in click.get_current_context().meta.get("headwater.cluster", {}):
             raise click.UsageError("--embedded-nats and --url: give one of the two")
+        port = port or _NATS_PORT
         options = msgspec.structs.replace(options, url=f"nats://127.0.0.1:{port}")
     settings = ServeSettings(
+        profile=profile,
         directory=directory,
         nats=options,
         namespace=namespace(),

@@ -1,4 +1,4 @@
-"""Commands about the HTTP gateway: key; and what `serve --http` runs."""
+"""Commands about the HTTP gateway: key, and `serve --http`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ _ROLES = ("reader", "writer", "admin")
 
 
 def serve_http(
-    directory: Path, as_json: bool, profile: Profile | None, host: str | None, port: int | None, workers: int | None
+    directory: Path, host: str | None, port: int | None, workers: int | None, profile: Profile | None, as_json: bool
 ) -> None:
-    """Open the engine in a directory and answer over HTTP until Ctrl-C."""
+    """Open the engine in a directory (made if absent) and answer over HTTP until Ctrl-C.
+
+    Without keys (`headwater key add`) it answers everybody, so it listens on a loopback address only.
+    """
     from headwater.http.serve import serve_directory
 
     serve_directory(directory, announce(as_json), profile, host=host, port=port, workers=workers)

@@ -111,8 +111,8 @@ _TABLES: dict[str, str] = {
 ##   holdout = { share = 0.1, serve = "popular" }
 """,
     "engine": "## This process only; never visible in state or digests.\n",
-    "http": "## The gateway of `headwater serve DIR --http`; its limits hold for each web worker.\n",
     "cluster": "## Hosts and their limits, for `headwater serve`.\n",
+    "http": "## The gateway of `headwater serve DIR --http`; its limits hold for each web worker.\n",
 }
 
 _RELATIONS = """\

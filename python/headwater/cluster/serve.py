@@ -27,7 +27,7 @@ from headwater.cluster.placers import Placer, ProcessPlacer, RayPlacer
 from headwater.cluster.stopping import drain
 from headwater.cluster.supervisor import Supervisor
 from headwater.cluster_limits import ClusterConfig
-from headwater.config import Config
+from headwater.config import Config, Profile
 from headwater.core import generation_of, query_json
 from headwater.errors import HeadwaterError, Unavailable
 from headwater.events.jetstream_log import AsyncJetStreamLog
@@ -62,6 +62,8 @@ class ServeSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Join this Ray cluster; None: start one on this machine."""
     processes: bool = False
     """Plain processes instead of Ray."""
+    profile: Profile | None = None
+    """Of a new directory without `headwater.toml`."""
     session_hosts: int | None = None
     item_hosts: int | None = None
 
@@ -147,7 +149,7 @@ class Serving:
 
     def _config(self) -> Config:
         settings = self._settings
-        config = store.directory_config(settings.directory)
+        config = store.directory_config(settings.directory, settings.profile)
         cluster = config.cluster
         if settings.session_hosts is not None:
             cluster = msgspec.structs.replace(cluster, session_hosts=settings.session_hosts)
