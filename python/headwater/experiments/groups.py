@@ -57,7 +57,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Cells(NamedTuple):
-    """Rows of one dimension, each with its person and number of a group, and the groups' names."""
+    """Rows of one dimension in the order of time, each with its person and number of a group, and the groups' names."""
 
     dimension: str
     person: Ints
@@ -95,17 +95,20 @@ def _dimensions(columns: LogColumns, journeys: Journeys) -> list[_Cells]:
     person, ts = slates["person"].to_numpy(), slates["ts"].to_numpy()
     clicked = slates["clicked"].to_numpy().astype(np.float64)
     row = purchases["row"].fill_null(-1).to_numpy()
+    order = np.argsort(ts, kind="stable")
 
     def whole(dimension: str, of: Ints, names: list[str]) -> _Cells:
         group = variant * len(names) + of
         credited = np.where(row >= 0, group[row] if len(group) else 0, -1)
-        return _Cells(dimension, person, group, ts, clicked, credited, [(n, v) for v in variants for n in names])
+        named = [(n, v) for v in variants for n in names]
+        return _Cells(dimension, person[order], group[order], ts[order], clicked[order], credited, named)
 
     cells = [whole("all", np.zeros(len(slates), dtype=np.int64), ["all"])]
     cells.append(whole("scenario", scenario, scenarios))
-    counts = slates["slots"].to_numpy()
-    of = np.repeat(np.arange(len(slates)), counts)
-    place = slates["first"].to_numpy()[of] + np.arange(len(of)) - (np.cumsum(counts) - counts)[of]
+    counts = slates["slots"].to_numpy()[order]
+    of = np.repeat(order, counts)
+    before = slates["first"].to_numpy()[order] - (np.cumsum(counts) - counts)
+    place = np.repeat(before, counts) + np.arange(len(of))
     source, sources = _named(columns, slots["source"], NO_SOURCE)
     group = variant[of] * len(sources) + source[place]
     hit = np.zeros(len(slots), dtype=np.float64)
@@ -223,9 +226,12 @@ def _sums(cells: _Cells, journeys: Journeys, units: Ints, size: int, settings: R
 
 def _firsts(cells: _Cells, count: int) -> tuple[Ints, Ints, Ints]:
     """Each person of each group with the time of their first row there."""
-    import polars as pl
-
-    table = pl.DataFrame({"key": cells.person * count + cells.group, "ts": cells.ts})
-    firsts = table.group_by("key").agg(pl.col("ts").min()).sort("key")
-    key = firsts["key"].to_numpy()
-    return key // count, key % count, firsts["ts"].to_numpy()
+    key = cells.person * count + cells.group
+    size = int(key.max(initial=-1)) + 1
+    if size > 8 * len(key):  # many people or groups, few rows
+        key, at = np.unique(key, return_index=True)
+        return key // count, key % count, cells.ts[at]
+    first = np.full(size, -1, dtype=np.int64)
+    first[key[::-1]] = cells.ts[::-1]  # of several rows the one that is written last stays: the earliest
+    found = np.flatnonzero(first >= 0)
+    return found // count, found % count, first[found]

@@ -167,6 +167,9 @@ def _frame(scan: SlateScan, table: str) -> pl.DataFrame:
     import polars as pl
 
     columns = scan.columns(table)
-    frame = pl.DataFrame({name: np.frombuffer(columns[name], dtype) for name, dtype in _TABLES[table].items()})
-    absent = [pl.col(name).replace(NO_TEXT, None) for name in frame.columns if name in _TEXTS]
-    return frame.with_columns(*absent, *(pl.col(name).fill_nan(None) for name in frame.columns if name == "value"))
+    arrays = {name: np.frombuffer(columns[name], dtype) for name, dtype in _TABLES[table].items()}
+    # Columns without a gap, the long ones among them, are taken as they are.
+    gaps = [name for name in arrays if name in _TEXTS and arrays[name].max(initial=0) == NO_TEXT]
+    absent = [pl.when(pl.col(name) != NO_TEXT).then(pl.col(name)).alias(name) for name in gaps]
+    values = [pl.col("value").fill_nan(None)] if "value" in arrays else []
+    return pl.DataFrame(arrays).with_columns(*absent, *values)
