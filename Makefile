@@ -123,6 +123,12 @@ slow: $(BUILT) ## the tests that take minutes
 chaos: $(BUILT) ## the tests that kill processes
 	$(BIN)/pytest -m chaos $(ARGS)
 
+.PHONY: screenshots http-fuzz
+screenshots: $(BUILT) ## the live page in Chromium, into artefacts/screenshots/
+	$(BIN)/pytest tests/e2e/test_browser.py $(ARGS)
+http-fuzz: $(BUILT) ## schemathesis against the HTTP gateway, more cases than `make test` tries
+	HEADWATER_HTTP_CASES=$(or $(CASES),200) $(BIN)/pytest tests/e2e/test_http_schema.py $(ARGS)
+
 .PHONY: lint lint-python lint-types lint-rust
 lint: lint-python lint-types lint-rust ## formatting, lints, types, stubs and the direction of imports
 # import-linter reads the installed package, hence the build.

@@ -1,6 +1,6 @@
 """Actors: who owns which part of the state, and how it comes back after a stop.
 
-* `snapshots`: the `SnapshotStore` protocol and its directory form.
+* `snapshots`: the `SnapshotStore` protocol and its directory form; `object_snapshots`: in JetStream's object store.
 * `snapshot_rhythm`: when a snapshot is due, and written behind the callers.
 * `recovery`: newest sound snapshot + the log's tail = the state; loud refusals where that cannot be.
 * `gate`: writers pass it together, an exchange of log and state alone.

@@ -21,6 +21,7 @@ from headwater.events.log import EventLog
 
 _FOLD_FRAMES = 32
 _MAX_GROUP_BYTES = 8 << 20
+_MAX_GROUP_FRAMES = 1_000  # what the log on JetStream takes as a whole
 _MAX_UNFOLDED = 512
 
 
@@ -94,10 +95,17 @@ class Committer:
             raise
 
     def _take(self, group: list[_Ticket]) -> None:
-        size = 0
+        size = frames = 0
         with self._queue_mutex:
-            while self._queue and (not group or size + self._queue[0].size <= _MAX_GROUP_BYTES):
+            while self._queue and (
+                not group
+                or (
+                    size + self._queue[0].size <= _MAX_GROUP_BYTES
+                    and frames + len(self._queue[0].frames) <= _MAX_GROUP_FRAMES
+                )
+            ):
                 group.append(self._queue[0])
+                frames += len(self._queue[0].frames)
                 size += self._queue.popleft().size
 
     def fold(self) -> None:

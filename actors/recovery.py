@@ -88,6 +88,30 @@ def _newest_sound(
     return new_core(config, threads), 0, passed_over
 
 
+def base_core(log: EventLog, snapshots: SnapshotStore | None, config: Config, threads: int) -> Core:
+    """The state that the log is folded from: the one before the first frame or, for a trimmed log, the oldest sound
+    snapshot that reaches its beginning. Raises `LogCorrupt` without one."""
+    first = log.first()
+    if first <= 1:
+        return new_core(config, threads)
+    for position in reversed([] if snapshots is None else snapshots.positions()):
+        if position < first - 1:
+            continue
+        try:
+            assert snapshots is not None
+            core = restore_core(config, threads, snapshots.load(position))
+        except StoreError:
+            continue  # damaged: a newer one reaches the beginning too
+        if core.position == position:
+            return core
+    raise LogCorrupt(
+        f"the log begins at position {first} and no sound snapshot reaches position {first - 1}: the state cannot be "
+        "rebuilt; restore a snapshot from a backup, or the archive with `headwater archive DIR --restore`",
+        position=first,
+        reason="trimmed",
+    )
+
+
 def fold_log(
     core: Core,
     log: EventLog,

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from headwater.actors.committer import Committer
 from headwater.actors.gate import Gate
 from headwater.actors.recovery import Progress, Refusals, recover
@@ -23,11 +25,15 @@ from headwater.events.log import EventLog
 from headwater.events.memory_log import MemoryLog
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject
-from headwater.events.types import Event
+from headwater.events.types import Event, SlateServed
 
 logger = logging.getLogger(__name__)
 
 PRODUCER = "engine"
+_MOVES_KEPT = 16
+
+NewPosition = Callable[[int], int]
+"""Where a position of a log is in the one that took its place."""
 
 
 class SubjectEvents(NamedTuple):
@@ -82,6 +88,7 @@ class EmbeddedRuntime:
         self._writer = FrameWriter(PRODUCER, self.epoch)
         self._committer = Committer(self.log, self.core, self._note)
         self._gate = Gate()
+        self._moved: deque[tuple[int, NewPosition]] = deque(maxlen=_MOVES_KEPT)
         self._closed = False
 
     def _unused_epoch(self, epoch: int) -> int:
@@ -108,6 +115,8 @@ class EmbeddedRuntime:
         """Make events durable and fold them; the position of the last frame."""
         self.check_open()
         with self._gate.shared():
+            if self._moved:
+                groups = [SubjectEvents(s, [self._as_of_now(event) for event in events]) for s, events in groups]
             with self._number_mutex:
                 packed = [self._writer.pack(group.subject, group.events, appended) for group in groups]
                 frames = [frame for group in packed for frame in group]
@@ -127,8 +136,11 @@ class EmbeddedRuntime:
             self._committer.fold()
 
     @contextmanager
-    def replacing(self) -> Iterator[Callable[[Core], None]]:
+    def replacing(self) -> Iterator[Callable[[Core, NewPosition | None], None]]:
         """While nobody writes: gives a function that lets the log in `DIR/next` take the log's place, with its state.
+
+        It also takes where the old log's positions are in the new one, `None` if they are the same: slates that were
+        answered from the old one and are recorded later name them.
 
         Everything acknowledged is in the log when the block begins; what the next log lacks of it must be added in the
         block. Questions go on, and are answered from the old state until the function is called.
@@ -138,13 +150,26 @@ class EmbeddedRuntime:
             self._committer.fold()
             yield self._replace
 
-    def _replace(self, core: Core) -> None:
+    def _as_of_now(self, event: Event) -> Event:
+        """A slate that was answered before the log was replaced, as it would have been recorded then."""
+        if not isinstance(event, SlateServed):
+            return event
+        epoch, _, _ = event.slate.partition("-")
+        positions = event.positions
+        for until, new_position in self._moved:
+            if epoch.isdecimal() and int(epoch) <= until:
+                positions = [new_position(position) for position in positions]
+        return event if positions is event.positions else msgspec.structs.replace(event, positions=positions)
+
+    def _replace(self, core: Core, new_position: NewPosition | None) -> None:
         log = self.log
         if not isinstance(log, SqliteLog):
             raise StoreError("an engine in memory has no directory in which a log could be replaced")
         log.replace()
         self.core = core
         self.refusals.clear()
+        if new_position is not None:
+            self._moved.append((self.epoch, new_position))
         self.epoch = self._unused_epoch(log.epoch)
         self._writer = FrameWriter(PRODUCER, self.epoch)
         self._committer = Committer(log, core, self._note)

@@ -31,6 +31,8 @@ class EventLog(Protocol):
     def append(self, frames: Sequence[bytes]) -> int:
         """Append all frames or none; durable when it returns. The position of the first; the others follow it.
 
+        Every log takes 1,000 frames at once; some take more.
+
         Raises `InvalidInput` (not a frame, too large, nothing to append), `StoreFull`, `StoreClosed`, `StoreError`.
         """
         ...

@@ -34,6 +34,11 @@ def begin(directory: Path) -> Path:
     return place
 
 
+def discard(directory: Path) -> None:
+    """Take away what was begun and not decided."""
+    shutil.rmtree(directory / NEXT, ignore_errors=True)
+
+
 def decide(directory: Path) -> None:
     """The next log is whole and closed: it is the log from here on. Durable when it returns. Raises `OSError`."""
     place = directory / NEXT

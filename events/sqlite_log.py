@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from headwater.errors import GenerationMismatch, LogCorrupt, LogTailLost, StoreClosed, StoreError, StoreFull
@@ -20,6 +20,7 @@ from headwater.events import replacement
 from headwater.events.head import EMPTY_HEAD, Head, HeadFile, chain_frames
 from headwater.events.lock import WriterLock
 from headwater.events.log import READ_BATCH_BYTES, LogBatch, check_frames, subject_number
+from headwater.events.sqlite_faults import check_subjects, is_full, typed_errors
 from headwater.events.subjects import Subject
 from headwater.events.sync import sync_directory
 
@@ -27,8 +28,6 @@ FORMAT = "1"
 _PAGE_SIZE = 16_384
 _READ_ROWS = 256
 _TRIM_BYTES = 64 << 20
-# A failed write, a full disk among them: the transaction is rolled back and what was written of it is never read.
-_REFUSED_WRITES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 logger = logging.getLogger(__name__)
 
@@ -168,6 +167,8 @@ class SqliteLog:
         self.generation = str(meta.get("generation"))
         self._identity = meta.get("identity")
         self._base = Head(0, int(meta.get("base", 0)), int(meta.get("base_chain", 0)))
+        self.rewritten = int(meta.get("rewritten", 0))
+        """How far the log is one that took the place of a log with more events."""
         if generation is not None and self.generation != generation:
             raise GenerationMismatch(
                 f"{self._path} is of generation {self.generation}, configuration and fold version make {generation}: "
@@ -288,7 +289,7 @@ class SqliteLog:
             try:
                 self._connection.execute("COMMIT")
             except sqlite3.Error as err:
-                if not _is_full(err):
+                if not is_full(err):
                     # Whether a failed sync kept the bytes is unknown to everyone: it must not be built upon.
                     self._failed = f"a commit failed: {err}"
                 if self._connection.in_transaction:
@@ -387,20 +388,9 @@ class SqliteLog:
                 position=head.last,
                 reason="chain",
             )
-        self._check_subjects()
-        return count
-
-    def _check_subjects(self) -> None:
-        query = "SELECT position, subject, substr(frame, 1, 8) FROM frames ORDER BY position"
         with self._typed_errors(), closing(self._connect()) as connection:
-            for position, subject, header in connection.execute(query):
-                if subject != subject_number(header):
-                    raise LogCorrupt(
-                        f"{self._path}: frame {position} is filed under subject {subject}, its header says "
-                        f"{subject_number(header)}",
-                        position=position,
-                        reason="subject",
-                    )
+            check_subjects(connection, self._path)
+        return count
 
     def acknowledged(self) -> Head:
         """The head record: how far the log is acknowledged, and the chain up to there."""
@@ -451,6 +441,15 @@ class SqliteLog:
                     self._connection.execute("VACUUM")
                     self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return count
+
+    def note_rewritten(self, until: int) -> None:
+        """Up to here this log is what was left of one with more events: said to whoever compares answers with it."""
+        assert self._connection is not None
+        with self._mutex, self._typed_errors():
+            self._check_writable()
+            row = ("rewritten", str(until))
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
+            self.rewritten = until
 
     def _set_base(self, base: Head) -> None:
         assert self._connection is not None
@@ -514,22 +513,5 @@ class SqliteLog:
                 path=str(self._directory),
             )
 
-    @contextmanager
-    def _typed_errors(self) -> Iterator[None]:
-        """No raw sqlite3 exception leaves this class."""
-        try:
-            yield
-        except sqlite3.Error as err:
-            if _is_full(err):
-                raise StoreFull(
-                    f"{self._directory}: the disk takes no more ({err}); nothing of this write was kept; free space "
-                    "and retry",
-                    path=str(self._directory),
-                ) from err
-            if isinstance(err, sqlite3.DatabaseError) and not isinstance(err, sqlite3.OperationalError):
-                raise LogCorrupt(f"{self._path}: {err}; restore it from a backup", reason="database") from err
-            raise StoreError(f"{self._path}: {err}", path=str(self._path)) from err
-
-
-def _is_full(err: BaseException) -> bool:
-    return getattr(err, "sqlite_errorcode", None) in _REFUSED_WRITES
+    def _typed_errors(self) -> AbstractContextManager[None]:
+        return typed_errors(self._directory, self._path)

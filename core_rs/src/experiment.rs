@@ -137,6 +137,11 @@ impl Experiments {
         Ok(Self(list.collect::<Result<_, CoreError>>()?))
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Every scenario that a variant changes, with the key under which it stands.
     pub fn scenarios(&self) -> impl Iterator<Item = (String, &Scenario)> {
         let variants = self.0.iter().flat_map(|experiment| &experiment.variants);

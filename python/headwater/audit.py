@@ -19,7 +19,7 @@ import msgspec
 
 from headwater.config import TYPE_SPEC, Config, FoldConfig, Relation
 from headwater.events.log import EventLog
-from headwater.events.types import Feedback, UserForget
+from headwater.events.types import Feedback, MergeCarried, UserForget
 from headwater.learning.sound_events import named_events
 from headwater.slate import Audit, AuditedReason, EventRef, Reason, Slate, Witness
 
@@ -54,9 +54,15 @@ def audit_reasons(log: EventLog, config: Config, slate: Slate, item: str, reason
         if isinstance(event, UserForget):
             visitors.pop(event.user, None)
             continue
-        visitor = visitors.setdefault(event.user, _Visitor(config.generation, item, wanted))
-        for link, witness in visitor.fold(event, ref):
-            if event.user in forgotten:
+        name = event.into_user if isinstance(event, MergeCarried) else event.user
+        visitor = visitors.setdefault(name, _Visitor(config.generation, item, wanted))
+        if isinstance(event, MergeCarried):
+            other = visitors.pop(event.from_user, None)
+            made = iter(()) if other is None else visitor.join(other, name)
+        else:
+            made = visitor.fold(event, ref)
+        for link, witness in made:
+            if name in forgotten:
                 unnamed[link] += 1
             else:
                 named[link] += 1
@@ -89,24 +95,47 @@ class _Scan:
         whether that are all."""
         touched: OrderedDict[str, None] = OrderedDict()
         forgotten: set[str] = set()
+        merges: list[tuple[str, str]] = []
         complete = True
         for position, _, _, event in named_events(self._log, self._first, None, self._max_future_ms, Counter()):
             if isinstance(event, UserForget):
                 forgotten.add(event.user)
+            elif position <= self.until and isinstance(event, MergeCarried):
+                merges.append((event.from_user, event.into_user))
             elif position <= self.until and isinstance(event, Feedback) and event.item == item and event.user != own:
                 touched[event.user] = None
                 touched.move_to_end(event.user)
                 if len(touched) > FOLLOWED:
                     touched.popitem(last=False)
                     complete = False
+        self._follow_merges(touched, merges, own)
         return touched, forgotten, complete
 
-    def of(self, users: OrderedDict[str, None]) -> Iterator[tuple[Feedback | UserForget, EventRef]]:
-        """What these visitors did, mere exposure left out, and where they were forgotten."""
+    @staticmethod
+    def _follow_merges(touched: OrderedDict[str, None], merges: list[tuple[str, str]], own: str | None) -> None:
+        """With a visitor go the account that they turned out to be and everyone who turned out to be it; without the
+        asker go those who turned out to be the asker."""
+        left, asker = merges, {own}
+        while found := [merge for merge in left if asker.intersection(merge)]:
+            asker.update(from_user for from_user, into_user in found if into_user in asker)
+            left = [merge for merge in left if merge not in found]
+        for user in asker & touched.keys():
+            del touched[str(user)]
+        while found := [merge for merge in left if touched.keys() & set(merge)]:
+            touched.update(dict.fromkeys(user for merge in found for user in merge))
+            left = [merge for merge in left if merge not in found]
+
+    def of(self, users: OrderedDict[str, None]) -> Iterator[tuple[Feedback | UserForget | MergeCarried, EventRef]]:
+        """What these visitors did, mere exposure left out, and where they were forgotten or turned out to be others."""
+        carried: set[tuple[str, int]] = set()
         events = named_events(self._log, self._first, self.until + 1, self._max_future_ms, Counter())
         for position, index, _, event in events:
             if isinstance(event, UserForget) and event.user in users:
                 yield event, EventRef(position, index, "forget", event.ts)
+            elif isinstance(event, MergeCarried) and event.from_user in users and event.into_user in users:
+                if (event.from_user, event.sealed) not in carried:  # a second writer's is a repeat
+                    carried.add((event.from_user, event.sealed))
+                    yield event, EventRef(position, index, "merge", event.ts)
             elif isinstance(event, Feedback) and event.user in users and not _matches(self._impression, event):
                 yield event, EventRef(position, index, event.type, event.ts)
 
@@ -136,12 +165,45 @@ class _Run:
             self._last, self._key = max(self._last, ts), key or self._key
         return False
 
+    def join(self, other: _Run) -> str:
+        """Whose run goes on when another visitor turns out to be this one: `both`, `own` or `other`."""
+        if self._last is None or other._last is None:
+            which = "own" if other._last is None else "other"
+        elif (
+            self._key == other._key
+            if self._key is not None and other._key is not None
+            else abs(self._last - other._last) <= self._gap_ms
+        ):
+            which = "both"
+            self._key, self._last = self._key or other._key, max(self._last, other._last)
+        else:
+            which = "other" if other._last > self._last else "own"
+        if which == "other":
+            self._key, self._last, self.number = other._key, other._last, self.number + 1
+        return which
+
 
 class _Sides(msgspec.Struct):
     """The events that brought an item of a unit in on either side."""
 
     from_event: EventRef | None = None
     to_event: EventRef | None = None
+
+    def first(self) -> int:
+        """When the item came in, in seconds."""
+        return min(event.ts // 1000 for event in (self.from_event, self.to_event) if event is not None)
+
+    def latest(self) -> int:
+        """When it came in on its later side, in seconds."""
+        return max(event.ts // 1000 for event in (self.from_event, self.to_event) if event is not None)
+
+    def joined(self, other: _Sides) -> _Sides:
+        """The earlier events of both on each side."""
+
+        def earlier(a: EventRef | None, b: EventRef | None) -> EventRef | None:
+            return min((e for e in (a, b) if e is not None), key=lambda e: e.ts // 1000, default=None)
+
+        return _Sides(earlier(self.from_event, other.from_event), earlier(self.to_event, other.to_event))
 
 
 class _Visitor:
@@ -165,6 +227,24 @@ class _Visitor:
             yield from self._touch(event, ref)
         for pairs in self._pairs:
             yield from pairs.fold(event, ref, self._sessions.number, late)
+
+    def join(self, other: _Visitor, name: str) -> Iterator[tuple[_Link, Witness]]:
+        """Another visitor turns out to be this one, `name`; the sessions that come to hold both items by it."""
+        numbers = self._sessions.number, other._sessions.number
+        which = self._sessions.join(other._sessions)
+        own, their = self._session, other._session
+        if which == "other":
+            self._session = their
+        elif which == "both":
+            union = own | {item: ref for item, ref in their.items() if item not in own}
+            self._session = dict(list(union.items())[: self._config.session_knn.max_session_items])
+            here = self._session.get(self._item)
+            for seed in sorted(self._knn_seeds & self._session.keys() - {self._item}) if here is not None else ():
+                together = any({seed, self._item} <= session.keys() for session in (own, their))
+                if not together and here is not None:
+                    yield _Link(SESSION_KNN, seed), Witness(name, self._session[seed], here)
+        for pairs, others in zip(self._pairs, other._pairs, strict=True):
+            pairs.join(others, which, numbers, self._sessions.number)
 
     def _touch(self, event: Feedback, ref: EventRef) -> Iterator[tuple[_Link, Witness]]:
         if event.item in self._session or len(self._session) >= self._config.session_knn.max_session_items:
@@ -211,6 +291,36 @@ class _Pairs:
         if key != self._key or full:
             self._key, self._unit = key, {}
         yield from self._enter(event, ref, is_from, is_to)
+
+    def join(self, other: _Pairs, session: str, numbers: tuple[int, int], number: int) -> None:
+        """The unit that the next event meets; nothing is drawn (`core_rs/src/neighbourhood/join.rs`)."""
+        own, their = self._unit, other._unit
+        if self._relation.unit == "session":
+            theirs, owns = other._key == numbers[1] and bool(their), self._key == numbers[0] and bool(own)
+            if session == "both" and theirs and owns:
+                self._union(other)
+            elif session != "own" and theirs:
+                self._key, self._unit = number, their
+        elif self._relation.unit == "user":
+            which = self._run.join(other._run)
+            if which == "both":
+                self._union(other)
+            elif which == "other":
+                self._key, self._unit = self._run.number, their
+        elif own and self._key == other._key:
+            self._union(other)
+        elif their and (not own or max(s.latest() for s in their.values()) > max(s.latest() for s in own.values())):
+            self._key, self._unit = other._key, their
+
+    def _union(self, other: _Pairs) -> None:
+        """Both units' items in the order of first touch; the last `unit_cap` stay."""
+        left, right = list(self._unit.items()), list(other._unit.items())
+        union: dict[str, _Sides] = {}
+        while left or right:
+            from_right = not left or (right and right[0][1].first() < left[0][1].first())
+            item, sides = (right if from_right else left).pop(0)
+            union[item] = union[item].joined(sides) if item in union else sides
+        self._unit = dict(list(union.items())[-self._relation.unit_cap :])
 
     def _enter(self, event: Feedback, ref: EventRef, is_from: bool, is_to: bool) -> Iterator[tuple[_Link, Witness]]:
         own = self._unit.get(event.item, _Sides())

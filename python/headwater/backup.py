@@ -71,6 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     base: int
     base_chain: int
     epochs: int
+    rewritten: int
     digest: dict[str, str]
     made_at: int
     segments: list[Segment]
@@ -128,8 +129,7 @@ def backup(
             )
         if old is not None:
             _check_same_log(old, log, destination)
-        position, parts = core.snapshot()
-        digest = restore_core(config, config.engine.threads, parts).digest()
+        position, parts, digest = _moment(core, config)
         held = Head(0, log.base.last, log.base.chain) if old is None else Head(0, old.position, old.chain)
         (destination / "frames").mkdir(parents=True, exist_ok=True)
         known = [] if old is None else old.segments
@@ -150,6 +150,7 @@ def backup(
             base=log.base.last if old is None else old.base,
             base_chain=log.base.chain if old is None else old.base_chain,
             epochs=log.epochs(),
+            rewritten=log.rewritten,
             digest=digest,
             made_at=time.time_ns() // 1_000_000,
             segments=segments,
@@ -169,6 +170,15 @@ def backup(
         digest=digest["whole"],
         seconds=time.perf_counter() - started,
     )
+
+
+def _moment(core: Core, config: Config) -> tuple[int, list[tuple[str, bytes]], dict[str, str]]:
+    """Position, snapshot and digest of one moment of a state that may be moving."""
+    before, digest = core.position, core.digest()
+    position, parts = core.snapshot()
+    if position != before:  # it moved: what the snapshot holds is asked of it
+        digest = restore_core(config, config.engine.threads, parts).digest()
+    return position, parts, digest
 
 
 def _check_same_log(old: Manifest, log: SqliteLog, destination: Path) -> None:
@@ -308,6 +318,7 @@ def restore(source: Path, directory: Path, threads: int | None, progress: Progre
             frames = _append_all(source, manifest, log, progress)
             digest = _folded(log, manifest, config, threads, parts)
             log.skip_epochs(manifest.epochs)
+            log.note_rewritten(manifest.rewritten)
         finally:
             log.close()
         DirectorySnapshots(place / "snapshots").save(manifest.position, parts, keep=1)

@@ -7,6 +7,7 @@ Its tables, by when they may change:
 * `[query]` (`QueryConfig`): how a question is answered. Free to change; each activation is an event in the log.
   `[experiments.NAME]` belong to it: they stand apart in the file and in `QueryConfig.experiments` here.
 * `[engine]` (`EngineConfig`): this process only (threads, snapshot rhythm). Never visible in state or digest.
+* `[http]` (`headwater.http_config`): the gateway of `headwater serve --http`. Likewise.
 
 Event-type specs appear in several lists: `"view"` is every event of the type, `"rating>=4"` and `"rating<=2"` only
 those whose value passes. This module only decodes and validates; it reads no clock and starts nothing.
@@ -23,6 +24,7 @@ import msgspec
 
 from headwater.errors import ConfigError
 from headwater.experiment_config import experiments_from, validate_experiments
+from headwater.http_config import HttpConfig, validate_http
 from headwater.scenario import (
     Boost,
     Cap,
@@ -152,12 +154,14 @@ class Config(Strict, frozen=True, kw_only=True):
     generation: FoldConfig
     query: QueryConfig
     engine: EngineConfig = EngineConfig()
+    http: HttpConfig = HttpConfig()
 
 
 _TABLES: dict[str, Any] = {
     "generation": FoldConfig,
     "query": QueryConfig,
     "engine": EngineConfig,
+    "http": HttpConfig,
     "trending": Trending,
     "session_knn": SessionKnn,
     "promote": Promote,
@@ -438,6 +442,7 @@ def validate_config(config: Config, where: str = "configuration") -> None:
     in_range(where, "engine.threads", engine.threads, 1, 256)
     in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
     in_range(where, "engine.snapshots_kept", engine.snapshots_kept, 1, 100)
+    validate_http(where, config.http)
 
 
 def _validate_relations(where: str, relations: tuple[Relation, ...]) -> None:

@@ -20,6 +20,7 @@ from headwater.engine import Engine
 from headwater.errors import StoreError
 
 Say = Callable[[object], None]
+Then = Callable[[Engine, Path, dict[str, Any]], None]
 
 _PROBES = 1000
 _WRITES = 300
@@ -35,8 +36,13 @@ class Scene(NamedTuple):
     items: list[dict[str, Any]]
 
 
-def run_demo(scene: Scene, directory: Path | None, say: Say, progress: bool) -> dict[str, Any]:
-    """Run the whole demonstration; the figures. Without a directory a temporary one is used and removed."""
+def run_demo(
+    scene: Scene, directory: Path | None, say: Say, progress: bool, then: Then | None = None
+) -> dict[str, Any]:
+    """Run the whole demonstration; the figures. Without a directory a temporary one is used and removed.
+
+    `then` is called at the end with the engine, its directory and the figures, while both are there.
+    """
     with _workplace(directory) as place:
         figures: dict[str, Any] = {"dataset": scene.name, "floor": measure.machine_floor(place.parent)}
         config = default_config(scene.profile)
@@ -48,7 +54,9 @@ def run_demo(scene: Scene, directory: Path | None, say: Say, progress: bool) -> 
         killed = _kill_and_reopen(place, say)
         with Engine.open(place, config=config, clock="log") as engine:
             figures |= _rebuild(engine, killed, say)
-        _table(figures, say)
+            _table(figures, say)
+            if then is not None:
+                then(engine, place, figures)
         return figures
 
 

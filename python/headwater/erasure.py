@@ -10,7 +10,6 @@ order; engine frames are numbered without gaps, so the state is the one of a log
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,6 +34,20 @@ _ROUNDS = 50
 _letters = msgspec.json.Decoder(DeadLetter)
 
 
+def check_erasable(runtime: EmbeddedRuntime) -> tuple[Path, SqliteLog]:
+    """The directory and log of a runtime that can be erased from. Raises `StoreError` for any other."""
+    log, directory = runtime.log, runtime.directory
+    if directory is None or not isinstance(log, SqliteLog) or runtime.read_only:
+        raise StoreError("only an engine that writes to a directory erases: in memory nothing outlives it")
+    if log.base.last:
+        raise StoreError(
+            f"{directory}: the log begins behind position {log.base.last}; bring what was archived back first "
+            "(headwater archive --restore), then erase, then archive again",
+            path=str(directory),
+        )
+    return directory, log
+
+
 class Erased(msgspec.Struct, frozen=True):
     """The receipt and its file, and where the old log's positions are now."""
 
@@ -48,15 +61,7 @@ def erase(runtime: EmbeddedRuntime, user: str, known: Iterable[str], now_ms: int
     O(log). Raises `StoreError` (in memory, read-only, disk full: nothing was changed then).
     """
     started = time.perf_counter()
-    log, directory = runtime.log, runtime.directory
-    if directory is None or not isinstance(log, SqliteLog) or runtime.read_only:
-        raise StoreError("only an engine that writes to a directory erases: in memory nothing outlives it")
-    if log.base.last:
-        raise StoreError(
-            f"{directory}: the log begins behind position {log.base.last}; bring what was archived back first "
-            "(headwater archive --restore), then erase, then archive again",
-            path=str(directory),
-        )
+    directory, log = check_erasable(runtime)
     ids = merged_ids(log, user, known)
     core = new_core(runtime.config, runtime.config.engine.threads)
     try:
@@ -64,11 +69,11 @@ def erase(runtime: EmbeddedRuntime, user: str, known: Iterable[str], now_ms: int
         letters = _copy_letters(directory / "deadletters", place / "deadletters", ids)
         removed, before = _build(runtime, log, place, core, ids)
     except OSError as err:
-        shutil.rmtree(directory / replacement.NEXT, ignore_errors=True)
+        replacement.discard(directory)
         raise StoreError(f"{directory}: the next log cannot be built: {err}", path=str(directory)) from err
     except BaseException:
         if not replacement.is_decided(directory):
-            shutil.rmtree(directory / replacement.NEXT, ignore_errors=True)
+            replacement.discard(directory)
         raise
     receipt = Receipt(
         subject=subject_of(directory, user),
@@ -92,6 +97,7 @@ def _build(
 ) -> tuple[Removed, tuple[int, int, str]]:
     """Build the next log and let it take its place; what was left out, and positions and digest at that moment."""
     sink = SqliteLog(place, log.generation)
+    old = runtime.core  # let go of at the end: taking a large state apart takes time, and writers need not wait for it
     try:
         rewriter = Rewriter(core, sink.append, ids, stable_hash(PRODUCER))
         done = 0
@@ -100,17 +106,21 @@ def _build(
             done = _catch_up(log, rewriter, done, last)
             if log.last() - done <= _CLOSE:
                 break
-        DirectorySnapshots(place / "snapshots").save(*core.snapshot(), keep=1)
+        if runtime.snapshots is not None and runtime.snapshots.positions():
+            DirectorySnapshots(place / "snapshots").save(*core.snapshot(), keep=1)
+        position, digest = core.position, core.digest()["whole"]
         with runtime.replacing() as replace:
             last = log.last()
             _catch_up(log, rewriter, done, last)
             sink.skip_epochs(log.epochs())
+            sink.note_rewritten(sink.last())
             sink.close()
-            digest = core.digest()["whole"]
-            position = core.position
-            replace(core)
+            if core.position != position:
+                position, digest = core.position, core.digest()["whole"]
+            replace(core, rewriter.positions())
     finally:
         sink.close()
+    del old
     return rewriter.removed, (last, position, digest)
 
 

@@ -8,8 +8,11 @@ as attributes so that a program need not parse the message. The tree, by what th
       `MergeConflict`, `FeedShrunk`
 * `StoreError`: the directory, log or snapshot cannot be used as it is.
     * `StoreLocked` (another process writes), `StoreFull` (disk full; retry later), `StoreClosed`
-    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`
+    * `LogCorrupt`, `LogTailLost`, `GenerationMismatch`, `SnapshotInvalid`, `BackupInvalid`,
+      `ArchiveInvalid`
 * `NotReady`: the state has not reached the asked position in time. Ask again.
+* `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
+* `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
 * `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 
 This module does not format for a terminal: the command line decides how an error is shown.
@@ -145,10 +148,29 @@ class BackupInvalid(StoreError):
     code = "backup-invalid"
 
 
+class ArchiveInvalid(StoreError):
+    """Archived events are damaged, incomplete, or those of another log. Details: `path`."""
+
+    code = "archive-invalid"
+
+
 class NotReady(HeadwaterError):
     """The state did not reach the asked position in time. Details: `position`, `after`."""
 
     code = "not-ready"
+
+
+class Unavailable(HeadwaterError):
+    """A server or host does not answer now. Details: `retry_after_ms`, where known `url`, and `kept`: "no" when nothing
+    of a refused write was kept, "unknown" when nobody can say (writing the same frames again has no second effect)."""
+
+    code = "unavailable"
+
+
+class AccessDenied(HeadwaterError):
+    """The server refuses these credentials, or they do not permit what was asked for. Details: `url` or `subject`."""
+
+    code = "access-denied"
 
 
 class TargetFailed(HeadwaterError):

@@ -103,5 +103,6 @@ def recorded(slate: str, runtime: EmbeddedRuntime, past: PastStates, dress: Dres
     kind = (served.extra or {}).get("kind", "recommend")
     with past.at(served.positions[0]) as core:
         remade = dress(kind, dict(served.request), slate, core)
-    remade = msgspec.structs.replace(remade, config=served.config_version, recorded=True)
+    user = served.user or None
+    remade = msgspec.structs.replace(remade, user=user, config=served.config_version, recorded=True)
     return Answered(remade, dict(served.request))

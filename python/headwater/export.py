@@ -64,7 +64,7 @@ def export_learning(
 
 
 def _events(log: SqliteLog) -> Iterator[tuple[str, Event]]:
-    for batch in log.read():
+    for batch in log.read(max(log.first(), 1)):
         for position, _, events in decode_frames(batch):
             for index, event in enumerate(events):
                 yield f"{position}:{index}", event

@@ -15,10 +15,11 @@ import msgspec
 
 from headwater import feed_sync
 from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
+from headwater.archive import ArchiveReport, UnarchiveReport, archive, unarchive
 from headwater.arguments import Id, id_text, share_of
 from headwater.backup import BackupReport, backup
 from headwater.core import knows_event, query_json
-from headwater.erasure import Erased, erase
+from headwater.erasure import Erased, check_erasable, erase
 from headwater.errors import InvalidEvent, StoreError
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject, subject_of
@@ -70,7 +71,7 @@ class Operations(Questions):
         """Drop a user's state at once, and that of all ids that are merged with theirs. The position.
 
         What they added to counts stays, and so do their events in the log, also in a copy made by `headwater replay
-        --to`. Erasing them needs a generation built without them, which is not implemented yet.
+        --to`; `erase` takes those out too.
         """
         name, ts = id_text("user", user), self._write_time()
         check_event(UserForget(user=name, ts=ts), wall_clock(), self._max_future_ms)
@@ -90,9 +91,11 @@ class Operations(Questions):
         Raises `StoreError` (in memory, read-only, disk full, a trimmed log).
         """
         name = id_text("user", user)
-        known = ids_of(self._runtime.core, name)
-        self.forget(name)
+        check_event(UserForget(user=name, ts=0), wall_clock(), self._max_future_ms)
         with self._erasing:
+            check_erasable(self._runtime)
+            known = ids_of(self._runtime.core, name)
+            self.forget(name)
             erased = erase(self._runtime, known[0], known, wall_clock())
             self._forget_all_slates()
         return erased
@@ -121,6 +124,27 @@ class Operations(Questions):
         return feed_sync.sync_items(
             self._runtime, table, wall_clock, self._check, dry_run=dry_run, max_shrink=1.0 if share is None else share
         )
+
+    def archive(self) -> ArchiveReport:
+        """Move the events up to the oldest kept snapshot from the log to Parquet files in `archive/` of the directory.
+
+        The snapshot and the files are verified before anything is trimmed, and that snapshot is kept from then on; what
+        needs older events (`as_of`, exports, the next generation) begins there. Raises `StoreError`, `ArchiveInvalid`.
+        """
+        self._runtime.check_open()
+        with self._erasing:
+            report = archive(self._runtime)
+            self._past.clear()
+        return report
+
+    def unarchive(self) -> UnarchiveReport:
+        """Put archived events back below the log, so that it begins at its first event again; the state stays as it is.
+
+        The engine goes on meanwhile. Raises `ArchiveInvalid`, `StoreError`.
+        """
+        self._runtime.check_open()
+        with self._erasing:
+            return unarchive(self._runtime)
 
     def backup(self, destination: str | PathLike[str]) -> BackupReport:
         """Copy the log and a snapshot of the state as it stands to `destination`, a new directory or an earlier backup

@@ -43,6 +43,7 @@ from headwater.merging import known_as
 from headwater.scenario import Metric
 from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
 from headwater.slate_record import SlateRecorder, slate_record
+from headwater.taking_part import take_part
 from headwater.time_travel import AsOf, Moment, moment_of, unknown_slate
 
 if TYPE_CHECKING:
@@ -296,7 +297,8 @@ class Questions:
         Raises `InvalidQuery` for an experiment that the active configuration does not have.
         """
         self._reach(after)
-        return self._runtime.core.variant_of(query_id("user", user), experiment, self._now(now))
+        core, name = self._runtime.core, query_id("user", user)
+        return core.variant_of(known_as(core, [name]).get(name, name), experiment, self._now(now))
 
     def now(self) -> int:
         """What `now` defaults to: the wall clock, or the last event's time."""
@@ -428,11 +430,13 @@ class Questions:
         if as_of is not None:
             return self._past_slate(kind, request, after, as_of, record, asker)
         core = self._here(after, request)
-        _assign(core, request, asker)
+        take_part(core, request, asker)
         slate = self._answer(kind, request, self._next_id(), core)
+        if asker != slate.user:
+            slate = msgspec.structs.replace(slate, user=asker)
         wanted = self._config.engine.record_slates if record is None else record
         if wanted and asker is not None and not self._runtime.read_only:
-            slate = self._recorded(slate, request, context, asker)
+            slate = self._recorded(slate, request, context)
         return self._remember(slate, request)
 
     def _past_slate(
@@ -449,7 +453,7 @@ class Questions:
             rule = "record=False: a slate of the past was not served"
             raise InvalidQuery(f"as_of together with record=True; allowed: {rule}", field="record", rule=rule)
         with self._then(as_of, after, request) as (core, moment):
-            _assign(core, request, asker)
+            take_part(core, request, asker)
             slate = self._answer(kind, request, self._next_id(), core, moment.slate)
         return self._remember(slate, request, moment.slate)
 
@@ -460,8 +464,8 @@ class Questions:
                 self._slates.popitem(last=False)
         return slate
 
-    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None, asker: str) -> Slate:
-        queued = self._recorder.record(slate_record(slate, request, asker, context))
+    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
+        queued = self._recorder.record(slate_record(slate, request, context))
         if not queued:
             slate.degraded.append("slate not recorded: the record queue is full")
         elif self._recorder.error is not None:
@@ -499,14 +503,6 @@ def _as_known(request: dict[str, Any], core: Core) -> None:
 
 def _time(now: int | None) -> int | None:
     return None if now is None else time_of("now", now)
-
-
-def _assign(core: Core, request: dict[str, Any], asker: str | None) -> None:
-    """Put the asker's variant into the request, from where the record has it: the slate can be made again without
-    asking who took part. Needs the request's `now`."""
-    variant = None if asker is None else core.assign(asker, request.get("scenario"), request["now"])
-    if variant is not None:
-        request["variant"] = variant
 
 
 def _asked(

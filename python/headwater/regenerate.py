@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from headwater import store
-from headwater.actors.recovery import Refusals, fold_log
+from headwater.actors.recovery import Refusals, base_core, fold_log
+from headwater.actors.snapshots import DirectorySnapshots
 from headwater.config import Config, load_config
 from headwater.core import Core, generation_of, new_core
+from headwater.errors import StoreError
 from headwater.events.frame import FrameWriter
 from headwater.events.log import LogBatch, decode_frames
 from headwater.events.sqlite_log import SqliteLog
@@ -29,7 +31,8 @@ def replay_directory(directory: Path, until: int | None, threads: int | None) ->
     config = store.directory_config(directory)
     log = SqliteLog(directory, generation_of(config.generation), read_only=True)
     try:
-        core = new_core(config, threads or config.engine.threads)
+        snapshots = DirectorySnapshots(directory / "snapshots")
+        core = base_core(log, snapshots, config, threads or config.engine.threads)
         started = time.perf_counter()
         damaged: Refusals = []
         fold_log(core, log, stop=None if until is None else until + 1, damaged=damaged)
@@ -67,6 +70,12 @@ def regenerate(directory: Path, target: Path, config_file: Path | None, progress
     # Of another version of the fold, perhaps: whatever made it, its frames can be read.
     source = SqliteLog(directory, None, read_only=True)
     try:
+        if source.base.last:
+            raise StoreError(
+                f"{directory}: the log begins behind position {source.base.last}, and the next generation is built "
+                "from the first event; bring the archive back first (headwater archive DIR --restore)",
+                path=str(directory),
+            )
         with appearing_whole(target) as place:
             store.begin(place, config)
             if config_file is not None:

@@ -32,10 +32,20 @@ from headwater.events.types import (
 Append = Callable[[Sequence[bytes]], int]
 """Makes frames part of the new log; the position of the first."""
 
+
+class _Head(msgspec.Struct, array_like=True):
+    """The beginning of an event."""
+
+    tag: int
+
+
+_heads = msgspec.msgpack.Decoder(list[_Head])
 _bodies = msgspec.msgpack.Decoder(list[msgspec.Raw])
 _event = msgspec.msgpack.Decoder(Event)
 _encoder = msgspec.msgpack.Encoder()
-_CARRIED, _SETTLED, _SLATE = 4, 5, 20
+_CHANGING = frozenset(
+    tag for kind in (MergeCarried, MergeSettled, SlateServed) if isinstance(tag := kind.__struct_config__.tag, int)
+)
 _CARRIED_KEPT = 1024
 """States that are kept for a repeat of the event that carries them."""
 
@@ -131,6 +141,7 @@ class Rewriter:
         self._renumbered = renumbered
         self._gone: list[int] = []
         """Positions of frames that are gone, rising."""
+        self._new_position = self.positions()
         self._gone_numbers: dict[tuple[Subject, int], list[int]] = {}
         self._sealer = Sealer(core)
         self._waiting: list[bytes] = []
@@ -151,9 +162,10 @@ class Rewriter:
                 self._waiting.append(new)
         self._flush()
 
-    def new_position(self, position: int) -> int:
-        """Where the last frame at or before a position of the old log stands in the new one."""
-        return position - bisect.bisect_right(self._gone, position)
+    def positions(self) -> Callable[[int], int]:
+        """A function that says where the last frame at or before a position of the old log stands in the new one."""
+        gone = self._gone
+        return lambda position: position - bisect.bisect_right(gone, position)
 
     def _flush(self) -> None:
         if self._waiting:
@@ -182,9 +194,9 @@ class Rewriter:
 
     def _events_of(self, frame: bytes, named: bool) -> list[bytes] | None:
         """The events that stay, as they stand in the new log; `None` if all stay as they are."""
-        bodies = _bodies.decode(frame[HEADER_LEN:])
-        if not named and not any(_tag(raw) in (_CARRIED, _SETTLED, _SLATE) for raw in bodies):
+        if not named and _all_stay(frame):
             return None
+        bodies = _bodies.decode(frame[HEADER_LEN:])
         kept = [new for raw in bodies if (new := self._event(bytes(raw))) is not None]
         self._events += len(bodies) - len(kept)
         return kept
@@ -197,7 +209,7 @@ class Rewriter:
         if self._erased.intersection(people_of(event)):
             return None
         if isinstance(event, SlateServed):
-            positions = [self.new_position(position) for position in event.positions]
+            positions = [self._new_position(position) for position in event.positions]
             moved = msgspec.structs.replace(event, positions=positions)
             return raw if positions == event.positions else _encoder.encode(moved)
         if isinstance(event, MergeCarried):
@@ -218,14 +230,10 @@ class Rewriter:
         return header.sequence - bisect.bisect_right(numbers, header.sequence)
 
 
-def _tag(raw: msgspec.Raw) -> int:
-    """The tag of an event, from its first bytes; 0 for what begins in another way."""
-    view = memoryview(raw)
-    head = view[0]
-    if head >> 4 == 0x9:
-        at = 1
-    elif head == 0xDC:
-        at = 3
-    else:
-        return 0
-    return view[at] if len(view) > at and view[at] < 0x80 else 0
+def _all_stay(frame: bytes) -> bool:
+    """Whether no event of the frame is of a kind that stands otherwise in another log."""
+    try:
+        heads = _heads.decode(frame[HEADER_LEN:])
+    except (msgspec.DecodeError, UnicodeDecodeError):  # an event that begins in another way: looked at one by one
+        return False
+    return _CHANGING.isdisjoint([head.tag for head in heads])

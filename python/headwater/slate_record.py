@@ -142,11 +142,8 @@ class SlateRecorder:
             thread.join()
 
 
-def slate_record(
-    slate: Slate, request: dict[str, Any], asker: str, context: dict[str, Any] | None = None
-) -> SlateServed:
-    """The record of a slate: with the log, all that is needed to make it again and to learn from it. `asker` is the
-    user or visitor whose it is."""
+def slate_record(slate: Slate, request: dict[str, Any], context: dict[str, Any] | None = None) -> SlateServed:
+    """The record of a slate: with the log, all that is needed to make it again and to learn from it."""
     extra: dict[str, Any] = {"kind": slate.kind}
     if context is not None:
         extra["context"] = context
@@ -161,7 +158,7 @@ def slate_record(
         else:
             slate.degraded.append(f"features not recorded: more than {MAX_EXTRA:,} bytes")
     items = [(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in slate.items]
-    return served(slate.id, asker, request, slate.positions, slate.config, items, extra)
+    return served(slate.id, slate.user or "", request, slate.positions, slate.config, items, extra)
 
 
 def served(

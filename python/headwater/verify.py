@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
-from headwater.actors.recovery import fold_log
+from headwater.actors.recovery import base_core, fold_log
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.config import Config
-from headwater.core import Core, frame_fault, generation_of, new_core, restore_core
+from headwater.core import Core, frame_fault, generation_of, restore_core
 from headwater.errors import HeadwaterError, StoreError
 from headwater.events.log import EventLog
 from headwater.events.sqlite_log import SqliteLog
@@ -91,10 +91,10 @@ def verify(
     last, live_digest = (log.last(), None) if live is None else _live(live, config, threads)
     stop = last + 1
     frames = _check_frames(log, stop, problems)
-    replay = new_core(config, threads)
     digests: dict[str, str] = {} if live_digest is None else {"live": live_digest["whole"]}
     parts: dict[str, str] = {}
     try:
+        replay = base_core(log, snapshots, config, threads)
         fold_log(replay, log, stop=stop)
         parts = replay.digest()
         digests["replay"] = parts["whole"]
@@ -111,7 +111,9 @@ def verify(
     if live_digest is not None and parts and live_digest["whole"] != parts["whole"]:
         differing = [part for part, digest in parts.items() if live_digest.get(part) != digest and part != "whole"]
         problems.append(Problem("live state", f"differs from the replay in {', '.join(differing)}"))
-    made_again = _check_slates(log, config, threads, stop - 1, problems, progress) if slates and parts else None
+    made_again = (
+        _check_slates(log, snapshots, config, threads, stop - 1, problems, progress) if slates and parts else None
+    )
     return VerifyReport(
         equal=not problems,
         position=stop - 1,
@@ -124,11 +126,25 @@ def verify(
 
 
 def _check_slates(
-    log: EventLog, config: Config, threads: int, until: int, problems: list[Problem], progress: Call | None
+    log: EventLog,
+    snapshots: DirectorySnapshots | None,
+    config: Config,
+    threads: int,
+    until: int,
+    problems: list[Problem],
+    progress: Call | None,
 ) -> SlatesReport | None:
-    """The recorded slates made again; a problem for each of the first that differ, and for one that cannot be made."""
+    """The recorded slates made again; a problem for each of the first that differ, and for one that cannot be made.
+
+    Left out are those that were answered before the log's base, and those from before a user was erased: the log that
+    answered them held more.
+    """
+    since = max(log.base.last, log.rewritten) + 1 if isinstance(log, SqliteLog) else 1
+    base = snapshots if log.first() > 1 else None
     try:
-        report = replay_slates(log, config, threads=threads, until=until, progress=progress)
+        report = replay_slates(
+            log, config, snapshots=base, threads=threads, since=since, until=until, progress=progress
+        )
     except HeadwaterError as err:
         problems.append(Problem("slates", err.message))
         return None
@@ -155,7 +171,7 @@ def _check_frames(log: EventLog, stop: int, problems: list[Problem]) -> int:
     """Checksums of all frames and their chain; how many frames were read."""
     count = 0
     try:
-        for batch in log.read(1, stop=stop):
+        for batch in log.read(max(log.first(), 1), stop=stop):
             count += len(batch.frames)
             for position, frame in zip(batch.positions, batch.frames, strict=True):
                 fault = frame_fault(frame)

@@ -2,4 +2,6 @@
 
 * `event_log`: `EventLog`.
 * `snapshot_store`: `SnapshotStore`.
+
+And `jetstream`: what the tests of the log on JetStream share.
 """

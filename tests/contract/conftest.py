@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("contract.event_log", "contract.snapshot_store")
+pytest.register_assert_rewrite("contract.event_log", "contract.snapshot_store", "contract.jetstream")

@@ -134,6 +134,61 @@ class SnapshotStoreContract:
         with pytest.raises(LogTailLost, match="ends at 50"):
             recover(log, store, golden_config(), 1)
 
+    # --- parts of several hosts ---
+
+    def test_parts_of_several_hosts_make_a_position(self, tmp_path: Path) -> None:
+        one, two = self.open_store(tmp_path), self.open_store(tmp_path)
+        whole = parts("a")
+        assert "30" in one.save_parts(30, whole[:2], 2)
+        names = [name for name, _ in whole]
+        assert two.positions(names) == []
+        assert two.positions(names[:2]) == two.positions(names[:1]) == [30]
+        assert two.positions() == []
+        two.save_parts(30, whole[2:], 2)
+        for store in (one, two, self.open_store(tmp_path)):
+            assert store.positions(names) == [30]
+            assert sorted(store.load(30, names)) == sorted(store.load(30)) == sorted(whole)
+            assert store.load(30, ["shard-1", "control", "other"]) == [whole[0], whole[3]]
+            assert store.load(31, names) == store.load(30, []) == []
+            assert store.positions() == []
+            assert store.positions([*names, "other"]) == []
+
+    def test_each_host_drops_its_own_old_parts(self, tmp_path: Path) -> None:
+        """The slow host is one position behind; what it has not saved yet holds nobody up."""
+        fast, slow = self.open_store(tmp_path), self.open_store(tmp_path)
+        for position in range(10, 60, 10):
+            fast.save_parts(position, [("shard-0", f"f{position}".encode()), ("control", b"c")], 2)
+            if position > 10:
+                slow.save_parts(position - 10, [("shard-1", f"s{position - 10}".encode())], 2)
+        assert fast.positions(["shard-0"]) == [50, 40]
+        assert fast.positions(["shard-1"]) == [40, 30]
+        assert fast.positions(["shard-0", "shard-1", "control"]) == [40]
+        assert fast.load(40) == [("control", b"c"), ("shard-0", b"f40"), ("shard-1", b"s40")]
+        assert fast.load(30) == [("shard-1", b"s30")]
+        assert fast.load(20) == []
+
+    def test_a_part_saved_again_is_replaced_alone(self, tmp_path: Path) -> None:
+        store = self.open_store(tmp_path)
+        store.save_parts(5, [("shard-0", b"old" * 9), ("shard-1", b"one")], 2)
+        store.save_parts(5, [("shard-0", b"new")], 2)
+        assert store.load(5) == [("shard-0", b"new"), ("shard-1", b"one")]
+
+    def test_parts_of_a_whole_snapshot_are_found_too(self, tmp_path: Path) -> None:
+        store = self.open_store(tmp_path)
+        store.save(7, parts("whole"), 1)
+        store.save_parts(8, [("shard-0", b"eight")], 1)
+        assert store.positions(["shard-0"]) == [8, 7]
+        assert store.positions(["shard-0", "control"]) == [7]
+        assert store.load(7, ["control"]) == [("control", b"whole")]
+        assert store.positions() == [7]
+        assert sorted(store.load(7)) == sorted(parts("whole"))
+
+    def test_a_large_part_comes_back_whole(self, tmp_path: Path) -> None:
+        large = bytes(range(256)) * 5_000
+        store = self.open_store(tmp_path)
+        store.save(3, [("shard-0", large), ("shard-1", large[:524_288])], 1)
+        assert store.load(3) == [("shard-0", large), ("shard-1", large[:524_288])]
+
 
 class FileSnapshotsContract(SnapshotStoreContract):
     """What holds for a store of files in folders."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from contract.snapshot_store import FileSnapshotsContract
+import pytest
+
+from contract.snapshot_store import FileSnapshotsContract, SnapshotStoreContract
+from headwater.actors.object_snapshots import ObjectSnapshots
 from headwater.actors.snapshots import DirectorySnapshots, SnapshotStore
+from headwater.events.nats_server import NatsServer
+from nats_server import GENERATION, fresh_namespace, nats_server, options
+
+__all__ = ["nats_server"]
 
 
 class TestDirectorySnapshots(FileSnapshotsContract):
@@ -20,3 +28,19 @@ class TestDirectorySnapshots(FileSnapshotsContract):
             "from pathlib import Path; from headwater.actors.snapshots import DirectorySnapshots; "
             f"store = DirectorySnapshots(Path({str(place)!r}))"
         )
+
+
+class TestObjectSnapshots(SnapshotStoreContract):
+    @pytest.fixture(autouse=True)
+    def _server(self, nats_server: NatsServer) -> Iterator[None]:
+        self.server = nats_server
+        self.places: dict[Path, str] = {}
+        self.stores: list[ObjectSnapshots] = []
+        yield
+        for store in self.stores:
+            store.close()
+
+    def open_store(self, place: Path) -> ObjectSnapshots:
+        namespace = self.places.setdefault(place, fresh_namespace())
+        self.stores.append(ObjectSnapshots(options(self.server), namespace, GENERATION))
+        return self.stores[-1]

@@ -21,6 +21,7 @@ COMMANDS = sorted(command_group.commands)
 NAMED = [
     *("init", "demo", "import", "export", "validate", "track", "recommend", "similar", "session"),
     *("trending", "explain", "status", "snapshot", "verify", "replay", "shadow", "forget"),
+    *("sync", "merge", "backup", "restore", "archive"),
 ]
 
 
@@ -346,6 +347,13 @@ USAGE = [
     ("replay", "absent", "--to", "other"),
     ("export", "absent", "out.csv"),
     ("forget", "absent", "bob"),
+    ("merge", "absent", "v1", "bob"),
+    ("merge", "shop", "v1", "v1"),
+    ("sync", "absent", "items.csv"),
+    ("sync", "shop", "absent.csv"),
+    ("backup", "absent", "backup"),
+    ("archive", "absent"),
+    ("forget", "shop", "bob", "--check", "items.csv"),
 ]
 
 
@@ -376,6 +384,11 @@ def test_a_value_that_must_be_corrected_exits_2_with_one_line(arguments: tuple[s
         ("replay", "nolog", "--to", "other"),
         ("export", "nolog", "out.csv"),
         ("forget", "nolog", "bob"),
+        ("merge", "nolog", "v1", "bob"),
+        ("sync", "nolog", "items.csv"),
+        ("backup", "nolog", "backup"),
+        ("restore", "nolog", "other"),
+        ("archive", "nolog"),
         ("export", "shop", "absent/out.csv"),
         ("demo", "--dir", "shop"),
     ],

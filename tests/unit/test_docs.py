@@ -17,7 +17,7 @@ from headwater.scenario import SOURCES, VECTOR, Scenario
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-GUIDES = ("embedded", "exploration", "first-slate", "scenarios", "time-travel")
+GUIDES = ("embedded", "experiments", "exploration", "first-slate", "latency", "operations", "scenarios", "time-travel")
 RUNNABLE = [ROOT / "README.md", *(ROOT / "docs" / f"guide-{name}.md" for name in GUIDES)]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -4,8 +4,10 @@
 //! * [`rules`]: what an event's type and value mean under the configuration.
 //! * [`fact`]: an admitted event, with its names already numbered.
 //! * [`state`]: all parts, and the order in which a batch of frames passes through them.
+//! * [`places`]: where each item is counted, and where in the log a state stands.
 //! * [`control`]: active configuration, running time, outcomes.
 //! * [`batch`]: decoded frames and their numbering.
+//! * [`item_changes`]: what frames of the catalogue do.
 //! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws).
 //! * [`light_user`]: what an item host keeps of a user beside admission.
 //! * [`merging`]: users who turn out to be others.
@@ -17,12 +19,14 @@
 pub mod batch;
 pub mod control;
 pub mod fact;
+pub mod item_changes;
 pub mod light_user;
 pub mod merging;
 pub mod outbox;
 pub mod ownership;
 pub mod partition;
 pub mod parts;
+pub mod places;
 pub mod report;
 pub mod rules;
 pub mod state;

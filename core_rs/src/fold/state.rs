@@ -14,26 +14,24 @@ use rayon::prelude::*;
 
 use crate::admission::frames::FrameVerdict;
 use crate::bitmap::Bitmap;
-use crate::catalogue::{Catalogue, ItemChange};
+use crate::catalogue::Catalogue;
 use crate::config::FoldConfig;
 use crate::decay::Decay;
-use crate::embedding::Embedding;
 use crate::error::CoreError;
 use crate::fold::batch::{BatchFrame, FrameNumbers, carries, number};
 use crate::fold::control::Control;
 use crate::fold::outbox::Outbox;
 use crate::fold::ownership::Ownership;
-use crate::fold::partition::{Context, Partition, owned_label};
+use crate::fold::partition::{Context, Partition};
 use crate::fold::report::{Report, outcome};
 use crate::fold::rules::TypeRules;
 use crate::frame::event::{Decoded, Event};
 use crate::frame::header::{Frame, FrameError, Subject};
-use crate::frame::item::ItemFields;
-use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position, TagIx, owner};
+use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position};
 use crate::items::fresh::Fresh;
-use crate::items::shard::{Shard, TagChange};
+use crate::items::shard::Shard;
 use crate::items::vectors::Vectors;
-use crate::items::votes::{ItemClocks, ItemStats};
+use crate::items::votes::ItemClocks;
 use crate::names::Names;
 use crate::neighbourhood::{Neighbourhood, Relation};
 use crate::scenario::QueryConfig;
@@ -81,9 +79,9 @@ pub struct State {
     pub position: Position,
     /// What is kept here.
     pub ownership: Ownership,
-    owners: Vec<(u16, u32)>,
+    pub(super) owners: Vec<(u16, u32)>,
     /// Which items are of shards that are kept; maintained where these are not all.
-    own_items: Bitmap,
+    pub(super) own_items: Bitmap,
     rules: TypeRules,
     max_session_items: usize,
     outboxes: Vec<Outbox>,
@@ -128,107 +126,6 @@ impl State {
             own_items: Bitmap::default(),
             ownership,
         })
-    }
-
-    /// Shard of an item and its number there.
-    pub fn owner(&self, item: ItemIx) -> (usize, u32) {
-        let (shard, local) = self.owners[item.0 as usize];
-        (usize::from(shard), local)
-    }
-
-    /// Counts of an item.
-    pub fn stats(&self, item: ItemIx) -> &ItemStats {
-        let (shard, local) = self.owner(item);
-        self.shards[shard].stats(local)
-    }
-
-    /// How often an item was served.
-    pub fn served(&self, item: ItemIx) -> u32 {
-        let (shard, local) = self.owner(item);
-        self.shards[shard].served(local)
-    }
-
-    /// The items that are counted here; `None` where these are all.
-    pub fn own_items(&self) -> Option<&Bitmap> {
-        (self.ownership != Ownership::Whole).then_some(&self.own_items)
-    }
-
-    /// Owners of all items, for parts that are read back.
-    pub fn owners(&self) -> &[(u16, u32)] {
-        &self.owners
-    }
-
-    /// Gives every numbered item its owner and makes room for it everywhere.
-    pub fn settle_items(&mut self) {
-        let shards = self.shards.len();
-        for ix in self.owners.len()..self.names.items.len() {
-            let item = ItemIx(ix as u32);
-            let shard = owner(self.names.item_hash(item), shards);
-            let local = match self.ownership.keeps_shard(shard) {
-                true => self.shards[shard].own(item),
-                false => 0,
-            };
-            self.owners.push((shard as u16, local));
-        }
-        let len = self.owners.len();
-        self.catalogue.ensure(len);
-        if self.ownership != Ownership::Whole {
-            let before = self.own_items.len();
-            self.own_items.resize(len, false);
-            for (ix, (shard, _)) in self.owners.iter().enumerate().skip(before) {
-                let own = self.ownership.keeps_shard(usize::from(*shard));
-                self.own_items.put(ix, own);
-            }
-        }
-        if !self.ownership.keeps_items() {
-            return;
-        }
-        self.hood.ensure(len);
-        for (s, shard) in self.shards.iter_mut().enumerate() {
-            if self.ownership.keeps_shard(s) {
-                shard.rows.iter_mut().for_each(|rows| rows.ensure(len));
-            }
-        }
-    }
-
-    /// Checks that frames at these positions continue the state: each after the one before, without a gap where every
-    /// frame is read.
-    pub fn check_positions(
-        &self,
-        positions: impl Iterator<Item = Position>,
-    ) -> Result<(), CoreError> {
-        let mut last = self.position;
-        for position in positions {
-            self.check_next(last, position)?;
-            last = position;
-        }
-        Ok(())
-    }
-
-    fn check_next(&self, last: Position, next: Position) -> Result<(), CoreError> {
-        let gap = next.0 > last.0 + 1 && self.ownership.reads_everything();
-        if next.0 <= last.0 || gap {
-            return Err(CoreError::Gap {
-                offered: next.0,
-                expected: last.0 + 1,
-            });
-        }
-        Ok(())
-    }
-
-    /// Notes that no frame for this process stands between its position and the end of `position`. Errors: it reads every
-    /// frame, so there is one.
-    pub fn reach(&mut self, position: Position) -> Result<(), CoreError> {
-        if position.0 > self.position.0 {
-            if self.ownership.reads_everything() {
-                return Err(CoreError::Gap {
-                    offered: position.0 + 1,
-                    expected: self.position.0 + 1,
-                });
-            }
-            self.position = position;
-        }
-        Ok(())
     }
 
     /// Folds the next segment or frame of a batch; how many frames were taken. The first frame must follow the state's
@@ -488,102 +385,6 @@ impl State {
                 self.shards.iter_mut().enumerate().map(apply_shard).sum()
             }
         }
-    }
-
-    fn fold_catalogue(&mut self, position: Position, events: &[Decoded<'_>], report: &mut Report) {
-        for (index, event) in events.iter().enumerate() {
-            let at = EventRef::new(position, index as u16);
-            let outcome = match event {
-                Ok(Event::ItemPut { item, ts, fields }) => {
-                    self.change_item(item, *ts, fields, true)
-                }
-                Ok(Event::ItemPatch { item, ts, fields }) => {
-                    self.change_item(item, *ts, fields, false)
-                }
-                Ok(Event::ItemDelete { item, .. }) => {
-                    self.delete_item(item);
-                    Ok(())
-                }
-                Ok(_) => Err(outcome::WRONG_SUBJECT),
-                Err(error) => Err(error.code()),
-            };
-            match outcome {
-                Ok(()) => report.counts.add(outcome::APPLIED, 1),
-                Err(code) => report.refuse(at, code),
-            }
-        }
-    }
-
-    /// Applies a put (`replace`) or a patch, or says why not.
-    fn change_item(
-        &mut self,
-        item: &str,
-        ts: Millis,
-        fields: &ItemFields<'_>,
-        replace: bool,
-    ) -> Result<(), &'static str> {
-        let given = fields.embeddings.iter().flatten();
-        self.vectors
-            .check(given.map(|(name, raw)| (*name, raw.len() / 4)))?;
-        let ix = ItemIx(self.names.items.intern_str(item));
-        self.settle_items();
-        if !replace && self.catalogue.is_deleted(ix) {
-            return Ok(()); // Only a put brings it back.
-        }
-        let tag = |names: &mut Names, name: &str| TagIx(names.tags.intern_str(name));
-        let label = |(key, value): &(&str, _)| (Box::from(*key), owned_label(value));
-        let change = ItemChange {
-            ts,
-            categories: fields
-                .categories
-                .as_ref()
-                .map(|list| list.iter().map(|c| tag(&mut self.names, c)).collect()),
-            labels: fields
-                .labels
-                .as_ref()
-                .map(|labels| labels.iter().map(label).collect()),
-            hidden: fields.is_hidden,
-            timestamp: fields.timestamp,
-            group: fields.group_id.map(Box::from),
-            comment: fields.comment.map(Box::from),
-            embeddings: fields.embeddings.as_ref().map(|all| {
-                all.iter()
-                    .map(|(name, raw)| (Box::from(*name), Embedding::quantize(raw)))
-                    .collect()
-            }),
-        };
-        let before = (self.catalogue.tags(ix).to_vec(), self.catalogue.born(ix));
-        self.catalogue.change(ix, change, replace, &mut self.names);
-        self.settle_change(ix, &before.0, before.1);
-        Ok(())
-    }
-
-    fn delete_item(&mut self, item: &str) {
-        let ix = ItemIx(self.names.items.intern_str(item));
-        self.settle_items();
-        let before = (self.catalogue.tags(ix).to_vec(), self.catalogue.born(ix));
-        self.catalogue.delete(ix);
-        self.settle_change(ix, &before.0, before.1);
-    }
-
-    /// Tells everyone who follows the catalogue of an item's change: its tags and birth before it are given.
-    fn settle_change(&mut self, ix: ItemIx, tags: &[TagIx], born: Option<Millis>) {
-        let hash = self.names.item_hash(ix);
-        let after = self.catalogue.born(ix);
-        self.fresh.change(ix, hash, born, after, self.control.clock);
-        let embeddings = self.catalogue.meta(ix).map_or(&[][..], |m| &m.embeddings);
-        self.vectors.update(ix, embeddings);
-        let (shard, local) = self.owner(ix);
-        if !self.ownership.keeps_shard(shard) {
-            return;
-        }
-        let change = TagChange {
-            old: tags,
-            new: self.catalogue.tags(ix),
-            visible: self.catalogue.visible(ix),
-            clock: self.control.clock,
-        };
-        self.shards[shard].retag(local, &change, &self.clocks, &self.names);
     }
 
     fn fold_control(&mut self, position: Position, events: &[Decoded<'_>], report: &mut Report) {

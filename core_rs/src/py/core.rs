@@ -31,6 +31,9 @@ type Refused = (u64, u16, &'static str);
 /// Partitions and shards of a host.
 type Owned = (Vec<usize>, Vec<usize>);
 
+/// An answer, if there is one.
+type MaybeBytes<'py> = Option<Bound<'py, PyBytes>>;
+
 /// Name and file of a part.
 type NamedPart<'py> = (String, Bound<'py, PyBytes>);
 
@@ -370,7 +373,7 @@ impl Core {
         py: Python<'py>,
         scatter: &[u8],
         replies: Vec<PyBackedBytes>,
-    ) -> PyResult<(Option<Bound<'py, PyBytes>>, Option<Bound<'py, PyBytes>>)> {
+    ) -> PyResult<(MaybeBytes<'py>, MaybeBytes<'py>)> {
         let (answer, again) = self.gather_bytes(py, scatter, &replies)?;
         let bytes = |bytes: Vec<u8>| PyBytes::new(py, &bytes);
         Ok((answer.map(bytes), again.map(bytes)))

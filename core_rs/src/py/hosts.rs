@@ -12,7 +12,8 @@ use crate::py::error::protocol;
 use crate::query::answer::Answer;
 use crate::query::hosts::gather::Gathered;
 use crate::query::hosts::message::{Reply, Scatter};
-use crate::query::hosts::{candidates, gather, scatter, told};
+use crate::query::hosts::told::Numbered;
+use crate::query::hosts::{candidates, gather, scatter};
 use crate::query::plan::Tools;
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::asked_by;
@@ -53,7 +54,7 @@ impl Core {
         let (scatter, request) = read_scatter(asked)?;
         let replies = read_replies(replies)?;
         py.detach(|| {
-            self.hear(&replies);
+            let replies = self.hear(&replies)?;
             let state = self.state.read();
             owns_visitor(&state, &request)?;
             let tools = self.tools(&state);
@@ -89,12 +90,12 @@ impl Core {
         py: Python<'_>,
         bytes: &[u8],
         replies: &[PyBackedBytes],
-        whole: impl Fn(&State, &Tools<'_>, &Q, &[Reply<'_>]) -> Result<Answer, CoreError> + Sync,
+        whole: impl Fn(&State, &Tools<'_>, &Q, &Numbered<'_>) -> Result<Answer, CoreError> + Sync,
     ) -> PyResult<Vec<u8>> {
         let request: Q = rmp_serde::from_slice(bytes).map_err(protocol)?;
         let replies = read_replies(replies)?;
         py.detach(|| {
-            self.hear(&replies);
+            let replies = self.hear(&replies)?;
             let state = self.state.read();
             let answer = whole(&state, &self.tools(&state), &request, &replies)?;
             drop(state);
@@ -102,16 +103,19 @@ impl Core {
         })
     }
 
-    /// Gives numbers to items that were never heard of. They are no state.
-    fn hear(&self, replies: &[Reply<'_>]) {
-        let unheard = told::unheard(&self.state.read(), replies);
-        if !unheard.is_empty() {
-            let mut state = self.state.write();
-            for item in unheard {
-                state.names.items.intern_str(item);
-            }
-            state.settle_items();
+    /// Numbers the items of replies. Those that were never heard of get numbers; they are no state.
+    fn hear<'a>(&self, replies: &'a [Reply<'a>]) -> PyResult<Numbered<'a>> {
+        let unheard = match Numbered::new(&self.state.read().names, replies) {
+            Ok(numbered) => return Ok(numbered),
+            Err(unheard) => unheard,
+        };
+        let mut state = self.state.write();
+        for item in unheard {
+            state.names.items.intern_str(item);
         }
+        state.settle_items();
+        let unheard = |ids: Vec<&str>| protocol(format!("items without a number: {ids:?}"));
+        Numbered::new(&state.names, replies).map_err(unheard)
     }
 }
 

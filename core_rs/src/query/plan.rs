@@ -9,6 +9,7 @@ use crate::filter::{Filter, FilterCache, FilterError, Params};
 use crate::fold::state::State;
 use crate::query::request::{RecommendRequest, check_n};
 use crate::query::source::{Source, Weighted};
+use crate::query::taking_part;
 use crate::scenario::{QueryConfig, Scenario};
 use crate::slate::request::MAX_EXPLORING_SLOTS;
 
@@ -39,6 +40,8 @@ pub struct Plan<'a> {
     pub boosted: Vec<Arc<Bitmap>>,
     /// Items of the promotion.
     pub promoted: Option<Arc<Bitmap>>,
+    /// What a holdout of an experiment is given instead, in words.
+    pub holdout: Option<String>,
     /// Whether the request lets the visitor's own items be answers.
     own_items: bool,
 }
@@ -54,7 +57,11 @@ impl<'a> Plan<'a> {
         check_n(request.n)?;
         let (name, variant) = (request.scenario.as_deref(), request.variant.as_deref());
         let configured = tools.query.answering(name, variant)?;
-        let scenario = overridden(configured, request)?;
+        let holdout = taking_part::holdout(tools.query, request)?;
+        let scenario = match holdout {
+            Some(_) => Cow::Borrowed(configured),
+            None => overridden(configured, request)?,
+        };
         if scenario.exploration > 0.0 && request.n > MAX_EXPLORING_SLOTS {
             return Err(CoreError::Query {
                 field: "n",
@@ -85,8 +92,9 @@ impl<'a> Plan<'a> {
             .transpose()?;
         evaluation.check_parameters()?;
         Ok(Self {
-            sources: sources(state, &scenario, request)?,
+            sources: sources(state, &scenario, request, holdout.is_none())?,
             scenario,
+            holdout,
             filters,
             boosted,
             promoted,
@@ -130,17 +138,18 @@ fn overridden<'a>(
     Ok(own)
 }
 
-/// The sources in force with their weights: the scenario's, overridden by the request's, ordered by name.
+/// The sources in force with their weights: the scenario's, where `heard` overridden by the request's, ordered by name.
 fn sources(
     state: &State,
     scenario: &Scenario,
     request: &RecommendRequest,
+    heard: bool,
 ) -> Result<Vec<Weighted>, CoreError> {
     let mut merged = scenario.sources.clone();
     if request.candidates.is_some() {
         merged.entry("list".to_string()).or_insert(LIST_WEIGHT);
     }
-    for (name, weight) in &request.sources {
+    for (name, weight) in request.sources.iter().filter(|_| heard) {
         if !weight.is_finite() || *weight < 0.0 {
             return Err(CoreError::Query {
                 field: "sources",

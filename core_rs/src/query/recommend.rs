@@ -31,7 +31,7 @@ pub fn recommend(
     tools: &Tools<'_>,
     request: &RecommendRequest,
 ) -> Result<Answer, CoreError> {
-    if let Some(answer) = taking_part::held_out(state, tools, request)? {
+    if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
         return Ok(answer);
     }
     let plan = Plan::new(state, tools, request)?;
@@ -176,6 +176,7 @@ impl Ranking<'_> {
             counted: self.counted,
             composed: &composed,
             request,
+            holdout: plan.holdout.as_deref(),
         };
         let trace = request.why.as_deref().map(|item| {
             Trace {
@@ -202,6 +203,7 @@ struct Page<'a> {
     counted: &'a dyn Counted,
     composed: &'a Composed,
     request: &'a RecommendRequest,
+    holdout: Option<&'a str>,
 }
 
 impl Page<'_> {
@@ -313,7 +315,7 @@ impl Page<'_> {
     /// Why the answer is not personal, or shorter than asked; `None` when it is neither.
     fn fallback(&self, found: usize, filled: usize) -> Option<String> {
         let (state, request, asker) = (self.state, self.request, self.why.asker);
-        let mut why = Vec::new();
+        let mut why: Vec<String> = self.holdout.map(str::to_string).into_iter().collect();
         let personal = self
             .lists
             .iter()

@@ -50,9 +50,6 @@ pub struct RecommendRequest {
     pub brief: bool,
     /// An item of which to say what became of it.
     pub why: Option<String>,
-    /// Whether what a holdout may not have was taken out of the request already.
-    #[serde(skip)]
-    pub held_out: bool,
 }
 
 /// `similar(item)`.

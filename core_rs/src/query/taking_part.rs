@@ -5,8 +5,6 @@ use crate::experiment::{Serve, Visitor};
 use crate::fold::state::State;
 use crate::ids::Millis;
 use crate::query::answer::Answer;
-use crate::query::plan::Tools;
-use crate::query::recommend::recommend;
 use crate::query::request::RecommendRequest;
 use crate::scenario::QueryConfig;
 
@@ -24,9 +22,11 @@ pub fn assign<'a>(
     scenario: Option<&str>,
     now: Millis,
 ) -> Option<&'a str> {
-    let variant = query
-        .experiments
-        .assign(visitor(state, id), scenario, now)?;
+    if query.experiments.is_empty() {
+        return None;
+    }
+    let who = visitor(state, id);
+    let variant = query.experiments.assign(who, scenario, now)?;
     Some(&variant.label)
 }
 
@@ -43,45 +43,46 @@ pub fn variant_of<'a>(
     Ok(variant.map(|variant| variant.name()))
 }
 
-/// The answer to a request of a holdout; `None` where the request is answered as any other. What the request says of
-/// sources, diversity and exploration does not count: it would bring back what is held out.
-pub fn held_out(
-    state: &State,
-    tools: &Tools<'_>,
+/// What a holdout gives instead of recommendations, in words; `None` for a request that is answered as any other.
+///
+/// What such a request says of sources, diversity and exploration does not count: it would bring back what is held out.
+pub fn holdout(
+    query: &QueryConfig,
     request: &RecommendRequest,
-) -> Result<Option<Answer>, CoreError> {
-    let Some(label) = request.variant.as_deref().filter(|_| !request.held_out) else {
+) -> Result<Option<String>, CoreError> {
+    let Some(label) = request.variant.as_deref() else {
         return Ok(None);
     };
-    let variant = tools.query.experiments.variant(label)?;
-    let given = match (variant.serve, &request.candidates) {
+    let given = match (query.experiments.variant(label)?.serve, &request.candidates) {
         (Serve::Slate, _) => return Ok(None),
-        (Serve::Nothing, None) => {
-            return Ok(Some(Answer {
-                fallback: Some(format!("holdout {label}: no recommendations")),
-                why: request
-                    .why
-                    .as_ref()
-                    .map(|_| vec![format!("holdout {label}: nothing was recommended")]),
-                position: state.position.0,
-                ..Answer::default()
-            }));
-        }
+        (Serve::Nothing, None) => "no recommendations",
         (Serve::Nothing, Some(_)) => "the list as it was given",
         (Serve::Popular, _) => "popular items only",
     };
-    let plain = RecommendRequest {
-        sources: Default::default(),
-        diversity: None,
-        exploration: None,
-        held_out: true,
-        ..request.clone()
+    Ok(Some(format!("holdout {label}: {given}")))
+}
+
+/// The empty answer to a request whose holdout is given nothing; `None` where there is something to rank.
+pub fn withheld(
+    state: &State,
+    query: &QueryConfig,
+    request: &RecommendRequest,
+) -> Result<Option<Answer>, CoreError> {
+    let Some(label) = request
+        .variant
+        .as_deref()
+        .filter(|_| request.candidates.is_none())
+    else {
+        return Ok(None);
     };
-    let mut answer = recommend(state, tools, &plain)?;
-    let said = format!("holdout {label}: {given}");
-    answer.fallback = Some(match answer.fallback {
-        Some(why) => format!("{said}; {why}"),
-        None => said,
-    });
-    Ok(Some(answer))
+    if query.experiments.variant(label)?.serve != Serve::Nothing {
+        return Ok(None);
+    }
+    let why = request.why.as_ref();
+    Ok(Some(Answer {
+        fallback: holdout(query, request)?,
+        position: state.position.0,
+        why: why.map(|_| vec![format!("holdout {label}: nothing was recommended")]),
+        ..Answer::default()
+    }))
 }

@@ -14,6 +14,7 @@
 * `ingest_bench`, `rebuild_bench`: `headwater bench ingest` and `bench rebuild`: logs of up to 50 million events.
     * `event_supply`: those events. `disk`: what the disk can do. `log_plots`: pictures.
 * `guard`: `headwater bench guard`: ratios to floors that CI holds.
+* `http_bench`: `headwater bench http`: what HTTP adds to a question.
 * `report`: results as a table for people and as a plot. `markdown`: as tables of a document.
 
 Nothing here is imported by the engine. Peers and plots need the dependency group `bench`; what is not installed is

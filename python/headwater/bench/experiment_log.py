@@ -38,6 +38,7 @@ class World(NamedTuple):
     orders: float = 0.3
     """Mean orders of a user in each period."""
     click_rate: float = 0.08
+    bought_of_clicked: float = 0.1
     per_frame: int = 30
     """Records that a frame holds at most: what a busy engine writes at once for one partition."""
     experiments: dict[str, object] = {
@@ -109,9 +110,9 @@ class _Writing:
             sources = draw.integers(0, len(_SOURCES), (count, world.n))
             clicked = np.where(draw.random(count) < world.click_rate, draw.integers(0, world.n, count), -1)
             rows: list[tuple[int, Event]] = []
-            columns = (times[part], users[part], items, sources, clicked)
+            columns = (times[part], users[part], items, sources, clicked, draw.random(count))
             asked = zip(*(column.tolist() for column in columns), strict=True)
-            for number, (ts, user, shown, by, click) in enumerate(asked, first):
+            for number, (ts, user, shown, by, click, buys) in enumerate(asked, first):
                 slots = [
                     (self._items[item], 0.5, _SOURCES[source], 1.0, 1.0, False)
                     for item, source in zip(shown, by, strict=True)
@@ -131,6 +132,8 @@ class _Writing:
                 if click >= 0:
                     item = self._items[shown[click]]
                     rows.append((user, Feedback("click", name, item, ts + 5000, slate=slate, slot=click)))
+                    if buys < world.bought_of_clicked:
+                        rows.append((user, Feedback("purchase", name, item, ts + 600_000, 20.0)))
             self._append(rows)
 
     def _append(self, rows: list[tuple[int, Event]]) -> None:

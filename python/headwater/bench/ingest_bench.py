@@ -270,6 +270,17 @@ def ingest_cells(run: IngestRun) -> list[tuple[str, ...]]:
     return lines
 
 
+def ingest_held(run: IngestRun) -> str:
+    """What is held at the end, and bytes an event."""
+    if not run.intervals:
+        return "no interval was finished"
+    last, per = run.intervals[-1], run.bytes_per_event
+    return (
+        f"log {last.log_mb:,.0f} MB, state {last.state_mb:,.0f} MB, resident {last.resident_mb:,.0f} MB; "
+        f"bytes an event: {per['frames']:.0f} in frames, {per['log']:.0f} in the log, {per['state']:.0f} of state"
+    )
+
+
 def ingest_table(run: IngestRun) -> Table:
     """The figures for people."""
     from rich.table import Table
@@ -278,10 +289,5 @@ def ingest_table(run: IngestRun) -> Table:
     table = Table(*INGEST_HEADINGS, title=f"{run.source}: {run.events:,} events{partial}")
     for cells in ingest_cells(run):
         table.add_row(*cells)
-    if run.intervals:
-        last, per = run.intervals[-1], run.bytes_per_event
-        table.caption = (
-            f"log {last.log_mb:,.0f} MB, state {last.state_mb:,.0f} MB, resident {last.resident_mb:,.0f} MB; "
-            f"bytes an event: {per['frames']:.0f} in frames, {per['log']:.0f} in the log, {per['state']:.0f} of state"
-        )
+    table.caption = ingest_held(run)
     return table

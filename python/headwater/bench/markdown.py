@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.bench.ann_bench import ANN_HEADINGS, AnnRow, ann_cells
 from headwater.bench.diversity_bench import DIVERSITY_HEADINGS, DiversityRow, diversity_cells
+from headwater.bench.ingest_bench import INGEST_HEADINGS, IngestRun, ingest_cells, ingest_held
+from headwater.bench.latency.figures import LatencyRun
+from headwater.bench.latency.show import HEADINGS, remarks, rows, title
+from headwater.bench.rebuild_bench import REBUILD_HEADINGS, RebuildRun, rebuild_cells
 from headwater.bench.row import Row
 from headwater.errors import InvalidInput
 
@@ -78,6 +82,25 @@ def ann_sections(rows: Sequence[AnnRow]) -> dict[str, str]:
 def diversity_sections(rows: Sequence[DiversityRow]) -> dict[str, str]:
     """The section `diversity`."""
     return {"diversity": _table(DIVERSITY_HEADINGS, diversity_cells(rows))}
+
+
+def latency_sections(run: LatencyRun) -> dict[str, str]:
+    """The section `latency`: the table, and what is to be kept in mind."""
+    lines = [row for at in run.rates for row in rows(at)]
+    told = "\n".join(f"- {line}" for line in remarks(run))
+    return {"latency": f"{title(run)}\n\n{_table(HEADINGS, lines)}\n\n{told}"}
+
+
+def ingest_sections(run: IngestRun) -> dict[str, str]:
+    """The section `ingest`."""
+    name = f"{run.source}, {run.events:,} events; {ingest_held(run)}"
+    return {"ingest": f"{name}\n\n{_table(INGEST_HEADINGS, ingest_cells(run))}"}
+
+
+def rebuild_sections(run: RebuildRun) -> dict[str, str]:
+    """The section `rebuild`."""
+    name = f"{run.source}, {run.events:,} events, {run.threads} threads, medians of {run.runs}"
+    return {"rebuild": f"{name}\n\n{_table(REBUILD_HEADINGS, rebuild_cells(run))}"}
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -88,9 +88,7 @@ def run_rebuild(
         made, after = _make_log(place / "log", supply, config, tail, progress)
         whole = [_apart(_from_zero, place / "log", threads) for _ in range(runs)]
         short = [_apart(_from_snapshot, place / "log", threads) for _ in range(runs)]
-        digests = {rebuilt.digest for rebuilt in (*whole, *short)}
-        if len(digests) > 1:
-            raise HeadwaterError(f"rebuilds of the same log differ: digests {', '.join(sorted(digests))}")
+        check_equal([*whole, *short])
         snapshot = _apart(_snapshot, place / "log", threads)
         log_bytes = (place / "log" / "log.sqlite3").stat().st_size
         return RebuildRun(
@@ -209,6 +207,13 @@ def _snapshot(place: Path, threads: int) -> SnapshotFigures:
         parts=kinds,
         digest_s=round(digested - written, 4),
     )
+
+
+def check_equal(rebuilt: Sequence[Rebuilt]) -> None:
+    """Raise `HeadwaterError` unless all rebuilds of a log ended at the same state."""
+    digests = sorted({one.digest for one in rebuilt})
+    if len(digests) > 1:
+        raise HeadwaterError(f"rebuilds of the same log differ: digests {', '.join(digests)}")
 
 
 def _median(rebuilt: list[Rebuilt]) -> Rebuilt:

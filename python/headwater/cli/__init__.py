@@ -8,7 +8,9 @@
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
 * `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
+* `report_commands`: report.
 * `evaluate_commands`: evaluate, tune.
+* `http_commands`: serve, key.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -20,11 +22,13 @@ import click
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.evaluate_commands import evaluate, tune
+from headwater.cli.http_commands import key, serve
 from headwater.cli.load_commands import latency
 from headwater.cli.log_commands import guard, ingest, rebuild
 from headwater.cli.measure_commands import bench, demo
-from headwater.cli.operations_commands import backup, merge, restore, sync
+from headwater.cli.operations_commands import archive, backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
+from headwater.cli.report_commands import report
 from headwater.cli.store_commands import forget, init, replay, snapshot, status, verify
 from headwater.cli.travel_commands import shadow
 
@@ -66,9 +70,13 @@ for command in (
     merge,
     backup,
     restore,
+    archive,
+    report,
     forget,
     evaluate,
     tune,
+    serve,
+    key,
     bench,
 ):
     main.add_command(command)

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from headwater.cli.output import json_option, options, show
+from headwater.cli.output import json_option, options, show, update_option
 
 _asking = options(
     click.option(
@@ -121,6 +121,7 @@ _population = options(
 )
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Also write a page: a .html.")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it: a .png or .svg.")
+@update_option
 @json_option
 def latency(
     target: str,
@@ -150,6 +151,7 @@ def latency(
     earlier: Path | None,
     report: Path | None,
     plot: Path | None,
+    update: Path | None,
     as_json: bool,
 ) -> None:
     """Open-loop latency at several rates: percentiles by verb from when each request was due, beside floors of the
@@ -159,6 +161,7 @@ def latency(
     """
     from rich.console import Console
 
+    from headwater.bench import markdown
     from headwater.bench.latency.charts import latency_page, plot_latency
     from headwater.bench.latency.compare import compare, read_run
     from headwater.bench.latency.embedded_load import EmbeddedOptions
@@ -201,6 +204,8 @@ def latency(
         report.write_text(latency_page(run), encoding="utf-8")
     if plot is not None:
         plot_latency(run, plot)
+    if update is not None:
+        markdown.update(update, markdown.latency_sections(run))
     show(as_json, run, None if as_json else latency_tables(run))
     if not run.complete:
         click.echo(f"headwater: {run.ended}; what is shown is partial", err=True)

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from headwater.cli.errors import FAILURE, INTERRUPTED
-from headwater.cli.output import json_option, options, show
+from headwater.cli.output import json_option, options, show, update_option
 
 if TYPE_CHECKING:
     from headwater.bench.event_supply import Supply
@@ -59,6 +59,7 @@ def _supply(events: int, dataset: str | None, path: Path | None, items: int, see
 @click.command()
 @_log_options
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it: a .png or .svg.")
+@update_option
 @json_option
 def ingest(
     events: int,
@@ -69,6 +70,7 @@ def ingest(
     threads: int,
     scratch: Path | None,
     plot: Path | None,
+    update: Path | None,
     as_json: bool,
 ) -> None:
     """Events per second of each stage of an import (encode, append, decode, fold) over a growing log, beside the disk;
@@ -76,6 +78,7 @@ def ingest(
 
     Example: headwater bench ingest --events 1000000 --json
     """
+    from headwater.bench import markdown
     from headwater.bench.ingest_bench import ingest_table, run_ingest
     from headwater.bench.log_plots import plot_ingest
     from headwater.progress import progress_call
@@ -85,6 +88,8 @@ def ingest(
         run = run_ingest(supply, config, threads, scratch, progress)
     if plot is not None:
         plot_ingest(run, plot)
+    if update is not None:
+        markdown.update(update, markdown.ingest_sections(run))
     show(as_json, run, None if as_json else ingest_table(run))
     if not run.complete:
         click.echo(f"headwater: interrupted after {run.events:,} of {events:,} events", err=True)
@@ -95,6 +100,7 @@ def ingest(
 @_log_options
 @click.option("--tail", type=click.IntRange(0), help="Events after the snapshot. Default: one in ten.")
 @click.option("--runs", type=click.IntRange(1, 20), default=3, show_default=True, help="Of each rebuild.")
+@update_option
 @json_option
 def rebuild(
     events: int,
@@ -106,6 +112,7 @@ def rebuild(
     scratch: Path | None,
     tail: int | None,
     runs: int,
+    update: Path | None,
     as_json: bool,
 ) -> None:
     """A log to state, from zero and from a snapshot with a tail, each in a process of its own: seconds, memory, equal
@@ -113,6 +120,7 @@ def rebuild(
 
     Example: headwater bench rebuild --events 1000000 --tail 100000 --json
     """
+    from headwater.bench import markdown
     from headwater.bench.rebuild_bench import rebuild_table, run_rebuild
     from headwater.progress import progress_call
 
@@ -122,6 +130,8 @@ def rebuild(
         raise click.UsageError(f"--tail {after:,} leaves no event before the snapshot: --events is {events:,}")
     with progress_call(sys.stderr.isatty(), "making the log") as progress:
         run = run_rebuild(supply, config, tail=after, threads=threads, runs=runs, scratch=scratch, progress=progress)
+    if update is not None:
+        markdown.update(update, markdown.rebuild_sections(run))
     show(as_json, run, None if as_json else rebuild_table(run))
 
 

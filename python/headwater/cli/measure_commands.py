@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from headwater.cli.output import json_option, options, show
+from headwater.cli.output import json_option, options, show, update_option
+
+if TYPE_CHECKING:
+    from headwater.engine import Engine
 
 _scene_options = options(
     click.option("--dataset", help="retailrocket, ml-1m or online-retail. Default: a simulated shop."),
@@ -26,9 +31,21 @@ _scene_options = options(
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep the engine here, in a new directory. Default: a temporary one that is removed.",
 )
+@click.option("--http", is_flag=True, help="At the end keep serving over HTTP, with simulated visitors, until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65535), help="With --http: where. Default: 8088.")
 @json_option
-def demo(dataset: str | None, path: Path | None, events: int, seed: int, directory: Path | None, as_json: bool) -> None:
-    """Run a shop through the engine: import, a visitor's clicks, similar and trending items, kill -9, figures.
+def demo(
+    dataset: str | None,
+    path: Path | None,
+    events: int,
+    seed: int,
+    directory: Path | None,
+    http: bool,
+    port: int | None,
+    as_json: bool,
+) -> None:
+    """Run a shop through the engine: import, a visitor's clicks, similar and trending items, kill -9, figures; with
+    --http a live page at the end.
 
     Example: headwater demo --dataset ml-1m --path ../shared/data/ml-1m --json
     """
@@ -40,9 +57,21 @@ def demo(dataset: str | None, path: Path | None, events: int, seed: int, directo
         raise click.UsageError("--dataset needs --path: where its files are")
     scene = simulated_scene(seed, events) if dataset is None or path is None else dataset_scene(dataset, path)
     console = Console(quiet=as_json, width=None if Console().is_terminal else 120)
-    figures = run_demo(scene, directory, console.print, progress=not as_json and console.is_terminal)
-    if as_json:
-        show(True, figures, None)
+    progress = not as_json and console.is_terminal
+
+    def then(engine: Engine, place: Path, figures: dict[str, Any]) -> None:
+        if as_json:
+            show(True, figures, None)
+        if http:
+            from headwater.cli.http_commands import announce
+            from headwater.http.serve import serve_engine
+            from headwater.http.visitors import come
+
+            users = [str(user) for user in scene.events["user"].unique(maintain_order=True)[:500]]
+            beside = partial(come, users=users)
+            serve_engine(engine, place, engine.config.http, announce(as_json), beside, port=port)
+
+    run_demo(scene, directory, console.print, progress, then)
 
 
 @click.group(invoke_without_command=True)
@@ -87,11 +116,7 @@ def bench(
 
 _table_options = options(
     click.option("--tiny", is_flag=True, help="Sizes that only show that everything runs."),
-    click.option(
-        "--update",
-        type=click.Path(path_type=Path, dir_okay=False, exists=True),
-        help="Also put the tables into this Markdown file, where it has places for them.",
-    ),
+    update_option,
 )
 _kernel_options = options(
     click.option(
@@ -235,11 +260,7 @@ def recommend(tiny: bool, queries: int, directory: Path | None, as_json: bool) -
     help="Where MovieLens-1M's files are.",
 )
 @click.option("--users", type=click.IntRange(10, 10_000), default=2000, show_default=True, help="At most so many ask.")
-@click.option(
-    "--update",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Also put the table into this Markdown file, where it has a place for it.",
-)
+@update_option
 @json_option
 def diversity(data: Path, users: int, update: Path | None, as_json: bool) -> None:
     """What unlikeness of a slate's items gives and costs on MovieLens-1M: coverage, distance, novelty, nDCG.
@@ -256,3 +277,48 @@ def diversity(data: Path, users: int, update: Path | None, as_json: bool) -> Non
     if update is not None:
         markdown.update(update, markdown.diversity_sections(rows))
     show(as_json, rows, diversity_table(rows))
+
+
+@bench.command("report")
+@click.option(
+    "--slates", type=click.IntRange(1000, 50_000_000), default=1_000_000, show_default=True, help="Slates of the log."
+)
+@click.option(
+    "--runs", type=click.IntRange(10, 100_000), default=2000, show_default=True, help="Simulated experiments."
+)
+@click.option("--users", type=click.IntRange(500, 1_000_000), default=4000, show_default=True, help="Users of each.")
+@json_option
+def report_bench(slates: int, runs: int, users: int, as_json: bool) -> None:
+    """How long a report takes, and how often its tests claim a difference that is not there, or find one that is.
+
+    Example: headwater bench report --slates 100000 --runs 200
+    """
+    from rich.console import Console
+
+    from headwater.bench.experiment_bench import experiment_table, run_experiments
+
+    with Console(stderr=True).status("measuring") as status:
+        figures = run_experiments(slates, runs, users, lambda what: status.update(f"measuring: {what}"))
+    show(as_json, figures, experiment_table(figures))
+
+
+@bench.command("http")
+@click.option("--rate", type=click.FloatRange(1, 100_000), default=500.0, show_default=True, help="Questions a second.")
+@click.option("--seconds", type=click.FloatRange(0.5, 600), default=10.0, show_default=True, help="Of each turn.")
+@click.option("--events", type=click.IntRange(1000, 10_000_000), default=100_000, show_default=True, help="Simulated.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), multiple=True, default=(1, 1, 1), help="One turn each. Repeatable."
+)
+@json_option
+def bench_http(rate: float, seconds: float, events: int, workers: tuple[int, ...], as_json: bool) -> None:
+    """What HTTP adds to a question: open loop, in turns with the embedded engine at the same rate.
+
+    Example: headwater bench http --rate 500 --workers 1 --workers 2
+    """
+    from rich.console import Console
+
+    from headwater.bench.http_bench import http_table, run_http
+
+    with Console(stderr=True).status("measuring") as status:
+        figures = run_http(rate, seconds, events, workers, lambda what: status.update(f"measuring: {what}"))
+    show(as_json, figures, None if as_json else http_table(figures))

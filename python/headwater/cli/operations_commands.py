@@ -93,7 +93,7 @@ def backup(directory: Path, destination: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("source", metavar="SOURCE", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.argument("source", metavar="SOURCE", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--threads", type=click.IntRange(1, 256), help="Fold threads; the digest does not depend on it.")
 @json_option
@@ -110,3 +110,29 @@ def restore(source: Path, directory: Path, threads: int | None, as_json: bool) -
     with progress_call(not as_json and sys.stderr.isatty(), "restore") as call:
         report = restore_backup(source, directory, threads, call)
     show(as_json, report.to_dict(), facts(f"{source} -> {directory}", report.to_dict()))
+
+
+@click.command()
+@existing_directory
+@click.option("--restore", "back", is_flag=True, help="Put archived events back below the log instead.")
+@json_option
+def archive(directory: Path, back: bool, as_json: bool) -> None:
+    """Move events that the state no longer needs from the log of DIR to Parquet files in DIR/archive.
+
+    Everything up to the oldest kept snapshot goes; without a snapshot one is written. Snapshot and files are verified
+    before anything is trimmed.
+
+    Example: headwater archive shop --json
+    """
+    from headwater.engine import Engine
+    from headwater.store import check_begun
+
+    check_begun(directory)
+    with Engine.open(directory) as engine:
+        if back:
+            plain = engine.unarchive().to_dict()
+        else:
+            if not engine.status()["snapshots"]:
+                engine.snapshot()
+            plain = engine.archive().to_dict()
+    show(as_json, plain, facts(f"archive {directory}", plain))

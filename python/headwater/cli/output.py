@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
+update_option = click.option(
+    "--update",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Also put the tables into this Markdown file, where it has places for them.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of a table.")
 
 

@@ -78,6 +78,10 @@ _NOTES: dict[str, str] = {
     "engine.clock": '"wall", or "log": the last event\'s time, for replays',
     "engine.record_slates": "write what was served to the log",
     "engine.snapshot_every_events": "0: only when asked",
+    "http.host": "another than a loopback address needs keys: `headwater key add`",
+    "http.workers": "web worker processes before the one engine",
+    "http.cors_origins": "origins whose pages may call from a browser",
+    "http.rate_per_key": "requests a second; 0: no limit",
 }
 
 _HEAD = """\
@@ -101,6 +105,7 @@ _TABLES: dict[str, str] = {
 ##   holdout = { share = 0.1, serve = "popular" }
 """,
     "engine": "## This process only; never visible in state or digests.\n",
+    "http": "## The gateway of `headwater serve DIR --http`; its limits hold for each web worker.\n",
 }
 
 _RELATIONS = """\

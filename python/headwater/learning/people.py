@@ -14,12 +14,12 @@ class People:
         for from_user, into_user in merges:
             self._merged_from.setdefault(into_user, set()).add(from_user)
             # The smaller id leads: the same leader for every order of merges.
-            low, high = sorted((self._leader(from_user), self._leader(into_user)))
+            low, high = sorted((self.leader(from_user), self.leader(into_user)))
             self._parent[high] = low
 
     def same(self, a: str, b: str) -> bool:
         """Whether merges connect two ids. A device of two people connects them: both may answer its slates."""
-        return a == b or self._leader(a) == self._leader(b)
+        return a == b or self.leader(a) == self.leader(b)
 
     def became(self, user: str) -> set[str]:
         """The id and all that turned out to be it, directly or not: whose slates go when this user is forgotten."""
@@ -29,7 +29,8 @@ class People:
             found.update(new)
         return found
 
-    def _leader(self, user: str) -> str:
+    def leader(self, user: str) -> str:
+        """The id that stands for all that merges connect."""
         leader = user
         while (above := self._parent.get(leader, leader)) != leader:
             leader = above

@@ -7,7 +7,7 @@ ones those are is asked of the core, so that no second opinion can arise.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import msgspec
 
@@ -15,6 +15,7 @@ from headwater.core import event_faults, frame_fault
 from headwater.errors import LogCorrupt
 from headwater.events.frame import HEADER_LEN, FrameHeader, decode_frame, decode_header
 from headwater.events.log import EventLog
+from headwater.events.subjects import Subject
 from headwater.events.types import Event
 
 FRAME_WINDOW = 1024
@@ -37,11 +38,17 @@ def sound_events(
 
 
 def named_events(
-    log: EventLog, start: int, stop: int | None, max_future_ms: int, set_aside: Counter[str]
+    log: EventLog,
+    start: int,
+    stop: int | None,
+    max_future_ms: int,
+    set_aside: Counter[str],
+    subjects: Collection[Subject] | None = None,
 ) -> Iterator[tuple[int, int, FrameHeader, Event]]:
-    """`sound_events` with each event's index in its frame: (position, index, header, event)."""
+    """`sound_events` with each event's index in its frame: (position, index, header, event); of some subjects only, if
+    they are named."""
     received = ReceivedFrames()
-    for batch in log.read(start, stop=stop):
+    for batch in log.read(start, stop=stop, subjects=subjects):
         for position, frame in zip(batch.positions, batch.frames, strict=True):
             fault = frame_fault(frame)
             if fault is not None:

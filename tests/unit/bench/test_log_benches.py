@@ -10,12 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
-from headwater.bench.event_supply import ROWS, Supply, repetition, zipf_supply
-from headwater.bench.rebuild_bench import run_rebuild
-from headwater.config import default_config
+from headwater.bench.event_supply import ROWS, repetition, zipf_supply
+from headwater.bench.rebuild_bench import Rebuilt, check_equal
 from headwater.errors import HeadwaterError, InvalidInput
 
 COMMAND = [sys.executable, "-c", "from headwater.cli import main; main()", "bench"]
@@ -57,15 +57,15 @@ def test_a_dataset_once_more_is_of_other_users_and_later() -> None:
 @pytest.mark.e2e
 def test_every_stage_has_its_rate(tmp_path: Path) -> None:
     plot = tmp_path / "plot.svg"
-    found = run("ingest", "--events", "70000", "--items", "2000", "--plot", str(plot))
+    found = run("ingest", "--events", "66000", "--items", "2000", "--plot", str(plot))
     assert found["complete"]
-    assert found["events"] == found["imported"] == 70_000
+    assert found["events"] == found["imported"] == 66_000
     assert set(found["per_s"]) == {"encode", "append", "decode", "fold"}
     assert all(rate > 0 for rate in found["per_s"].values())
-    assert sum(found["outcomes"].values()) == 70_000
+    assert sum(found["outcomes"].values()) == 66_000
     assert "applied" in found["outcomes"]
-    assert [interval["events"] for interval in found["intervals"]] == [ROWS, 70_000]
-    assert found["intervals"][-1]["state_mb"] > found["intervals"][0]["state_mb"] > 0
+    assert [interval["events"] for interval in found["intervals"]] == [ROWS, 66_000]
+    assert found["intervals"][-1]["state_mb"] >= found["intervals"][0]["state_mb"] > 0
     assert found["bytes_per_event"]["frames"] > 20
     assert found["disk_before"]["fsync_per_s"] > 0
     assert "<svg" in plot.read_text()
@@ -107,21 +107,8 @@ def test_both_rebuilds_end_at_the_same_state() -> None:
     assert {"partition", "shard", "neighbourhood"} <= set(snapshot["parts"])
 
 
-def test_rebuilds_that_differ_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second way is given another log, as if it had lost something."""
-    from headwater.bench import rebuild_bench
-
-    apart = rebuild_bench._apart
-    digests = iter(("a", "b"))
-
-    def differing(work, place, threads):  # type: ignore[no-untyped-def]
-        import msgspec
-
-        return msgspec.structs.replace(apart(work, place, threads), digest=next(digests))
-
-    monkeypatch.setattr(rebuild_bench, "_apart", differing)
-    supply: Supply = zipf_supply(2_000, 100)
-    with pytest.raises(HeadwaterError, match="rebuilds of the same log differ"):
-        run_rebuild(
-            supply, default_config("shop"), tail=500, threads=1, runs=1, scratch=None, progress=lambda done, total: None
-        )
+def test_rebuilds_that_differ_end_the_run() -> None:
+    one = Rebuilt(events=3, folded=3, seconds=1, folded_per_s=3, state_mb=1, grown_mb=1, digest="a")
+    check_equal([one, one])
+    with pytest.raises(HeadwaterError, match="rebuilds of the same log differ: digests a, b"):
+        check_equal([one, msgspec.structs.replace(one, digest="b")])

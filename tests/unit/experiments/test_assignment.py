@@ -134,6 +134,7 @@ def test_an_anonymous_visitor_takes_part_under_an_id() -> None:
         assert engine.session(["i1"], 1).variant is None
         slate = engine.session(["i1"], 1, visitor="cookie-7")
         assert (slate.variant, slate.recorded) == (f"x/{engine.variant_of('cookie-7', 'x')}", True)
+        assert slate.user == "cookie-7"
         assert not engine.session(["i1"], 1, visitor="cookie-7", record=False).recorded
         with pytest.raises(InvalidQuery, match="record=True without a visitor"):
             engine.session(["i1"], 1, record=True)

@@ -15,8 +15,9 @@ from headwater import Engine
 from headwater.errors import InvalidInput, InvalidQuery, StoreClosed, StoreError
 from headwater.events import replacement
 from headwater.events.log import decode_frames
-from headwater.events.types import Event, Feedback, MergeCarried
+from headwater.events.types import Event, Feedback, MergeCarried, SlateServed
 from headwater.receipts import check
+from headwater.slate_record import SlateRecorder
 
 START = 1_700_000_000_000
 ITEMS = [f"i{n}" for n in range(8)]
@@ -79,6 +80,46 @@ def test_the_state_is_the_one_of_a_log_that_never_had_them(tmp_path: Path) -> No
         assert receipt.position_before == before + 2  # forgotten first, both ids
         assert engine.verify().equal
         assert events_of(engine)[1:] == events_of(other)[1:]  # but for when the configuration was activated
+
+
+def test_slates_from_before_are_not_expected_to_come_out_alike(tmp_path: Path) -> None:
+    with open_shop(tmp_path / "shop") as engine:
+        history(engine)
+        engine.recommend("cem", 3)
+        engine.flush()
+        assert engine.verify(slates=True).slates.slates == 1  # type: ignore[union-attr]
+        engine.erase(SECRET)
+        engine.track("view", user="cem", item="i1", ts=START + 10**9)
+        engine.recommend("cem", 3)
+        engine.flush()
+        report = engine.verify(slates=True)
+        assert report.equal
+        assert report.slates is not None
+        assert (report.slates.slates, report.slates.identical) == (1, 1)
+
+
+def test_a_slate_that_is_recorded_late_names_positions_of_the_new_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_shop(tmp_path / "shop") as engine:
+        history(engine)
+        go = threading.Event()
+        commit = SlateRecorder._write
+
+        def late(recorder: SlateRecorder, group: list[SlateServed]) -> None:
+            assert go.wait(60)
+            commit(recorder, group)
+
+        monkeypatch.setattr(SlateRecorder, "_write", late)
+        slate = engine.recommend("cem", 3)
+        erased = engine.erase(SECRET)
+        go.set()
+        engine.flush()
+        [record] = [e for e in events_of(engine) if isinstance(e, SlateServed)]
+        assert record.slate == slate.id
+        assert slate.positions == [erased.receipt.position_before - 2]
+        assert record.positions == [erased.receipt.position]
+        assert engine.verify(slates=True).equal
 
 
 def test_no_byte_of_theirs_is_left(tmp_path: Path) -> None:

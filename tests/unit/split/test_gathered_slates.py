@@ -316,3 +316,24 @@ def test_hosts_under_another_configuration_do_not_answer(
     fresh = new_core(rich_config(), 1, Ownership.session([0]))
     with pytest.raises(NotReady, match="ask again"):
         fresh.gather(scatter, [reply])
+
+
+@given(behind=st.lists(st.integers(0, 60), min_size=4, max_size=4), data=st.data())
+def test_hosts_at_different_positions_answer_with_what_they_have(
+    rich: tuple[Engine, dict[tuple[int, int], HostCluster]], behind: list[int], data: st.DataObject
+) -> None:
+    engine, _ = rich
+    batches = list(engine.log.read())
+    positions = [at for batch in batches for at in batch.positions]
+    frames = [frame for batch in batches for frame in batch.frames]
+    cluster = HostCluster(rich_config(), 2, 2)
+    for host, lag in zip((*cluster.sessions, *cluster.items), behind, strict=True):
+        cut = max(2, len(positions) - lag)
+        host.feed(positions[:cut], frames[:cut])
+    items = {f"i{n}" for n in range(48)}
+    for user in ("u1", "u7", None):
+        more = data.draw(st.sampled_from(RICH))
+        slate = decoded(cluster.recommend(asked(user, **more, items=[] if user else ["i3", "i46"])))[0]
+        named = [slot[0] for slot in slate]
+        assert len(set(named)) == len(named)
+        assert set(named) <= items

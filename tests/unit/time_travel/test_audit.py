@@ -19,6 +19,7 @@ from headwater.events.types import Feedback
 from headwater.simulate import simulate_shop
 from headwater.slate import Reason
 from reference.cooccurrence import Reference
+from reference.merges import MergingReference
 from reference.sessions import sessions_of
 
 START = 1_750_000_000_000
@@ -230,3 +231,55 @@ def test_any_log_gives_the_draws_of_the_exact_model(events: list[Feedback]) -> N
         assert [(r.source, r.seed) for r in audit.reasons] == links
         for reason in audit.reasons:
             assert reason.found == sum(m.counts[reason.source].pair[reason.seed, item] for m in models.values())
+
+
+def merging_shop(
+    steps: list[tuple[str, str, int] | tuple[str, str]],
+) -> tuple[Engine, MergingReference, dict[str, str]]:
+    """Visits (user, item, minutes) and merges (from, into), played to an engine and to the slow model."""
+    engine = Engine.open(":memory:", clock="log")
+    model = MergingReference(engine.config.generation)
+    account: dict[str, str] = {}
+    for step in steps:
+        if len(step) == 3:
+            user, item, minutes = step
+            known = account.get(user, user)
+            event = Feedback("view", user, item, START + minutes * MINUTE)
+            engine.track_many([event])
+            model.fold(Feedback("view", known, item, event.ts))
+        elif account.get(step[0], step[0]) == step[0] != account.get(step[1], step[1]):
+            into = account.get(step[1], step[1])
+            engine.merge(*step)
+            model.merge(step[0], into)
+            account = {u: into if a == step[0] else a for u, a in account.items()} | {step[0]: into}
+    return engine, model, account
+
+
+visits = st.tuples(
+    st.sampled_from(["u1", "u2", "v1", "v2"]), st.sampled_from("abcd"), st.integers(0, 8).map(lambda n: n * 12)
+)
+merges = st.tuples(st.sampled_from(["v1", "v2", "u1"]), st.sampled_from(["u1", "u2"])).filter(lambda m: m[0] != m[1])
+
+
+@given(st.lists(st.one_of(visits, visits, visits, merges), min_size=5, max_size=40), st.sampled_from("abcd"))
+def test_visitors_who_turn_out_to_be_others_are_followed(
+    steps: list[tuple[str, str, int] | tuple[str, str]], item: str
+) -> None:
+    engine, model, _ = merging_shop(steps)
+    with engine:
+        slate = engine.recommend("asker", 10, record=False)
+        relations = [
+            r.name for r in engine.config.generation.relations if "view" in r.from_types and "view" in r.to_types
+        ]
+        reasons = [Reason(name, seed, None, 0.0, 0.0) for name in relations for seed in "abcd" if seed != item]
+        audit = audit_reasons(engine.log, engine.config, slate, item, reasons)
+        found = {(r.source, r.seed): r.found for r in audit.reasons}
+        assert found == {(r.source, r.seed): model.counts[r.source].pair[str(r.seed), item] for r in reasons}
+
+
+def test_what_a_merged_visitor_did_is_the_askers_own() -> None:
+    with three_fans() as engine:
+        engine.merge("ann", "bob")
+        slate = engine.recommend("bob", 3, record=False)
+        audit = audit_reasons(engine.log, engine.config, slate, "b", [Reason("also_viewed", "a", None, 0.0, 0.0)])
+        assert {w.user for r in audit.reasons for w in r.witnesses} == {"eve", "dan"}

@@ -10,7 +10,7 @@ use crate::query::fuse::SourceList;
 use crate::query::hosts::candidates::{Table, check_version, grounds};
 use crate::query::hosts::message::{GroundsSaid, ListSaid, Reply};
 use crate::query::hosts::scatter::version;
-use crate::query::hosts::told::Told;
+use crate::query::hosts::told::{Numbered, Told};
 use crate::query::plan::Tools;
 use crate::query::request::{SimilarRequest, TrendingRequest};
 use crate::query::seeds::Asker;
@@ -49,13 +49,13 @@ pub fn similar_candidates(
     })
 }
 
-/// `similar` from the parts of item hosts, of whose ids none may be [`super::told::unheard`]. Errors: those of the same
+/// `similar` from the parts of item hosts. Errors: those of the same
 /// request to one process, and another configuration being active where a part comes from.
 pub fn gather_similar(
     state: &State,
     tools: &Tools<'_>,
     request: &SimilarRequest,
-    replies: &[Reply<'_>],
+    replies: &Numbered<'_>,
 ) -> Result<Answer, CoreError> {
     check_versions(state, replies)?;
     let question = similar::Question::new(state, tools, request)?;
@@ -104,13 +104,13 @@ pub fn trending_candidates(
     })
 }
 
-/// `trending` from the parts of item hosts, of whose ids none may be [`super::told::unheard`]. Errors: those of the same
+/// `trending` from the parts of item hosts. Errors: those of the same
 /// request to one process.
 pub fn gather_trending(
     state: &State,
     _: &Tools<'_>,
     request: &TrendingRequest,
-    replies: &[Reply<'_>],
+    replies: &Numbered<'_>,
 ) -> Result<Answer, CoreError> {
     let question = trending::Question::new(state, request)?;
     let told = Told::new(state, &Asker::default(), replies);
@@ -123,8 +123,8 @@ pub fn gather_trending(
     Ok(question.answer(state, &trends, false, votes))
 }
 
-fn check_versions(state: &State, replies: &[Reply<'_>]) -> Result<(), CoreError> {
-    let versions = replies.iter().map(|reply| reply.version);
+fn check_versions(state: &State, replies: &Numbered<'_>) -> Result<(), CoreError> {
+    let versions = replies.replies().iter().map(|reply| reply.version);
     versions
         .into_iter()
         .try_for_each(|told| check_version(version(state), told))

@@ -11,15 +11,16 @@ use crate::query::answer::Answer;
 use crate::query::blend::Marks;
 use crate::query::fuse::{SourceList, top_of};
 use crate::query::hosts::candidates::check_version;
-use crate::query::hosts::message::{Reply, Scatter};
+use crate::query::hosts::message::Scatter;
 use crate::query::hosts::scatter::{asker, refill, version};
-use crate::query::hosts::told::Told;
+use crate::query::hosts::told::{Numbered, Told};
 use crate::query::plan::{Plan, Tools};
 use crate::query::recommend::Ranking;
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve;
 use crate::query::seeds::{self, Asker};
 use crate::query::source::{Source, Weighted};
+use crate::query::taking_part;
 use crate::query::vectors;
 
 /// What comes of the replies.
@@ -30,19 +31,21 @@ pub enum Gathered {
     Again(Vec<u8>),
 }
 
-/// Makes the slate. `request` is the scatter's; of the replies' ids none may be [`crate::query::hosts::told::unheard`].
-/// Items of hosts that did not reply are not in it. Errors: those of the same request to one process, and another
+/// Makes the slate. `request` is the scatter's. Items of hosts that did not reply are not in it. Errors: those of the same request to one process, and another
 /// configuration having become active meanwhile.
 pub fn gather(
     state: &State,
     tools: &Tools<'_>,
     scatter: &Scatter<'_>,
     request: &RecommendRequest,
-    replies: &[Reply<'_>],
+    replies: &Numbered<'_>,
 ) -> Result<Gathered, CoreError> {
     check_version(version(state), scatter.version)?;
-    for reply in replies {
+    for reply in replies.replies() {
         check_version(version(state), reply.version)?;
+    }
+    if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
+        return Ok(Gathered::Answer(Box::new(answer)));
     }
     let plan = Plan::new(state, tools, request)?;
     let (scenario, now) = (&*plan.scenario, request.now);
@@ -60,6 +63,7 @@ pub fn gather(
         let settling = Settling {
             state,
             plan: &plan,
+            request,
             allowed: &allowed,
             told: &told,
         };
@@ -117,6 +121,7 @@ fn who<'a>(
 struct Settling<'a> {
     state: &'a State,
     plan: &'a Plan<'a>,
+    request: &'a RecommendRequest,
     allowed: &'a Allowed<'a>,
     told: &'a Told<'a>,
 }
@@ -124,7 +129,8 @@ struct Settling<'a> {
 impl Settling<'_> {
     fn list(&self, source: &Weighted) -> SourceList {
         let (state, name) = (self.state, source.name.as_str());
-        let limit = retrieve::limit(&self.plan.scenario, self.told.listed());
+        let list = self.request.candidates.as_ref().map_or(0, Vec::len);
+        let limit = retrieve::limit(&self.plan.scenario, self.told.listed().min(list));
         let ranked = match source.source {
             Source::Vector(_) => {
                 let mut found = self.told.found(name);

@@ -175,3 +175,36 @@ impl<'de> Visiting<'de> for BytesVisitor {
         Ok(Bytes(bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scatter_survives_its_bytes() {
+        let mut seen = SeenFilter::default();
+        seen.insert(7, 0, 100);
+        let scatter = Scatter {
+            version: Some("v1"),
+            request: Bytes(&[0x80]),
+            visitor: Some(Visitor {
+                user: "ann",
+                segment: Some(3),
+                seeds: vec![SeedSaid("a", 1.5, true, Some((9, 2, "view", -4)))],
+                tags: vec![("hats", 0.25)],
+                barred: vec!["b"],
+                forever: Some(Cow::Borrowed(&seen)),
+            }),
+            refill: Some(Refill {
+                touched: Some((vec!["c"], Cow::Borrowed(&seen))),
+                disliked: Vec::new(),
+            }),
+        };
+        let bytes = scatter.encode();
+        let read: Scatter<'_> = rmp_serde::from_slice(&bytes).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{scatter:?}"));
+        for cut in 0..bytes.len() {
+            assert!(rmp_serde::from_slice::<Scatter<'_>>(&bytes[..cut]).is_err());
+        }
+    }
+}

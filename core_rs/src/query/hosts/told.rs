@@ -1,10 +1,10 @@
 //! Replies of item hosts, in the numbers of the process that reads them, behind the interfaces of [`crate::query::counted`].
 
 use std::cell::Cell;
-use std::collections::HashMap;
 
 use crate::fold::state::State;
 use crate::ids::ItemIx;
+use crate::names::Names;
 use crate::query::counted::{Counted, Grounds, Link, Stock, Witness};
 use crate::query::filling::youth;
 use crate::query::fuse::top_of;
@@ -15,53 +15,78 @@ use crate::query::source::Source;
 /// One reply: its items, and its seeds' places among the asker's.
 struct Heard<'a> {
     reply: &'a Reply<'a>,
-    items: Vec<ItemIx>,
+    items: &'a [ItemIx],
     seeds: Vec<Option<usize>>,
+}
+
+/// Replies with the numbers of their items.
+pub struct Numbered<'a> {
+    replies: &'a [Reply<'a>],
+    items: Vec<Vec<ItemIx>>,
+}
+
+impl<'a> Numbered<'a> {
+    /// Numbers of all items of replies; where some have none, their ids. Such items are no state: as soon as this process has
+    /// given them numbers, the replies can be read.
+    pub fn new(names: &Names, replies: &'a [Reply<'a>]) -> Result<Self, Vec<&'a str>> {
+        let mut unheard = Vec::new();
+        let mut items = Vec::with_capacity(replies.len());
+        for reply in replies {
+            let mut own = Vec::with_capacity(reply.items.len());
+            for name in &reply.items {
+                match names.find_item(name) {
+                    Some(item) => own.push(item),
+                    None => unheard.push(*name),
+                }
+            }
+            items.push(own);
+            let others = reply.seeds.iter().chain(&reply.known);
+            unheard.extend(others.filter(|name| names.find_item(name).is_none()));
+        }
+        match unheard.is_empty() {
+            true => Ok(Self { replies, items }),
+            false => Err(unheard),
+        }
+    }
+
+    /// The replies themselves.
+    pub fn replies(&self) -> &'a [Reply<'a>] {
+        self.replies
+    }
 }
 
 /// All replies.
 pub struct Told<'a> {
     state: &'a State,
     heard: Vec<Heard<'a>>,
-    /// Which reply tells of an item, and its place there.
-    whose: HashMap<ItemIx, (usize, u32)>,
+    /// Which reply tells of an item, and its place there; ordered by item.
+    whose: Vec<(ItemIx, u32, u32)>,
     /// Whether items of the catalogue were needed that nobody was asked for.
     short: Cell<bool>,
 }
 
-/// Ids in replies that this process never heard of. They are no state: as soon as it has given them numbers, the replies can
-/// be read.
-pub fn unheard<'a>(state: &State, replies: &'a [Reply<'a>]) -> Vec<&'a str> {
-    let all = replies
-        .iter()
-        .flat_map(|reply| reply.items.iter().chain(&reply.seeds).chain(&reply.known));
-    all.filter(|item| state.names.find_item(item).is_none())
-        .copied()
-        .collect()
-}
-
 impl<'a> Told<'a> {
-    /// Reads replies, of whose ids none may be [`unheard`].
-    pub fn new(state: &'a State, asker: &Asker<'_>, replies: &'a [Reply<'a>]) -> Self {
-        let number = |item: &&str| state.names.find_item(item);
-        let mut whose = HashMap::new();
-        let mut heard = Vec::with_capacity(replies.len());
-        for (at, reply) in replies.iter().enumerate() {
-            let items: Vec<ItemIx> = reply.items.iter().filter_map(number).collect();
-            for (place, item) in items.iter().enumerate() {
-                whose.entry(*item).or_insert((at, place as u32));
-            }
-            let seeds = reply.seeds.iter().map(|seed| {
-                let item = number(seed)?;
+    /// What the replies say to `asker`.
+    pub fn new(state: &'a State, asker: &Asker<'_>, numbered: &'a Numbered<'a>) -> Self {
+        let mut whose = Vec::with_capacity(numbered.items.iter().map(Vec::len).sum());
+        let mut heard = Vec::with_capacity(numbered.items.len());
+        let replies = numbered.replies.iter().zip(&numbered.items);
+        for (at, (reply, items)) in replies.enumerate() {
+            let places = items.iter().enumerate();
+            whose.extend(places.map(|(place, item)| (*item, at as u32, place as u32)));
+            let seed = |name: &&str| {
+                let item = state.names.find_item(name)?;
                 asker.seeds.iter().position(|own| own.item == item)
-            });
-            let seeds = seeds.collect();
+            };
             heard.push(Heard {
                 reply,
                 items,
-                seeds,
+                seeds: reply.seeds.iter().map(seed).collect(),
             });
         }
+        whose.sort_unstable();
+        // Of a host that speaks of another's items nothing is believed twice.
+        whose.dedup_by_key(|(item, _, _)| *item);
         Self {
             state,
             heard,
@@ -83,6 +108,7 @@ impl<'a> Told<'a> {
 
     /// What all hosts found for a source, in no order.
     pub fn found(&self, source: &str) -> Vec<(ItemIx, f64)> {
+        let several = self.whose.len() < self.heard.iter().map(|heard| heard.items.len()).sum();
         let mut found = Vec::new();
         for (at, heard) in self.heard.iter().enumerate() {
             let lists = heard.reply.lists.iter();
@@ -90,8 +116,8 @@ impl<'a> Told<'a> {
                 let ranked = list.items.iter().zip(&list.scores);
                 found.extend(ranked.filter_map(|(place, score)| {
                     let item = *heard.items.get(*place as usize)?;
-                    // Of a host that speaks of another's items nothing is believed twice.
-                    (self.whose.get(&item)?.0 == at).then_some((item, *score))
+                    let own = !several || self.of(item)?.0 == at;
+                    own.then_some((item, *score))
                 }));
             }
         }
@@ -103,15 +129,17 @@ impl<'a> Told<'a> {
         top_of(&self.state.names, self.found(source), limit)
     }
 
-    fn of(&self, item: ItemIx) -> Option<(&Heard<'a>, u32)> {
-        let (at, place) = self.whose.get(&item)?;
-        Some((&self.heard[*at], *place))
+    /// Which reply tells of an item, and the item's place there.
+    fn of(&self, item: ItemIx) -> Option<(usize, u32)> {
+        let at = self.whose.binary_search_by_key(&item, |(item, _, _)| *item);
+        let (_, reply, place) = self.whose[at.ok()?];
+        Some((reply as usize, place))
     }
 
     fn counts(&self, item: ItemIx) -> (f64, f64, u32) {
         let counts = self
             .of(item)
-            .and_then(|(heard, place)| heard.reply.counts.get(place as usize));
+            .and_then(|(at, place)| self.heard[at].reply.counts.get(place as usize));
         counts.copied().unwrap_or_default()
     }
 
@@ -183,9 +211,10 @@ impl Witness for Told<'_> {
     fn prepare(&self, _: &[ItemIx]) {}
 
     fn grounds(&self, _: &Source, name: &str, item: ItemIx) -> Grounds {
-        let Some((heard, place)) = self.of(item) else {
+        let Some((at, place)) = self.of(item) else {
             return Grounds::default();
         };
+        let heard = &self.heard[at];
         let said = |list: &ListSaid<'_>| {
             let at = list.items.iter().position(|other| *other == place)?;
             Some(grounds(list, at, &heard.seeds))

@@ -19,7 +19,7 @@ def latency_page(run: LatencyRun) -> str:
             [Series(name, x, y) for name, (x, y) in lines.items()],
             title=verb,
             x_label="requests/s in all",
-            y_label="ms from when a request was due",
+            y_label="ms from due time",
             log_y=True,
         )
         for verb, lines in _lines(run).items()
@@ -53,7 +53,7 @@ def plot_latency(run: LatencyRun, path: Path) -> None:
         place.set_yscale("log")
         place.grid(alpha=0.3)
         place.legend(fontsize=7)
-    axes[0][0].set_ylabel("ms from when a request was due")
+    axes[0][0].set_ylabel("ms from due time")
     save_figure(figure, plotting, path)
 
 

@@ -16,7 +16,7 @@ from headwater.bench.latency.saturation import Saturation
 from headwater.bench.latency.schedule import VERBS
 
 _LATE_SHARE_MEDIAN, _LATE_SHARE_P99, _CPU_SHARE = 0.25, 0.5, 0.9
-"""The generator was the bottleneck if its own lateness is more than these shares of the latency, or its one thread
+"""The generator was the bottleneck if its own lateness is more than these shares of a verb's latency, or its one thread
 was busy for more than this share of the time."""
 
 
@@ -142,7 +142,7 @@ def subject_of(turns: Sequence[TurnRows], generator_apart: bool) -> Subject:
         answered_per_s=round(answered / spans, 2),
         all=everything,
         verbs=verbs,
-        generator=_generator(due, rows, everything, cpu, generator_apart),
+        generator=_generator(due, rows, verbs, cpu, generator_apart),
     )
 
 
@@ -166,15 +166,20 @@ def requests_of(due: NDArray[np.int64], rows: NDArray[Any]) -> Requests:
     )
 
 
-def _generator(due: NDArray[np.int64], rows: NDArray[Any], requests: Requests, cpu: float, apart: bool) -> Generator:
+def _generator(
+    due: NDArray[np.int64], rows: NDArray[Any], verbs: dict[str, Requests], cpu: float, apart: bool
+) -> Generator:
     sent = rows["sent"] > 0
     late = np.maximum(rows["sent"] - np.maximum(due, rows["free"]), 0)[sent]
     own = latencies(late.tolist())
-    why = []
-    for name, share in (("p50", _LATE_SHARE_MEDIAN), ("p99", _LATE_SHARE_P99)):
-        mine, whole = own.ms[name], requests.latency.ms[name]
-        if mine is not None and whole is not None and mine > share * whole:
-            why.append(f"its own lateness is {mine:.3f} ms of a {name} of {whole:.3f} ms")
+    why = [
+        f"its own lateness is {mine:.3f} ms of a {name} of {whole:.3f} ms ({verb})"
+        for verb, requests in verbs.items()
+        for name, share in (("p50", _LATE_SHARE_MEDIAN), ("p99", _LATE_SHARE_P99))
+        if (mine := own.ms[name]) is not None
+        and (whole := requests.latency.ms[name]) is not None
+        and mine > share * whole
+    ]
     if apart and cpu > _CPU_SHARE:
         why.append(f"it was busy for {cpu:.0%} of the time")
     queued = float(np.mean(rows["free"][sent] > due[sent])) if sent.any() else 0.0

@@ -113,6 +113,7 @@ class NatsLoad:
         await self._nc.subscribe(f"{self._inbox}.*.*", cb=self._on_reply, pending_msgs_limit=-1, pending_bytes_limit=-1)
         topology = await self._topology()
         hosts = self._hosts = topology.get("hosts", [])
+        self._generation = str(topology.get("generation", ""))
         self._partitions = int(topology.get("partitions", 0))
         self._owners = {p: host["name"] for host in hosts for p in host["partitions"]}
         if o.owners and not self._owners:
@@ -159,12 +160,13 @@ class NatsLoad:
             found = msgspec.json.decode(reply.data)
         except (NatsError, TimeoutError, msgspec.DecodeError):
             return {}
-        return found if isinstance(found, dict) and "hosts" in found else {}
+        topology = found.get("topology") if isinstance(found, dict) else None
+        return topology if isinstance(topology, dict) and "hosts" in topology else {}
 
     async def _pairs(self) -> Pairs:
         if self._options.pairs is not None:
             return msgspec.json.decode(Path(self._options.pairs).read_bytes(), type=Pairs)
-        return await sampled_stream(self._nc, self._options.namespace)
+        return await sampled_stream(self._nc, self._options.namespace, self._generation)
 
     async def _shape_of(self, pairs: Pairs) -> Shape:
         """Ask each verb a few times, one after the other, and look at the sizes that go by."""

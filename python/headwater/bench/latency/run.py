@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable
@@ -219,5 +220,5 @@ class _UnderWay:
 
 
 def machine_of(scratch: Path | None) -> dict[str, Any]:
-    """The machine, and what the disk can do where copies lie."""
-    return measure.machine_floor(scratch or Path(tempfile.gettempdir()))
+    """The machine, what the disk can do where copies lie, and how much other work there is (load average)."""
+    return measure.machine_floor(scratch or Path(tempfile.gettempdir())) | {"load_1m": round(os.getloadavg()[0], 2)}

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
+_OTHER_WORK = 0.5
+
 HEADINGS = ("rate", "what", "requests", "p50", "p90", "p99", "p99.9", "max, ms", "not answered")
 
 
@@ -73,6 +75,9 @@ def _times(found: Latencies) -> tuple[str, ...]:
 def remarks(run: LatencyRun) -> list[str]:
     """Sentences about each rate: load, CPU, memory, the generator, what is not given and why."""
     lines = [line for at in run.rates for line in _about(at)]
+    load, cores = run.machine.get("load_1m", 0), run.machine["cores"]
+    if load > _OTHER_WORK * cores:
+        lines.insert(0, f"load average {load:g} on {cores} cores before the run: other work shares in every figure")
     if run.saturation is not None:
         found = run.saturation
         by = ": the generator gave out first, the target may do more" if found.by_generator else ""
@@ -113,7 +118,11 @@ def _about(at: AtRate) -> list[str]:
 
 def _ratio(verbs: dict[str, dict[str, float | None]], percentile: str) -> str:
     found = {verb: values.get(percentile) for verb, values in verbs.items()}
-    return ", ".join(f"{value:.3g} times ({verb})" for verb, value in found.items() if value is not None)
+    return ", ".join(
+        f"{value:,.0f} times ({verb})" if value >= 100 else f"{value:.3g} times ({verb})"
+        for verb, value in found.items()
+        if value is not None
+    )
 
 
 def _ends(requests: Requests) -> str:

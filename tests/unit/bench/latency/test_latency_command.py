@@ -24,7 +24,7 @@ def test_every_figure_is_there_and_the_shop_stays_as_it_is(shop: Path, tmp_path:
     before = (shop / "log.sqlite3").read_bytes()
     page, plot = tmp_path / "page.html", tmp_path / "plot.svg"
     pictures = ("--report", page, "--plot", plot)
-    done = run("--target", shop, "--rate", "100", "--duration", "3", "--probes", "20", "--json", *pictures)
+    done = run("--target", shop, "--rate", "100", "--duration", "2", "--probes", "30", "--json", *pictures)
     assert done.returncode == 0, done.stderr
     assert "no-op call: recommend" in page.read_text()
     assert "<svg" in plot.read_text()

@@ -105,7 +105,7 @@ def test_a_cluster_beside_its_floors_and_one_that_stops_answering(directory: Pat
 def test_slow_answers_are_seen_and_a_stopped_host_is_no_better_number(directory: Path) -> None:
     with server() as (url, _), cluster(url, directory, delay_ms=50) as hosts:
         shape = ("--target", url, "--population", directory, "--mix", "recommend=1", "--no-floors", "--rate", "40")
-        slow = json.loads(run(*shape, "--duration", "2", "--json").stdout)
+        slow = json.loads(run(*shape, "--duration", "1", "--json").stdout)
         assert slow["rates"][0]["target"]["all"]["latency"]["ms"]["p50"] >= 50
         hosts.send_signal(signal.SIGKILL)
         hosts.wait()

@@ -1,0 +1,262 @@
+"""Requests to JetStream as JSON, with Headwater's errors. It knows the wire, not what is stored.
+
+nats-py's own JetStream context is not used: its consumers lose and repeat messages in the cases that matter here (see
+`jetstream_reader`), and it knows no atomic batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from headwater.errors import (
+    AccessDenied,
+    HeadwaterError,
+    StoreClosed,
+    StoreError,
+    StoreFull,
+    Unavailable,
+)
+from headwater.events.nats_options import RETRY_AFTER_MS, Hooks, NatsOptions, connect
+
+logger = logging.getLogger(__name__)
+
+# Codes of JetStream's errors (err_code), as the server's own table names them.
+STREAM_NOT_FOUND = 10059
+STREAM_EXISTS = 10058
+MESSAGE_NOT_FOUND = 10037
+CONSUMER_NOT_FOUND = 10014
+WRONG_LAST_SEQUENCE = 10071
+WRONG_LAST_SEQUENCE_REPLICATED = 10164
+DUPLICATE_IN_BATCH = 10201
+BATCH_INCOMPLETE = 10176
+BATCHES_IN_FLIGHT = 10210
+_FULL = {
+    10077,  # maximum messages or bytes of the stream exceeded
+    10002,  # resource limits of the account exceeded
+    10023,  # insufficient resources
+    10028,  # memory resources exceeded
+    10047,  # storage resources exceeded
+    10120,  # maximum stream bytes of the account exceeded
+}
+_PASSING = {
+    10008,  # JetStream system temporarily unavailable
+    10009,  # no quorum of peers
+    10004,  # incomplete results
+    10074,  # stream offline
+    10118,  # stream offline, with a reason
+    10167,  # too many requests
+    10076,  # JetStream is not enabled (a server that is shutting down says so)
+    10039,  # nor for this account
+    BATCHES_IN_FLIGHT,
+    BATCH_INCOMPLETE,
+}
+
+
+class JetStreamRefusal(StoreError):
+    """JetStream answered with an error that has no better class here. Details: `err_code`, `code`."""
+
+    code = "jetstream"
+
+
+class LostContact(Unavailable):
+    """No answer: the server, the connection or the time was gone. Whether the request was carried out is not known."""
+
+
+class JetStreamApi:
+    """One connection of its own, dialled again should nats-py give it up. For use inside one event loop."""
+
+    def __init__(self, options: NatsOptions) -> None:
+        self.options = options
+        self._client: Any = None
+        self._dialling = asyncio.Lock()
+        self._closed = False
+        # What each request that is under way would be told instead of an answer, and its subject.
+        self._awaited: dict[asyncio.Future[None], str] = {}
+        self._deaf = ""
+        self.back: set[Callable[[], None]] = set()
+        """Called when the connection was made again."""
+
+    async def client(self) -> Any:
+        """The nats client, connected or reconnecting. Raises as `connect` does, and `StoreClosed`."""
+        if self._client is not None and not self._client.is_closed:
+            return self._client
+        async with self._dialling:
+            if self._closed:
+                raise StoreClosed("the log is closed")
+            if self._client is None or self._client.is_closed:
+                self._client = await connect(
+                    self.options, hooks=Hooks(self._on_lost, self._on_back, self._on_denied), error_logger=logger
+                )
+            return self._client
+
+    async def close(self) -> None:
+        """Close the connection; whoever waits for an answer is told."""
+        self._closed = True
+        for instead in self._awaited:
+            if not instead.done():
+                instead.set_exception(StoreClosed("the log is closed"))
+        if self._client is not None:
+            await self._client.close()
+
+    @property
+    def url(self) -> str:
+        """The servers, for messages."""
+        return self.options.shown
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands at this moment."""
+        return self._client is not None and bool(self._client.is_connected)
+
+    @property
+    def lives(self) -> int:
+        """How often the connection was made: subscriptions outlive a reconnection, consumers and pulls may not."""
+        return 0 if self._client is None else int(self._client.stats["reconnects"]) + id(self._client)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> bytes:
+        """One request, one answer. Raises `LostContact`, `Unavailable`."""
+        return (await self.ask(subject, payload, headers, timeout))[1]
+
+    async def ask(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[dict[str, str], bytes]:
+        """As `request`, with the answer's headers."""
+        from nats.errors import Error, NoRespondersError
+
+        client = await self.client()
+        timeout = timeout or self.options.request_timeout
+        asking = asyncio.ensure_future(
+            client.request(subject, payload, timeout=timeout, headers=dict(headers or {}) or None)
+        )
+        instead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._deaf:
+            instead.set_exception(self._denial("subscription", self._deaf))
+        self._awaited[instead] = subject.lower()
+        try:
+            # nats-py itself would wait for its time limit though the connection broke.
+            await asyncio.wait((asking, instead), return_when=asyncio.FIRST_COMPLETED)
+            if not asking.done():
+                instead.result()
+            reply = asking.result()
+        except NoRespondersError as err:
+            raise self._absent(f"nobody answers {subject}: JetStream is starting, off, or not permitted", "no") from err
+        except (TimeoutError, Error, OSError) as err:
+            raise LostContact(
+                f"nats {self.url}: no answer to {subject}: {str(err) or type(err).__name__}",
+                url=self.url,
+                retry_after_ms=RETRY_AFTER_MS,
+                kept="unknown",
+            ) from err
+        finally:
+            del self._awaited[instead]
+            instead.cancel()
+            asking.cancel()
+        return dict(reply.headers or {}), bytes(reply.data)
+
+    def _on_lost(self) -> None:
+        for instead, subject in self._awaited.items():
+            if not instead.done():
+                instead.set_exception(
+                    LostContact(
+                        f"nats {self.url}: the connection broke before {subject} was answered",
+                        url=self.url,
+                        retry_after_ms=RETRY_AFTER_MS,
+                        kept="unknown",
+                    )
+                )
+
+    def _on_back(self) -> None:
+        for told in list(self.back):
+            told()
+
+    def _on_denied(self, verb: str, subject: str) -> None:
+        if verb == "subscription":
+            self._deaf = subject
+        for instead, asked in self._awaited.items():
+            # Without the right to listen to its inbox no request has an answer.
+            if not instead.done() and (verb == "subscription" or asked == subject):
+                instead.set_exception(self._denial(verb, subject))
+
+    def _denial(self, verb: str, subject: str) -> AccessDenied:
+        return AccessDenied(
+            f"nats {self.url}: these credentials do not permit {verb} to {subject}", url=self.url, subject=subject
+        )
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", headers: Mapping[str, str] | None = None, reply: str = ""
+    ) -> None:
+        """Send without waiting for anyone. Raises `LostContact`, `Unavailable`."""
+        from nats.errors import Error
+
+        client = await self.client()
+        try:
+            await client.publish(subject, payload, reply=reply, headers=dict(headers or {}) or None)
+        except (Error, OSError) as err:
+            raise LostContact(
+                f"nats {self.url}: {subject} could not be sent: {str(err) or type(err).__name__}",
+                url=self.url,
+                retry_after_ms=RETRY_AFTER_MS,
+                kept="unknown",
+            ) from err
+
+    async def subscribe(self, take: Callable[[Any], Awaitable[None]]) -> tuple[str, Any]:
+        """A fresh inbox and its subscription. There is no bound of messages at which nats-py would drop some: whoever
+        asks for messages bounds what it asks for."""
+        client = await self.client()
+        inbox = client.new_inbox()
+        return inbox, await client.subscribe(inbox, cb=take, pending_msgs_limit=0, pending_bytes_limit=0)
+
+    async def call(
+        self, name: str, body: Mapping[str, Any] | None = None, timeout: float | None = None
+    ) -> dict[str, Any]:
+        """A request to `$JS.API.<name>`. Raises what `refusal` makes of an error, `LostContact`, `Unavailable`."""
+        subject = f"$JS.API.{name}"
+        answer = self.decoded(
+            await self.request(subject, b"" if body is None else json.dumps(body).encode(), timeout=timeout)
+        )
+        if (error := answer.get("error")) is not None:
+            raise self.refusal(error, subject)
+        return answer
+
+    def decoded(self, data: bytes) -> dict[str, Any]:
+        """An answer's JSON. Raises `StoreError` if it is none: another service answers on this subject."""
+        try:
+            answer = json.loads(data)
+        except ValueError as err:
+            raise StoreError(f"nats {self.url}: an answer that is no JSON: {data[:60]!r}", url=self.url) from err
+        if not isinstance(answer, dict):
+            raise StoreError(f"nats {self.url}: an answer that is no JSON object: {data[:60]!r}", url=self.url)
+        return answer
+
+    def refusal(self, error: Mapping[str, Any], subject: str) -> HeadwaterError:
+        """The error of an answer's `error` field."""
+        number, said = int(error.get("err_code", 0)), str(error.get("description", "no reason given"))
+        if number in _FULL:
+            return StoreFull(
+                f"nats {self.url}: the stream takes no more ({said}); nothing of this write was kept; free space, "
+                "raise max_bytes, and retry",
+                url=self.url,
+                err_code=number,
+            )
+        if number in _PASSING or error.get("code") == 503:
+            return self._absent(f"JetStream cannot answer now: {said}", "no")
+        return JetStreamRefusal(
+            f"nats {self.url}: {subject}: {said}", url=self.url, err_code=number, code=error.get("code")
+        )
+
+    def _absent(self, why: str, kept: str) -> Unavailable:
+        return Unavailable(f"nats {self.url}: {why}", url=self.url, retry_after_ms=RETRY_AFTER_MS, kept=kept)

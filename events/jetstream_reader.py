@@ -1,0 +1,421 @@
+"""Reading the stream: in order, each frame once, whatever happens to server, connection or consumer.
+
+A reader asks an *ephemeral pull consumer without acknowledgements* for frames in portions that it bounds itself. The
+server's consumer is worth nothing: at any doubt (a gap in its numbering, silence, a reconnection) it is left behind and
+a new one is made behind the last frame that was received. So where a reader stands is known to the reader alone.
+
+nats-py's ordered consumer is not used: after a restart of the server it repeats frames, and it drops what exceeds its
+buffer.
+
+*Reached.* A reader of some subjects must also know that none of its frames stands before a position. The pending count
+of a living consumer does not tell: the server counts a new message in some moments after it acknowledged it. A consumer
+that is made anew counts what is stored at that moment. So the proof is a fresh count: asked after the position was
+acknowledged, of frames behind the last one received; when so many more have come, the position is reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Collection
+from typing import Any, NamedTuple
+
+from headwater.errors import HeadwaterError, InvalidInput, LogCorrupt, LogTailLost, Unavailable
+from headwater.events.frame import MAX_FRAME
+from headwater.events.jetstream_api import JetStreamApi
+from headwater.events.jetstream_stream import Place, StreamState, stream_state
+from headwater.events.log import READ_BATCH_BYTES
+from headwater.events.subjects import Subject
+
+logger = logging.getLogger(__name__)
+
+MISFILED = b"HWF misfiled"
+"""Given to the fold in place of a frame that stands under another subject than its header says: readers of some
+subjects and readers of all would otherwise count it differently. Shorter than a header: every reader passes over it."""
+
+_PULL_FRAMES = 1_024
+_PULL_LEAST = 2 * MAX_FRAME
+_HEARTBEAT = 1.0
+_EXPIRES = 30.0
+_INACTIVE = 30.0
+_LOOK = 0.25
+_AGAIN = 0.1
+_ENDED = {"404", "408"}
+_LEFT = ("consumer deleted", "server shutdown", "leadership change", "consumer is push based")
+
+
+class ReadBatch(NamedTuple):
+    """Frames in order with their positions, and how far is known: no wanted frame that is not in this batch or an
+    earlier one stands at or before `reached`. Without frames it is only that."""
+
+    positions: list[int]
+    frames: list[bytes]
+    reached: int
+
+
+class _Consumer:
+    """One consumer on the server and what came from it."""
+
+    def __init__(self, name: str, lives: int) -> None:
+        self.name = name
+        self.lives = lives
+        self.inbox = ""
+        self.subscription: Any = None
+        self.received = 0
+        self.wanted = 0
+        """Frames still to come of the portion that was asked for; 0: nothing is asked for."""
+        self.heard = 0.0
+        self.lost = ""
+        """Why it is not to be used any more."""
+
+
+class LogReader:
+    """Frames of one stream from a position on: an asynchronous iterator of `ReadBatch`. For one task at a time."""
+
+    def __init__(
+        self,
+        api: JetStreamApi,
+        place: Place,
+        start: int,
+        subjects: Collection[Subject] | None,
+        *,
+        log_id: str,
+        stop: int | None = None,
+        batch_bytes: int = READ_BATCH_BYTES,
+        idle: float = 1.0,
+        patience: float | None = None,
+    ) -> None:
+        """From `start` on, for ever, or up to `stop` (exclusive; it must have been written).
+
+        `idle`: seconds after which a reader of some subjects looks how far the log has gone. `patience`: seconds
+        without a server until `Unavailable` is raised; `None`: it waits.
+        """
+        if subjects is not None and not subjects:
+            raise InvalidInput("no subjects to read; allowed: one or more, or None for all", field="subjects", value=())
+        self._api = api
+        self._place = place
+        self._filters = None if subjects is None else sorted({place.subject(subject) for subject in subjects})
+        self._log_id = log_id
+        self._stop = stop
+        self._batch_bytes = batch_bytes
+        self._idle = idle
+        self._patience = patience
+        self._consumer: _Consumer | None = None
+        self._buffer: deque[tuple[int, bytes]] = deque()
+        self._buffered = 0
+        self._received = 0
+        self._position = max(start, 1) - 1
+        # Of what was received; `_reached` is the like of what was given out.
+        self._known = self._reached = self._position
+        self._want = 0 if stop is None else stop - 1
+        self._fault: HeadwaterError | None = None
+        self._proofs: deque[tuple[int, int]] = deque()
+        # Kind and partition, as bytes of the header, to the subject; at most one entry a subject and odd ones.
+        self._names: dict[bytes, str] = {}
+        self._wake = asyncio.Event()
+        api.back.add(self._wake.set)
+        self._looked = 0.0
+        self._gone_since: float | None = None
+        self._closed = False
+        self.restarts = 0
+        """How often a consumer was left behind for a new one."""
+
+    def __aiter__(self) -> AsyncIterator[ReadBatch]:
+        return self
+
+    @property
+    def reached(self) -> int:
+        """No wanted frame at or before this position is still to come, beside those that were given out."""
+        return self._reached
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of frames that were received and not given out."""
+        return self._buffered
+
+    def reach(self, position: int) -> None:
+        """Say soon (with a `ReadBatch`) whether `position`, which was acknowledged to someone, is reached."""
+        if position > self._want:
+            self._want = position
+            self._wake.set()
+
+    async def __anext__(self) -> ReadBatch:
+        """The next batch; waits for one. May be cancelled: nothing is lost by it.
+
+        Raises `LogCorrupt` (a gap, or trimmed), `LogTailLost`, `Unavailable`, `StoreError`, `StoreClosed`.
+        """
+        told = self._reached
+        while not self._closed:
+            if self._due():
+                return await self._cut()
+            if not self._buffer:
+                self._reached = self._known
+                if self._stop is not None and self._known >= self._stop - 1:
+                    break
+                if self._reached > told:
+                    return ReadBatch([], [], self._reached)
+            if self._fault is not None:
+                await self._leave()
+                raise self._fault
+            try:
+                await self._go_on()
+                self._gone_since = None
+            except Unavailable as err:
+                await self._bear(err)
+            except HeadwaterError:
+                await self._leave()
+                raise
+        await self.aclose()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Leave the consumer; the iterator ends."""
+        self._closed = True
+        self._wake.set()
+        self._api.back.discard(self._wake.set)
+        await self._leave()
+
+    # --- what was received ---
+
+    def _due(self) -> bool:
+        """Whether to give out a batch: one who reads up to a position gets full ones, one who follows at once."""
+        if not self._buffer:
+            return False
+        return self._stop is None or self._buffered >= self._batch_bytes or self._known >= self._stop - 1
+
+    async def _cut(self) -> ReadBatch:
+        if self._stop is None or self._known < self._stop - 1:
+            await self._ask_ahead()
+        # From here on nothing waits: a caller that gives up waiting leaves no batch half given out.
+        positions: list[int] = []
+        frames: list[bytes] = []
+        size = 0
+        while self._buffer and (not frames or size < self._batch_bytes):
+            position, frame = self._buffer.popleft()
+            self._buffered -= len(frame)
+            positions.append(position)
+            frames.append(frame)
+            size += len(frame)
+        self._reached = positions[-1] if self._buffer else self._known
+        return ReadBatch(positions, frames, self._reached)
+
+    async def _ask_ahead(self) -> None:
+        """Have the next portion on its way while the last batch of this one is folded."""
+        consumer = self._consumer
+        if consumer is None or consumer.lost or consumer.wanted:
+            return
+        if self._buffered <= 2 * self._batch_bytes:
+            try:
+                await self._ask(consumer)
+            except Unavailable:
+                consumer.lost = "the connection was lost"
+
+    def _learn(self) -> None:
+        """Frames come in order, so all before the last one are here; and with as many as were counted, all of those."""
+        self._known = max(self._known, self._position)
+        while self._proofs and self._proofs[0][0] <= self._received:
+            self._known = max(self._known, self._proofs.popleft()[1])
+
+    # --- the consumer ---
+
+    async def _go_on(self) -> None:
+        """One step: have a consumer, have asked it, know what is wanted, and wait for something to happen."""
+        consumer = self._consumer
+        now = asyncio.get_running_loop().time()
+        if consumer is not None and not consumer.lost:
+            if consumer.lives != self._api.lives:
+                consumer.lost = "the connection was made again"
+            elif consumer.wanted and now - consumer.heard > 2.5 * _HEARTBEAT + _LOOK:
+                consumer.lost = "it is silent"
+        if consumer is not None and consumer.lost:
+            logger.info("%s: a consumer is left at position %d: %s", self._place.stream, self._position, consumer.lost)
+            self.restarts += 1
+            await self._leave()
+            consumer = None
+        if consumer is None:
+            consumer = await self._renew()
+        if not consumer.wanted:
+            await self._ask(consumer)
+        known = self._known
+        await self._look(now)
+        if self._due() or self._known > known or consumer.lost or self._fault:
+            return
+        self._wake.clear()
+        try:
+            await asyncio.wait_for(self._wake.wait(), _LOOK)
+        except TimeoutError:
+            return
+
+    async def _renew(self) -> _Consumer:
+        """Make a consumer behind the last frame received, after a look at the log."""
+        if not self._api.connected:
+            await self._api.client()
+        state = await stream_state(self._api, self._place)
+        self._check(state)
+        consumer = _Consumer(f"r{secrets.token_hex(8)}", self._api.lives)
+        consumer.inbox, consumer.subscription = await self._api.subscribe(functools.partial(self._take, consumer))
+        self._consumer = consumer
+        consumer.heard = self._looked = asyncio.get_running_loop().time()
+        want = max(self._want, state.last if self._stop is None else 0)
+        self._proofs.append((self._received + await self._make(consumer.name, _INACTIVE), want))
+        self._learn()
+        return consumer
+
+    def _check(self, state: StreamState) -> None:
+        if state.log_id != self._log_id:
+            raise LogTailLost(
+                f"nats {self._api.url}: {self._place.stream} is another log than before: it was deleted and made anew; "
+                "restore it from a backup",
+                last=state.last,
+                expected=self._position,
+            )
+        if state.last < self._position:
+            raise LogTailLost(
+                f"nats {self._api.url}: {self._place.stream} ends at position {state.last}, but frames up to "
+                f"{self._position} were read: the log lost its tail; restore it from a backup",
+                last=state.last,
+                expected=self._position,
+            )
+        if state.first > self._position + 1 and (self._filters is None or self._stop is None):
+            raise LogCorrupt(
+                f"nats {self._api.url}: {self._place.stream} begins at position {state.first}, {self._position + 1} is "
+                "needed (log begins after the position asked for)",
+                position=self._position + 1,
+                reason="gap",
+            )
+
+    async def _make(self, name: str, inactive: float) -> int:
+        """A consumer behind the last frame received; how many frames are stored there."""
+        config: dict[str, Any] = {
+            "name": name,
+            "deliver_policy": "by_start_sequence",
+            "opt_start_seq": self._position + 1,
+            "ack_policy": "none",
+            "replay_policy": "instant",
+            "inactive_threshold": int(inactive * 1e9),
+            "mem_storage": True,
+            "num_replicas": 1,
+        }
+        if self._filters is not None:
+            config["filter_subjects"] = self._filters
+        body = {"stream_name": self._place.stream, "action": "create", "config": config}
+        answer = await self._api.call(f"CONSUMER.CREATE.{self._place.stream}.{name}", body)
+        return int(answer["num_pending"])
+
+    async def _ask(self, consumer: _Consumer) -> None:
+        """Ask for a portion; its frames come one by one as they are written."""
+        consumer.wanted = _PULL_FRAMES
+        consumer.heard = asyncio.get_running_loop().time()
+        pull = {
+            "batch": _PULL_FRAMES,
+            "max_bytes": max(self._batch_bytes, _PULL_LEAST),
+            "expires": int(_EXPIRES * 1e9),
+            "idle_heartbeat": int(_HEARTBEAT * 1e9),
+        }
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._place.stream}.{consumer.name}"
+        await self._api.publish(subject, json.dumps(pull).encode(), reply=consumer.inbox)
+
+    async def _look(self, now: float) -> None:
+        """Count anew what is stored, when someone wants to know, or after a while without frames."""
+        if self._filters is None or self._buffer:
+            return
+        want = self._want
+        if want <= self._reached:
+            if self._stop is not None or now - self._looked < self._idle:
+                return
+            self._looked = now
+            want = (await stream_state(self._api, self._place)).last
+            if want <= self._reached:
+                return
+        if self._proofs and self._proofs[-1][1] >= want and now - self._looked < self._idle:
+            return  # counted already; the frames are on their way
+        self._looked = now
+        name, received = f"c{secrets.token_hex(8)}", self._received
+        pending = await self._make(name, 1.0)
+        self._proofs.append((received + pending, want))
+        self._learn()
+        await self._api.publish(f"$JS.API.CONSUMER.DELETE.{self._place.stream}.{name}")
+
+    async def _leave(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if consumer is None:
+            return
+        consumer.lost = consumer.lost or "left"
+        try:
+            if consumer.subscription is not None:
+                await consumer.subscription.unsubscribe()
+            if self._api.connected:
+                await self._api.publish(f"$JS.API.CONSUMER.DELETE.{self._place.stream}.{consumer.name}")
+        except Exception as err:  # noqa: BLE001 - it is gone either way, and the server forgets it by itself
+            logger.debug("consumer %s could not be taken leave of: %s", consumer.name, err)
+
+    async def _bear(self, err: Unavailable) -> None:
+        """Wait for the server, as long as patience lasts."""
+        now = asyncio.get_running_loop().time()
+        if self._gone_since is None:
+            self._gone_since = now
+            logger.warning("%s: reading waits at position %d: %s", self._place.stream, self._position, err)
+        if self._patience is not None and now - self._gone_since >= self._patience:
+            await self._leave()
+            raise err
+        if self._consumer is not None:
+            self._consumer.lost = self._consumer.lost or "the server did not answer"
+        await asyncio.sleep(_AGAIN)
+
+    async def _take(self, consumer: _Consumer, msg: Any) -> None:
+        """One message of a consumer's inbox: a frame, or a word about the portion."""
+        if consumer.lost:
+            return
+        consumer.heard = asyncio.get_running_loop().time()
+        if not msg.reply.startswith("$JS.ACK."):
+            self._hear(consumer, msg.headers or {})
+            return
+        tokens = msg.reply.split(".")
+        at = 5 if len(tokens) == 9 else 7  # with domain and account in front
+        position, number = int(tokens[at]), int(tokens[at + 1])
+        if number != consumer.received + 1 or position <= self._position:
+            consumer.lost = f"its frame {number} came after {consumer.received}"
+        elif self._filters is None and position != self._position + 1:
+            # Its numbers are contiguous, so the server has nothing in between.
+            self._fault = LogCorrupt(
+                f"nats {self._api.url}: {self._place.stream}: frame {position} where {self._position + 1} should be "
+                "(frames are missing)",
+                position=self._position + 1,
+                reason="gap",
+            )
+            consumer.lost = "frames are missing"
+        else:
+            consumer.received = number
+            consumer.wanted = max(0, consumer.wanted - 1)
+            if self._stop is None or position < self._stop:
+                self._keep(position, msg)
+            self._received += 1
+            self._position = position
+            self._learn()
+        self._wake.set()
+
+    def _keep(self, position: int, msg: Any) -> None:
+        frame: bytes = msg.data
+        if len(frame) >= 8:
+            which = frame[4:8]
+            name = self._names.get(which)
+            if name is None:
+                name = self._names[which] = self._place.subject_of(frame)
+            if msg.subject != name:
+                frame = MISFILED
+        self._buffer.append((position, frame))
+        self._buffered += len(frame)
+
+    def _hear(self, consumer: _Consumer, headers: dict[str, str]) -> None:
+        status, said = headers.get("Status", ""), headers.get("Description", "").lower()
+        if status == "100":
+            return
+        if status in _ENDED or (status == "409" and not said.startswith(_LEFT)):
+            consumer.wanted = 0
+        else:
+            consumer.lost = f"status {status} {said}"
+        self._wake.set()

@@ -1,0 +1,123 @@
+"""Commands about the HTTP gateway: serve, key."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from headwater.cli.output import json_option, show
+from headwater.cli.store_commands import directory, existing_directory, profile_option
+from headwater.config import Profile
+
+Say = Callable[[dict[str, Any]], None]
+_ROLES = ("reader", "writer", "admin")
+
+
+@click.command()
+@directory
+@click.option("--http", "http", is_flag=True, help="Answer over HTTP: JSON, gorse's interface, a live page.")
+@click.option("--host", help="Address to listen on. Default: http.host of headwater.toml, else 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="0 takes a free one. Default: http.port, else 8088.")
+@click.option("--workers", type=click.IntRange(1, 64), help="Web worker processes before the one engine.")
+@profile_option
+@json_option
+def serve(
+    directory: Path,
+    http: bool,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    profile: Profile | None,
+    as_json: bool,
+) -> None:
+    """Open the engine in DIR (made if absent) and answer until Ctrl-C; with --json one line says where.
+
+    Without keys (`headwater key add`) it answers everybody, so it listens on a loopback address only.
+
+    Example: headwater serve shop --http --port 8088
+    """
+    if not http:
+        raise click.UsageError("say what to serve: --http")
+    from headwater.http.serve import serve_directory
+
+    serve_directory(directory, announce(as_json), profile, host=host, port=port, workers=workers)
+
+
+def announce(as_json: bool) -> Say:
+    """What tells where a server listens."""
+
+    def say(facts: dict[str, Any]) -> None:
+        if as_json:
+            click.echo(msgspec.json.encode(facts).decode())
+            sys.stdout.flush()
+            return
+        click.echo(
+            f"live page  {facts['url']}/\nquestions  {facts['url']}/v1/...\ndocument   {facts['url']}/openapi.json"
+        )
+        if facts["keys"] == "none":
+            click.echo(
+                "WARNING: there are no API keys. Every program on this machine can read, write and forget.\n"
+                "         headwater key add DIR NAME --role admin   makes one.",
+                err=True,
+            )
+        click.echo("Ctrl-C stops it; what was acknowledged is kept.")
+        sys.stdout.flush()
+
+    return say
+
+
+@click.group()
+def key() -> None:
+    """API keys of the HTTP gateway: made, listed, taken away. Only their hashes are kept."""
+
+
+@key.command("add")
+@existing_directory
+@click.argument("name")
+@click.option("--role", type=click.Choice(_ROLES), default="reader", show_default=True, help="What it may do.")
+@json_option
+def key_add(directory: Path, name: str, role: Any, as_json: bool) -> None:
+    """Make the key NAME and print it, once.
+
+    reader: asks. writer: also writes. admin: also sees the live page and metrics of the engine, audits, forgets users.
+
+    Example: headwater key add shop php-site --role writer
+    """
+    from headwater.http.keys import add_key
+
+    secret = add_key(directory, name, role)
+    show(as_json, {"name": name, "role": role, "key": secret}, secret)
+
+
+@key.command("list")
+@existing_directory
+@json_option
+def key_list(directory: Path, as_json: bool) -> None:
+    """Names and roles of the keys.
+
+    Example: headwater key list shop
+    """
+    from headwater.http.keys import read_keys
+
+    keys = [{"name": key.name, "role": key.role, "created": key.created} for key in read_keys(directory)]
+    show(as_json, {"keys": keys}, "\n".join(f"{key['name']}  {key['role']}" for key in keys) or "no keys")
+
+
+@key.command("remove")
+@existing_directory
+@click.argument("name")
+@json_option
+def key_remove(directory: Path, name: str, as_json: bool) -> None:
+    """Take the key NAME away; a running server refuses it within a second.
+
+    Example: headwater key remove shop php-site
+    """
+    from headwater.http.keys import remove_key
+
+    remove_key(directory, name)
+    show(as_json, {"removed": name}, f"removed {name}")
