@@ -65,7 +65,7 @@ def score_sessions(data: Sessions, configured: Configured, sources: tuple[str, .
     }
     notes = list(data.notes)
     if config.query.knn_own == 0 and not config.query.sources.get("repeats"):
-        notes.append("items of the session are no answers: knn_own is 0 and the source repeats is off")
+        notes.append("items of the session get no votes: knn_own is 0 and the source repeats is off")
     return _table("session-next-item", k, scores, next_item.METRICS, notes, facts)
 
 
