@@ -112,10 +112,13 @@ bench-rust: ## criterion benchmarks of the core
 fuzz: ## damaged frames and snapshots for a minute; more with ARGS="600 7" (seconds, seed)
 	cargo run --locked --release -p headwater-bench --bin fuzz -- $(or $(ARGS),60)
 
+# Python tests run in so many processes, each test module in one of them.
+WORKERS ?= 2
+
 .PHONY: test
 test: $(BUILT) ## Rust and Python tests, without the slow and chaos ones
 	cargo test --locked --quiet -p headwater-core -p headwater-bench
-	$(BIN)/pytest -m "not chaos and not slow" $(ARGS)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not chaos and not slow" $(ARGS)
 
 .PHONY: slow chaos
 slow: $(BUILT) ## the tests that take minutes
