@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "FOLD_VERSION",
+    "NO_TEXT",
     "BloomKernel",
     "CooccurrenceKernel",
     "Core",
