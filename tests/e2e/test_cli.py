@@ -89,16 +89,24 @@ def test_help_shows_an_example_that_parses(name: str, tmp_path: Path, monkeypatc
 
     import click
 
-    command = command_group.commands[name]
-    context = click.Context(command, info_name=name)
-    text = " ".join(command.get_help(context).split())
-    assert "--json" in text
-    example = text.partition("Example: ")[2].partition(" Options:")[0]
-    words = shlex.split(example)
-    assert words[:2] == ["headwater", name]
-    (tmp_path / "shop").mkdir()
+    found = command_group.commands[name]
+    own = [found]
+    # What only holds commands has nothing to show an example of.
+    if isinstance(found, click.Group) and not found.invoke_without_command:
+        own = [found.commands[part] for part in found.commands]
+    for folder in ("shop", "data/diginetica"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "space.toml").touch()
     monkeypatch.chdir(tmp_path)
-    command.make_context(name, words[2:])
+    for command in own:
+        context = click.Context(command, info_name=name)
+        text = " ".join(command.get_help(context).split())
+        assert "--json" in text, command.name
+        example = text.partition("Example: ")[2].partition(" Options:")[0].partition(" Example: ")[0]
+        words = shlex.split(example.partition(" > ")[0])
+        path = [name] if command is found else [name, str(command.name)]
+        assert words[: 1 + len(path)] == ["headwater", *path]
+        command.make_context(name, words[1 + len(path) :])
 
 
 def test_help_of_the_whole_is_for_people(tmp_path: Path) -> None:

@@ -145,7 +145,8 @@ async def _serve(serving_type: Any, settings: Any, as_json: bool) -> None:
 @directory
 @click.option("--namespace", default="default", show_default=True)
 @click.option("--role", "roles", multiple=True, type=click.Choice(["producer", "reader", "operator", "host", "serve"]))
-def permissions(directory: Path, namespace: str, roles: tuple[Any, ...]) -> None:
+@json_option
+def permissions(directory: Path, namespace: str, roles: tuple[Any, ...], as_json: bool) -> None:
     """Print users with the least permissions for the cluster of DIR, as nats-server configuration.
 
     Example: headwater permissions shop > users.conf
@@ -155,7 +156,10 @@ def permissions(directory: Path, namespace: str, roles: tuple[Any, ...]) -> None
     from headwater.store import directory_config
 
     config = directory_config(directory)
-    click.echo(server_config(namespace, generation_of(config.generation), roles or ROLES), nl=False)
+    text = server_config(namespace, generation_of(config.generation), roles or ROLES)
+    if as_json:
+        text = msgspec.json.encode({"namespace": namespace, "config": text}).decode() + "\n"
+    click.echo(text, nl=False)
 
 
 @click.command(cls=_StopCommand)
