@@ -25,7 +25,8 @@ pub enum Part {
     Shard(usize),
     /// What a session host has of control.
     Activation,
-    /// The ids of all items that an item host heard of: which they are decides what a list or a session is made of.
+    /// The ids of all items that were ever heard of, also of those that nothing was counted of: which they are decides what
+    /// may fill in, and what a list or a session is made of.
     Items,
     /// What an item host has of one user partition.
     Admission(usize),
@@ -52,7 +53,7 @@ impl Part {
     pub fn stored(ownership: &Ownership, counts: (usize, usize)) -> Vec<Self> {
         let mut parts = Self::digested(ownership, counts);
         match ownership {
-            Ownership::Whole => {}
+            Ownership::Whole => parts.push(Self::Items),
             Ownership::Session(_) => parts.push(Self::Activation),
             Ownership::Item(_) => {
                 parts.push(Self::Items);

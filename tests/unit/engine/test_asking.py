@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from io import StringIO
+from pathlib import Path
 
 import pytest
 
@@ -320,3 +321,16 @@ def test_the_same_question_has_the_same_answer() -> None:
         engine.track("view", user="bob", item="lamp0", ts=NOW)
         for ask in ASKS:
             assert ask(engine).items == ask(engine).items
+
+
+def test_items_that_were_only_looked_at_are_known_after_a_snapshot(tmp_path: Path) -> None:
+    with Engine.open(tmp_path / "shop", clock="log") as engine:
+        engine.track("view", user="ann", item="seen")
+        engine.track("impression", user="ann", item="only-shown")
+        before = engine.recommend("bob", n=5)
+        engine.snapshot()
+    assert "only-shown" in [shown.item for shown in before], "the catalogue fills in with what exists"
+    with Engine.open(tmp_path / "shop", clock="log") as engine:
+        assert engine.status()["recovered_from_snapshot"] > 0
+        again = engine.recommend("bob", n=5, now=before.now)
+        assert [shown.item for shown in again] == [shown.item for shown in before]
