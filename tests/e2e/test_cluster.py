@@ -205,8 +205,9 @@ def test_a_killed_host_comes_back_and_the_others_go_on(shop: Cluster) -> None:
 
 
 def refusal(client: SyncClient, user: str) -> Unavailable | None:
+    # Short: what the killed process still took in is lost, and it is back within seconds.
     try:
-        client.recommend(user, 3)
+        client.recommend(user, 3, deadline_ms=100)
     except Unavailable as err:
         return err if err.code in ("unavailable", "recovering") else None
     return None
