@@ -120,7 +120,7 @@ def needed_parts(spec: HostSpec, partitions: int) -> set[str]:
             | shards
             | {f"admission-{p:02d}" for p in range(partitions)}
         )
-    return {"control", "catalogue", "neighbourhood"} | own | shards
+    return {"control", "catalogue", "neighbourhood", "items"} | own | shards
 
 
 class HostState:
