@@ -3,7 +3,7 @@
 Ray runs as a process of its own (`ray start --head`): a driver that called `ray.init()` without one would take its
 detached actors with it when it is killed. Actors are named, detached and restarted by Ray whenever their process dies,
 also while nobody supervises. Their constructor only starts a thread and never raises, because an exception there is
-final despite `max_restarts=-1`.
+final despite `max_restarts=-1`; a host that fails ends its process instead.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _CPUS = 0.01
 """Of a CPU that Ray reckons with for each host: placement is by the host's own counts, not by Ray's."""
+_LEAST_LIFE_SECONDS = 5.0
+"""A host that fails sooner keeps its process until then: one that cannot begin is not started over and over."""
 _START_SECONDS = 120
 _END_SECONDS = 10
 _OBJECT_BYTES = 80_000_000
@@ -40,11 +42,16 @@ _TOKEN_FILE = "ray-token"
 
 def _run(entry: str, launch: bytes) -> None:
     module, _, function = entry.partition(":")
-    run: Callable[[bytes], None] = getattr(importlib.import_module(module), function)
+    until = time.monotonic() + _LEAST_LIFE_SECONDS
     try:
+        run: Callable[[bytes], None] = getattr(importlib.import_module(module), function)
         run(launch)
-    except Exception:
-        logger.exception("the host ended")
+    except BaseException:
+        # An actor whose host is gone would look alive to Ray. One whose process ended is started again by Ray, also
+        # while nobody supervises.
+        logger.exception("the host failed; its process ends")
+        time.sleep(max(0.0, until - time.monotonic()))
+        os._exit(1)
 
 
 class HostActor:
@@ -57,10 +64,6 @@ class HostActor:
     def process(self) -> int:
         """The process id, once the actor runs."""
         return os.getpid()
-
-    def running(self) -> bool:
-        """Whether the host is still there; one that left is not."""
-        return self._thread.is_alive()
 
 
 def _ray() -> Any:

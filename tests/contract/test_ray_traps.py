@@ -111,9 +111,12 @@ def test_an_exception_in_a_constructor_is_final_and_hosts_raise_none(head: tuple
         actor = ray.remote(Raises).options(max_restarts=-1, num_cpus=0.01).remote()
         with pytest.raises(ray.exceptions.RayActorError):
             ray.get(actor.pid.remote(), timeout=60)
-        # The same failure inside a host's thread: the actor stays, can be asked, and is not lost.
-        assert runtime.place("sad", "os:strerror", b"not a number", {}) > 0
+        # The same failure inside a host's thread ends the process, and Ray starts the actor again.
+        failed = runtime.place("sad", "os:strerror", b"not a number", {})
+        wait_for("the failed host's process is gone", lambda: gone(failed))
         assert runtime.names() == ["sad"]
+        placed = ray.get_actor("sad", namespace="headwater-traps")
+        assert ray.get(placed.process.remote(), timeout=60) != failed
     finally:
         runtime.remove("sad")
         runtime.leave()
