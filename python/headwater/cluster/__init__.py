@@ -5,7 +5,8 @@ One host, from the inside out:
 * `host`: one host from start to leaving; `launch`: its whole setting as bytes, and the process that runs it.
 * `slates`, `scatter`, `explaining`, `asking`, `answers`: questions of visitors. `item_answers`: an item host's part.
 * `ingest`, `writing`, `records`: events and slate records into the log.
-* `endpoint`, `routing`, `peers`, `rate`: requests in, answers out, within bounds; who answers what.
+* `endpoint`, `routing`, `peers`, `rate`: requests in, answers out, within bounds; who answers what. `accounts`: merged
+  users.
 * `beat`, `metrics`, `http_status`, `machine`, `logs`: what a host tells of itself.
 
 All of them together:

@@ -21,6 +21,7 @@ from headwater.actors.host_state import HostLog, HostState
 from headwater.actors.recovery import Refusals
 from headwater.actors.snapshots import SnapshotStore
 from headwater.actors.topology import HostSpec, Topology
+from headwater.cluster.accounts import Accounts
 from headwater.cluster.answers import shown
 from headwater.cluster.beat import Beat, HostPhase, decode_beat
 from headwater.cluster.endpoint import Endpoint
@@ -39,8 +40,7 @@ from headwater.cluster.writing import Writing
 from headwater.config import Config
 from headwater.errors import HeadwaterError, InvalidQuery, NotReady, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
-from headwater.merging import known_as
-from headwater.protocol import Activate, HighWater, Question, Request, beat_subject, plain_subject
+from headwater.protocol import Activate, HighWater, Question, beat_subject, plain_subject
 from headwater.scenario import QueryConfig, validate_query
 
 logger = logging.getLogger(__name__)
@@ -50,8 +50,6 @@ _RETRY_RECOVERING_MS = 500
 _SILENT_BEATS = 4
 _WATCH_SECONDS = 2.0
 _CATCH_UP_SECONDS = 2.0
-_OF_ACCOUNT = ("recommend", "rank", "session_of", "track", "seen")
-"""What a merged user does or asks, their account does."""
 
 
 class Host:
@@ -158,10 +156,10 @@ class Host:
                 continue
 
     async def _ready(self) -> None:
-        if self.spec.kind != "item":
-            await self._add_answers()
         if self.spec.kind == "item":
             await self._add_item_answers()
+        else:
+            await self._add_answers()
         self._begin(self._watch_end())
         self.phase = "ready"
         self._endpoint.refusing = None
@@ -224,29 +222,16 @@ class Host:
 
     def _late_bound(self, verb: str) -> Any:
         """Handlers exist once the state does; before that the endpoint refuses."""
+        accounts = Accounts(self.state, self._peers, self._topology, self._config.cluster.deadline_ms)
 
         async def handle(asked: Any) -> object:
             self._check_owned(getattr(asked, "user", None))
-            if verb in _OF_ACCOUNT and (account := self._account(asked.user)) is not None:
-                asked.user = account
-                owner = self._topology.owner(account)
-                if owner.name != self.spec.name:
-                    return await self._forwarded(owner.name, verb, asked)
+            if (answer := await accounts.elsewhere(verb, asked)) is not None:
+                return answer
             answer = await self._verbs[verb](asked)
             return shown(answer, asked) if isinstance(asked, Question) else answer
 
         return handle
-
-    def _account(self, user: str | int) -> str | None:
-        """Who a merged user is now; None for all others."""
-        name = str(user)
-        return known_as(self.state.core, [name]).get(name)
-
-    async def _forwarded(self, host: str, verb: str, asked: Request) -> object:
-        """The answer of the host that owns the account: rare, so the way is longer."""
-        wait = (asked.deadline_ms or self._config.cluster.deadline_ms) / 1000
-        data = msgspec.msgpack.encode({f: v for f, v in msgspec.to_builtins(asked).items() if v is not None})
-        return msgspec.msgpack.decode(await self._peers.ask(host, verb, data, wait))
 
     def _check_owned(self, user: str | int | None) -> None:
         """Whoever knows an older topology is told to ask for the new one."""

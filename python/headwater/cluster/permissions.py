@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from headwater.cluster.accounts import OF_ACCOUNT
 from headwater.events.jetstream_stream import place_of
 from headwater.protocol import check_namespace
 
@@ -62,7 +63,7 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
         f"$JS.API.DIRECT.GET.OBJ_{place.stream}",
         "$SYS.REQ.USER.INFO",
     )
-    between = tuple(f"{ns}.h.*.{name}" for name in ("candidates", "similar", "trending", "items", "live"))
+    between = tuple(f"{ns}.h.*.{name}" for name in ("candidates", "similar", "trending", "items", "live", *OF_ACCOUNT))
     if role == "host":
         heard = (f"{ns}.*", f"{ns}.h.*.*", f"{ns}.beat.*", "$SRV.>")
         return Permissions((f"{ns}.beat.*", *between, *log), (inbox, *heard), answers=True)
