@@ -70,6 +70,7 @@ class Questions:
         self._config = runtime.config
         self._clock = clock
         self._recorder = recorder
+        self._max_future_ms = self._config.generation.max_future_ms
         self._slate_numbers = itertools.count(1)
         self._slates: OrderedDict[str, explanation.Answered] = OrderedDict()
         self._slates_mutex = threading.Lock()

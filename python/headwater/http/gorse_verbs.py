@@ -79,7 +79,7 @@ class PatchItem(msgspec.Struct, frozen=True):
 def gorse_verbs(engine: Engine) -> dict[str, Verb]:
     """The verbs, over one engine's log."""
     generation = engine.config.generation
-    index = LogIndex(lambda: engine.log, generation.partitions, int(generation.max_future_hours * 3_600_000))
+    index = LogIndex(lambda: engine.log, generation.partitions, generation.max_future_ms)
 
     def of_index(ask: Callable[[Verbs, LogIndex, Any], Any]) -> Callable[[Verbs, Any], Any]:
         def asked(verbs: Verbs, question: Any) -> Any:
