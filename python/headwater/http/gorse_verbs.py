@@ -23,11 +23,12 @@ from headwater.http.gorse_shapes import (
 )
 from headwater.http.log_index import LogIndex
 from headwater.http.problems import Refused
-from headwater.http.verbs import ById, Verb, Verbs
+from headwater.http.verbs import ById, Verb, Verbs, known_item
 from headwater.slate import format_time
 
 MAX_PAGE = 1000
 _MOST = 1000
+_MOST_DIGITS = 15
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -188,12 +189,7 @@ def _feedback_out(event: Feedback) -> dict[str, Any]:
 
 
 def _item(engine: Verbs, named: ById) -> dict[str, Any]:
-    item = query_id("item", named.id)
-    try:
-        view = engine.item(item)
-    except InvalidQuery as err:
-        raise Refused("unknown-item", err.message, item=item) from err
-    return item_out(item, view)
+    return item_out(*known_item(engine, named.id))
 
 
 def _items(engine: Verbs, index: LogIndex, page: Page) -> ItemsPage:
