@@ -149,10 +149,7 @@ def _place(cursor: str) -> tuple[int, int]:
     position, _, index = cursor.partition(":")
     if not cursor:
         return 1, 0
-    if not (position.isdecimal() and index.isdecimal()) or len(cursor) > 32:
-        rule = "what the last page gave"
-        raise Refused("invalid-query", f"cursor = {cursor[:80]!r}; allowed: {rule}", field="cursor", rule=rule)
-    return max(1, int(position)), int(index)
+    return max(1, _digits(cursor, position)), _digits(cursor, index)
 
 
 def _feedback(engine: Verbs, index: LogIndex, page: Page) -> FeedbackPage:
@@ -215,12 +212,15 @@ def _users(engine: Verbs, index: LogIndex, page: Page) -> UsersPage:
 
 
 def _number(cursor: str) -> int:
-    if not cursor:
-        return 0
-    if not cursor.isdecimal() or len(cursor) > 15:
+    return _digits(cursor, cursor) if cursor else 0
+
+
+def _digits(cursor: str, part: str) -> int:
+    """A number of a cursor."""
+    if not part.isdecimal() or len(part) > _MOST_DIGITS:
         rule = "what the last page gave"
         raise Refused("invalid-query", f"cursor = {cursor[:80]!r}; allowed: {rule}", field="cursor", rule=rule)
-    return int(cursor)
+    return int(part)
 
 
 def _user(engine: Verbs, index: LogIndex, named: ById) -> dict[str, Any]:

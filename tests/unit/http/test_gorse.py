@@ -163,7 +163,10 @@ def test_what_has_no_place_is_refused_whole(gateway: Gateway) -> None:
         "invalid-event",
         422,
     )
-    problem(gateway.get("/api/items?cursor=x"), "invalid-query", 422)
+    for cursor in ("x", "1" * 20):
+        problem(gateway.get(f"/api/items?cursor={cursor}"), "invalid-query", 422)
+    for cursor in ("x", "1", "1:x", f"{1 << 63}:0"):
+        problem(gateway.get(f"/api/feedback?cursor={cursor}"), "invalid-query", 422)
     problem(gateway.get("/api/recommend/u?n=0"), "bad-request", 400)
     problem(gateway.get("/api/recommend/u?n=900&offset=900"), "invalid-query", 422)
     assert gateway.engine.position == before
