@@ -187,6 +187,6 @@ def test_what_was_acknowledged_is_there_after_the_server_ended(
     with Served(tmp_path / "shop") as other:
         Gorse(other.url, "").insert_feedback("view", "bob", "a", NOW)
         assert other.stop() == 0
-        assert "WARNING" not in other.stderr or "API keys" in other.stderr
+        assert other.stderr == ""
     with Engine.open(tmp_path / "shop", read_only=True) as engine:
         assert engine.session_of("bob").state.events == 1
