@@ -172,6 +172,19 @@ def test_what_has_no_place_is_refused_whole(gateway: Gateway) -> None:
     assert gateway.engine.position == before
 
 
+def test_nobody_is_left_out_of_a_listing_because_another_was_forgotten(gateway: Gateway) -> None:
+    gateway.ok("POST", "/api/users", [{"UserId": f"u{n}"} for n in range(4)])
+    first = gateway.ok("GET", "/api/users?n=2")
+    assert [row["UserId"] for row in first["Users"]] == ["u", "u0"]
+    gateway.ok("DELETE", "/api/user/u")
+    gateway.ok("DELETE", "/api/item/i0")
+    rest = gateway.ok("GET", f"/api/users?n=9&cursor={first['Cursor']}")
+    assert [row["UserId"] for row in rest["Users"]] == ["u1", "u2", "u3"]
+    assert [row["ItemId"] for row in gateway.ok("GET", "/api/items")["Items"]] == ["i1", "i2", "i3"]
+    gateway.ok("POST", "/api/users", [{"UserId": "u"}])
+    assert [row["UserId"] for row in gateway.ok("GET", "/api/users")["Users"]] == ["u0", "u1", "u2", "u3", "u"]
+
+
 def test_numbers_in_lists_are_embeddings(gateway: Gateway) -> None:
     gateway.ok(
         "POST", "/api/items", [{"ItemId": "e", "Labels": {"text": [0.5, 1, 2], "tags": ["a"], "deep": {"x": True}}}]
