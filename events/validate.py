@@ -140,8 +140,11 @@ def _check_feedback(event: Feedback) -> None:
         _refuse("value", event.value, "a finite number, an integer of 64 bits")
     if event.slot is not None and not 0 <= event.slot < 1 << 32:
         _refuse("slot", event.slot, "a number from 0")
-    if event.context is not None and len(msgspec.msgpack.encode(event.context)) > MAX_CONTEXT:
-        _refuse("context", event.context, f"at most {MAX_CONTEXT} bytes")
+    if event.context is not None:
+        if any(isinstance(value, float) and not math.isfinite(value) for value in event.context.values()):
+            _refuse("context", event.context, "finite numbers")
+        if len(msgspec.msgpack.encode(event.context)) > MAX_CONTEXT:
+            _refuse("context", event.context, f"at most {MAX_CONTEXT} bytes")
 
 
 def _check_moved(event: MergeCarried | MergeSettled) -> None:

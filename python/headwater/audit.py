@@ -87,7 +87,7 @@ class _Scan:
         self.until = until
         self._log = log
         self._first = max(log.first(), 1)
-        self._max_future_ms = int(config.max_future_hours * 3_600_000)
+        self._max_future_ms = config.max_future_ms
         self._impression = config.impression
 
     def touched(self, item: str, own: str | None) -> tuple[OrderedDict[str, None], set[str], bool]:

@@ -138,6 +138,11 @@ class FoldConfig(Strict, frozen=True, kw_only=True):
     session_knn: SessionKnn = SessionKnn()
     segments: Segments = Segments()
 
+    @property
+    def max_future_ms(self) -> int:
+        """How far ahead of its append time an event may be, in ms."""
+        return int(self.max_future_hours * 3_600_000)
+
 
 class EngineConfig(Strict, frozen=True, kw_only=True):
     """`[engine]`: this process only."""

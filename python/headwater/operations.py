@@ -47,7 +47,6 @@ class Operations(Questions):
 
     def __init__(self, runtime: EmbeddedRuntime, clock: Literal["wall", "log"]) -> None:
         super().__init__(runtime, clock, SlateRecorder(self._commit_records))
-        self._max_future_ms = int(self._config.generation.max_future_hours * 3_600_000)
         self._partitions = self._config.generation.partitions
         self._erasing = threading.Lock()
         self._merges = Merges(lambda: runtime.core, self._write, self._write_time)

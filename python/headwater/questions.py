@@ -42,7 +42,7 @@ from headwater.events.types import Scalar
 from headwater.merging import known_as
 from headwater.scenario import Metric
 from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
-from headwater.slate_record import SlateRecorder, slate_record
+from headwater.slate_record import SlateRecorder, recorded, slate_record
 from headwater.taking_part import take_part
 from headwater.time_travel import AsOf, Moment, moment_of, unknown_slate
 
@@ -70,6 +70,7 @@ class Questions:
         self._config = runtime.config
         self._clock = clock
         self._recorder = recorder
+        self._max_future_ms = self._config.generation.max_future_ms
         self._slate_numbers = itertools.count(1)
         self._slates: OrderedDict[str, explanation.Answered] = OrderedDict()
         self._slates_mutex = threading.Lock()
@@ -102,7 +103,7 @@ class Questions:
         `scenario` names one of the configuration; `filter` with its `params` narrows what may be shown beside the
         scenario's own; `diversity` and `exploration` (0 to 1) and `sources` (weights) take the scenario's place for
         this request. `features` gives every candidate's features. `context` is kept in the record. `record=False`
-        writes no record.
+        writes no record, and nor does a `now` that no event may have (beyond `max_future_hours`): the slate says so.
 
         `as_of` asks the past instead: a slate or its id, or a log position. The state at that position answers, under
         the configuration that was active there; `now` defaults to the slate's, or to the largest event time of that
@@ -206,6 +207,11 @@ class Questions:
         request = self._request(None, [], n, exclude, self._now(now), sources)
         request |= _asked(scenario, filter, params, diversity, exploration, False)
         recorder = self._recorder if record and not self._runtime.read_only else None
+        latest = wall_clock() + self._max_future_ms
+        if recorder is not None and request["now"] > latest:
+            rule = f"with record=True not after {latest}, the latest time of an event"
+            value = request["now"]
+            raise InvalidQuery(f"now = {value}; allowed: {rule}", field="now", value=value, rule=rule)
         return many.recommend_many(self._runtime.core, names, request, self._next_id, recorder, self._query_version)
 
     def similar(
@@ -465,12 +471,8 @@ class Questions:
         return slate
 
     def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
-        queued = self._recorder.record(slate_record(slate, request, context))
-        if not queued:
-            slate.degraded.append("slate not recorded: the record queue is full")
-        elif self._recorder.error is not None:
-            slate.degraded.append(f"slate may not be recorded: the last write failed ({self._recorder.error})")
-        return msgspec.structs.replace(slate, recorded=queued)
+        record = slate_record(slate, request, context)
+        return recorded(slate, record, self._recorder, wall_clock() + self._max_future_ms)
 
     def _next_id(self) -> str:
         return f"{self._runtime.epoch}-{next(self._slate_numbers)}"

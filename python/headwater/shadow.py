@@ -30,7 +30,7 @@ from headwater.scenario import DEFAULT_SCENARIO, QueryConfig
 from headwater.served_slates import ServedSlates
 from headwater.slate import SessionState
 from headwater.slate_record import SCORER_VERSION
-from headwater.slate_replay import max_future_ms_of, with_states
+from headwater.slate_replay import with_states
 from headwater.store import check_begun, directory_config
 
 MOST_DIFFERENT = 20
@@ -250,7 +250,7 @@ def shadow(
     `config` is the log's own. `progress` is called with (slates done, slates in all). O(log + slates). Raises
     `LogCorrupt`.
     """
-    records = ServedSlates(log, max_future_ms_of(config), since=since, until=until)
+    records = ServedSlates(log, config.generation.max_future_ms, since=since, until=until)
     other = query_json(query)
     comparison = _Comparison()
     for served, core in with_states(log, config, records, snapshots, threads, limit, progress):

@@ -13,7 +13,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -30,6 +30,19 @@ _GROUP = 500
 _GATHER_SECONDS = 0.1
 
 logger = logging.getLogger(__name__)
+
+
+class Records(Protocol):
+    """What takes records of slates and writes them behind the answers."""
+
+    @property
+    def error(self) -> str | None:
+        """Why the last write failed; `None` once one succeeded."""
+        ...
+
+    def record(self, served: SlateServed, /) -> bool:
+        """Queue a record; whether there was room."""
+        ...
 
 
 class SlateRecorder:
@@ -140,6 +153,21 @@ class SlateRecorder:
             thread = self._thread
         if thread is not None:
             thread.join()
+
+
+def recorded(slate: Slate, record: SlateServed, records: Records, latest: int) -> Slate:
+    """Queue the record of a slate; the slate with what became of it: `recorded`, or why not in `degraded`.
+
+    `latest`: an event of a later time would be refused by the log, and the slate's `now` is the caller's.
+    """
+    queued = record.ts <= latest and records.record(record)
+    if record.ts > latest:
+        slate.degraded.append(f"slate not recorded: now = {record.ts} is after {latest}, the latest time of an event")
+    elif not queued:
+        slate.degraded.append("slate not recorded: the record queue is full")
+    elif records.error is not None:
+        slate.degraded.append(f"slate may not be recorded: the last write failed ({records.error})")
+    return msgspec.structs.replace(slate, recorded=queued)
 
 
 def slate_record(slate: Slate, request: dict[str, Any], context: dict[str, Any] | None = None) -> SlateServed:

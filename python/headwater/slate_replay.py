@@ -206,7 +206,7 @@ def replay_slates(
 
     Without `snapshots` the fold begins at the log's first frame. O(log + slates). Raises `LogCorrupt`.
     """
-    records = ServedSlates(log, max_future_ms_of(config), since=since, until=until)
+    records = ServedSlates(log, config.generation.max_future_ms, since=since, until=until)
     scorers: Counter[str] = Counter()
     different: list[SlateReplay] = []
     identical = 0
@@ -256,8 +256,3 @@ def _begin_fold(
     if snapshots is None or position < 1:
         return ForwardFold(new_core(config, threads), log)
     return ForwardFold(rebuild(log, snapshots, config, threads, position), log)
-
-
-def max_future_ms_of(config: Config) -> int:
-    """How far ahead of its frame an event may be, in ms."""
-    return int(config.generation.max_future_hours * 3_600_000)

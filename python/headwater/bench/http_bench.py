@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,7 @@ def _figures(latencies: Sequence[float]) -> dict[str, float]:
 def _embedded(directory: Path, asked: Sequence[str], rate: float) -> dict[str, float]:
     with Engine.open(directory) as engine, ThreadPoolExecutor(4) as pool:
         latencies: list[float] = []
+        asking: list[Future[None]] = []
 
         def ask(user: str, due: float) -> None:
             engine.recommend(user, 10)
@@ -82,7 +83,9 @@ def _embedded(directory: Path, asked: Sequence[str], rate: float) -> dict[str, f
         for n, user in enumerate(asked):
             due = start + n / rate
             wait_until(due)
-            pool.submit(ask, user, due)
+            asking.append(pool.submit(ask, user, due))
+        for question in asking:
+            question.result()
     return _figures(latencies)
 
 
@@ -93,8 +96,8 @@ def wait_until(due: float) -> None:
 
 
 def _served(directory: Path, asked: Sequence[str], rate: float, workers: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "headwater.cli", "serve", str(directory), "--http", "--port", "0", "--json"]
-    command[1:3] = ["-c", "from headwater.cli import main; main()"]
+    command = [sys.executable, "-c", "from headwater.cli import main; main()"]
+    command += ["serve", str(directory), "--http", "--port", "0", "--json"]
     with subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

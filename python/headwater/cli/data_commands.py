@@ -119,7 +119,7 @@ def validate(
                 valid += 1
     else:
         config = default_config() if directory is None else directory_config(directory)
-        latest = wall_clock() + int(config.generation.max_future_hours * 3_600_000)
+        latest = wall_clock() + config.generation.max_future_ms
         table = EventTable(file, columns=mapping(columns), format=format, latest=latest)
         for piece in table.chunks():
             valid += len(piece.frame)

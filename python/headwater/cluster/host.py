@@ -249,7 +249,7 @@ class Host:
             f"host:{self.spec.name}",
             self._epoch,
             self._config.generation.partitions,
-            int(self._config.generation.max_future_hours * 3_600_000),
+            self._config.generation.max_future_ms,
             limits,
             self.metrics,
         )
@@ -334,7 +334,7 @@ class Host:
         return {
             "topology": msgspec.to_builtins(self._topology),
             "limits": msgspec.to_builtins(self._config.cluster),
-            "max_future_ms": int(self._config.generation.max_future_hours * 3_600_000),
+            "max_future_ms": self._config.generation.max_future_ms,
         }
 
     async def _high_water(self, asked: HighWater) -> dict[str, Any]:

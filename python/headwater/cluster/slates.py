@@ -31,7 +31,7 @@ from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import SlateServed
 from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending
 from headwater.slate import ItemView, SessionState, SessionView, Slate
-from headwater.slate_record import slate_record
+from headwater.slate_record import recorded, slate_record
 from headwater.taking_part import take_part
 
 logger = logging.getLogger(__name__)
@@ -279,12 +279,7 @@ class Slates:
         record = slate_record(slate, request, context)
         if slate.degraded:
             record = _with_candidates(record, slate)
-        queued = self._records.record(record)
-        if not queued:
-            slate.degraded.append("slate not recorded: the record queue is full")
-        elif self._records.error is not None:
-            slate.degraded.append(f"slate may not be recorded: the last write failed ({self._records.error})")
-        return msgspec.structs.replace(slate, recorded=queued)
+        return recorded(slate, record, self._records, self._clock() + self._config.generation.max_future_ms)
 
     def _remember(self, slate: Slate, request: dict[str, Any]) -> Slate:
         self._remembered[slate.id] = Remembered(slate, request)

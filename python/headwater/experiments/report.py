@@ -122,7 +122,7 @@ def report(
     """The report of log positions `since` to `until`, both included. O(log). Raises `InvalidInput`, `LogCorrupt`."""
     segments = config.generation.segments
     wanted = Wanted(settings.types, segments.label, segments.values, settings.price_label)
-    future = round(config.generation.max_future_hours * 3_600_000)
+    future = config.generation.max_future_ms
     stop = None if until is None else until + 1
     columns = read_columns(log, wanted, start=since, stop=stop, max_future_ms=future)
     history = {version: _experiments(body) for version, body in columns.configs.items()}

@@ -11,20 +11,24 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from headwater.arguments import MAX_N
 from headwater.events.types import Scalar
+from headwater.events.validate import MAX_COMMENT, MAX_DIMENSIONS, MAX_EMBEDDINGS, MAX_ID, MAX_TYPE
 from headwater.scenario import Metric
 
+PLAIN = r"^[^\x00-\x1f\x7f]+$"
+"""Text without control characters."""
 Id = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=512,
-        pattern=r"^[^\x00-\x1f\x7f]+$",
-        description="1 to 512 bytes of UTF-8 without control characters.",
+        max_length=MAX_ID,
+        pattern=PLAIN,
+        description=f"1 to {MAX_ID} bytes of UTF-8 without control characters.",
         examples=["sku1"],
     ),
 ]
-Count = Annotated[int, Meta(ge=1, le=1000, description="How many items: 1 to 1000.")]
+Count = Annotated[int, Meta(ge=1, le=MAX_N, description=f"How many items: 1 to {MAX_N}.")]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Time = Annotated[int, Meta(ge=0, lt=1 << 53, description="UTC milliseconds.")]
 Position = Annotated[int, Meta(ge=0, lt=1 << 53, description="A log position, as a write returned it.")]
@@ -37,10 +41,10 @@ FilterText = Annotated[
 Integer = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 ParamScalar = str | Integer | float | bool
 Label = str | Integer | float | bool | list[str] | None
-Embedding = Annotated[list[float], Meta(min_length=1, max_length=4096)]
+Embedding = Annotated[list[float], Meta(min_length=1, max_length=MAX_DIMENSIONS)]
 Slot = Annotated[int, Meta(ge=0, lt=1024, description="Place in the slate, from 0.")]
 Slots = Annotated[list[Slot], Meta(max_length=1024)]
-Embeddings = Annotated[dict[str, Embedding], Meta(max_length=8)]
+Embeddings = Annotated[dict[str, Embedding], Meta(max_length=MAX_EMBEDDINGS)]
 
 
 class Body(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -136,8 +140,8 @@ class EventBody(Body, kw_only=True, frozen=True):
         str,
         Meta(
             min_length=1,
-            max_length=64,
-            pattern=r"^[^\x00-\x1f\x7f]+$",
+            max_length=MAX_TYPE,
+            pattern=PLAIN,
             description="view, click, cart, purchase, like, rating, ... : what the configuration names, or any other.",
             examples=["view"],
         ),
@@ -184,7 +188,7 @@ class ItemBody(Body, kw_only=True, frozen=True):
     group_id: Id | None = None
     """Variants of one product share it."""
     embeddings: Embeddings | None = None
-    comment: Annotated[str, Meta(max_length=4096)] | None = None
+    comment: Annotated[str, Meta(max_length=MAX_COMMENT)] | None = None
 
 
 class ItemRow(ItemBody, kw_only=True, frozen=True):
@@ -208,14 +212,14 @@ class PatchBody(Body, kw_only=True, frozen=True):
     timestamp: Time | UnsetType = UNSET
     group_id: Id | UnsetType = UNSET
     embeddings: Embeddings | UnsetType = UNSET
-    comment: Annotated[str, Meta(max_length=4096)] | UnsetType = UNSET
+    comment: Annotated[str, Meta(max_length=MAX_COMMENT)] | UnsetType = UNSET
 
 
 class UserBody(Body, kw_only=True, frozen=True):
     """What is known of a user beside their events."""
 
     labels: dict[Text, Label] = {}
-    comment: Annotated[str, Meta(max_length=4096)] | None = None
+    comment: Annotated[str, Meta(max_length=MAX_COMMENT)] | None = None
 
 
 class MergeBody(Body, kw_only=True, frozen=True, rename={"from_user": "from"}):

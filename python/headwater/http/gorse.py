@@ -35,15 +35,15 @@ from headwater.http.gorse_shapes import (
 from headwater.http.problems import Refused
 from headwater.http.replies import SlateReply, WrittenReply
 from headwater.http.strict_body import StrictBody
-from headwater.http.v1 import READER, WRITER, HttpRequest, ask, check_batch, id_of
+from headwater.http.v1 import ADMIN, READER, WRITER, HttpRequest, ask, check_batch, id_of
 
-ADMIN = {"role": "admin"}
 _slates = msgspec.json.Decoder(SlateReply)
 _written = msgspec.json.Decoder(WrittenReply)
 
 N = Annotated[int, QueryParameter(ge=1, le=1000, description="How many.")]
 Offset = Annotated[int, QueryParameter(ge=0, le=999, description="How many to leave out first.")]
 Category = Annotated[str | None, QueryParameter(max_length=256)]
+InCategory = Annotated[str | None, PathParameter()]
 Cursor = Annotated[str, QueryParameter(max_length=32, description="From the last page; empty: the first.")]
 PathId = Annotated[str, PathParameter(min_length=1, description="An id, percent-encoded.")]
 _FEEDBACK = [
@@ -250,7 +250,7 @@ class Gorse(Controller):
         self,
         request: HttpRequest,
         user: PathId,
-        in_category: Annotated[str | None, PathParameter()] = None,
+        in_category: InCategory = None,
         category: Category = None,
         n: N = 10,
         offset: Offset = 0,
@@ -261,7 +261,7 @@ class Gorse(Controller):
         """Ids, or ids with scores under X-API-Version: 2. With `write-back-type` (role writer) what is answered is
         also written as feedback of that type, dated after `write-back-delay`."""
         name = id_of(user, "user")
-        chosen = id_of(in_category, "category") if in_category else category
+        chosen = _chosen(in_category, category)
         if write_back_type and not request.scope["state"]["caller"].may("writer"):
             raise Refused("forbidden", "write-back-type writes; it needs the role writer", needs="writer")
         delay = duration_ms(write_back_delay) if write_back_delay else 0
@@ -281,13 +281,13 @@ class Gorse(Controller):
         self,
         request: HttpRequest,
         item: PathId,
-        in_category: Annotated[str | None, PathParameter()] = None,
+        in_category: InCategory = None,
         category: Category = None,
         n: N = 10,
         offset: Offset = 0,
     ) -> Response[list[GorseScore]]:
         """None for an item that nothing ever named."""
-        chosen = id_of(in_category, "category") if in_category else category
+        chosen = _chosen(in_category, category)
         _wanted(n, offset)
         asked = gorse_verbs.Neighbours(id_of(item, "item"), n, offset, chosen or None)
         return await ask(request, "gorse-neighbours", asked)
@@ -296,7 +296,7 @@ class Gorse(Controller):
     async def popular(
         self,
         request: HttpRequest,
-        in_category: Annotated[str | None, PathParameter()] = None,
+        in_category: InCategory = None,
         category: Category = None,
         n: N = 10,
         offset: Offset = 0,
@@ -308,7 +308,7 @@ class Gorse(Controller):
     async def latest(
         self,
         request: HttpRequest,
-        in_category: Annotated[str | None, PathParameter()] = None,
+        in_category: InCategory = None,
         category: Category = None,
         n: N = 10,
         offset: Offset = 0,
@@ -319,7 +319,7 @@ class Gorse(Controller):
     async def _ranked(
         self, request: HttpRequest, source: str, in_category: str | None, category: str | None, n: int, offset: int
     ) -> list[GorseScore]:
-        chosen = id_of(in_category, "category") if in_category else category
+        chosen = _chosen(in_category, category)
         question = bodies.SessionBody(items=[], n=_wanted(n, offset), sources={source: 1.0}, **_filter(chosen))
         slate = _slates.decode(await _door(request, "session", question))
         return _cut(slate, offset, source)
@@ -333,18 +333,23 @@ class Gorse(Controller):
         self,
         request: HttpRequest,
         data: JSONBody[list[GorseSessionFeedback]],
-        in_category: Annotated[str | None, PathParameter()] = None,
+        in_category: InCategory = None,
         category: Category = None,
         n: N = 10,
         offset: Offset = 0,
     ) -> list[GorseScore]:
         """From the items that the visitor touched, in the order of their timestamps."""
         check_batch(request, len(data))
-        chosen = id_of(in_category, "category") if in_category else category
+        chosen = _chosen(in_category, category)
         touched = sorted(data, key=lambda row: time_of(row.timestamp) or 0)
         items = [row.item_id for row in touched]
         question = bodies.SessionBody(items=items, n=_wanted(n, offset), **_filter(chosen))
         return _cut(_slates.decode(await _door(request, "session", question)), offset)
+
+
+def _chosen(in_category: str | None, category: str | None) -> str | None:
+    """The category that the path names, or else the query."""
+    return id_of(in_category, "category") if in_category else category
 
 
 def _wanted(n: int, offset: int) -> int:

@@ -19,7 +19,8 @@ import msgspec
 import xxhash
 from msgspec import Meta
 
-from headwater.http.bodies import Id
+from headwater.events.validate import MAX_TYPE
+from headwater.http.bodies import PLAIN, Id
 from headwater.http.problems import Refused
 from headwater.slate import ItemView, format_time
 
@@ -34,7 +35,7 @@ _MAX_DEPTH = 8
 class GorseFeedback(msgspec.Struct, kw_only=True, frozen=True, rename="pascal"):
     """A user did something to an item, as gorse says it."""
 
-    feedback_type: Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$", examples=["like"])]
+    feedback_type: Annotated[str, Meta(min_length=1, max_length=MAX_TYPE, pattern=PLAIN, examples=["like"])]
     user_id: Id
     item_id: Id
     value: float = 0.0

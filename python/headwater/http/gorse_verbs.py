@@ -23,11 +23,12 @@ from headwater.http.gorse_shapes import (
 )
 from headwater.http.log_index import LogIndex
 from headwater.http.problems import Refused
-from headwater.http.verbs import ById, Verb, Verbs
+from headwater.http.verbs import ById, Verb, Verbs, known_item
 from headwater.slate import format_time
 
 MAX_PAGE = 1000
 _MOST = 1000
+_MOST_DIGITS = 15
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ class PatchItem(msgspec.Struct, frozen=True):
 def gorse_verbs(engine: Engine) -> dict[str, Verb]:
     """The verbs, over one engine's log."""
     generation = engine.config.generation
-    index = LogIndex(lambda: engine.log, generation.partitions, int(generation.max_future_hours * 3_600_000))
+    index = LogIndex(lambda: engine.log, generation.partitions, generation.max_future_ms)
 
     def of_index(ask: Callable[[Verbs, LogIndex, Any], Any]) -> Callable[[Verbs, Any], Any]:
         def asked(verbs: Verbs, question: Any) -> Any:
@@ -148,10 +149,7 @@ def _place(cursor: str) -> tuple[int, int]:
     position, _, index = cursor.partition(":")
     if not cursor:
         return 1, 0
-    if not (position.isdecimal() and index.isdecimal()) or len(cursor) > 32:
-        rule = "what the last page gave"
-        raise Refused("invalid-query", f"cursor = {cursor[:80]!r}; allowed: {rule}", field="cursor", rule=rule)
-    return max(1, int(position)), int(index)
+    return max(1, _digits(cursor, position)), _digits(cursor, index)
 
 
 def _feedback(engine: Verbs, index: LogIndex, page: Page) -> FeedbackPage:
@@ -188,12 +186,7 @@ def _feedback_out(event: Feedback) -> dict[str, Any]:
 
 
 def _item(engine: Verbs, named: ById) -> dict[str, Any]:
-    item = query_id("item", named.id)
-    try:
-        view = engine.item(item)
-    except InvalidQuery as err:
-        raise Refused("unknown-item", err.message, item=item) from err
-    return item_out(item, view)
+    return item_out(*known_item(engine, named.id))
 
 
 def _items(engine: Verbs, index: LogIndex, page: Page) -> ItemsPage:
@@ -219,12 +212,15 @@ def _users(engine: Verbs, index: LogIndex, page: Page) -> UsersPage:
 
 
 def _number(cursor: str) -> int:
-    if not cursor:
-        return 0
-    if not cursor.isdecimal() or len(cursor) > 15:
+    return _digits(cursor, cursor) if cursor else 0
+
+
+def _digits(cursor: str, part: str) -> int:
+    """A number of a cursor."""
+    if not part.isdecimal() or len(part) > _MOST_DIGITS:
         rule = "what the last page gave"
         raise Refused("invalid-query", f"cursor = {cursor[:80]!r}; allowed: {rule}", field="cursor", rule=rule)
-    return int(cursor)
+    return int(part)
 
 
 def _user(engine: Verbs, index: LogIndex, named: ById) -> dict[str, Any]:

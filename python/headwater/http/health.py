@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 
 from headwater.http import verbs
 from headwater.http.replies import Reply
-
-HttpRequest = Request[Any, Any, Any]
+from headwater.http.v1 import READER, HttpRequest
 
 
 class HealthReply(Reply, kw_only=True, frozen=True):
@@ -36,7 +33,7 @@ async def ready(request: HttpRequest) -> HealthReply:
 _GAUGES = ("position", "users", "items", "log_bytes", "slates_not_recorded", "last_event_ts")
 
 
-@get("/metrics", opt={"role": "reader"}, tags=["health"], summary="Prometheus metrics", media_type="text/plain")
+@get("/metrics", opt=READER, tags=["health"], summary="Prometheus metrics", media_type="text/plain")
 async def metrics(request: HttpRequest) -> Response[str]:
     """Requests of all web workers, and the engine's own numbers."""
     status = msgspec.json.decode(await request.app.state.door.ask("status", verbs.Nothing()))

@@ -119,7 +119,7 @@ class Intake:
         """Without keys any page in the operator's browser could reach a loopback server by a name that it made point
         here; such a page cannot choose the Host header."""
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name == "localhost" or name in self._config.hosts or _is_loopback(name):
+        if is_loopback(name) or name in self._config.hosts:
             return
         raise Refused("wrong-host", f"Host {host[:80]!r} is not a name of this server", host=host[:80])
 
@@ -184,7 +184,10 @@ def _presented(headers: dict[bytes, bytes]) -> str | None:
     return None
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Whether only this machine can reach a host name or address."""
+    if name == "localhost":
+        return True
     try:
         return ipaddress.ip_address(name.strip("[]")).is_loopback
     except ValueError:

@@ -15,6 +15,33 @@ from headwater.events.types import Feedback, ItemDelete, ItemPatch, ItemPut, Use
 from headwater.learning.sound_events import named_events
 
 
+class _Names:
+    """Names in order of appearance. A name keeps its number, whatever others are taken away: cursors are numbers."""
+
+    def __init__(self) -> None:
+        self._names: list[str | None] = []
+        self._numbers: dict[str, int] = {}
+
+    def add(self, name: str) -> None:
+        if name not in self._numbers:
+            self._numbers[name] = len(self._names)
+            self._names.append(name)
+
+    def drop(self, name: str) -> None:
+        number = self._numbers.pop(name, None)
+        if number is not None:
+            self._names[number] = None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._numbers
+
+    def since(self, start: int) -> Iterator[tuple[int, str]]:
+        for number in range(start, len(self._names)):
+            name = self._names[number]
+            if name is not None:
+                yield number, name
+
+
 class LogIndex:
     """Names of a log in order of appearance. Safe to use from many threads."""
 
@@ -29,8 +56,9 @@ class LogIndex:
 
     def _begin(self) -> None:
         self._reached = 0
-        self._items: dict[str, bool] = {}
-        self._users: dict[str, UserPut | None] = {}
+        self._items = _Names()
+        self._users = _Names()
+        self._puts: dict[str, UserPut] = {}
         self._forgotten: dict[str, int] = {}
 
     def follow(self) -> None:
@@ -44,35 +72,38 @@ class LogIndex:
             events = named_events(self._log, self._reached + 1, last + 1, self._max_future_ms, Counter())
             for position, _, _, event in events:
                 if isinstance(event, Feedback):
-                    self._items.setdefault(event.item, True)
-                    self._users.setdefault(event.user, None)
+                    self._items.add(event.item)
+                    self._users.add(event.user)
                 elif isinstance(event, ItemPut | ItemPatch):
-                    self._items[event.item] = True
+                    self._items.add(event.item)
                 elif isinstance(event, ItemDelete):
-                    self._items[event.item] = False
+                    self._items.drop(event.item)
                 elif isinstance(event, UserPut):
-                    self._users[event.user] = event
+                    self._users.add(event.user)
+                    self._puts[event.user] = event
                 elif isinstance(event, UserMerge):
-                    self._users.pop(event.from_user, None)
+                    self._drop_user(event.from_user)
                 elif isinstance(event, UserForget):
-                    self._users.pop(event.user, None)
+                    self._drop_user(event.user)
                     self._forgotten[event.user] = position
             self._reached = last
 
+    def _drop_user(self, user: str) -> None:
+        self._users.drop(user)
+        self._puts.pop(user, None)
+
     def items(self, start: int) -> Iterator[tuple[int, str]]:
         """(number, item) of items that were not deleted, from a number on."""
-        for number, (item, there) in enumerate(list(self._items.items())[start:], start):
-            if there:
-                yield number, item
+        return self._items.since(start)
 
     def users(self, start: int) -> Iterator[tuple[int, str, UserPut | None]]:
         """(number, user, what was put last) of users that were not forgotten, from a number on."""
-        for number, (user, put) in enumerate(list(self._users.items())[start:], start):
-            yield number, user, put
+        for number, user in self._users.since(start):
+            yield number, user, self._puts.get(user)
 
     def user(self, user: str) -> tuple[bool, UserPut | None]:
         """Whether the log names a user since they were last forgotten, and what was put last."""
-        return user in self._users, self._users.get(user)
+        return user in self._users, self._puts.get(user)
 
     def feedback(self, start: tuple[int, int], user: str | None = None) -> Iterator[tuple[int, int, Feedback]]:
         """(position, index, event) from a place on, of one user or of all; none of before a user was forgotten."""

@@ -59,11 +59,13 @@ def _any_of(schema: Any) -> Any:
 
 def _close(known: dict[str, Any], schemas: dict[str, Any]) -> None:
     """Take in what the schemas refer to."""
-    missing = True
-    while missing:
-        text = msgspec.json.encode(known).decode()
-        missing = {n for n in schemas if f'"#/components/schemas/{n}"' in text and n not in known}  # type: ignore[assignment]
-        known |= {name: schemas[name] for name in missing}  # type: ignore[attr-defined]
+    while missing := _referred(known, schemas):
+        known |= {name: schemas[name] for name in missing}
+
+
+def _referred(known: dict[str, Any], schemas: dict[str, Any]) -> list[str]:
+    text = msgspec.json.encode(known).decode()
+    return [name for name in schemas if name not in known and f'"#/components/schemas/{name}"' in text]
 
 
 def _add_problems(path: str, method: str, operation: dict[str, Any]) -> None:

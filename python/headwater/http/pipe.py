@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from headwater.http.door import Door
-from headwater.http.problems import Refused
+from headwater.http.problems import Refused, invalid_body
 from headwater.http.verbs import Form, Verb
 
 logger = logging.getLogger(__name__)
@@ -115,13 +115,19 @@ async def answer_over(path: str, door: Door, verbs: dict[str, Verb]) -> asyncio.
     def connected() -> _Messages:
         def on_message(raw: memoryview) -> None:
             question = _questions.decode(raw)
-            body = decoders[question.verb].decode(question.body)
+            body: msgspec.Struct | Refused
+            try:
+                body = decoders[question.verb].decode(question.body)
+            except msgspec.ValidationError as err:  # a worker makes bodies of addresses and of gorse's rows, too
+                body = invalid_body(err)
             task = asyncio.ensure_future(answer(question, body))
             running.add(task)
             task.add_done_callback(running.discard)
 
-        async def answer(question: _Question, body: Any) -> None:
+        async def answer(question: _Question, body: msgspec.Struct | Refused) -> None:
             try:
+                if isinstance(body, Refused):
+                    raise body
                 reply = _Answer(question.number, None, await door.ask(question.verb, body, question.form))
             except Refused as err:
                 reply = _Answer(question.number, (err.code, err.detail, err.members), b"")
@@ -155,11 +161,14 @@ class PipeDoor:
     async def ask(self, verb: str, question: msgspec.Struct, form: Form = "json") -> bytes:
         """The reply's bytes. Raises `Refused`."""
         assert self._messages is not None
+        try:
+            body = msgspec.Raw(_encoder.encode(question))
+        except OverflowError as err:
+            raise invalid_body(msgspec.ValidationError("Expected integers of 64 bits")) from err
         number = next(self._numbers)
         waiting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._waiting[number] = waiting
         try:
-            body = msgspec.Raw(_encoder.encode(question))
             await self._messages.send(_encoder.encode(_Question(number, verb, form, body)))
             return await waiting
         finally:

@@ -112,6 +112,12 @@ class Refused(Exception):
         return headers
 
 
+def invalid_body(err: msgspec.ValidationError) -> Refused:
+    """A body that breaks its schema, with the place in it."""
+    what, _, at = str(err).partition(" - at ")
+    return Refused("invalid-body", str(err)[:500], at=at.strip("`") or "$", rule=what[:300])
+
+
 def refusal(err: errors.HeadwaterError) -> Refused:
     """An engine's error as a problem. Paths of the server's disk are left out."""
     code = err.code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import socket
 import threading
@@ -20,6 +19,7 @@ from headwater.errors import ConfigError
 from headwater.http.app import create_app
 from headwater.http.door import LocalDoor
 from headwater.http.gorse_verbs import gorse_verbs
+from headwater.http.intake import is_loopback
 from headwater.http.keys import KeyRing
 from headwater.http.live import Live
 from headwater.http.live_page.looks import look_verbs
@@ -30,16 +30,6 @@ from headwater.http_config import HttpConfig, validate_http
 
 Say = Callable[[dict[str, Any]], None]
 Beside = Callable[[Service, threading.Event], None]
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def check_exposure(host: str, keys: KeyRing) -> None:

@@ -15,7 +15,7 @@ from litestar.dto import AbstractDTO, DTOConfig
 from litestar.dto.data_structures import DTOFieldDefinition
 from litestar.typing import FieldDefinition
 
-from headwater.http.problems import Refused
+from headwater.http.problems import Refused, invalid_body
 
 JSON, MSGPACK = "application/json", "application/msgpack"
 _MSGPACK_NAMES = (MSGPACK, "application/x-msgpack", "application/vnd.msgpack")
@@ -48,8 +48,7 @@ class StrictBody(AbstractDTO[msgspec.Struct]):
         try:
             return decoder.decode(value)
         except msgspec.ValidationError as err:
-            what, _, at = str(err).partition(" - at ")
-            raise Refused("invalid-body", str(err)[:500], at=at.strip("`") or "$", rule=what[:300]) from err
+            raise invalid_body(err) from err
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as err:
             raise Refused("bad-json", str(err)[:300]) from err
 

@@ -75,7 +75,7 @@ class Questions(Controller):
     async def session(
         self, request: HttpRequest, data: Annotated[bodies.SessionBody, Body(examples=examples.SESSION)]
     ) -> Response[replies.SlateReply]:
-        """Nothing is remembered of the visitor, and no record is written."""
+        """Nothing is remembered of the visitor; a record is written only under a `visitor` id."""
         return await ask(request, "session", data)
 
     @post("/rank", status_code=200, summary="The caller's own items, in the user's order")

@@ -161,12 +161,17 @@ def _delete_item(engine: Verbs, named: ById) -> replies.WrittenReply:
     return replies.WrittenReply(position=engine.delete_item(named.id))
 
 
-def _item(engine: Verbs, named: ById) -> replies.ItemReply:
-    name = query_id("item", named.id)
+def known_item(engine: Verbs, id: str) -> tuple[str, ItemView]:
+    """An item and what is known of it. Raises `InvalidQuery` for what is no id, `Refused` for an unknown item."""
+    name = query_id("item", id)
     try:
-        view = engine.item(name)
+        return name, engine.item(name)
     except InvalidQuery as err:  # the id keeps the rules, so what is wrong is that nothing named it
         raise Refused("unknown-item", err.message, item=name) from err
+
+
+def _item(engine: Verbs, named: ById) -> replies.ItemReply:
+    name, view = known_item(engine, named.id)
     return replies.ItemReply(item=name, **view.to_dict())
 
 
@@ -192,12 +197,17 @@ def _merge(engine: Verbs, body: bodies.MergeBody) -> replies.MergeReply:
     return replies.MergeReply(**report.to_dict())
 
 
-def _explain(engine: Verbs, body: bodies.ExplainBody) -> replies.ExplainReply:
-    item = query_id("item", body.item)
+def explained(engine: Verbs, slate: str, item: str, audit: bool = False) -> Explanation:
+    """Why an item stands in a slate. Raises `InvalidQuery` for what is no id, `Refused` for an unknown slate."""
+    name = query_id("item", item)
     try:
-        told = engine.explain(body.slate, item, audit=body.audit)
+        return engine.explain(slate, name, audit=audit)
     except InvalidQuery as err:
-        raise Refused("unknown-slate", err.message, slate=body.slate) from err
+        raise Refused("unknown-slate", err.message, slate=slate) from err
+
+
+def _explain(engine: Verbs, body: bodies.ExplainBody) -> replies.ExplainReply:
+    told = explained(engine, body.slate, body.item, body.audit)
     return replies.ExplainReply(text=told.text, **told.to_dict())
 
 

@@ -122,7 +122,10 @@ class EventTable:
         if field == "slot":
             return _whole(column, dtype)
         if field == "context" and isinstance(dtype, pl.Struct):
-            return pl.when(column.is_not_null()).then(column.struct.json_encode())
+            # JSON would have null for a number that is not finite.
+            floats = [column.struct.field(inner.name) for inner in dtype.fields if inner.dtype.is_float()]
+            finite = [number.is_finite().fill_null(True) for number in floats]
+            return pl.when(column.is_not_null(), *finite).then(column.struct.json_encode())
         if dtype in (pl.String, pl.Null):
             return column.cast(pl.String)
         if dtype.is_integer() or dtype in (pl.Categorical, pl.Enum):
@@ -187,7 +190,8 @@ class EventTable:
             rules.append(("bad-slot", "slot", (slot < 0) | (slot > _MAX_SLOT) | unreadable))
         if "context" in typed.columns:
             wrong = [text is not None and not _is_context(text) for text in typed["context"].to_list()]
-            rules.append(("bad-context", "context", pl.lit(pl.Series(wrong, dtype=pl.Boolean))))
+            unreadable = pl.col("context").is_null() & self._given("context", typed)
+            rules.append(("bad-context", "context", pl.lit(pl.Series(wrong, dtype=pl.Boolean)) | unreadable))
         reason: Any = pl
         field_of: Any = pl
         for code, field, broken in rules:

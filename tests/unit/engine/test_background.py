@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headwater import Config, Engine, default_config
+from headwater import Config, Engine, Slate, default_config
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.errors import HeadwaterError, InvalidInput, StoreError, StoreFull
 from headwater.events.types import SlateServed
@@ -238,3 +238,24 @@ def test_slates_are_recorded_again_once_the_log_takes_them(monkeypatch: pytest.M
         assert engine.flush() == position + 1
         assert engine.status()["slate_record_error"] is None
         assert engine.status()["outcomes"]["recorded"] == 2
+
+
+@pytest.mark.parametrize("verb", ["recommend", "rank", "session"])
+def test_a_slate_of_a_time_that_no_event_may_have_is_left_unrecorded(verb: str) -> None:
+    with Engine.open(":memory:") as engine:
+        engine.track("view", user="ann", item="a", ts=START)
+
+        def ask(now: int) -> Slate:
+            if verb == "session":
+                return engine.session(["a"], visitor="ann", now=now)
+            return engine.rank("ann", ["a"], now=now) if verb == "rank" else engine.recommend("ann", now=now)
+
+        far = ask(engine.now() + 25 * 3_600_000)
+        assert not far.recorded
+        assert any("slate not recorded: now = " in told for told in far.degraded)
+        near = ask(engine.now() + 23 * 3_600_000)
+        assert (near.degraded, near.recorded) == ([], True), "one caller's time is nobody else's failure"
+        engine.flush()
+        assert engine.status()["slate_record_error"] is None
+        assert engine.status()["slates_not_recorded"] == 0
+        assert engine.status()["outcomes"]["recorded"] == 1

@@ -1,6 +1,7 @@
 """Bulk import of the optional fields: slate, slot and context, and constants in place of columns."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,19 @@ def test_a_context_may_be_a_struct_column() -> None:
         assert engine.ingest(table, progress=False).refused == 0
         contexts = {event.user: event.context for event in feedback_of(engine)}
         assert contexts == {"ann": {"device": "mobile", "page": 1}, "bob": None}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_struct_with_a_number_that_is_not_finite_is_a_dead_letter(number: float, tmp_path: Path) -> None:
+    sound = [{"device": "mobile", "x": 0.5}, {"device": "mobile", "x": None}, None]
+    contexts = [sound[0], {"device": "mobile", "x": number}, *sound[1:]]
+    table = pl.DataFrame({"type": "view", "user": "ann", "item": "a", "ts": START, "context": contexts})
+    with Engine.open(tmp_path) as engine:
+        report = engine.ingest(table, progress=False)
+        assert [(x["row"], x["reason"], x["field"]) for x in reasons(report.dead_letters)] == [
+            (2, "bad-context", "context")
+        ]
+        assert [event.context for event in feedback_of(engine)] == sound
 
 
 def test_bad_slates_slots_and_contexts_are_dead_letters(tmp_path: Path) -> None:

@@ -204,3 +204,13 @@ def test_a_closed_engine_says_so() -> None:
     engine.close()
     with pytest.raises(StoreClosed):
         engine.recommend_many(["ann"])
+
+
+def test_slates_of_a_time_that_no_event_may_have_cannot_be_recorded(tmp_path: Path) -> None:
+    with Engine.open(tmp_path) as engine:
+        engine.track("view", user="ann", item="a")
+        late = engine.now() + 25 * 3_600_000
+        with pytest.raises(InvalidQuery, match="with record=True not after") as caught:
+            engine.recommend_many(["ann"], now=late, record=True)
+        assert caught.value.details["field"] == "now"
+        assert len(engine.recommend_many(["ann"], now=late)) == 1

@@ -12,7 +12,7 @@ from headwater.events.types import SlateServed
 from headwater.served_slates import ServedSlates
 from headwater.shadow import shadow
 from headwater.simulate import simulate_shop
-from headwater.slate_replay import max_future_ms_of, replay_slate, replay_slates
+from headwater.slate_replay import replay_slate, replay_slates
 
 EXPERIMENT = {
     "start": 1_700_000_000_000,
@@ -51,7 +51,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def records(engine: Engine) -> list[SlateServed]:
-    return list(ServedSlates(engine.log, max_future_ms_of(engine.config)))
+    return list(ServedSlates(engine.log, engine.config.generation.max_future_ms))
 
 
 def test_every_slate_is_made_again(shop: Path) -> None:

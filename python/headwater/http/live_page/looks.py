@@ -12,7 +12,7 @@ from headwater.engine import Engine
 from headwater.errors import InvalidQuery
 from headwater.http.live import Live
 from headwater.http.problems import Refused
-from headwater.http.verbs import Nothing, Verb, Verbs
+from headwater.http.verbs import Nothing, Verb, Verbs, explained, known_item
 from headwater.scenario import Metric
 from headwater.slate import Slate, reason_dict
 
@@ -60,11 +60,7 @@ def look_verbs(engine: Engine, live: Live) -> dict[str, Verb]:
         }
 
     def item_look(verbs: Verbs, asked: ItemLook) -> dict[str, Any]:
-        item = query_id("item", asked.id)
-        try:
-            view = verbs.item(item)
-        except InvalidQuery as err:
-            raise Refused("unknown-item", err.message, item=item) from err
+        item, view = known_item(verbs, asked.id)
         neighbours = {
             name: _slots(verbs.similar(item, _NEIGHBOURS, relation=name, metric=asked.metric)) for name in relations
         }
@@ -107,11 +103,7 @@ def _user_look(verbs: Verbs, asked: UserLook) -> dict[str, Any]:
 
 
 def _why_look(verbs: Verbs, asked: WhyLook) -> dict[str, Any]:
-    item = query_id("item", asked.item)
-    try:
-        return verbs.explain(asked.slate, item).to_dict()
-    except InvalidQuery as err:
-        raise Refused("unknown-slate", err.message, slate=asked.slate) from err
+    return explained(verbs, asked.slate, asked.item).to_dict()
 
 
 def _slots(slate: Slate) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.params import QueryParameter
 from litestar.response import ServerSentEvent
 
@@ -16,12 +16,11 @@ from headwater.http.live_page.frame import page
 from headwater.http.live_page.live_view import live_view
 from headwater.http.live_page.markup import el
 from headwater.http.problems import KINDS, Refused
+from headwater.http.v1 import ADMIN, HttpRequest
 from headwater.http.verbs import Nothing
 
-HttpRequest = Request[Any, Any, Any]
 MAX_STREAMS = 32
 _EVERY_S = 1.0
-ADMIN = {"role": "admin"}
 Id = Annotated[str, QueryParameter(description="An id.")]
 
 
