@@ -12,7 +12,7 @@ Every event of a group whose type is no rejection and no impression is a target,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
@@ -71,12 +71,11 @@ class Target(NamedTuple):
     """Events since the item's first one; none for a cold item."""
 
 
-class Observer:
+class Observer(Protocol):
     """Is told of every group that is predicted; collects what it needs."""
 
     def observe(self, past: Past, targets: list[Target], lists: list[list[str]], micros: list[float | None]) -> None:
         """One group: its targets, and each contender's list and time."""
-        raise NotImplementedError
 
 
 def replay(log: EventLog, entrants: list[Contender], plan: Plan, observer: Observer, progress: Call) -> dict[str, Any]:
