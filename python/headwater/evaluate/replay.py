@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import polars as pl
 
 from headwater.config import TYPE_SPEC, Config
@@ -249,11 +250,7 @@ class _Pending:
             for item in group.columns.item:
                 fact = self._facts.pop(item, None)
                 if fact is not None:
-                    puts.append(type(fact)(**{**_fields(fact), "ts": group.ts, "timestamp": group.ts}))
+                    puts.append(msgspec.structs.replace(fact, ts=group.ts, timestamp=group.ts))
         self._trial.put(puts)
         self._trial.feed_groups(group.columns for group in self._groups)
         self._groups.clear()
-
-
-def _fields(fact: Any) -> dict[str, Any]:
-    return {name: getattr(fact, name) for name in fact.__struct_fields__}

@@ -14,7 +14,7 @@ from headwater.config import Config
 from headwater.errors import InvalidInput
 from headwater.evaluate import next_item, ranking_items
 from headwater.evaluate.configured import Configured
-from headwater.evaluate.contender import FUSED, Contender, contender, only_asked_relations
+from headwater.evaluate.contender import FUSED, Contender, check_source, only_asked_relations
 from headwater.evaluate.events import EventLog, load_events
 from headwater.evaluate.outcomes import Outcomes, ReplayReport, categories_of
 from headwater.evaluate.reading import read_columns
@@ -54,8 +54,7 @@ def score_sessions(data: Sessions, configured: Configured, sources: tuple[str, .
     trial, seconds = _fed(config, data)
     started = time.perf_counter()
     scores = next_item.next_item(data, entrants, k, configured.options.exclude_current, trial, progress)
-    asked = sum(len(score.units) for score in scores)
-    rate = asked / max(time.perf_counter() - started, 1e-9)
+    rate = len(data.predictions) * len(entrants) / max(time.perf_counter() - started, 1e-9)
     facts = {
         "items": len(data.items),
         "sessions": trial.core.stats()["sessions"],
@@ -138,7 +137,7 @@ def entrants_of(configured: Configured, sources: tuple[str, ...]) -> tuple[Confi
     """The configuration that counts what these sources read, and one contender a source. Raises `InvalidInput`."""
     asked = {source.removeprefix(ranking_items.ITEM_KNN) for source in sources}
     for source in sources:
-        contender(source, configured.config, source.removeprefix(ranking_items.ITEM_KNN))
+        check_source(configured.config, source.removeprefix(ranking_items.ITEM_KNN))
     config = only_asked_relations(configured.config, asked)
     if FUSED in sources and not any(weight > 0 for weight in config.query.sources.values()):
         raise InvalidInput("fused: no source has a weight above 0", field="source", value=FUSED)
@@ -212,9 +211,7 @@ def tuning_measure(
     silent: Call = lambda done, total: None  # noqa: E731
     if shape == "events":
         log, plan = load_events(path), Plan(k, sample, seed, 0.0, until)
-        return lambda one: float(
-            replay_log(log, [one], (source,), plan, silent).report.overall[_name(one, source)][metric]
-        )
+        return lambda one: float(replay_log(log, [one], (source,), plan, silent).report.overall[source][metric])
     data: dict[float, Sessions] = {}
 
     def measure(one: Configured) -> float:
@@ -229,7 +226,3 @@ def tuning_measure(
         return float(table.rows[source][f"{metric}@{k}"])
 
     return measure
-
-
-def _name(one: Configured, source: str) -> str:
-    return entrants_of(one, (source,))[1][0].name
