@@ -84,7 +84,10 @@ def evaluate(
     from headwater.evaluate.events import load_events
     from headwater.evaluate.replay import Plan
     from headwater.progress import progress_call
+    from headwater.report_page import check_page_name, write_page
 
+    if html is not None:
+        check_page_name(html)
     protocol = protocol_of(shape, protocol)
     if compare and protocol != "prequential":
         raise click.UsageError("--compare goes with --format events --protocol prequential")
@@ -107,7 +110,7 @@ def evaluate(
             plan = Plan(k, sample, seed, start, end, only_new)
             result = run.replay_log(log, configured_all, sources, plan, progress)
     if html is not None:
-        page.write_page(result, html, shlex.join(["headwater", *sys.argv[1:]]))
+        write_page(html, page.report_page(result, shlex.join(["headwater", *sys.argv[1:]])))
     if isinstance(result, run.Replayed):
         show(as_json, _replayed_json(result), None if as_json else page.replay_table(result))
     else:

@@ -170,7 +170,10 @@ def latency(
     from headwater.bench.latency.schedule import DEFAULT_MIX, READING_MIX, mix_of, rates_of
     from headwater.bench.latency.show import latency_tables
     from headwater.bench.latency.targets import embedded_target, nats_target
+    from headwater.report_page import check_page_name, write_page
 
+    if report is not None:
+        check_page_name(report, "report")
     cluster = is_address(target)
     shares = mix_of(mix, READING_MIX if cluster else DEFAULT_MIX)
     common: dict[str, Any] = {"n": n, "scenario": scenario, "filter": filter_text, "record": record}
@@ -201,7 +204,7 @@ def latency(
     if before is not None and run.complete:
         run.compared = compare(run, before, str(earlier))
     if report is not None:
-        report.write_text(latency_page(run), encoding="utf-8")
+        write_page(report, latency_page(run))
     if plot is not None:
         plot_latency(run, plot)
     if update is not None:

@@ -114,6 +114,8 @@ def test_two_files_are_compared(log: Path) -> None:
             "no events",
         ),
         (("--format", "sessions", "--html", "report.pdf"), "names ending in .html"),
+        # Said before there is work: the folder holds no log either.
+        (("--format", "events", "--html", "report.pdf"), "names ending in .html"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_a_line(sessions: Path, arguments: tuple[str, ...], message: str) -> None:

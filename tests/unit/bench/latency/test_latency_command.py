@@ -73,6 +73,7 @@ def test_a_target_that_dies_leaves_partial_results(shop: Path) -> None:
         (["--mix", "buy=1"], "verbs: recommend", 2),
         (["--scenario", "nowhere"], "nowhere", 2),
         (["--filter", "price <"], "price <", 2),
+        (["--report", "page.pdf"], "names ending in .html", 2),
     ],
 )
 def test_bad_input(shop: Path, arguments: list[str], said: str, code: int) -> None:
