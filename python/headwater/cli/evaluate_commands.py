@@ -107,6 +107,10 @@ def evaluate(
             log = load_events(path)
             files = list(compare) if compare else [config_file]
             configured_all = [configuration(file, shape, profile or log.profile) for file in files]
+            if compare and compare[0].stem == compare[1].stem:
+                configured_all = [
+                    one._replace(name=str(file)) for one, file in zip(configured_all, compare, strict=True)
+                ]
             plan = Plan(k, sample, seed, start, end, only_new)
             result = run.replay_log(log, configured_all, sources, plan, progress)
     if html is not None:

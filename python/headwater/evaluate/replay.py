@@ -143,6 +143,12 @@ def in_sample(user: str, plan: Plan) -> bool:
     return plan.sample >= 1.0 or stable_hash(f"{plan.seed}:{user}") % 1_000_000 < plan.sample * 1_000_000
 
 
+def rejected_types(config: Config, occurring: set[str]) -> list[str]:
+    """The configuration's specs of events that are no targets, as far as their types occur."""
+    specs = {*config.generation.negative, *config.generation.impression}
+    return sorted(spec for spec in specs if (found := TYPE_SPEC.match(spec)) and found["type"] in occurring)
+
+
 class Rejections:
     """Which events are no targets: the configuration's `negative` and `impression` types."""
 

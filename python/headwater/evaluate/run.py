@@ -18,7 +18,7 @@ from headwater.evaluate.contender import FUSED, Contender, check_source, only_as
 from headwater.evaluate.events import EventLog, load_events
 from headwater.evaluate.outcomes import Outcomes, ReplayReport, categories_of
 from headwater.evaluate.reading import read_columns
-from headwater.evaluate.replay import Plan, replay
+from headwater.evaluate.replay import Plan, rejected_types, replay
 from headwater.evaluate.score import Score
 from headwater.evaluate.sessions import Sessions, load_sessions
 from headwater.evaluate.splits import Split, last_of_each_user, load_splits
@@ -170,6 +170,7 @@ def replay_log(
 ) -> Replayed:
     """Prequential replay: for each configuration one pass in which all `sources` are asked. Raises `InvalidInput`."""
     check_k(plan.k, log.events["item"].n_unique())
+    _check_comparable(configured, log)
     outcomes: Outcomes | None = None
     facts: dict[str, Any] = {}
     started = time.perf_counter()
@@ -192,6 +193,19 @@ def replay_log(
     if plan.only_new:
         notes.append("lists leave out what the user touched before; only targets that are new to the user count")
     return Replayed("prequential", outcomes.names, report, notes, facts)
+
+
+def _check_comparable(configured: list[Configured], log: EventLog) -> None:
+    """Configurations must go by different names, and agree on which of the log's events are no targets."""
+    names = [one.name for one in configured]
+    if len(set(names)) < len(names):
+        raise InvalidInput(f"two configurations of one name: {', '.join(names)}", field="config", value=names)
+    occurring = set(log.events["type"].unique().to_list())
+    no_targets = {one.name: rejected_types(one.config, occurring) for one in configured}
+    if len({frozenset(types) for types in no_targets.values()}) > 1:
+        said = "; ".join(f"{name}: {', '.join(types) or 'none'}" for name, types in no_targets.items())
+        rule = "the same negative and impression types in all of them"
+        raise InvalidInput(f"they differ in which events are no targets ({said}); allowed: {rule}", rule=rule)
 
 
 def tuning_measure(
