@@ -32,6 +32,7 @@ def test_a_run_that_asks_next_to_nothing_is_refused() -> None:
 
 def test_a_server_that_hangs_up_ends_the_run() -> None:
     """It answers the questions that warm it up and closes each connection at the next one."""
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(30):
             head = await reader.readuntil(b"\r\n\r\n")
