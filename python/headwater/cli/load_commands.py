@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from headwater.cli.errors import FAILURE
 from headwater.cli.output import json_option, options, show, update_option
 
 _asking = options(
@@ -163,7 +164,7 @@ def latency(
 
     from headwater.bench import markdown
     from headwater.bench.latency.charts import latency_page, plot_latency
-    from headwater.bench.latency.compare import compare, read_run
+    from headwater.bench.latency.compare import check_comparable, compare, read_run
     from headwater.bench.latency.embedded_load import EmbeddedOptions
     from headwater.bench.latency.nats_options import NatsOptions, is_address
     from headwater.bench.latency.run import LoadSettings, machine_of, run_latency
@@ -178,9 +179,12 @@ def latency(
     shares = mix_of(mix, READING_MIX if cluster else DEFAULT_MIX)
     common: dict[str, Any] = {"n": n, "scenario": scenario, "filter": filter_text, "record": record}
     common |= {"choice": choice, "exponent": exponent, "strangers": strangers}
+    rates = rates_of(rate)
     before = None if earlier is None else read_run(earlier)
+    if before is not None:
+        check_comparable(rates, before, str(earlier))
     settings = LoadSettings(
-        rates=rates_of(rate),
+        rates=rates,
         mix=shares,
         duration_s=duration,
         arrivals=arrivals,  # type: ignore[arg-type]
@@ -212,4 +216,4 @@ def latency(
     show(as_json, run, None if as_json else latency_tables(run))
     if not run.complete:
         click.echo(f"headwater: {run.ended}; what is shown is partial", err=True)
-        sys.exit(1)
+        sys.exit(FAILURE)

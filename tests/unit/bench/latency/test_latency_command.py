@@ -83,6 +83,16 @@ def test_bad_input(shop: Path, arguments: list[str], said: str, code: int) -> No
 
 
 @pytest.mark.e2e
+def test_an_earlier_run_at_other_rates_is_refused_before_there_is_load(tmp_path: Path) -> None:
+    """There is no target either."""
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text('{"target": "t", "machine": {}, "facts": {}, "settings": {}, "rates": []}')
+    done = run("--target", tmp_path / "nowhere", "--compare", earlier)
+    assert done.returncode == 2
+    assert "nothing to compare, its rates are none" in done.stderr
+
+
+@pytest.mark.e2e
 def test_a_directory_without_a_log_is_refused(tmp_path: Path) -> None:
     done = run("--target", tmp_path)
     assert done.returncode == 1
