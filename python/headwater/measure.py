@@ -49,13 +49,7 @@ def machine_floor(directory: Path) -> dict[str, Any]:
     path = directory / ".floor"
     try:
         with open(path, "wb", buffering=0) as file:
-            file.write(bytes(4096))
-            os.fsync(file.fileno())
-            started = time.perf_counter()
-            for _ in range(_FSYNCS):
-                os.pwrite(file.fileno(), b"x" * 512, 0)
-                os.fdatasync(file.fileno())
-            fsyncs = _FSYNCS / (time.perf_counter() - started)
+            fsyncs = syncs_per_s(file.fileno(), _FSYNCS)
             os.pwrite(file.fileno(), bytes(_READ_BYTES), 0)
         started = time.perf_counter()
         path.read_bytes()
@@ -72,6 +66,17 @@ def machine_floor(directory: Path) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
     }
+
+
+def syncs_per_s(fd: int, times: int) -> float:
+    """Writes of 512 bytes over the same place of a file, each synced, a second."""
+    os.pwrite(fd, bytes(4096), 0)
+    os.fsync(fd)
+    started = time.perf_counter()
+    for _ in range(times):
+        os.pwrite(fd, b"x" * 512, 0)
+        os.fdatasync(fd)
+    return times / (time.perf_counter() - started)
 
 
 def _cpuinfo() -> list[str]:

@@ -6,7 +6,8 @@
 
 A page loads nothing, runs no script, is dark or light as the reader's system is, and fits a phone: charts shrink with
 the page, wide tables scroll by themselves. The same arguments give the same bytes: no date, no random ids. Text is
-escaped unless it is `Html`, so names out of a log are safe. This module computes nothing and writes no files.
+escaped unless it is `Html`, so names out of a log are safe. This module computes nothing; `write_page` puts a page
+where it is wanted.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import html
 import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from headwater.errors import HeadwaterError, InvalidInput
+from headwater.errors import HeadwaterError, InvalidInput, StoreError
 
 
 class Html(str):
@@ -86,6 +88,21 @@ def page(title: str, sections: Iterable[Section], *, lead: str = "") -> str:
         f"<title>{esc(title)}</title><style>{_STYLE}</style></head>"
         f"<body><h1>{esc(title)}</h1>{below}{body}</body></html>\n"
     )
+
+
+def check_page_name(path: Path, field: str = "html", suffixes: tuple[str, ...] = (".html",)) -> None:
+    """Raise `InvalidInput` for a file of another kind: before anything is measured, not after it."""
+    if path.suffix not in suffixes:
+        rule = f"names ending in {' or '.join(suffixes)}"
+        raise InvalidInput(f"{path}: allowed: {rule}", field=field, value=str(path), rule=rule)
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page or a picture. Raises `StoreError`."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as err:
+        raise StoreError(f"{path}: cannot be written: {err.strerror or err}", path=str(path)) from err
 
 
 def _part(part: str) -> str:

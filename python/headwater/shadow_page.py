@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headwater.errors import InvalidInput, StoreError
-from headwater.report_page import Html, Section, bullets, table
+from headwater.report_page import Html, Section, bullets, check_page_name, table, write_page
 from headwater.report_page import page as html_page
 from headwater.shadow import Group, ShadowReport
 
@@ -24,17 +23,13 @@ _LOGGED, _SHADOW = "#4c6a92", "#c7813b"
 
 def check_plot_name(path: Path) -> None:
     """Raise `InvalidInput` for a file that is not called .html or .svg."""
-    if path.suffix not in (".html", ".svg"):
-        raise InvalidInput(f"{path}: allowed: names ending in .html or .svg", field="plot", value=str(path))
+    check_page_name(path, "plot", (".html", ".svg"))
 
 
 def write_plot(report: ShadowReport, path: Path) -> None:
     """Write the report as a page (`.html`), or its plots alone (`.svg`). Raises `InvalidInput`, `StoreError`."""
     check_plot_name(path)
-    try:
-        path.write_text(page(report) if path.suffix == ".html" else plots(report), encoding="utf-8")
-    except OSError as err:
-        raise StoreError(f"{path}: cannot be written: {err.strerror or err}", path=str(path)) from err
+    write_page(path, page(report) if path.suffix == ".html" else plots(report))
 
 
 def _rows(report: ShadowReport) -> list[tuple[str, Group]]:

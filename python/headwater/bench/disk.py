@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from headwater.measure import syncs_per_s
+
 _SYNCS = 200
 _BYTES = 128 << 20
 _BLOCK = 4 << 20
@@ -29,13 +31,7 @@ def measure_disk(directory: Path) -> Disk:
     path = directory / ".disk-floor"
     try:
         with open(path, "wb", buffering=0) as file:
-            file.write(bytes(4096))
-            os.fsync(file.fileno())
-            started = time.perf_counter()
-            for _ in range(_SYNCS):
-                os.pwrite(file.fileno(), b"x" * 512, 0)
-                os.fdatasync(file.fileno())
-            syncs = _SYNCS / (time.perf_counter() - started)
+            syncs = syncs_per_s(file.fileno(), _SYNCS)
             block = os.urandom(_BLOCK)  # zeros would be too easy for disks that compress
             started = time.perf_counter()
             for _ in range(_BYTES // _BLOCK):

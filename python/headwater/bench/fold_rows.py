@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from headwater.bench.event_supply import repetition
-from headwater.bench.logs import FrameLog, chunked, fold, frame_log
+from headwater.bench.logs import FrameLog, chunked, fold, frame_log, held_bytes
 from headwater.bench.machine import stream_bytes_per_s
 from headwater.bench.row import Row, Target, absent_row, make_row
 from headwater.bench.scale import Scale
@@ -71,8 +71,7 @@ def _row(what: str, config: Config, log: FrameLog, target: Target | None) -> Row
     one, two = (fold(config, log, n).digest()["whole"] for n in (1, _THREADS))
     assert one == two, "one thread and two fold to different digests"
     ours = float(np.median(seconds["ours"]))
-    stats = fold(config, log, _THREADS).stats()
-    held = sum(size for name, size in stats.items() if name.startswith("bytes_"))
+    held = held_bytes(fold(config, log, _THREADS))
     return make_row(
         _KERNEL,
         f"{what}: {log.events:,} events, {log.nbytes / 1e6:,.0f} MB of frames",

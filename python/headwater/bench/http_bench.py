@@ -22,15 +22,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headwater.bench.latency.event_loop import new_event_loop
 from headwater.engine import Engine
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, InvalidInput
 from headwater.simulate import simulate_shop
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-ADDED_P50_MS = 1.0
-"""To reach: what HTTP may add to the median."""
+LEAST_QUESTIONS = 20
 _CONNECTIONS = 32
 
 Progress = Callable[[str], object]
@@ -39,25 +39,34 @@ Progress = Callable[[str], object]
 def run_http(
     rate: float, seconds: float, events: int, workers: Sequence[int], starting: Progress = lambda what: None
 ) -> dict[str, Any]:
-    """Figures of the embedded engine and of a server with each of these numbers of workers."""
+    """Figures of the embedded engine and of a server with each of these numbers of workers.
+
+    Raises `InvalidInput` for so short a run that nothing can be said of it, `HeadwaterError` for a server that fails.
+    """
+    count = int(rate * seconds)
+    if count < LEAST_QUESTIONS:
+        rule = f"{LEAST_QUESTIONS} questions or more in all"
+        raise InvalidInput(
+            f"{rate:g}/s for {seconds:g} s are {count} questions; allowed: {rule}", field="rate", rule=rule
+        )
     with tempfile.TemporaryDirectory(prefix="headwater-bench-") as place:
         directory = Path(place) / "shop"
         starting("a simulated shop")
         shop = simulate_shop(seed=1, events=events)
-        (Path(place) / "shop").mkdir()
+        directory.mkdir()
         (directory / "headwater.toml").write_text('[engine]\nclock = "log"\nrecord_slates = false\n')
         with Engine.open(directory) as engine:
             engine.put_items(shop.items)
             engine.ingest(shop.events, progress=False)
             engine.snapshot()
         users = [str(user) for user in shop.events["user"].unique(maintain_order=True)]
-        asked = [users[n % len(users)] for n in range(int(rate * seconds))]
+        asked = [users[n % len(users)] for n in range(count)]
         rows: list[dict[str, Any]] = []
-        for count in workers:
+        for processes in workers:
             starting(f"the embedded engine, {rate:g}/s")
             rows.append({"what": "embedded", **_embedded(directory, asked, rate)})
-            starting(f"HTTP, {count} workers, {rate:g}/s")
-            rows.append({"what": f"HTTP, {count} workers", **_served(directory, asked, rate, count)})
+            starting(f"HTTP, {processes} workers, {rate:g}/s")
+            rows.append({"what": f"HTTP, {processes} workers", **_served(directory, asked, rate, processes)})
     added = [after["p50_ms"] - before["p50_ms"] for before, after in zip(rows[::2], rows[1::2], strict=True)]
     return {"rate": rate, "seconds": seconds, "events": events, "rows": rows, "added_p50_ms": added}
 
@@ -71,7 +80,6 @@ def _figures(latencies: Sequence[float]) -> dict[str, float]:
 def _embedded(directory: Path, asked: Sequence[str], rate: float) -> dict[str, float]:
     with Engine.open(directory) as engine, ThreadPoolExecutor(4) as pool:
         latencies: list[float] = []
-        asking: list[Future[None]] = []
 
         def ask(user: str, due: float) -> None:
             engine.recommend(user, 10)
@@ -80,12 +88,13 @@ def _embedded(directory: Path, asked: Sequence[str], rate: float) -> dict[str, f
         for user in asked[:200]:
             engine.recommend(user, 10)
         start = time.perf_counter() + 0.05
+        answers: list[Future[None]] = []
         for n, user in enumerate(asked):
             due = start + n / rate
             wait_until(due)
-            asking.append(pool.submit(ask, user, due))
-        for question in asking:
-            question.result()
+            answers.append(pool.submit(ask, user, due))
+        for answer in answers:
+            answer.result()  # raises what its question did: a failure is no fast answer
     return _figures(latencies)
 
 
@@ -96,28 +105,19 @@ def wait_until(due: float) -> None:
 
 
 def _served(directory: Path, asked: Sequence[str], rate: float, workers: int) -> dict[str, float]:
-    command = [sys.executable, "-c", "from headwater.cli import main; main()"]
-    command += ["serve", str(directory), "--http", "--port", "0", "--json"]
-    with subprocess.Popen([*command, "--workers", str(workers)], stdout=subprocess.PIPE, text=True) as server:
+    headwater = [sys.executable, "-c", "from headwater.cli import main; main()"]
+    command = [*headwater, "serve", str(directory), "--http", "--port", "0", "--json", "--workers", str(workers)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             line = server.stdout.readline()
             if not line:
                 raise HeadwaterError("the server did not start")
             host, _, port = json.loads(line)["url"].removeprefix("http://").rpartition(":")
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-                return _figures(runner.run(_probe(host, int(port), asked, rate)))
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                return _figures(runner.run(probe(host, int(port), asked, rate)))
         finally:
             server.terminate()
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 class _Connection(asyncio.Protocol):
@@ -154,7 +154,10 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
         self._answered = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
+        if self._transport.is_closing():
+            self._end(HeadwaterError("the server closed a connection"))
+        else:
+            self._transport.write(request)
         return self._answered
 
     def close(self) -> None:
@@ -173,8 +176,8 @@ def _request(user: str) -> bytes:
     return "\r\n".join((*head, "", "")).encode() + body
 
 
-async def _probe(host: str, port: int, asked: Sequence[str], rate: float) -> list[float]:
-    """Latencies in seconds from when each question was due."""
+async def probe(host: str, port: int, asked: Sequence[str], rate: float) -> list[float]:
+    """Latencies in seconds from when each question was due. Raises `HeadwaterError` as soon as one of them fails."""
     loop = asyncio.get_running_loop()
     requests = [_request(user) for user in asked]
     connections = await _connected(host, port, requests)
@@ -182,12 +185,14 @@ async def _probe(host: str, port: int, asked: Sequence[str], rate: float) -> lis
     latencies: list[float] = []
     waiting: deque[tuple[bytes, float]] = deque()
     done = loop.create_future()
-    failed: list[BaseException] = []
 
     def answered(connection: _Connection, due: float, answer: asyncio.Future[None]) -> None:
+        failure = answer.exception()
+        if failure is not None:
+            if not done.done():
+                done.set_exception(failure)
+            return  # a lost connection answers nothing any more: whoever waits for it would wait for ever
         latencies.append(time.perf_counter() - due)
-        if answer.exception() is not None:
-            failed.append(answer.exception())  # type: ignore[arg-type]
         if waiting:
             put(connection, *waiting.popleft())
         else:
@@ -203,15 +208,17 @@ async def _probe(host: str, port: int, asked: Sequence[str], rate: float) -> lis
         due = start + n / rate
         if (left := due - time.perf_counter()) > 0:
             await asyncio.sleep(left)
+        if done.done():
+            break
         if free:
             put(free.popleft(), request, due)
         else:
             waiting.append((request, due))
-    await done
-    for connection in connections:
-        connection.close()
-    if failed:
-        raise failed[0]
+    try:
+        await done
+    finally:
+        for connection in connections:
+            connection.close()
     return latencies
 
 

@@ -18,7 +18,7 @@ import polars as pl
 
 from headwater.bench.disk import Disk, measure_disk, resident_mb
 from headwater.bench.event_supply import Supply
-from headwater.bench.logs import FOLDED
+from headwater.bench.logs import check_outcomes, held_bytes
 from headwater.config import Config
 from headwater.core import Core, frame_fault, generation_of, new_core
 from headwater.engine import Engine
@@ -142,7 +142,7 @@ def run_ingest(supply: Supply, config: Config, threads: int, scratch: Path | Non
         try:
             for table in _watched(supply, kept, progress):
                 _put(stages, table, intervals, supply.events)
-            _check_outcomes(stages)
+            check_outcomes(stages.core, stages.events)
             imported, imported_per_s = _import(kept, place / "import", config, threads)
             after = measure_disk(place)
         except KeyboardInterrupt:
@@ -187,22 +187,13 @@ def _put(stages: _Stages, table: pl.DataFrame, intervals: list[Interval], events
 
 
 def _interval(stages: _Stages, events: int) -> Interval:
-    held = stages.core.stats()
-    found = Interval(
+    return Interval(
         events=stages.events,
-        per_s={},
+        per_s={stage: round(events / spent, 1) for stage, spent in stages.since_last().items() if spent},
         resident_mb=resident_mb(),
-        state_mb=round(sum(size for name, size in held.items() if name.startswith("bytes_")) / 1e6, 1),
+        state_mb=round(held_bytes(stages.core) / 1e6, 1),
         log_mb=round(stages.log.size_bytes() / 1e6, 1),
     )
-    found.per_s = {stage: round(events / spent, 1) for stage, spent in stages.since_last().items() if spent}
-    return found
-
-
-def _check_outcomes(stages: _Stages) -> None:
-    outcomes = stages.core.stats()["outcomes"]
-    if sum(outcomes.get(name, 0) for name in FOLDED) != stages.events:
-        raise HeadwaterError(f"{stages.events:,} events went in, outcomes are {outcomes}")
 
 
 def _import(kept: list[pl.DataFrame], place: Path, config: Config, threads: int) -> tuple[int, float]:

@@ -13,7 +13,7 @@ from headwater.errors import HeadwaterError
 from headwater.evaluate.trial import CHUNK, frames_of
 from headwater.events.frame import FrameWriter
 
-FOLDED = ("applied", "rapid-repeat", "repeat-event")
+_FOLDED = ("applied", "rapid-repeat", "repeat-event")
 """Outcomes of sound events: whatever else happens to one would make a fold cheaper than it is."""
 
 _BATCH_BYTES = 8 << 20
@@ -59,7 +59,17 @@ def fold(config: Config, log: FrameLog, threads: int) -> Core:
     for batch in log.batches:
         state.apply(position, batch)
         position += len(batch)
-    outcomes = state.stats()["outcomes"]
-    if sum(outcomes.get(name, 0) for name in FOLDED) != log.events:
-        raise HeadwaterError(f"{log.events} events went in, outcomes are {outcomes}")
+    check_outcomes(state, log.events)
     return state
+
+
+def check_outcomes(state: Core, events: int) -> None:
+    """Raise `HeadwaterError` unless all of so many events were applied or are repeats."""
+    outcomes = state.stats()["outcomes"]
+    if sum(outcomes.get(name, 0) for name in _FOLDED) != events:
+        raise HeadwaterError(f"{events:,} events went in, outcomes are {outcomes}")
+
+
+def held_bytes(state: Core) -> int:
+    """Bytes that a state holds, as it counts itself."""
+    return sum(size for name, size in state.stats().items() if name.startswith("bytes_"))

@@ -21,6 +21,7 @@ from headwater.actors.recovery import fold_log, recover
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.bench.disk import Disk, measure_disk, resident_mb
 from headwater.bench.event_supply import Supply
+from headwater.bench.logs import held_bytes
 from headwater.config import Config
 from headwater.core import Core, generation_of, new_core, restore_core
 from headwater.engine import Engine
@@ -179,14 +180,14 @@ class _Both:
 
 
 def _rebuilt(core: Core, spent: tuple[float, float], before_mb: float, kept: int) -> Rebuilt:
-    (seconds, cpu), events, stats = spent, _events(core), core.stats()
+    (seconds, cpu), events = spent, _events(core)
     return Rebuilt(
         events=events,
         folded=events - kept,
         seconds=round(seconds, 4),
         cpu_s=round(cpu, 4),
         folded_per_s=round((events - kept) / seconds, 1),
-        state_mb=round(sum(size for name, size in stats.items() if name.startswith("bytes_")) / 1e6, 1),
+        state_mb=round(held_bytes(core) / 1e6, 1),
         grown_mb=round(resident_mb() - before_mb, 1),
         digest=core.digest()["whole"],
     )

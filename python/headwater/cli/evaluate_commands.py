@@ -84,7 +84,10 @@ def evaluate(
     from headwater.evaluate.events import load_events
     from headwater.evaluate.replay import Plan
     from headwater.progress import progress_call
+    from headwater.report_page import check_page_name, write_page
 
+    if html is not None:
+        check_page_name(html)
     protocol = protocol_of(shape, protocol)
     if compare and protocol != "prequential":
         raise click.UsageError("--compare goes with --format events --protocol prequential")
@@ -104,10 +107,14 @@ def evaluate(
             log = load_events(path)
             files = list(compare) if compare else [config_file]
             configured_all = [configuration(file, shape, profile or log.profile) for file in files]
+            if compare and compare[0].stem == compare[1].stem:
+                configured_all = [
+                    one._replace(name=str(file)) for one, file in zip(configured_all, compare, strict=True)
+                ]
             plan = Plan(k, sample, seed, start, end, only_new)
             result = run.replay_log(log, configured_all, sources, plan, progress)
     if html is not None:
-        page.write_page(result, html, shlex.join(["headwater", *sys.argv[1:]]))
+        write_page(html, page.report_page(result, shlex.join(["headwater", *sys.argv[1:]])))
     if isinstance(result, run.Replayed):
         show(as_json, _replayed_json(result), None if as_json else page.replay_table(result))
     else:

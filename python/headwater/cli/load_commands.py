@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from headwater.cli.errors import FAILURE
 from headwater.cli.output import json_option, options, show, update_option
 
 _asking = options(
@@ -163,21 +164,27 @@ def latency(
 
     from headwater.bench import markdown
     from headwater.bench.latency.charts import latency_page, plot_latency
-    from headwater.bench.latency.compare import compare, read_run
+    from headwater.bench.latency.compare import check_comparable, compare, read_run
     from headwater.bench.latency.embedded_load import EmbeddedOptions
     from headwater.bench.latency.nats_options import NatsOptions, is_address
     from headwater.bench.latency.run import LoadSettings, machine_of, run_latency
     from headwater.bench.latency.schedule import DEFAULT_MIX, READING_MIX, mix_of, rates_of
     from headwater.bench.latency.show import latency_tables
     from headwater.bench.latency.targets import embedded_target, nats_target
+    from headwater.report_page import check_page_name, write_page
 
+    if report is not None:
+        check_page_name(report, "report")
     cluster = is_address(target)
     shares = mix_of(mix, READING_MIX if cluster else DEFAULT_MIX)
     common: dict[str, Any] = {"n": n, "scenario": scenario, "filter": filter_text, "record": record}
     common |= {"choice": choice, "exponent": exponent, "strangers": strangers}
+    rates = rates_of(rate)
     before = None if earlier is None else read_run(earlier)
+    if before is not None:
+        check_comparable(rates, before, str(earlier))
     settings = LoadSettings(
-        rates=rates_of(rate),
+        rates=rates,
         mix=shares,
         duration_s=duration,
         arrivals=arrivals,  # type: ignore[arg-type]
@@ -201,7 +208,7 @@ def latency(
     if before is not None and run.complete:
         run.compared = compare(run, before, str(earlier))
     if report is not None:
-        report.write_text(latency_page(run), encoding="utf-8")
+        write_page(report, latency_page(run))
     if plot is not None:
         plot_latency(run, plot)
     if update is not None:
@@ -209,4 +216,4 @@ def latency(
     show(as_json, run, None if as_json else latency_tables(run))
     if not run.complete:
         click.echo(f"headwater: {run.ended}; what is shown is partial", err=True)
-        sys.exit(1)
+        sys.exit(FAILURE)

@@ -61,11 +61,12 @@ def report(
     """
     try:
         from headwater.experiments.report import report_directory
-        from headwater.experiments.report_html import check_page_name, write_page
+        from headwater.experiments.report_html import report_page
         from headwater.experiments.report_table import report_table
     except ModuleNotFoundError as err:
         raise click.ClickException(f"{err.name} is missing: pip install 'headwater[learning,report]'") from err
     from headwater.learning.rewards import parse_window
+    from headwater.report_page import check_page_name, write_page
 
     if html is not None:
         check_page_name(html)
@@ -78,5 +79,5 @@ def report(
             changes[name] = tuple(part.strip() for part in text.split(","))
     found = report_directory(directory, experiment=experiment, since=since, until=until, **changes)
     if html is not None:
-        write_page(found, html)
+        write_page(html, report_page(found))
     show(as_json, found.to_dict(), None if as_json else report_table(found))

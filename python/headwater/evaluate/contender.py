@@ -35,17 +35,13 @@ class Contender(NamedTuple):
         return dict.fromkeys(self.config.query.sources, 0.0) | {self.source: 1.0}
 
 
-def contender(name: str, config: Config, source: str) -> Contender:
-    """A contender whose generation counts only the relations that it asks for: the others change no answer of it.
-
-    Raises `InvalidInput` for a source that the configuration does not have.
-    """
+def check_source(config: Config, source: str) -> None:
+    """Raise `InvalidInput` for a source that the configuration does not have."""
     relations = {relation.name for relation in config.generation.relations}
     known = source in relations or source in SOURCES or source.startswith(VECTOR)
     if source not in (FUSED, LAST_ITEMS) and not known:
         allowed = ", ".join((FUSED, LAST_ITEMS, *sorted(relations), *SOURCES))
         raise InvalidInput(f"source {source!r}; allowed: {allowed}", field="source", value=source, rule=allowed)
-    return Contender(name, config, source)
 
 
 def only_asked_relations(config: Config, sources: set[str]) -> Config:

@@ -16,10 +16,9 @@ import polars as pl
 from headwater.config import Profile
 from headwater.datasets import Dataset, load
 from headwater.errors import InvalidInput, UnknownDataset
-from headwater.evaluate.reading import SUFFIXES, find_table, read_columns
+from headwater.evaluate.reading import SUFFIXES, find_table, made_up_times, read_columns
 from headwater.events.types import ItemPut
 
-_START = 1_400_000_000_000
 _DATASETS = ("retailrocket", "ml-1m", "online-retail")
 
 
@@ -70,7 +69,7 @@ def _own(file: Path) -> EventLog:
             notes.append(f"{file.name}: {late} rows were not in order of time; all are sorted by time")
         raw = raw.sort("ts", maintain_order=True)
     else:
-        raw = raw.with_columns((_START + pl.int_range(pl.len()) * 1000).cast(pl.Int64).alias("ts"))
+        raw = raw.with_columns(made_up_times().alias("ts"))
         notes.append(f"{file.name}: no times; the order of rows is taken as order of time")
     repeated = len(raw) - raw.n_unique()
     if repeated:

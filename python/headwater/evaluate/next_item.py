@@ -32,13 +32,12 @@ def next_item(
         score.skipped = data.skipped
         for first in range(0, len(data.predictions), _PORTION):
             portion = data.predictions[first : first + _PORTION]
-            for number, (prediction, asked) in enumerate(
-                zip(portion, _answers(entrant, portion, k, exclude_current, trial), strict=True), start=first
-            ):
+            answers = _answers(entrant, portion, k, exclude_current, trial)
+            for prediction, asked in zip(portion, answers, strict=True):
                 shown = asked.items if entrant.alone else [*asked.items, *asked.filling]
                 rest = None if prediction.rest is None else accuracy(shown, prediction.rest, k)
                 score.cold += prediction.target not in known
-                score.add(str(number), accuracy(shown, (prediction.target,), k), asked.micros, shown, rest)
+                score.add(accuracy(shown, (prediction.target,), k), asked.micros, shown, rest)
             done += len(portion)
             progress(done, total)
     return scores

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headwater.errors import InvalidInput, StoreError
 from headwater.evaluate.outcomes import ReplayReport, Segment
 from headwater.evaluate.run import Replayed, Table
 from headwater.report_page import (
@@ -28,15 +26,9 @@ if TYPE_CHECKING:
 _BEYOND = ("coverage", "gini", "novelty", "diversity", "serendipity", "miscalibration")
 
 
-def write_page(result: Table | Replayed, path: Path, command: str) -> None:
-    """Write the report as a page, with the command that made it. Raises `InvalidInput`, `StoreError`."""
-    if path.suffix != ".html":
-        raise InvalidInput(f"{path}: allowed: names ending in .html", field="html", value=str(path))
-    text = accuracy_page(result, command) if isinstance(result, Table) else replay_page(result, command)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise StoreError(f"{path}: cannot be written: {err.strerror or err}", path=str(path)) from err
+def report_page(result: Table | Replayed, command: str) -> str:
+    """The report as a page, with the command that made it."""
+    return accuracy_page(result, command) if isinstance(result, Table) else replay_page(result, command)
 
 
 def accuracy_table(result: Table) -> Shown:

@@ -47,7 +47,7 @@ def rank_items(
             for user, (shown, micros) in zip(portion, _answers(entrant, portion, history, k, trial, knn), strict=True):
                 relevant = split.relevant[user]
                 score.cold += sum(item not in known for item in relevant)
-                score.add(user, accuracy(shown, relevant, k), micros, shown)
+                score.add(accuracy(shown, relevant, k), micros, shown)
             progress(first + len(portion), len(users))
         scores.append(score)
     return scores

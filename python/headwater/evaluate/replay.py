@@ -12,8 +12,9 @@ Every event of a group whose type is no rejection and no impression is a target,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+import msgspec
 import polars as pl
 
 from headwater.config import TYPE_SPEC, Config
@@ -71,12 +72,11 @@ class Target(NamedTuple):
     """Events since the item's first one; none for a cold item."""
 
 
-class Observer:
+class Observer(Protocol):
     """Is told of every group that is predicted; collects what it needs."""
 
     def observe(self, past: Past, targets: list[Target], lists: list[list[str]], micros: list[float | None]) -> None:
         """One group: its targets, and each contender's list and time."""
-        raise NotImplementedError
 
 
 def replay(log: EventLog, entrants: list[Contender], plan: Plan, observer: Observer, progress: Call) -> dict[str, Any]:
@@ -141,6 +141,12 @@ def groups_of(events: pl.DataFrame) -> Iterator[Group]:
 def in_sample(user: str, plan: Plan) -> bool:
     """Whether a user's events are predicted."""
     return plan.sample >= 1.0 or stable_hash(f"{plan.seed}:{user}") % 1_000_000 < plan.sample * 1_000_000
+
+
+def rejected_types(config: Config, occurring: set[str]) -> list[str]:
+    """The configuration's specs of events that are no targets, as far as their types occur."""
+    specs = {*config.generation.negative, *config.generation.impression}
+    return sorted(spec for spec in specs if (found := TYPE_SPEC.match(spec)) and found["type"] in occurring)
 
 
 class Rejections:
@@ -250,11 +256,7 @@ class _Pending:
             for item in group.columns.item:
                 fact = self._facts.pop(item, None)
                 if fact is not None:
-                    puts.append(type(fact)(**{**_fields(fact), "ts": group.ts, "timestamp": group.ts}))
+                    puts.append(msgspec.structs.replace(fact, ts=group.ts, timestamp=group.ts))
         self._trial.put(puts)
         self._trial.feed_groups(group.columns for group in self._groups)
         self._groups.clear()
-
-
-def _fields(fact: Any) -> dict[str, Any]:
-    return {name: getattr(fact, name) for name in fact.__struct_fields__}

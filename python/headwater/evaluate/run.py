@@ -14,11 +14,11 @@ from headwater.config import Config
 from headwater.errors import InvalidInput
 from headwater.evaluate import next_item, ranking_items
 from headwater.evaluate.configured import Configured
-from headwater.evaluate.contender import FUSED, Contender, contender, only_asked_relations
+from headwater.evaluate.contender import FUSED, Contender, check_source, only_asked_relations
 from headwater.evaluate.events import EventLog, load_events
 from headwater.evaluate.outcomes import Outcomes, ReplayReport, categories_of
 from headwater.evaluate.reading import read_columns
-from headwater.evaluate.replay import Plan, replay
+from headwater.evaluate.replay import Plan, rejected_types, replay
 from headwater.evaluate.score import Score
 from headwater.evaluate.sessions import Sessions, load_sessions
 from headwater.evaluate.splits import Split, last_of_each_user, load_splits
@@ -54,8 +54,7 @@ def score_sessions(data: Sessions, configured: Configured, sources: tuple[str, .
     trial, seconds = _fed(config, data)
     started = time.perf_counter()
     scores = next_item.next_item(data, entrants, k, configured.options.exclude_current, trial, progress)
-    asked = sum(len(score.units) for score in scores)
-    rate = asked / max(time.perf_counter() - started, 1e-9)
+    rate = len(data.predictions) * len(entrants) / max(time.perf_counter() - started, 1e-9)
     facts = {
         "items": len(data.items),
         "sessions": trial.core.stats()["sessions"],
@@ -138,7 +137,7 @@ def entrants_of(configured: Configured, sources: tuple[str, ...]) -> tuple[Confi
     """The configuration that counts what these sources read, and one contender a source. Raises `InvalidInput`."""
     asked = {source.removeprefix(ranking_items.ITEM_KNN) for source in sources}
     for source in sources:
-        contender(source, configured.config, source.removeprefix(ranking_items.ITEM_KNN))
+        check_source(configured.config, source.removeprefix(ranking_items.ITEM_KNN))
     config = only_asked_relations(configured.config, asked)
     if FUSED in sources and not any(weight > 0 for weight in config.query.sources.values()):
         raise InvalidInput("fused: no source has a weight above 0", field="source", value=FUSED)
@@ -171,6 +170,7 @@ def replay_log(
 ) -> Replayed:
     """Prequential replay: for each configuration one pass in which all `sources` are asked. Raises `InvalidInput`."""
     check_k(plan.k, log.events["item"].n_unique())
+    _check_comparable(configured, log)
     outcomes: Outcomes | None = None
     facts: dict[str, Any] = {}
     started = time.perf_counter()
@@ -195,6 +195,19 @@ def replay_log(
     return Replayed("prequential", outcomes.names, report, notes, facts)
 
 
+def _check_comparable(configured: list[Configured], log: EventLog) -> None:
+    """Configurations must go by different names, and agree on which of the log's events are no targets."""
+    names = [one.name for one in configured]
+    if len(set(names)) < len(names):
+        raise InvalidInput(f"two configurations of one name: {', '.join(names)}", field="config", value=names)
+    occurring = set(log.events["type"].unique().to_list())
+    no_targets = {one.name: rejected_types(one.config, occurring) for one in configured}
+    if len({frozenset(types) for types in no_targets.values()}) > 1:
+        said = "; ".join(f"{name}: {', '.join(types) or 'none'}" for name, types in no_targets.items())
+        rule = "the same negative and impression types in all of them"
+        raise InvalidInput(f"they differ in which events are no targets ({said}); allowed: {rule}", rule=rule)
+
+
 def tuning_measure(
     shape: Literal["sessions", "events"],
     path: Path,
@@ -212,9 +225,7 @@ def tuning_measure(
     silent: Call = lambda done, total: None  # noqa: E731
     if shape == "events":
         log, plan = load_events(path), Plan(k, sample, seed, 0.0, until)
-        return lambda one: float(
-            replay_log(log, [one], (source,), plan, silent).report.overall[_name(one, source)][metric]
-        )
+        return lambda one: float(replay_log(log, [one], (source,), plan, silent).report.overall[source][metric])
     data: dict[float, Sessions] = {}
 
     def measure(one: Configured) -> float:
@@ -229,7 +240,3 @@ def tuning_measure(
         return float(table.rows[source][f"{metric}@{k}"])
 
     return measure
-
-
-def _name(one: Configured, source: str) -> str:
-    return entrants_of(one, (source,))[1][0].name

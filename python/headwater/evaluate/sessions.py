@@ -20,10 +20,7 @@ from typing import NamedTuple
 import polars as pl
 
 from headwater.errors import InvalidInput
-from headwater.evaluate.reading import find_table, read_columns
-
-_START = 1_400_000_000_000
-"""Time of the first click where the data has none; one second lies between clicks."""
+from headwater.evaluate.reading import find_table, made_up_times, read_columns
 
 
 class Prediction(NamedTuple):
@@ -148,11 +145,10 @@ def _clicks(lists: pl.DataFrame) -> pl.DataFrame:
     """One row a click, every session a visitor of its own."""
     columns = [column for column in ("items", "times") if column in lists.columns]
     clicks = lists.explode(columns).drop_nulls("items").rename({"items": "item"})
-    made_up = (_START + pl.int_range(pl.len()) * 1000).cast(pl.Int64)
     return clicks.select(
         pl.lit("view").alias("type"),
         pl.format("session-{}", "number").alias("user"),
         "item",
-        (pl.col("times") if "times" in columns else made_up).alias("ts"),
+        (pl.col("times") if "times" in columns else made_up_times()).alias("ts"),
         pl.format("{}", "number").alias("session"),
     )

@@ -15,9 +15,7 @@ from typing import NamedTuple
 import polars as pl
 
 from headwater.errors import InvalidInput
-from headwater.evaluate.reading import find_table, read_columns
-
-_START = 1_400_000_000_000
+from headwater.evaluate.reading import find_table, made_up_times, read_columns
 
 
 class Split(NamedTuple):
@@ -69,7 +67,7 @@ def _load(folder: Path, name: str) -> Split:
 def _purchases(train: pl.DataFrame) -> pl.DataFrame:
     if train.is_empty():
         raise InvalidInput("the training part has no row", field="train", value=0)
-    ts = pl.col("ts") if "ts" in train.columns else (_START + pl.int_range(pl.len()) * 1000).cast(pl.Int64)
+    ts = pl.col("ts") if "ts" in train.columns else made_up_times()
     return train.select(pl.lit("purchase").alias("type"), "user", "item", ts.alias("ts"))
 
 

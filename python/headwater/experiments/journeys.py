@@ -30,7 +30,7 @@ class Journeys(NamedTuple):
     `slates`: row, person, ts, scenario, variant, config (numbers of texts), segment (text), slots, first (place of
     its first slot in `slots`), position, clicked. `slots`: item, source. `clicks`: row, slot, place, person, item,
     ts, one for each slot that was clicked. `purchases`: person, item, ts, order, revenue, row, place and how
-    ("click", "view", null) of the slate that is credited. `activity`: keys of person and second, sorted (`returned`
+    ("click", "view", null) of the slate that is credited. `activity`: keys of person and second, sorted (`active`
     reads them).
     """
 
@@ -80,10 +80,15 @@ def _key(person: Ints, seconds: Ints) -> Ints:
     return person << 34 | np.clip(seconds, 0, (1 << 34) - 1)
 
 
+def active(activity: Ints, person: Ints, since: Ints, until: Ints) -> NDArray[np.bool_]:
+    """Whether each person did anything from `since` to before `until` (ms, by whole seconds)."""
+    begin, end = (np.searchsorted(activity, _key(person, moment // 1000)) for moment in (since, until))
+    return begin < end
+
+
 def returned(activity: Ints, person: Ints, first: Ints, days: float) -> NDArray[np.bool_]:
     """Whether each person did anything from a day after `first` (ms) until `days` days after it."""
-    begin, end = (first + DAY) // 1000, (first + round(days * DAY)) // 1000
-    return np.searchsorted(activity, _key(person, begin)) < np.searchsorted(activity, _key(person, end))
+    return active(activity, person, first + DAY, first + round(days * DAY))
 
 
 class _Persons:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate, groupby
-from pathlib import Path
 
-from headwater.errors import InvalidInput, StoreError
 from headwater.experiments.comparison import Comparison
 from headwater.experiments.report import ExperimentReport, Report
 from headwater.experiments.report_table import (
@@ -23,24 +21,8 @@ from headwater.experiments.report_table import (
 from headwater.report_page import Html, Section, Series, bar_chart, bullets, line_chart, page, table
 
 
-def check_page_name(path: Path) -> None:
-    """Raise `InvalidInput` for a file that is not called .html."""
-    if path.suffix != ".html":
-        raise InvalidInput(f"{path}: allowed: a name ending in .html", field="html", value=str(path))
-
-
-def write_page(report: Report, path: Path) -> None:
-    """Write the page. Raises `InvalidInput`, `StoreError`, and `HeadwaterError` without matplotlib."""
-    check_page_name(path)
-    text = report_page(report)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as err:
-        raise StoreError(f"{path}: cannot be written: {err.strerror or err}", path=str(path)) from err
-
-
 def report_page(report: Report) -> str:
-    """The whole page."""
+    """The whole page. Raises `HeadwaterError` without matplotlib."""
     sections = [_earned(report), *map(_experiment, report.experiments)]
     metrics = table(("metric", "what it is"), meanings(), text=(1,))
     rules = [

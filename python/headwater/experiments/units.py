@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from headwater.experiments.journeys import DAY, Journeys, returned
+from headwater.experiments.journeys import DAY, Journeys, active, returned
 from headwater.experiments.settings import ReportSettings
 
 if TYPE_CHECKING:
@@ -68,12 +68,9 @@ def units_of(journeys: Journeys, arms: dict[int, int], settings: ReportSettings)
     outcomes["watched"] = (closed <= journeys.clock).astype(np.float64)
     back = returned(journeys.activity, person, first, settings.retention_days)
     outcomes["returned"] = outcomes["watched"] * back
-    before = _bought(journeys.purchases, place, first, -round(settings.before_days * DAY), 0)
-    begin = (first - round(settings.before_days * DAY)) // 1000
-    keys = person << 34
-    events = np.searchsorted(journeys.activity, keys | first // 1000)
-    events = events - np.searchsorted(journeys.activity, keys | np.maximum(begin, 0))
-    before["active"] = (events > 0).astype(np.float64)
+    past = round(settings.before_days * DAY)
+    before = _bought(journeys.purchases, place, first, -past, 0)
+    before["active"] = active(journeys.activity, person, first - past, first).astype(np.float64)
     return Units(
         person=person,
         arm=users["arm"].to_numpy(),

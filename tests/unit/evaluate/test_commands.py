@@ -92,6 +92,27 @@ def test_two_files_are_compared(log: Path) -> None:
     assert told["report"]["differences"]["b"]["hr"].keys() == {"mean", "low", "high", "verdict"}
 
 
+def test_two_files_of_one_name_are_told_apart_by_their_folders(log: Path) -> None:
+    files = [log / folder / "headwater.toml" for folder in ("ours", "theirs")]
+    for file, sources in zip(files, ("{ popular = 1.0 }", "{ trending = 1.0 }"), strict=True):
+        file.parent.mkdir()
+        file.write_text(f"[query]\nsources = {sources}\n")
+    data = ("--format", "events", "--path", str(log), "--k", "5", "--json")
+    done = called("evaluate", *data, "--compare", *map(str, files))
+    assert done.exit_code == 0, done.output
+    assert list(json.loads(done.stdout)["report"]["overall"]) == list(map(str, files))
+
+
+def test_files_that_disagree_on_what_is_a_target_are_not_compared(log: Path) -> None:
+    files = [log / "a.toml", log / "b.toml"]
+    for file, types in zip(files, ('["dislike"]', '["dislike", "view"]'), strict=True):
+        file.write_text(f"[generation]\nnegative = {types}\n")
+    data = ("--format", "events", "--path", str(log), "--k", "5")
+    done = called("evaluate", *data, "--compare", *map(str, files))
+    assert done.exit_code == 2
+    assert "differ in which events are no targets (a: none; b: view)" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -114,6 +135,8 @@ def test_two_files_are_compared(log: Path) -> None:
             "no events",
         ),
         (("--format", "sessions", "--html", "report.pdf"), "names ending in .html"),
+        # Said before there is work: the folder holds no log either.
+        (("--format", "events", "--html", "report.pdf"), "names ending in .html"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said_in_a_line(sessions: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -223,7 +223,7 @@ def test_the_command(tmp_path: Path) -> None:
     for wrong, said in (
         (["--experiment", "y"], "the log knows no such experiment; allowed: x"),
         (["--baseline", "c"], "baseline = 'c'; allowed: a, b"),
-        (["--html", "r.pdf"], "a name ending in .html"),
+        (["--html", "r.pdf"], "names ending in .html"),
         (["--window", "long"], "a number with m, h or d"),
         (["--confidence", "2"], "0.5 to 0.9999"),
         (["--conversions", "a b"], "event types"),

@@ -21,15 +21,21 @@ def read_run(path: Path) -> LatencyRun:
         raise InvalidInput(f"{path}: {err}; allowed: {rule}", field="compare", rule=rule) from err
 
 
+def check_comparable(rates: list[float], earlier: LatencyRun, name: str) -> None:
+    """Raise `InvalidInput` for a run at none of these rates: before they are measured, not after it."""
+    before = [at.rate for at in earlier.rates]
+    if not set(rates) & set(before):
+        rule = f"a run at some of the rates {', '.join(f'{rate:g}' for rate in rates)}"
+        theirs = ", ".join(f"{rate:g}" for rate in before) or "none"
+        raise InvalidInput(f"{name}: nothing to compare, its rates are {theirs}; allowed: {rule}", field="compare")
+
+
 def compare(now: LatencyRun, earlier: LatencyRun, name: str) -> Comparison:
-    """Every percentile that both runs give, at the rates that both have. Raises `InvalidInput` if there is none."""
+    """Every percentile that both runs give, at the rates that both have; a remark if there is none."""
     before = {at.rate: at for at in earlier.rates}
     changes = [change for at in now.rates if at.rate in before for change in _changes(at, before[at.rate])]
-    if not changes:
-        rule = f"a run at some of the rates {', '.join(f'{at.rate:g}' for at in now.rates)}"
-        rates = ", ".join(f"{rate:g}" for rate in before) or "none"
-        raise InvalidInput(f"{name}: nothing to compare, its rates are {rates}; allowed: {rule}", field="compare")
-    remarks = [
+    remarks = [] if changes else ["nothing to compare: no percentile is given by both runs"]
+    remarks += [
         f"{key} differs: {earlier.settings.get(key)} earlier, {now.settings.get(key)} now"
         for key in _SETTINGS
         if earlier.settings.get(key) != now.settings.get(key)

@@ -12,7 +12,7 @@ _EVERY_S = 0.5
 
 
 class Watched:
-    """Watches processes from `with` to its end: CPU as shares of one core, resident memory in MB at most.
+    """Watches processes from `with` to its end: seconds of CPU, resident memory in MB at most.
 
     `processes`: a name for each process id; a process that ends meanwhile keeps what was seen of it.
     """

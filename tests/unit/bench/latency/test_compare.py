@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from headwater.bench.latency.compare import compare, read_run
+from headwater.bench.latency.compare import check_comparable, compare, read_run
 from headwater.bench.latency.figures import AtRate, Generator, LatencyRun, Requests, Subject, ratios
 from headwater.bench.latency.percentiles import latencies
 from headwater.bench.latency.show import latency_tables
@@ -53,8 +53,15 @@ def test_what_differs_is_said() -> None:
 
 
 def test_runs_at_other_rates_are_refused() -> None:
+    check_comparable([50, 100], run(50, 1, 1), "earlier.json")
     with pytest.raises(InvalidInput, match=r"its rates are 50; allowed: a run at some of the rates 100"):
-        compare(run(100, 1, 1), run(50, 1, 1), "earlier.json")
+        check_comparable([100], run(50, 1, 1), "earlier.json")
+
+
+def test_a_run_is_not_lost_where_there_is_nothing_to_compare() -> None:
+    found = compare(run(100, 1, 1), run(50, 1, 1), "earlier.json")
+    assert found.changes == []
+    assert found.remarks == ["nothing to compare: no percentile is given by both runs"]
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 2}', "no json", "\xff"])

@@ -73,12 +73,23 @@ def test_a_target_that_dies_leaves_partial_results(shop: Path) -> None:
         (["--mix", "buy=1"], "verbs: recommend", 2),
         (["--scenario", "nowhere"], "nowhere", 2),
         (["--filter", "price <"], "price <", 2),
+        (["--report", "page.pdf"], "names ending in .html", 2),
     ],
 )
 def test_bad_input(shop: Path, arguments: list[str], said: str, code: int) -> None:
     done = run("--target", shop, "--duration", "0.5", *arguments)
     assert done.returncode == code, done.stderr
     assert said in done.stderr
+
+
+@pytest.mark.e2e
+def test_an_earlier_run_at_other_rates_is_refused_before_there_is_load(tmp_path: Path) -> None:
+    """There is no target either."""
+    earlier = tmp_path / "earlier.json"
+    earlier.write_text('{"target": "t", "machine": {}, "facts": {}, "settings": {}, "rates": []}')
+    done = run("--target", tmp_path / "nowhere", "--compare", earlier)
+    assert done.returncode == 2
+    assert "nothing to compare, its rates are none" in done.stderr
 
 
 @pytest.mark.e2e
