@@ -308,34 +308,37 @@ def unarchive(runtime: EmbeddedRuntime) -> UnarchiveReport:
     directory, log, snapshots = _writable(runtime)
     base = log.base.last
     core = new_core(runtime.config, runtime.config.engine.threads)
-    place = replacement.begin(directory)
-    sink = SqliteLog(place, log.generation)
-    try:
-        for batch in archived_frames(directory, base):
-            core.apply(sink.append(batch.frames), batch.frames)
-        if sink.acknowledged()[1:] != log.base[1:]:
-            folder = directory / FOLDER
-            raise ArchiveInvalid(f"{folder} is not what stood below this log (checksum chain)", path=str(folder))
-        for stored in reversed(snapshots.positions()):
-            DirectorySnapshots(place / "snapshots").save(stored, snapshots.load(stored), keep=1 << 30)
-        with runtime.replacing() as replace:
-            for batch in log.read(base + 1):
+    with replacement.building(directory) as place:
+        sink = SqliteLog(place, log.generation)
+        try:
+            for batch in archived_frames(directory, base):
                 core.apply(sink.append(batch.frames), batch.frames)
-            digest = core.digest()["whole"]
-            if digest != runtime.core.digest()["whole"]:
-                raise ArchiveInvalid("the archive and the log give another state than the engine has", path="digest")
-            sink.skip_epochs(log.epochs())
-            sink.note_rewritten(log.rewritten)
+            if sink.acknowledged()[1:] != log.base[1:]:
+                folder = directory / FOLDER
+                raise ArchiveInvalid(f"{folder} is not what stood below this log (checksum chain)", path=str(folder))
+            _copy_snapshots(runtime, snapshots, DirectorySnapshots(place / "snapshots"))
+            with runtime.replacing() as replace:
+                for batch in log.read(base + 1):
+                    core.apply(sink.append(batch.frames), batch.frames)
+                digest = core.digest()["whole"]
+                if digest != runtime.core.digest()["whole"]:
+                    raise ArchiveInvalid("the archive and the log give another state than the engine has", path="digest")
+                sink.skip_epochs(log.epochs())
+                sink.note_rewritten(log.rewritten)
+                sink.close()
+                _keep_letters(directory, place)
+                replace(core, None)
+        finally:
             sink.close()
-            _keep_letters(directory, place)
-            replace(core, None)
-    finally:
-        sink.close()
-        if not replacement.is_decided(directory):
-            replacement.discard(directory)
     return UnarchiveReport(
         frames=base, position=runtime.core.position, digest=digest, seconds=time.perf_counter() - started
     )
+
+
+def _copy_snapshots(runtime: EmbeddedRuntime, snapshots: DirectorySnapshots, into: DirectorySnapshots) -> None:
+    with runtime.holding_snapshots():
+        for position in reversed(snapshots.positions()):
+            into.save(position, snapshots.load(position), keep=1 << 30)
 
 
 def _keep_letters(directory: Path, place: Path) -> None:

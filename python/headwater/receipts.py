@@ -86,15 +86,20 @@ def check(directory: Path, file: Path, user: str | None = None) -> Receipt:
         raise InvalidInput(f"{file}: cannot be read: {err.strerror or err}", field="receipt", value=str(file)) from err
     except (msgspec.MsgspecError, UnicodeDecodeError) as err:
         raise InvalidInput(f"{file}: not a receipt: {err}", field="receipt", value=str(file)) from err
-    if not (directory / KEY_FILE).exists() or not hmac.compare_digest(receipt.signature, _sign(directory, receipt)):
+    if not (directory / KEY_FILE).exists() or not _equal(receipt.signature, _sign(directory, receipt)):
         raise InvalidInput(
             f"{file}: the signature is not one of {directory}'s key: another directory's receipt, or a changed one",
             field="receipt",
             value=str(file),
         )
-    if user is not None and not hmac.compare_digest(receipt.subject, subject_of(directory, user)):
+    if user is not None and not _equal(receipt.subject, subject_of(directory, user)):
         raise InvalidInput(f"{file}: the receipt is for another user", field="user", value=user)
     return receipt
+
+
+def _equal(claimed: str, own: str) -> bool:
+    """In constant time; what somebody claims may hold any characters, and `compare_digest` takes no text of these."""
+    return hmac.compare_digest(claimed.encode(), own.encode())
 
 
 def _sign(directory: Path, receipt: Receipt) -> str:

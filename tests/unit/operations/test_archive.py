@@ -16,6 +16,7 @@ from headwater import archive as archive_module
 from headwater.archive import archived_frames, read_file
 from headwater.backup import restore
 from headwater.errors import ArchiveInvalid, InvalidQuery, LogCorrupt, StoreError
+from headwater.events import replacement
 from headwater.events.sqlite_log import SqliteLog
 from headwater.progress import ignore_progress
 from headwater.regenerate import regenerate, replay_directory
@@ -248,9 +249,10 @@ def test_an_archiving_that_was_cut_short_is_begun_anew(tmp_path: Path, monkeypat
         def killed(log: SqliteLog, below: int) -> int:
             raise KeyboardInterrupt
 
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patched:
             patched.setattr(SqliteLog, "trim", killed)
-            engine.archive()
+            with pytest.raises(KeyboardInterrupt):
+                engine.archive()
         assert engine.log.first() == 1
         for n in range(2):
             more(engine, 50 + n, 1)
@@ -295,6 +297,15 @@ def test_a_place_that_cannot_be_written_is_an_error_of_the_store(tmp_path: Path,
         with pytest.raises(StoreError, match="cannot be written"):
             engine.archive()
         assert engine.log.first() == 1
+
+
+def test_a_next_log_that_cannot_be_built_is_an_error_of_the_store(tmp_path: Path) -> None:
+    with shop(tmp_path / "shop") as engine:
+        engine.archive()
+        (tmp_path / "shop" / replacement.NEXT).touch()
+        with pytest.raises(StoreError, match="the next log cannot be built"):
+            engine.unarchive()
+        assert engine.log.first() > 1
 
 
 def test_memory_has_no_archive() -> None:
