@@ -322,7 +322,9 @@ def unarchive(runtime: EmbeddedRuntime) -> UnarchiveReport:
                     core.apply(sink.append(batch.frames), batch.frames)
                 digest = core.digest()["whole"]
                 if digest != runtime.core.digest()["whole"]:
-                    raise ArchiveInvalid("the archive and the log give another state than the engine has", path="digest")
+                    raise ArchiveInvalid(
+                        "the archive and the log give another state than the engine has", path="digest"
+                    )
                 sink.skip_epochs(log.epochs())
                 sink.note_rewritten(log.rewritten)
                 sink.close()

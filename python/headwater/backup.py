@@ -113,7 +113,13 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def backup(
-    directory: Path, log: SqliteLog, core: Core, config: Config, destination: Path, progress: ProgressCall
+    directory: Path,
+    log: SqliteLog,
+    core: Core,
+    config: Config,
+    destination: Path,
+    now_ms: int,
+    progress: ProgressCall,
 ) -> BackupReport:
     """Bring the backup in `destination` up to the state of `core`, which may go on meanwhile.
 
@@ -152,7 +158,7 @@ def backup(
             epochs=log.epochs(),
             rewritten=log.rewritten,
             digest=digest,
-            made_at=time.time_ns() // 1_000_000,
+            made_at=now_ms,
             segments=segments,
             snapshot=hashes,
         )

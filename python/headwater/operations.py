@@ -49,7 +49,8 @@ class Operations(Questions):
         super().__init__(runtime, clock, SlateRecorder(self._commit_records))
         self._max_future_ms = int(self._config.generation.max_future_hours * 3_600_000)
         self._partitions = self._config.generation.partitions
-        self._erasing = threading.Lock()
+        self._log_mutex = threading.Lock()
+        """Held by whoever writes the log anew, trims it, or copies it as a whole."""
         self._merges = Merges(lambda: runtime.core, self._write, self._write_time)
         if not runtime.read_only and runtime.core.active_config() != self._query_version:
             body = query_json(self._config.query).decode()
@@ -92,7 +93,7 @@ class Operations(Questions):
         """
         name = id_text("user", user)
         check_event(UserForget(user=name, ts=0), wall_clock(), self._max_future_ms)
-        with self._erasing:
+        with self._log_mutex:
             check_erasable(self._runtime)
             known = ids_of(self._runtime.core, name)
             self.forget(name)
@@ -132,7 +133,7 @@ class Operations(Questions):
         needs older events (`as_of`, exports, the next generation) begins there. Raises `StoreError`, `ArchiveInvalid`.
         """
         self._runtime.check_open()
-        with self._erasing:
+        with self._log_mutex:
             report = archive(self._runtime)
             self._past.clear()
         return report
@@ -143,12 +144,12 @@ class Operations(Questions):
         The engine goes on meanwhile. Raises `ArchiveInvalid`, `StoreError`.
         """
         self._runtime.check_open()
-        with self._erasing:
+        with self._log_mutex:
             return unarchive(self._runtime)
 
     def backup(self, destination: str | PathLike[str]) -> BackupReport:
         """Copy the log and a snapshot of the state as it stands to `destination`, a new directory or an earlier backup
-        of this log, which gets what came since. Reads and writes go on meanwhile.
+        of this log, which gets what came since. Reads and writes go on meanwhile; `erase` and `archive` wait.
 
         Raises `BackupInvalid` for a backup of another log, `LogCorrupt`, `StoreError`.
         """
@@ -156,7 +157,16 @@ class Operations(Questions):
         runtime.check_open()
         if runtime.directory is None or not isinstance(runtime.log, SqliteLog):
             raise StoreError("an engine in memory has nothing to back up")
-        return backup(runtime.directory, runtime.log, runtime.core, self._config, Path(destination), ignore_progress)
+        with self._log_mutex:
+            return backup(
+                runtime.directory,
+                runtime.log,
+                runtime.core,
+                self._config,
+                Path(destination),
+                wall_clock(),
+                ignore_progress,
+            )
 
     # --- inside --------------------------------------------------------------------------------------------------
 

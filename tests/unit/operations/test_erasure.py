@@ -298,7 +298,13 @@ def test_a_receipt_is_signed(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not one of"):
         check(tmp_path / "other", erased.file, SECRET)
     plain = json.loads(erased.file.read_text())
-    for field, value in (("events", 0), ("digest", "0" * 32), ("signature", ""), ("signature", "\u00e9"), ("erased_at", 1)):
+    for field, value in (
+        ("events", 0),
+        ("digest", "0" * 32),
+        ("signature", ""),
+        ("signature", "\u00e9"),
+        ("erased_at", 1),
+    ):
         changed = tmp_path / "changed.json"
         changed.write_text(json.dumps(plain | {field: value}))
         with pytest.raises(InvalidInput, match="not one of"):
