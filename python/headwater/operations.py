@@ -179,18 +179,19 @@ class Operations(Questions):
 
     def _commit(self, events: Sequence[Event]) -> int:
         """Check events and write them; those of merged users as their account's. The position."""
+        appended = wall_clock()
         for event in events:
             if not isinstance(event, Event):
                 rule = "events of headwater.events.types"
                 shown = repr(event)[:80]
                 raise InvalidEvent(f"events: {shown}; allowed: {rule}", field="events", value=shown, rule=rule)
-            self._check(event)
+            check_event(event, appended, self._max_future_ms)
         made = self._merges.made
         users = {event.user for event in events if isinstance(event, Feedback | Impression | UserPut)}
         known = known_as(self._runtime.core, users)
         if known:
             events = [moved for event in events if (moved := self._of_account(event, known)) is not None]
-        position = self._write([events]) if events else self._runtime.core.position
+        position = self._append([events], appended) if events else self._runtime.core.position
         if made != self._merges.made:  # a merge may have come in between
             self._merges.settle(users)
         return position
@@ -213,20 +214,24 @@ class Operations(Questions):
     def _write(self, groups: Sequence[Sequence[Event]]) -> int:
         """Check events and write them as they are, all or none; each group in frames of its own. The position."""
         appended = wall_clock()
-        framed: list[SubjectEvents] = []
         for group in groups:
-            by_subject: dict[Subject, list[Event]] = {}
             for event in group:
                 check_event(event, appended, self._max_future_ms)
-                by_subject.setdefault(subject_of(event, self._partitions), []).append(event)
-            framed += [SubjectEvents(subject, events) for subject, events in by_subject.items()]
-        return self._runtime.commit(framed, appended)
+        return self._append(groups, appended)
 
     def _commit_records(self, records: Sequence[SlateServed]) -> int:
         """`_commit` for slates that this engine answered."""
         appended = wall_clock()
-        groups: dict[Subject, list[Event]] = {}
         for record in records:
             check_record(record, appended, self._max_future_ms)
-            groups.setdefault(subject_of(record, self._partitions), []).append(record)
-        return self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)
+        return self._append([records], appended)
+
+    def _append(self, groups: Sequence[Sequence[Event]], appended: int) -> int:
+        """Write checked events, all or none; each group in frames of its own, one for each subject. The position."""
+        framed: list[SubjectEvents] = []
+        for group in groups:
+            by_subject: dict[Subject, list[Event]] = {}
+            for event in group:
+                by_subject.setdefault(subject_of(event, self._partitions), []).append(event)
+            framed += [SubjectEvents(subject, events) for subject, events in by_subject.items()]
+        return self._runtime.commit(framed, appended)
