@@ -79,7 +79,7 @@ class Operations(Questions):
         ids = ids_of(self._runtime.core, name)
         position = self._write([[UserForget(user=known, ts=ts)] for known in ids])
         for known in ids:
-            self._forget_slates(known)
+            self._slates.forget(known)
         return position
 
     def erase(self, user: Id) -> Erased:
