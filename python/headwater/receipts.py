@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import msgspec
 
 from headwater.errors import InvalidInput, StoreError
-from headwater.events.sync import sync_directory
+from headwater.events.sync import write_whole
 
 KEY_FILE = "receipt.key"
 FOLDER = "receipts"
@@ -69,7 +68,7 @@ def issue(directory: Path, receipt: Receipt) -> tuple[Receipt, Path]:
     path = folder / f"{receipt.erased_at}-{receipt.subject[:16]}.json"
     try:
         folder.mkdir(exist_ok=True)
-        _write(path, msgspec.json.format(msgspec.json.encode(signed)) + b"\n", 0o644)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(signed)) + b"\n", 0o644)
     except OSError as err:
         raise StoreError(f"{path}: the receipt cannot be written: {err.strerror or err}", path=str(path)) from err
     return signed, path
@@ -112,7 +111,7 @@ def _key(directory: Path) -> bytes:
     path = directory / KEY_FILE
     try:
         if not path.exists():
-            _write(path, secrets.token_bytes(_KEY_BYTES), 0o600)
+            write_whole(path, secrets.token_bytes(_KEY_BYTES), 0o600)
         key = path.read_bytes()
     except OSError as err:
         raise StoreError(f"{path}: {err.strerror or err}", path=str(path)) from err
@@ -122,14 +121,3 @@ def _key(directory: Path) -> bytes:
             path=str(path),
         )
     return key
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -287,7 +288,7 @@ def test_the_base_does_not_go_while_it_is_archived(tmp_path: Path, monkeypatch: 
         assert engine.recommend("u5", 3, as_of=report.base + 1).positions == [report.base + 1]
 
 
-@pytest.mark.parametrize("place", ["snapshots/.base", "archive"])
+@pytest.mark.parametrize("place", [f"snapshots/.base.{os.getpid()}", "archive"])
 def test_a_place_that_cannot_be_written_is_an_error_of_the_store(tmp_path: Path, place: str) -> None:
     with shop(tmp_path / "shop") as engine:
         if place == "archive":
