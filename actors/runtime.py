@@ -150,6 +150,12 @@ class EmbeddedRuntime:
             self._committer.fold()
             yield self._replace
 
+    @contextmanager
+    def holding_snapshots(self) -> Iterator[None]:
+        """While no snapshot is written, and so none is dropped for a newer one; who would write one waits."""
+        with self._snapshot_mutex:
+            yield
+
     def _as_of_now(self, event: Event) -> Event:
         """A slate that was answered before the log was replaced, as it would have been recorded then."""
         if not isinstance(event, SlateServed):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from headwater.errors import StoreError, StoreFull
-from headwater.events.sync import sync_directory
+from headwater.events.sync import sync_directory, write_whole
 
 _BASE = "base"
 _NAME = re.compile(r"^\d{20}$")
@@ -84,9 +84,7 @@ class DirectorySnapshots:
         """Keep a position, whatever else is dropped, until another one is pinned: a trimmed log begins there.
 
         Durable when it returns. Raises `OSError`."""
-        _write_synced(self._directory / f".{_BASE}", str(position).encode())
-        (self._directory / f".{_BASE}").replace(self._directory / _BASE)
-        sync_directory(self._directory)
+        write_whole(self._directory / _BASE, str(position).encode())
 
     def pinned(self) -> int:
         """The position that is pinned, 0 for none."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from headwater.errors import StoreError
 from headwater.events.sync import sync_directory
 
 NEXT = "next"
@@ -26,17 +29,22 @@ def is_decided(directory: Path) -> bool:
     return (directory / NEXT / _MARK).exists()
 
 
-def begin(directory: Path) -> Path:
-    """An empty directory for the next log. Raises `OSError`."""
+@contextmanager
+def building(directory: Path) -> Iterator[Path]:
+    """An empty directory for the next log, taken away again if the block ends before it was decided.
+
+    Raises `StoreError` for an `OSError` of the block.
+    """
     place = directory / NEXT
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    return place
-
-
-def discard(directory: Path) -> None:
-    """Take away what was begun and not decided."""
-    shutil.rmtree(directory / NEXT, ignore_errors=True)
+    try:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        yield place
+    except OSError as err:
+        raise StoreError(f"{directory}: the next log cannot be built: {err}", path=str(directory)) from err
+    finally:
+        if not is_decided(directory):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def decide(directory: Path) -> None:

@@ -16,8 +16,8 @@ The map, from the outside in:
 * `importer`, `ingest`, `datasets`, `simulate`: events and items in bulk, from files, public datasets or a simulator.
   `export`: the other way.
 * `learning`: what recorded slates, impressions and rewards can answer: Parquet export, off-policy estimators.
-* `arguments`, `scenario`, `active_query`, `answer`, `slate`, `slate_record`, `many`, `explanation`, `audit`: questions,
-  the rules they are answered under, answers, their record, and why.
+* `arguments`, `request`, `scenario`, `active_query`, `answer`, `slate`, `slate_memory`, `slate_record`, `many`,
+  `explanation`, `audit`: questions, the rules they are answered under, answers, their record, and why.
 * `time_travel`, `served_slates`, `slate_replay`, `shadow`: the state of another time, recorded slates made again, and
   logged requests under another configuration.
 * `merging`: who turned out to be whom. `feed_sync`: the catalogue against a full feed. `backup`, `archive`, `erasure`,

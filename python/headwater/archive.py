@@ -14,6 +14,7 @@ Until the next archiving that snapshot stays, whatever `snapshots_kept` says; fr
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     import polars
 
 FOLDER = "archive"
+_NAME = re.compile(r"^(\d{20})-\d{20}\.parquet$")
 _FILE_BYTES = 64 << 20
 """Bytes of frames that become one file."""
 _BATCH_BYTES = 8 << 20
@@ -78,11 +80,15 @@ def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
     """Write everything up to the oldest snapshot, an earlier base aside, to Parquet, read it back, and trim the log.
 
     The snapshot must be what folding the log gives; the files must give the log's frames byte for byte. Only then is
-    anything trimmed; cut short before, it is begun anew. Raises `StoreError` without a snapshot to trim to,
-    `SnapshotInvalid`, `ArchiveInvalid`.
+    anything trimmed; cut short before, it is begun anew. Snapshots that come due meanwhile are written afterwards.
+    Raises `StoreError` without a snapshot to trim to, `SnapshotInvalid`, `ArchiveInvalid`.
     """
+    with runtime.holding_snapshots():
+        return _archive(runtime, *_writable(runtime))
+
+
+def _archive(runtime: EmbeddedRuntime, directory: Path, log: SqliteLog, snapshots: DirectorySnapshots) -> ArchiveReport:
     started = time.perf_counter()
-    directory, log, snapshots = _writable(runtime)
     positions = snapshots.positions()
     if not positions:
         raise StoreError(f"{directory} holds no snapshot to trim to; write one first (headwater snapshot)")
@@ -97,18 +103,18 @@ def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
     if first and until >= first:
         try:
             folder.mkdir(exist_ok=True)
-            for left in folder.glob(".*"):
-                left.unlink()
+            _clear(folder, first)
             for batch in log.read(first, stop=until + 1, batch_bytes=_FILE_BYTES):
                 file, rows = _write(folder, batch)
                 files.append(file)
                 events += rows
             sync_directory(folder)
+            snapshots.pin(base)
+            log.trim(until + 1)
+            snapshots.drop_before(base)
         except OSError as err:
-            raise StoreError(f"{folder}: cannot be written: {err.strerror or err}", path=str(folder)) from err
-        snapshots.pin(base)
-        log.trim(until + 1)
-        snapshots.drop_before(base)
+            path = err.filename or folder
+            raise StoreError(f"{path}: cannot be written: {err.strerror or err}", path=str(path)) from err
     return ArchiveReport(
         first=first if files else 0,
         base=base,
@@ -122,6 +128,15 @@ def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
         log_bytes=log.size_bytes(),
         seconds=time.perf_counter() - started,
     )
+
+
+def _clear(folder: Path, first: int) -> None:
+    """Take away what an archiving that was cut short left: files that have no name yet, and those of frames that are
+    in the log still."""
+    for file in folder.iterdir():
+        begins = _NAME.match(file.name)
+        if file.name.startswith(".") or (begins is not None and int(begins[1]) >= first):
+            file.unlink()
 
 
 def _writable(runtime: EmbeddedRuntime) -> tuple[Path, SqliteLog, DirectorySnapshots]:
@@ -293,34 +308,39 @@ def unarchive(runtime: EmbeddedRuntime) -> UnarchiveReport:
     directory, log, snapshots = _writable(runtime)
     base = log.base.last
     core = new_core(runtime.config, runtime.config.engine.threads)
-    place = replacement.begin(directory)
-    sink = SqliteLog(place, log.generation)
-    try:
-        for batch in archived_frames(directory, base):
-            core.apply(sink.append(batch.frames), batch.frames)
-        if sink.acknowledged()[1:] != log.base[1:]:
-            folder = directory / FOLDER
-            raise ArchiveInvalid(f"{folder} is not what stood below this log (checksum chain)", path=str(folder))
-        for stored in reversed(snapshots.positions()):
-            DirectorySnapshots(place / "snapshots").save(stored, snapshots.load(stored), keep=1 << 30)
-        with runtime.replacing() as replace:
-            for batch in log.read(base + 1):
+    with replacement.building(directory) as place:
+        sink = SqliteLog(place, log.generation)
+        try:
+            for batch in archived_frames(directory, base):
                 core.apply(sink.append(batch.frames), batch.frames)
-            digest = core.digest()["whole"]
-            if digest != runtime.core.digest()["whole"]:
-                raise ArchiveInvalid("the archive and the log give another state than the engine has", path="digest")
-            sink.skip_epochs(log.epochs())
-            sink.note_rewritten(log.rewritten)
+            if sink.acknowledged()[1:] != log.base[1:]:
+                folder = directory / FOLDER
+                raise ArchiveInvalid(f"{folder} is not what stood below this log (checksum chain)", path=str(folder))
+            _copy_snapshots(runtime, snapshots, DirectorySnapshots(place / "snapshots"))
+            with runtime.replacing() as replace:
+                for batch in log.read(base + 1):
+                    core.apply(sink.append(batch.frames), batch.frames)
+                digest = core.digest()["whole"]
+                if digest != runtime.core.digest()["whole"]:
+                    raise ArchiveInvalid(
+                        "the archive and the log give another state than the engine has", path="digest"
+                    )
+                sink.skip_epochs(log.epochs())
+                sink.note_rewritten(log.rewritten)
+                sink.close()
+                _keep_letters(directory, place)
+                replace(core, None)
+        finally:
             sink.close()
-            _keep_letters(directory, place)
-            replace(core, None)
-    finally:
-        sink.close()
-        if not replacement.is_decided(directory):
-            replacement.discard(directory)
     return UnarchiveReport(
         frames=base, position=runtime.core.position, digest=digest, seconds=time.perf_counter() - started
     )
+
+
+def _copy_snapshots(runtime: EmbeddedRuntime, snapshots: DirectorySnapshots, into: DirectorySnapshots) -> None:
+    with runtime.holding_snapshots():
+        for position in reversed(snapshots.positions()):
+            into.save(position, snapshots.load(position), keep=1 << 30)
 
 
 def _keep_letters(directory: Path, place: Path) -> None:

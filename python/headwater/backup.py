@@ -13,7 +13,6 @@ the digest with the recorded one.
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
 import time
@@ -33,7 +32,7 @@ from headwater.errors import BackupInvalid, GenerationMismatch, StoreError
 from headwater.events.frame import MAX_FRAME
 from headwater.events.head import Head, chain_frames
 from headwater.events.sqlite_log import SqliteLog
-from headwater.events.sync import sync_directory
+from headwater.events.sync import write_whole
 from headwater.whole_directory import appearing_whole
 
 MANIFEST = "backup.json"
@@ -113,7 +112,13 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def backup(
-    directory: Path, log: SqliteLog, core: Core, config: Config, destination: Path, progress: ProgressCall
+    directory: Path,
+    log: SqliteLog,
+    core: Core,
+    config: Config,
+    destination: Path,
+    now_ms: int,
+    progress: ProgressCall,
 ) -> BackupReport:
     """Bring the backup in `destination` up to the state of `core`, which may go on meanwhile.
 
@@ -152,11 +157,11 @@ def backup(
             epochs=log.epochs(),
             rewritten=log.rewritten,
             digest=digest,
-            made_at=time.time_ns() // 1_000_000,
+            made_at=now_ms,
             segments=segments,
             snapshot=hashes,
         )
-        _write_synced(destination / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
+        write_whole(destination / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
         _tidy(destination, manifest)
     except OSError as err:
         raise StoreError(f"{destination}: cannot be written: {err.strerror or err}", path=str(destination)) from err
@@ -234,7 +239,7 @@ def _copy_frames(
 
 def _write_segment(destination: Path, first: int, last: int, content: bytes) -> Segment:
     segment = Segment(first, last, len(content), xxhash.xxh3_128_hexdigest(content))
-    _write_synced(destination / "frames" / segment.name, content)
+    write_whole(destination / "frames" / segment.name, content)
     return segment
 
 
@@ -274,17 +279,6 @@ def _tidy(destination: Path, manifest: Manifest) -> None:
     for file in (destination / "frames").iterdir():
         if file.name not in named:
             file.unlink()
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    """Write a file under another name, sync it, give it its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)
 
 
 def restore(source: Path, directory: Path, threads: int | None, progress: ProgressCall) -> RestoreReport:

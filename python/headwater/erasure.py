@@ -63,20 +63,13 @@ def erase(runtime: EmbeddedRuntime, user: str, known: Iterable[str], now_ms: int
     started = time.perf_counter()
     directory, log = check_erasable(runtime)
     ids = merged_ids(log, user, known)
+    subject = subject_of(directory, user)  # before anything is done that a receipt must be given for
     core = new_core(runtime.config, runtime.config.engine.threads)
-    try:
-        place = replacement.begin(directory)
+    with replacement.building(directory) as place:
         letters = _copy_letters(directory / "deadletters", place / "deadletters", ids)
         removed, before = _build(runtime, log, place, core, ids)
-    except OSError as err:
-        replacement.discard(directory)
-        raise StoreError(f"{directory}: the next log cannot be built: {err}", path=str(directory)) from err
-    except BaseException:
-        if not replacement.is_decided(directory):
-            replacement.discard(directory)
-        raise
     receipt = Receipt(
-        subject=subject_of(directory, user),
+        subject=subject,
         ids=len(ids),
         events=removed.events,
         frames=removed.frames,

@@ -21,18 +21,10 @@ from headwater.events.frame import decode_frame
 from headwater.events.log import EventLog
 from headwater.served_slates import find_record
 from headwater.slate import EventRef, Explanation, Slate, SlateItem
+from headwater.slate_memory import Answered
 
 Dress = Callable[[str, dict[str, Any], str, Core], Slate]
 """Asks a state and dresses its answer: kind, request, slate id, state."""
-
-
-class Answered(msgspec.Struct, frozen=True):
-    """A slate and the request that it answered; no request for one that is neither remembered nor recorded. `key` is
-    what its exploration was drawn by, where that is not its own id."""
-
-    slate: Slate
-    request: dict[str, Any] | None
-    key: str | None = None
 
 
 def explain(

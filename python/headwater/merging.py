@@ -59,6 +59,11 @@ def known_as(core: Core, users: Iterable[str]) -> dict[str, str]:
     return {user: end for user, end in ends.items() if end != user}
 
 
+def account_of(core: Core, user: str) -> str:
+    """Who a user is now: the account that they are merged into, or themselves."""
+    return known_as(core, [user]).get(user, user)
+
+
 def _steps(core: Core, users: Iterable[str]) -> dict[str, str]:
     return {user: into for user, into, _ in merged_users(core, list(users))}
 
@@ -74,7 +79,7 @@ def _end(user: str, step: dict[str, str]) -> str:
 
 def ids_of(core: Core, user: str) -> list[str]:
     """All ids of the person who has this id now: the account first, then those merged into it. O(merges in all)."""
-    account = known_as(core, [user]).get(user, user)
+    account = account_of(core, user)
     merged: dict[str, list[str]] = {}
     for from_user, into_user, _ in all_merged(core):
         merged.setdefault(into_user, []).append(from_user)

@@ -48,7 +48,8 @@ class Operations(Questions):
     def __init__(self, runtime: EmbeddedRuntime, clock: Literal["wall", "log"]) -> None:
         super().__init__(runtime, clock, SlateRecorder(self._commit_records))
         self._partitions = self._config.generation.partitions
-        self._erasing = threading.Lock()
+        self._log_mutex = threading.Lock()
+        """Held by whoever writes the log anew, trims it, or copies it as a whole."""
         self._merges = Merges(lambda: runtime.core, self._write, self._write_time)
         if not runtime.read_only and runtime.core.active_config() != self._query_version:
             body = query_json(self._config.query).decode()
@@ -77,7 +78,7 @@ class Operations(Questions):
         ids = ids_of(self._runtime.core, name)
         position = self._write([[UserForget(user=known, ts=ts)] for known in ids])
         for known in ids:
-            self._forget_slates(known)
+            self._slates.forget(known)
         return position
 
     def erase(self, user: Id) -> Erased:
@@ -91,7 +92,7 @@ class Operations(Questions):
         """
         name = id_text("user", user)
         check_event(UserForget(user=name, ts=0), wall_clock(), self._max_future_ms)
-        with self._erasing:
+        with self._log_mutex:
             check_erasable(self._runtime)
             known = ids_of(self._runtime.core, name)
             self.forget(name)
@@ -131,7 +132,7 @@ class Operations(Questions):
         needs older events (`as_of`, exports, the next generation) begins there. Raises `StoreError`, `ArchiveInvalid`.
         """
         self._runtime.check_open()
-        with self._erasing:
+        with self._log_mutex:
             report = archive(self._runtime)
             self._past.clear()
         return report
@@ -142,12 +143,12 @@ class Operations(Questions):
         The engine goes on meanwhile. Raises `ArchiveInvalid`, `StoreError`.
         """
         self._runtime.check_open()
-        with self._erasing:
+        with self._log_mutex:
             return unarchive(self._runtime)
 
     def backup(self, destination: str | PathLike[str]) -> BackupReport:
         """Copy the log and a snapshot of the state as it stands to `destination`, a new directory or an earlier backup
-        of this log, which gets what came since. Reads and writes go on meanwhile.
+        of this log, which gets what came since. Reads and writes go on meanwhile; `erase` and `archive` wait.
 
         Raises `BackupInvalid` for a backup of another log, `LogCorrupt`, `StoreError`.
         """
@@ -155,7 +156,16 @@ class Operations(Questions):
         runtime.check_open()
         if runtime.directory is None or not isinstance(runtime.log, SqliteLog):
             raise StoreError("an engine in memory has nothing to back up")
-        return backup(runtime.directory, runtime.log, runtime.core, self._config, Path(destination), ignore_progress)
+        with self._log_mutex:
+            return backup(
+                runtime.directory,
+                runtime.log,
+                runtime.core,
+                self._config,
+                Path(destination),
+                wall_clock(),
+                ignore_progress,
+            )
 
     # --- inside --------------------------------------------------------------------------------------------------
 
@@ -168,18 +178,19 @@ class Operations(Questions):
 
     def _commit(self, events: Sequence[Event]) -> int:
         """Check events and write them; those of merged users as their account's. The position."""
+        appended = wall_clock()
         for event in events:
             if not isinstance(event, Event):
                 rule = "events of headwater.events.types"
                 shown = repr(event)[:80]
                 raise InvalidEvent(f"events: {shown}; allowed: {rule}", field="events", value=shown, rule=rule)
-            self._check(event)
+            check_event(event, appended, self._max_future_ms)
         made = self._merges.made
         users = {event.user for event in events if isinstance(event, Feedback | Impression | UserPut)}
         known = known_as(self._runtime.core, users)
         if known:
             events = [moved for event in events if (moved := self._of_account(event, known)) is not None]
-        position = self._write([events]) if events else self._runtime.core.position
+        position = self._append([events], appended) if events else self._runtime.core.position
         if made != self._merges.made:  # a merge may have come in between
             self._merges.settle(users)
         return position
@@ -202,20 +213,24 @@ class Operations(Questions):
     def _write(self, groups: Sequence[Sequence[Event]]) -> int:
         """Check events and write them as they are, all or none; each group in frames of its own. The position."""
         appended = wall_clock()
-        framed: list[SubjectEvents] = []
         for group in groups:
-            by_subject: dict[Subject, list[Event]] = {}
             for event in group:
                 check_event(event, appended, self._max_future_ms)
-                by_subject.setdefault(subject_of(event, self._partitions), []).append(event)
-            framed += [SubjectEvents(subject, events) for subject, events in by_subject.items()]
-        return self._runtime.commit(framed, appended)
+        return self._append(groups, appended)
 
     def _commit_records(self, records: Sequence[SlateServed]) -> int:
         """`_commit` for slates that this engine answered."""
         appended = wall_clock()
-        groups: dict[Subject, list[Event]] = {}
         for record in records:
             check_record(record, appended, self._max_future_ms)
-            groups.setdefault(subject_of(record, self._partitions), []).append(record)
-        return self._runtime.commit([SubjectEvents(s, e) for s, e in groups.items()], appended)
+        return self._append([records], appended)
+
+    def _append(self, groups: Sequence[Sequence[Event]], appended: int) -> int:
+        """Write checked events, all or none; each group in frames of its own, one for each subject. The position."""
+        framed: list[SubjectEvents] = []
+        for group in groups:
+            by_subject: dict[Subject, list[Event]] = {}
+            for event in group:
+                by_subject.setdefault(subject_of(event, self._partitions), []).append(event)
+            framed += [SubjectEvents(subject, events) for subject, events in by_subject.items()]
+        return self._runtime.commit(framed, appended)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,35 +21,21 @@ from headwater.actors.past_state import PastStates
 from headwater.actors.recovery import fold_log
 from headwater.actors.runtime import EmbeddedRuntime
 from headwater.answer import Answer, ask, ask_similar, ask_trending
-from headwater.arguments import (
-    Id,
-    Param,
-    context_of,
-    count_of,
-    ids_of,
-    name_of,
-    params_of,
-    position_of,
-    query_id,
-    share_of,
-    time_of,
-    weights_of,
-)
+from headwater.arguments import Id, Param, context_of, ids_of, position_of, query_id, time_of
 from headwater.core import Core
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import Scalar
-from headwater.merging import known_as
+from headwater.merging import account_of
+from headwater.request import asked_beside, similar_request, slate_request, trending_request
 from headwater.scenario import Metric
 from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
+from headwater.slate_memory import Answered, SlateMemory
 from headwater.slate_record import SlateRecorder, recorded, slate_record
 from headwater.taking_part import take_part
 from headwater.time_travel import AsOf, Moment, moment_of, unknown_slate
 
 if TYPE_CHECKING:
     import polars
-
-_SLATES_REMEMBERED = 1000
-
 
 _items = msgspec.msgpack.Decoder(ItemView)
 _sessions = msgspec.msgpack.Decoder(SessionState)
@@ -72,8 +57,7 @@ class Questions:
         self._recorder = recorder
         self._max_future_ms = self._config.generation.max_future_ms
         self._slate_numbers = itertools.count(1)
-        self._slates: OrderedDict[str, explanation.Answered] = OrderedDict()
-        self._slates_mutex = threading.Lock()
+        self._slates = SlateMemory()
         self._refresh_mutex = threading.Lock()
         self._query_version = query_version(self._config.query)
         self._past = PastStates(runtime.log, runtime.snapshots, self._config, self._config.engine.threads)
@@ -111,8 +95,8 @@ class Questions:
         a stretch of the log costs a fold from the nearest snapshot, later ones a fold from there. Raises
         `InvalidQuery`, `NotReady`.
         """
-        request = self._request(query_id("user", user), [], n, exclude, now, sources)
-        request |= _asked(scenario, filter, params, diversity, exploration, features)
+        request = slate_request(query_id("user", user), [], n, exclude, now, sources)
+        request |= asked_beside(scenario, filter, params, diversity, exploration, features)
         return self._slate("recommend", request, after, as_of, record, context_of(context))
 
     def session(
@@ -140,8 +124,8 @@ class Questions:
         their slates are recorded under it, as those of users are, unless `record=False`. Without one nothing is
         recorded.
         """
-        request = self._request(None, ids_of("items", items), n, exclude, now, sources)
-        request |= _asked(scenario, filter, params, diversity, exploration, features)
+        request = slate_request(None, ids_of("items", items), n, exclude, now, sources)
+        request |= asked_beside(scenario, filter, params, diversity, exploration, features)
         name = None if visitor is None else query_id("visitor", visitor)
         if record and name is None:
             rule = "record=True together with a visitor, whose slate it is"
@@ -174,8 +158,8 @@ class Questions:
         """
         listed = list(dict.fromkeys(ids_of("items", items)))
         count = len(listed) if n is None else n
-        request = self._request(query_id("user", user), [], count, (), now, sources)
-        request |= _asked(scenario, filter, params, diversity, exploration, features)
+        request = slate_request(query_id("user", user), [], count, (), now, sources)
+        request |= asked_beside(scenario, filter, params, diversity, exploration, features)
         request["candidates"] = listed
         return self._slate("rank", request, after, as_of, record, context_of(context))
 
@@ -204,8 +188,8 @@ class Questions:
         """
         self._reach(after)
         names = ids_of("users", users)
-        request = self._request(None, [], n, exclude, self._now(now), sources)
-        request |= _asked(scenario, filter, params, diversity, exploration, False)
+        request = slate_request(None, [], n, exclude, self._now(now), sources)
+        request |= asked_beside(scenario, filter, params, diversity, exploration, False)
         recorder = self._recorder if record and not self._runtime.read_only else None
         latest = wall_clock() + self._max_future_ms
         if recorder is not None and request["now"] > latest:
@@ -230,17 +214,7 @@ class Questions:
 
         Raises `InvalidQuery` for an item that nothing ever named, an unknown relation or metric.
         """
-        if metric is not None and metric not in Metric.__args__:  # type: ignore[attr-defined]
-            allowed = ", ".join(Metric.__args__)  # type: ignore[attr-defined]
-            raise InvalidQuery(f"metric = {metric!r}; allowed: {allowed}", field="metric", value=metric, rule=allowed)
-        request = {
-            "item": query_id("item", item),
-            "n": count_of(n),
-            "relation": name_of("relation", relation),
-            "metric": metric,
-            "exclude": ids_of("exclude", exclude),
-            "now": _time(now),
-        }
+        request = similar_request(item, n, relation, metric, exclude, now)
         return self._anonymous("similar", ask_similar, request, after, as_of)
 
     def trending(
@@ -253,14 +227,13 @@ class Questions:
         as_of: AsOf | None = None,
     ) -> Slate:
         """The `n` items whose recent votes most exceed what their past lets expect, overall or in a category."""
-        request = {"category": name_of("category", category), "n": count_of(n), "now": _time(now)}
+        request = trending_request(category, n, now)
         return self._anonymous("trending", ask_trending, request, after, as_of)
 
     def session_of(self, user: Id, *, now: int | None = None, after: int | None = None) -> SessionView:
         """What is known of a user: session, recent items, tastes. Raises `InvalidQuery` for a user without state."""
         self._reach(after)
-        name = query_id("user", user)
-        name = known_as(self._runtime.core, [name]).get(name, name)
+        name = account_of(self._runtime.core, query_id("user", user))
         view = self._runtime.core.session_view(name, self._now(now))
         if view is None:
             raise InvalidQuery(
@@ -291,7 +264,7 @@ class Questions:
         known = self._slates.get(name)
         answered = known or explanation.recorded(name, self._runtime, self._past, self._answer)
         if answered is None and isinstance(slate, Slate):
-            answered = explanation.Answered(slate, None)
+            answered = Answered(slate, None)
         if answered is None:
             raise unknown_slate(name)
         return explanation.explain(answered, query_id("item", item), self._runtime, self._past, audit)
@@ -303,8 +276,8 @@ class Questions:
         Raises `InvalidQuery` for an experiment that the active configuration does not have.
         """
         self._reach(after)
-        core, name = self._runtime.core, query_id("user", user)
-        return core.variant_of(known_as(core, [name]).get(name, name), experiment, self._now(now))
+        core = self._runtime.core
+        return core.variant_of(account_of(core, query_id("user", user)), experiment, self._now(now))
 
     def now(self) -> int:
         """What `now` defaults to: the wall clock, or the last event's time."""
@@ -321,15 +294,9 @@ class Questions:
         """Whether any event or put ever named the item."""
         return isinstance(item, str) and self._runtime.core.knows_item(item)
 
-    def _forget_slates(self, user: str) -> None:
-        with self._slates_mutex:
-            for slate in [key for key, known in self._slates.items() if known.slate.user == user]:
-                del self._slates[slate]
-
     def _forget_all_slates(self) -> None:
         """After the log was replaced: what was answered from the old one names positions that are others now."""
-        with self._slates_mutex:
-            self._slates.clear()
+        self._slates.clear()
         self._past.clear()
 
     def _now(self, now: int | None) -> int:
@@ -350,24 +317,6 @@ class Questions:
                 position=position,
                 after=after,
             )
-
-    def _request(
-        self,
-        user: str | None,
-        items: list[str],
-        n: int,
-        exclude: Sequence[Id],
-        now: int | None,
-        sources: Mapping[str, float] | None,
-    ) -> dict[str, Any]:
-        return {
-            "user": user,
-            "items": items,
-            "n": count_of(n),
-            "exclude": ids_of("exclude", exclude),
-            "now": _time(now),
-            "sources": weights_of(sources),
-        }
 
     def _remembered(self, slate: str) -> Slate | None:
         known = self._slates.get(slate)
@@ -464,10 +413,7 @@ class Questions:
         return self._remember(slate, request, moment.slate)
 
     def _remember(self, slate: Slate, request: dict[str, Any], key: str | None = None) -> Slate:
-        with self._slates_mutex:
-            self._slates[slate.id] = explanation.Answered(slate, request, key)
-            if len(self._slates) > _SLATES_REMEMBERED:
-                self._slates.popitem(last=False)
+        self._slates.add(Answered(slate, request, key))
         return slate
 
     def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
@@ -500,34 +446,10 @@ def _as_known(request: dict[str, Any], core: Core) -> None:
     """A question about a merged user is one about their account."""
     user = request.get("user")
     if user is not None:
-        request["user"] = known_as(core, [user]).get(user, user)
+        request["user"] = account_of(core, user)
 
 
 def _asker(request: dict[str, Any], visitor: str | None, core: Core) -> str | None:
     """Who takes part in experiments and whose slate it is: the request's user or the visitor, as who they are now."""
     user: str | None = request["user"]
-    return user or (None if visitor is None else known_as(core, [visitor]).get(visitor, visitor))
-
-
-def _time(now: int | None) -> int | None:
-    return None if now is None else time_of("now", now)
-
-
-def _asked(
-    scenario: str | None,
-    filter: str | None,
-    params: Mapping[str, Param] | None,
-    diversity: float | None,
-    exploration: float | None,
-    features: bool,
-) -> dict[str, Any]:
-    """What was really asked beyond the usual: a request says nothing of the rest."""
-    asked = {
-        "scenario": name_of("scenario", scenario),
-        "filter": name_of("filter", filter),
-        "params": params_of(params) or None,
-        "diversity": share_of("diversity", diversity),
-        "exploration": share_of("exploration", exploration),
-        "features": features or None,
-    }
-    return {field: value for field, value in asked.items() if value is not None}
+    return user or (None if visitor is None else account_of(core, visitor))

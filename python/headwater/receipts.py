@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import msgspec
 
 from headwater.errors import InvalidInput, StoreError
-from headwater.events.sync import sync_directory
+from headwater.events.sync import write_whole
 
 KEY_FILE = "receipt.key"
 FOLDER = "receipts"
@@ -69,7 +68,7 @@ def issue(directory: Path, receipt: Receipt) -> tuple[Receipt, Path]:
     path = folder / f"{receipt.erased_at}-{receipt.subject[:16]}.json"
     try:
         folder.mkdir(exist_ok=True)
-        _write(path, msgspec.json.format(msgspec.json.encode(signed)) + b"\n", 0o644)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(signed)) + b"\n", 0o644)
     except OSError as err:
         raise StoreError(f"{path}: the receipt cannot be written: {err.strerror or err}", path=str(path)) from err
     return signed, path
@@ -86,15 +85,20 @@ def check(directory: Path, file: Path, user: str | None = None) -> Receipt:
         raise InvalidInput(f"{file}: cannot be read: {err.strerror or err}", field="receipt", value=str(file)) from err
     except (msgspec.MsgspecError, UnicodeDecodeError) as err:
         raise InvalidInput(f"{file}: not a receipt: {err}", field="receipt", value=str(file)) from err
-    if not (directory / KEY_FILE).exists() or not hmac.compare_digest(receipt.signature, _sign(directory, receipt)):
+    if not (directory / KEY_FILE).exists() or not _equal(receipt.signature, _sign(directory, receipt)):
         raise InvalidInput(
             f"{file}: the signature is not one of {directory}'s key: another directory's receipt, or a changed one",
             field="receipt",
             value=str(file),
         )
-    if user is not None and not hmac.compare_digest(receipt.subject, subject_of(directory, user)):
+    if user is not None and not _equal(receipt.subject, subject_of(directory, user)):
         raise InvalidInput(f"{file}: the receipt is for another user", field="user", value=user)
     return receipt
+
+
+def _equal(claimed: str, own: str) -> bool:
+    """In constant time; what somebody claims may hold any characters, and `compare_digest` takes no text of these."""
+    return hmac.compare_digest(claimed.encode(), own.encode())
 
 
 def _sign(directory: Path, receipt: Receipt) -> str:
@@ -107,7 +111,7 @@ def _key(directory: Path) -> bytes:
     path = directory / KEY_FILE
     try:
         if not path.exists():
-            _write(path, secrets.token_bytes(_KEY_BYTES), 0o600)
+            write_whole(path, secrets.token_bytes(_KEY_BYTES), 0o600)
         key = path.read_bytes()
     except OSError as err:
         raise StoreError(f"{path}: {err.strerror or err}", path=str(path)) from err
@@ -117,14 +121,3 @@ def _key(directory: Path) -> bytes:
             path=str(path),
         )
     return key
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_directory(path.parent)

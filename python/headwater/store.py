@@ -7,7 +7,6 @@ DIR/log.sqlite3, head  the log      DIR/lock  one writer      DIR/snapshots/  pa
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from headwater.config import (
     validate_config,
 )
 from headwater.errors import ConfigError, GenerationMismatch, StoreError
-from headwater.events.sync import sync_directory
+from headwater.events.sync import sync_directory, write_whole
 from headwater.scenario import QueryConfig, query_profile
 
 CONFIG_FILE = "headwater.toml"
@@ -81,13 +80,7 @@ def begin(directory: Path, config: Config) -> None:
             # First the directories: where the file is, they last. A directory lasts when its entry in its parent does.
             for new in made or [directory]:
                 sync_directory(new.parent)
-            temporary = path.with_name(f".{GENERATION_FILE}.{os.getpid()}")
-            with open(temporary, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(config.generation)))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-            sync_directory(directory)
+            write_whole(path, msgspec.json.format(msgspec.json.encode(config.generation)))
     except OSError as err:
         raise StoreError(f"{directory}: cannot be used: {err.strerror or err}", path=str(directory)) from err
 

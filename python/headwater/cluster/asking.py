@@ -4,52 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from headwater.arguments import (
-    context_of,
-    count_of,
-    ids_of,
-    name_of,
-    params_of,
-    query_id,
-    share_of,
-    time_of,
-    weights_of,
-)
-from headwater.errors import InvalidQuery
-from headwater.protocol import Rank, Recommend, Session, Similar, SlateQuestion, Trending
-from headwater.scenario import Metric
+from headwater import request
+from headwater.arguments import context_of, ids_of, query_id
+from headwater.protocol import Rank, Recommend, Session, Similar, Trending
 
 
 def slate_request(asked: Recommend | Session | Rank, now: int) -> dict[str, Any]:
     """The core's request for a slate. Raises `InvalidQuery`."""
-    request: dict[str, Any] = {
-        "user": None if isinstance(asked, Session) else query_id("user", asked.user),
-        "items": ids_of("items", asked.items) if isinstance(asked, Session) else [],
-        "n": 0,
-        "exclude": [] if isinstance(asked, Rank) else ids_of("exclude", asked.exclude),
-        "now": now if asked.now is None else time_of("now", asked.now),
-        "sources": weights_of(asked.sources),
-    }
+    user = None if isinstance(asked, Session) else query_id("user", asked.user)
+    items = ids_of("items", asked.items) if isinstance(asked, Session) else []
+    listed = list(dict.fromkeys(ids_of("items", asked.items))) if isinstance(asked, Rank) else []
+    n = len(listed) if asked.n is None else asked.n
+    exclude = [] if isinstance(asked, Rank) else asked.exclude
+    made = request.slate_request(user, items, n, exclude, now if asked.now is None else asked.now, asked.sources)
     if isinstance(asked, Rank):
-        listed = list(dict.fromkeys(ids_of("items", asked.items)))
-        request["candidates"] = listed
-        request["n"] = count_of(len(listed) if asked.n is None else asked.n)
-    else:
-        request["n"] = count_of(asked.n)
-    return request | _beyond_the_usual(asked)
-
-
-def _beyond_the_usual(asked: SlateQuestion) -> dict[str, Any]:
-    """A request says nothing of what was not asked for."""
-    more = {
-        "scenario": name_of("scenario", asked.scenario),
-        "filter": name_of("filter", asked.filter),
-        "params": params_of(asked.params) or None,
-        "diversity": share_of("diversity", asked.diversity),
-        "exploration": share_of("exploration", asked.exploration),
-        "features": asked.features or None,
-    }
-    return {field: value for field, value in more.items() if value is not None}
+        made["candidates"] = listed
+    return made | request.asked_beside(
+        asked.scenario, asked.filter, asked.params, asked.diversity, asked.exploration, asked.features
+    )
 
 
 def asked_context(asked: Recommend | Rank) -> dict[str, Any] | None:
@@ -59,26 +31,10 @@ def asked_context(asked: Recommend | Rank) -> dict[str, Any] | None:
 
 def similar_request(asked: Similar, now: int) -> dict[str, Any]:
     """The core's request for `similar`. Raises `InvalidQuery`."""
-    metrics = Metric.__args__  # type: ignore[attr-defined]
-    if asked.metric is not None and asked.metric not in metrics:
-        allowed = ", ".join(metrics)
-        raise InvalidQuery(
-            f"metric = {asked.metric!r:.80}; allowed: {allowed}", field="metric", value=asked.metric[:80], rule=allowed
-        )
-    return {
-        "item": query_id("item", asked.item),
-        "n": count_of(asked.n),
-        "relation": asked.relation,
-        "metric": asked.metric,
-        "exclude": ids_of("exclude", asked.exclude),
-        "now": now if asked.now is None else time_of("now", asked.now),
-    }
+    at = now if asked.now is None else asked.now
+    return request.similar_request(asked.item, asked.n, asked.relation, asked.metric, asked.exclude, at)
 
 
 def trending_request(asked: Trending, now: int) -> dict[str, Any]:
     """The core's request for `trending`. Raises `InvalidQuery`."""
-    return {
-        "category": asked.category,
-        "n": count_of(asked.n),
-        "now": now if asked.now is None else time_of("now", asked.now),
-    }
+    return request.trending_request(asked.category, asked.n, now if asked.now is None else asked.now)

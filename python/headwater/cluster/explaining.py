@@ -7,11 +7,12 @@ from typing import Any
 
 from headwater.actors.host_state import HostLog
 from headwater.arguments import query_id
-from headwater.cluster.slates import Remembered, Slates
+from headwater.cluster.slates import Slates
 from headwater.errors import InvalidQuery
 from headwater.events.frame import decode_frame
 from headwater.protocol import Explain
 from headwater.slate import EventRef, Explanation, SlateItem
+from headwater.slate_memory import Answered
 
 _EVENTS = 50
 
@@ -25,7 +26,7 @@ class Explaining:
 
     async def explain(self, asked: Explain) -> Explanation:
         """Why an item is in a slate, or why not. Raises `InvalidQuery` for a slate that is no longer remembered."""
-        known = self._slates.remembered(asked.slate)
+        known = self._slates.memory.get(asked.slate)
         if known is None:
             rule = "one of the latest 1,000 slates of the host that answered it, while that lives"
             raise InvalidQuery(
@@ -35,7 +36,7 @@ class Explaining:
         chosen = next((r for r in known.slate.items if r.item == item), None)
         return await self._of(known, item, chosen)
 
-    async def _of(self, known: Remembered, item: str, chosen: SlateItem | None) -> Explanation:
+    async def _of(self, known: Answered, item: str, chosen: SlateItem | None) -> Explanation:
         slate = known.slate
         reasons = [] if chosen is None else chosen.reasons
         refs = list(dict.fromkeys(reason.event for reason in reasons if reason.event is not None))[:_EVENTS]

@@ -10,7 +10,6 @@ import asyncio
 import itertools
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,25 +30,18 @@ from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import SlateServed
 from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending
 from headwater.slate import ItemView, SessionState, SessionView, Slate
+from headwater.slate_memory import Answered, SlateMemory
 from headwater.slate_record import recorded, slate_record
 from headwater.taking_part import take_part
 
 logger = logging.getLogger(__name__)
 
-_SLATES_REMEMBERED = 1000
 _ITEM_SHARE = 0.9
 """Of the time left that item hosts get; the rest is for gathering and the way back."""
 
 _encoder = msgspec.msgpack.Encoder()
 _items = msgspec.msgpack.Decoder(ItemView)
 _sessions = msgspec.msgpack.Decoder(SessionState)
-
-
-class Remembered(NamedTuple):
-    """A slate that was answered, and the core's request for it."""
-
-    slate: Slate
-    request: dict[str, Any]
 
 
 class _Asked(NamedTuple):
@@ -82,7 +74,8 @@ class Slates:
         self._numbers = itertools.count(1)
         self._prefix = f"{state.spec.name}-{epoch:x}"
         self._opened_with = query_version(config.query)
-        self._remembered: OrderedDict[str, Remembered] = OrderedDict()
+        self.memory = SlateMemory()
+        """The latest slates of this host."""
 
     # --- verbs ---------------------------------------------------------------------------------------------------
 
@@ -120,7 +113,8 @@ class Slates:
         wanted = self._config.engine.record_slates if record is None else record
         if wanted and asker is not None:
             slate = self._recorded(slate, request, context)
-        return self._remember(slate, request)
+        self.memory.add(Answered(slate, request))
+        return slate
 
     async def similar(self, asked: Similar) -> Slate:
         """Items most associated with one."""
@@ -164,17 +158,9 @@ class Slates:
         view = self._state.core.item_view(name, self._now(asked))
         return _items.decode(known_item(name, view))
 
-    def remembered(self, slate: str) -> Remembered | None:
-        """One of the latest slates of this host."""
-        return self._remembered.get(slate)
-
-    def forget(self, user: str) -> None:
-        """Forget the slates of a user."""
-        for slate in [key for key, known in self._remembered.items() if known.slate.user == user]:
-            del self._remembered[slate]
-
-    async def why(self, known: Remembered, item: str) -> list[str]:
+    async def why(self, known: Answered, item: str) -> list[str]:
         """What keeps an item out of a slate, by the state as it stands now."""
+        assert known.request is not None  # this host answered it
         until = time.monotonic() + self._config.cluster.deadline_ms / 1000
         asked = await self._ask(known.request | {"why": item}, known.slate.id, None, until)
         return asked.answer.why or []
@@ -280,12 +266,6 @@ class Slates:
         if slate.degraded:
             record = _with_candidates(record, slate)
         return recorded(slate, record, self._records, self._clock() + self._config.generation.max_future_ms)
-
-    def _remember(self, slate: Slate, request: dict[str, Any]) -> Slate:
-        self._remembered[slate.id] = Remembered(slate, request)
-        if len(self._remembered) > _SLATES_REMEMBERED:
-            self._remembered.popitem(last=False)
-        return slate
 
 
 def _with_candidates(record: SlateServed, slate: Slate) -> SlateServed:

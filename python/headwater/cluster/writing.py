@@ -74,7 +74,7 @@ class Writing:
         """Drop a user's state."""
         name = id_text("user", asked.user)
         answer = await self._write(asked, UserForget(user=name, ts=self._time(asked)))
-        self._slates.forget(name)
+        self._slates.memory.forget(name)
         return answer
 
     async def put_user(self, asked: User) -> dict[str, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import time
@@ -18,7 +17,7 @@ from typing import Literal, get_args
 import msgspec
 
 from headwater.errors import ConfigError, StoreError
-from headwater.events.sync import sync_directory
+from headwater.events.sync import write_whole
 
 Role = Literal["reader", "writer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -101,14 +100,8 @@ def remove_key(directory: Path, name: str) -> None:
 
 def _write(directory: Path, keys: list[Key]) -> None:
     path = directory / KEYS_FILE
-    new = path.with_suffix(f".{os.getpid()}.new")
     try:
-        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-        sync_directory(directory)
+        write_whole(path, msgspec.json.format(msgspec.json.encode(keys), indent=1) + b"\n", 0o600)
     except OSError as err:
         raise StoreError(f"{path}: cannot be written: {err.strerror}", path=str(path)) from err
 

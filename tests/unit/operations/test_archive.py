@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from headwater import Engine
+from headwater import archive as archive_module
 from headwater.archive import archived_frames, read_file
 from headwater.backup import restore
 from headwater.errors import ArchiveInvalid, InvalidQuery, LogCorrupt, StoreError
+from headwater.events import replacement
+from headwater.events.sqlite_log import SqliteLog
 from headwater.progress import ignore_progress
 from headwater.regenerate import regenerate, replay_directory
 
@@ -234,6 +241,72 @@ def test_a_damaged_archive_does_not_come_back(tmp_path: Path) -> None:
         Path(file).write_bytes(content)
         engine.unarchive()
         assert engine.verify().equal
+
+
+def test_an_archiving_that_was_cut_short_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with shop(tmp_path / "shop") as engine:
+        before = frames_of(engine, 1)
+
+        def killed(log: SqliteLog, below: int) -> int:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SqliteLog, "trim", killed)
+            with pytest.raises(KeyboardInterrupt):
+                engine.archive()
+        assert engine.log.first() == 1
+        for n in range(2):
+            more(engine, 50 + n, 1)
+            engine.snapshot()
+        report = engine.archive()
+        assert report.last > len(before) - 10, "another base than that of the first attempt"
+        assert [f for batch in archived_frames(tmp_path / "shop", report.last) for f in batch.frames][:40] == before[
+            :40
+        ]
+        assert engine.unarchive().frames == report.last
+        assert frames_of(engine, 1)[: len(before)] == before
+
+
+def test_the_base_does_not_go_while_it_is_archived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verified = archive_module._verified
+    with shop(tmp_path / "shop") as engine, ThreadPoolExecutor(1) as writer:
+        under_way: list[Future[object]] = []
+
+        def meanwhile(*args: Any) -> str:
+            for n in range(engine.config.engine.snapshots_kept):
+                more(engine, 50 + n, 1)
+                under_way.append(writer.submit(engine.snapshot))
+            with contextlib.suppress(TimeoutError):  # they wait, or all are written before the archiving goes on
+                under_way[-1].result(0.5)
+            return verified(*args)
+
+        monkeypatch.setattr(archive_module, "_verified", meanwhile)
+        report = engine.archive()
+        for snapshot in under_way:
+            snapshot.result(60)
+        assert report.base in engine.status()["snapshots"]
+        assert engine.recommend("u5", 3, as_of=report.base + 1).positions == [report.base + 1]
+
+
+@pytest.mark.parametrize("place", [f"snapshots/.base.{os.getpid()}", "archive"])
+def test_a_place_that_cannot_be_written_is_an_error_of_the_store(tmp_path: Path, place: str) -> None:
+    with shop(tmp_path / "shop") as engine:
+        if place == "archive":
+            (tmp_path / "shop" / place).touch()
+        else:
+            (tmp_path / "shop" / place).mkdir()
+        with pytest.raises(StoreError, match="cannot be written"):
+            engine.archive()
+        assert engine.log.first() == 1
+
+
+def test_a_next_log_that_cannot_be_built_is_an_error_of_the_store(tmp_path: Path) -> None:
+    with shop(tmp_path / "shop") as engine:
+        engine.archive()
+        (tmp_path / "shop" / replacement.NEXT).touch()
+        with pytest.raises(StoreError, match="the next log cannot be built"):
+            engine.unarchive()
+        assert engine.log.first() > 1
 
 
 def test_memory_has_no_archive() -> None:

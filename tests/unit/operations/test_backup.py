@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headwater import Engine
+from headwater import backup as backup_module
 from headwater.backup import MANIFEST, restore
 from headwater.errors import BackupInvalid, GenerationMismatch, InvalidInput, StoreError
 from headwater.events.sqlite_log import SqliteLog
@@ -182,6 +186,23 @@ def test_a_backup_of_another_fold_version_says_so(tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text().replace(generation, "0" * 32))
     with pytest.raises(GenerationMismatch, match="replay DIR --to"):
         restored(tmp_path / "backup", tmp_path / "again")
+
+
+def test_the_log_is_not_written_anew_while_it_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy_frames = backup_module._copy_frames
+    with shop(tmp_path / "shop") as engine, ThreadPoolExecutor(1) as other:
+        erasures: list[Future[object]] = []
+
+        def meanwhile(*args: Any) -> Any:
+            erasures.append(other.submit(engine.erase, "u1"))
+            with contextlib.suppress(TimeoutError):  # it waits, or is done before the copying goes on
+                erasures[0].result(0.5)
+            return copy_frames(*args)
+
+        monkeypatch.setattr(backup_module, "_copy_frames", meanwhile)
+        report = engine.backup(tmp_path / "backup")
+        erasures[0].result(60)
+    assert restored(tmp_path / "backup", tmp_path / "again") == report.digest
 
 
 def test_memory_has_no_backup(tmp_path: Path) -> None:

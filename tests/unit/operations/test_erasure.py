@@ -298,7 +298,13 @@ def test_a_receipt_is_signed(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="not one of"):
         check(tmp_path / "other", erased.file, SECRET)
     plain = json.loads(erased.file.read_text())
-    for field, value in (("events", 0), ("digest", "0" * 32), ("signature", ""), ("erased_at", 1)):
+    for field, value in (
+        ("events", 0),
+        ("digest", "0" * 32),
+        ("signature", ""),
+        ("signature", "\u00e9"),
+        ("erased_at", 1),
+    ):
         changed = tmp_path / "changed.json"
         changed.write_text(json.dumps(plain | {field: value}))
         with pytest.raises(InvalidInput, match="not one of"):
@@ -306,6 +312,16 @@ def test_a_receipt_is_signed(tmp_path: Path) -> None:
     (tmp_path / "changed.json").write_text("{}")
     with pytest.raises(InvalidInput, match="not a receipt"):
         check(tmp_path / "shop", tmp_path / "changed.json")
+
+
+def test_nothing_is_erased_that_no_receipt_can_be_given_for(tmp_path: Path) -> None:
+    with open_shop(tmp_path / "shop") as engine:
+        history(engine)
+        before = len(events_of(engine))
+        (tmp_path / "shop" / "receipt.key").write_bytes(b"short")
+        with pytest.raises(StoreError, match="5 bytes are no key"):
+            engine.erase(SECRET)
+        assert len(events_of(engine)) >= before
 
 
 def test_memory_erases_nothing() -> None:
