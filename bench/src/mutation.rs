@@ -3,7 +3,7 @@
 
 use headwater_core::config::FoldConfig;
 use headwater_core::fold::parts;
-use headwater_core::frame::event::decode_events;
+use headwater_core::frame::body::decode_events;
 use headwater_core::frame::header::parse_frame;
 use headwater_core::snapshot::file;
 

@@ -4,7 +4,7 @@ use headwater_bench::mutation::{try_frame, try_snapshot};
 use headwater_bench::random::Random;
 use headwater_bench::shop;
 use headwater_core::fold::parts;
-use headwater_core::frame::event::decode_events;
+use headwater_core::frame::body::decode_events;
 use headwater_core::frame::header::parse_frame;
 use proptest::prelude::*;
 

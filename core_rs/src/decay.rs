@@ -18,6 +18,10 @@ const STEPS: i64 = 256;
 /// What one event weighs at the landmark: 8 fractional bits.
 pub const ONE: u32 = 256;
 
+/// A count that is read at a time before it was made doubles with each half-life, at most so often: then a product of four
+/// readings, of any counts, is a finite number, and so is every measure and score that is made of them.
+const MOST_DOUBLINGS: i64 = 192;
+
 /// One decayed clock: a half-life and the epochs that follow from it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Decay {
@@ -82,12 +86,13 @@ impl Decay {
         if shift >= 64 { 0 } else { count >> shift }
     }
 
-    /// A stored count of `epoch` as a number of full-weight events at `now`: 1.0 is one event at this instant.
+    /// A stored count of `epoch` as a number of full-weight events at `now`: 1.0 is one event at this instant. Long before
+    /// the epoch ([`MOST_DOUBLINGS`] half-lives) it no longer grows.
     pub fn read(&self, count: u64, epoch: u32, now: Millis) -> f64 {
         let steps = self.steps(now, epoch);
         let fraction = f64::from(POW2[(steps & 255) as usize]) / 65_536.0;
-        let halvings = steps >> 8;
-        count as f64 / f64::from(ONE) / fraction * power_of_two(-halvings)
+        let doublings = -(steps >> 8);
+        count as f64 / f64::from(ONE) / fraction * power_of_two(doublings.min(MOST_DOUBLINGS))
     }
 }
 
@@ -250,5 +255,20 @@ mod tests {
         assert!((count.read(&decay, now) - 100.0).abs() < 1.0);
         assert!((count.read(&decay, now + DAY) - 50.0).abs() < 1.0);
         assert!((count.read(&decay, now + 3 * DAY) - 12.5).abs() < 0.2);
+    }
+
+    #[test]
+    fn a_reading_from_long_before_is_a_number() {
+        let decay = Decay::new(3_600_000.0);
+        let now = 20_000 * DAY;
+        let read = |at| decay.read(u64::MAX, decay.epoch(now), at);
+        assert!(read(1).powi(4).is_finite());
+        let before =
+            |half_lives: i64| read(decay.landmark(decay.epoch(now)) - half_lives * 3_600_000);
+        assert_eq!(
+            before(MOST_DOUBLINGS),
+            before(0) * power_of_two(MOST_DOUBLINGS)
+        );
+        assert_eq!(before(MOST_DOUBLINGS + 9), before(MOST_DOUBLINGS));
     }
 }

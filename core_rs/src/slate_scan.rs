@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 
-use crate::frame::event::{Event, Feedback, decode_events};
+use crate::frame::body::decode_events;
+use crate::frame::event::{Event, Feedback};
 use crate::frame::header::{Subject, parse_frame};
 use crate::frame::msgpack::{Cursor, Malformed, Read, Value};
 use crate::ids::Millis;

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::frame::event::{Decoded, Event, decode_events};
+use crate::frame::body::decode_events;
+use crate::frame::event::{Decoded, Event};
 use crate::frame::header::{Frame, FrameError, parse_frame};
 use crate::ids::{ItemIx, Millis, Position, owner, stable_hash};
 use crate::names::Names;

@@ -8,7 +8,8 @@
 //! * [`control`]: active configuration, running time, outcomes.
 //! * [`batch`]: decoded frames and their numbering.
 //! * [`item_changes`]: what frames of the catalogue do.
-//! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws).
+//! * [`partition`]: what one user partition makes of its frames (admission, session, pair draws);
+//!   [`partition_part`]: how it is written and read back.
 //! * [`light_user`]: what an item host keeps of a user beside admission.
 //! * [`merging`]: users who turn out to be others.
 //! * [`parts`]: snapshot, restore and digest of all parts.
@@ -25,6 +26,7 @@ pub mod merging;
 pub mod outbox;
 pub mod ownership;
 pub mod partition;
+pub mod partition_part;
 pub mod parts;
 pub mod places;
 pub mod report;

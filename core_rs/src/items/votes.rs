@@ -135,3 +135,32 @@ pub struct Vote {
     /// Segment of the user, if they are in one.
     pub segment: Option<u8>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trend_asked_from_long_before_the_votes_is_a_number() {
+        let clocks = ItemClocks {
+            popularity: Decay::new(30.0 * DAY_MS),
+            short: Decay::new(DAY_MS),
+            long: Decay::new(14.0 * DAY_MS),
+            prior: 1.0,
+        };
+        let ts = 1_700_000_000_000;
+        let mut stats = ItemStats::default();
+        for _ in 0..3 {
+            let vote = Vote {
+                item: ItemIx(0),
+                ts,
+                clock: ts,
+                segment: None,
+            };
+            stats.add(&vote, clocks.popularity.epoch(ts), &clocks);
+        }
+        for now in [1, ts - 100 * DAY_MS as i64, ts] {
+            assert!(clocks.trend(&stats, now).is_finite(), "{now}");
+        }
+    }
+}

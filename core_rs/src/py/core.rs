@@ -1,5 +1,7 @@
 //! The class `Core`: one engine's state, folded and asked from any number of threads.
 
+use std::time::Instant;
+
 use parking_lot::RwLock;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -18,6 +20,7 @@ use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
 use crate::py::hosts::{has_everything, owns_item, owns_user};
+use crate::py::stats::stats;
 use crate::query::batch::recommend_batch;
 use crate::query::hosts::anonymous;
 use crate::query::many::recommend_many;
@@ -63,6 +66,16 @@ fn threads_named(name: &'static str, count: usize) -> PyResult<Option<rayon::Thr
     builder.build().map(Some).map_err(protocol)
 }
 
+/// Tells microseconds since now.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the shell that hands the core a clock"
+)]
+fn microseconds() -> impl Fn() -> f64 + Sync {
+    let start = Instant::now();
+    move || start.elapsed().as_secs_f64() * 1e6
+}
+
 fn ownership(config: &FoldConfig, owned: Option<Owned>) -> Result<Ownership, CoreError> {
     let counts = (config.partitions, config.shards);
     match owned {
@@ -92,11 +105,6 @@ impl Core {
             pool: threads_named("fold", if threads > 1 { threads } else { 0 })?,
             state: RwLock::new(state),
         })
-    }
-
-    /// The state, for reading.
-    pub(super) fn state(&self) -> parking_lot::RwLockReadGuard<'_, State> {
-        self.state.read()
     }
 
     fn max_future_ms(&self) -> i64 {
@@ -341,8 +349,9 @@ impl Core {
         py: Python<'py>,
         requests: &[u8],
     ) -> PyResult<Bound<'py, PyBytes>> {
+        let clock = microseconds();
         self.ask(py, requests, |state, tools, requests: &Vec<_>| {
-            recommend_batch(state, tools, requests, self.pool.as_ref())
+            recommend_batch(state, tools, requests, self.pool.as_ref(), &clock)
         })
     }
 
@@ -479,50 +488,6 @@ impl Core {
 
     /// Counts of things held and bytes held by each kind of part, and counts by outcome since the first frame.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let state = self.state.read();
-        let out = PyDict::new(py);
-        let (mut user_bytes, mut admission_bytes, mut users) = (0, 0, 0);
-        for partition in &state.partitions {
-            let (of_users, of_admission) = partition.memory();
-            user_bytes += of_users;
-            admission_bytes += of_admission;
-            users += partition.users();
-        }
-        let (hood_users, marginals, sessions) = state.hood.memory();
-        let (mut rows, mut pairs, mut row_bytes) = (0, 0, 0);
-        for store in state.shards.iter().flat_map(|s| &s.rows) {
-            let (r, p, b) = store.size();
-            rows += r;
-            pairs += p;
-            row_bytes += b;
-        }
-        let names: usize = state.names.users.iter().map(|u| u.memory()).sum();
-        let item_bytes: usize =
-            state.shards.iter().map(|s| s.memory()).sum::<usize>() + state.vectors.memory();
-        for (key, value) in [
-            ("users", users),
-            ("items", state.names.items.len()),
-            ("items_put", state.catalogue.put_items()),
-            ("tags", state.names.tags.len()),
-            ("sessions", state.hood.sessions.len().1),
-            ("rows", rows),
-            ("pairs", pairs),
-            ("bytes_users", user_bytes + hood_users + names),
-            ("bytes_admission", admission_bytes),
-            (
-                "bytes_items",
-                item_bytes + marginals + state.catalogue.memory() + state.names.items.memory(),
-            ),
-            ("bytes_pairs", row_bytes),
-            ("bytes_sessions", sessions),
-        ] {
-            out.set_item(key, value)?;
-        }
-        let outcomes = PyDict::new(py);
-        for (outcome, times) in state.control.outcomes() {
-            outcomes.set_item(outcome, times)?;
-        }
-        out.set_item("outcomes", outcomes)?;
-        Ok(out)
+        stats(&self.state.read(), py)
     }
 }

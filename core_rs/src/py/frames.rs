@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use crate::config::{FOLD_VERSION, generation_id};
-use crate::frame::event::decode_events;
+use crate::frame::body::decode_events;
 use crate::frame::header::parse_frame;
 use crate::ids::stable_hash;
 

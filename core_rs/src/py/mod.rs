@@ -1,6 +1,6 @@
 //! Python bindings: a list of what is exported, and nothing that computes.
 //!
-//! * [`core`]: the class `Core`, one engine's state behind a read-write lock.
+//! * [`core`]: the class `Core`, one engine's state behind a read-write lock; [`stats`]: what it holds, in numbers.
 //! * [`hosts`]: questions that several hosts answer together, as bytes.
 //! * [`frames`]: checks of single frames, hashes, identities.
 //! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
@@ -25,6 +25,7 @@ mod limits;
 mod neighbours;
 mod operations;
 mod slate_scan;
+mod stats;
 
 use pyo3::prelude::*;
 

@@ -11,7 +11,7 @@ use crate::query::catalogue_page as pages;
 /// Of these users, those who turned out to be others: user, who that is (one step), whether something is left to be moved.
 #[pyfunction]
 fn merged_users(core: &Core, users: Vec<String>) -> Vec<(String, String, bool)> {
-    let state = core.state();
+    let state = core.state.read();
     let step = |user: String| {
         let (partition, ix) = state.names.find_user(&user)?;
         let (into, left) = state.partitions[partition].merged_into(ix)?;
@@ -24,7 +24,7 @@ fn merged_users(core: &Core, users: Vec<String>) -> Vec<(String, String, bool)> 
 #[pyfunction]
 fn all_merged(py: Python<'_>, core: &Core) -> Vec<(String, String, bool)> {
     py.detach(|| {
-        let state = core.state();
+        let state = core.state.read();
         let mut all = Vec::new();
         for (number, partition) in state.partitions.iter().enumerate() {
             for (UserIx(user), into, left) in partition.merged() {
@@ -39,7 +39,7 @@ fn all_merged(py: Python<'_>, core: &Core) -> Vec<(String, String, bool)> {
 /// Whether the user was forgotten and has not come back.
 #[pyfunction]
 fn is_forgotten(core: &Core, user: &str) -> bool {
-    let state = core.state();
+    let state = core.state.read();
     let known = state.names.find_user(user);
     known.is_some_and(|(partition, ix)| state.partitions[partition].is_forgotten(ix))
 }
@@ -47,7 +47,7 @@ fn is_forgotten(core: &Core, user: &str) -> bool {
 /// Whether an event of this id of this user was counted and is remembered.
 #[pyfunction]
 fn knows_event(core: &Core, user: &str, event_id: &str) -> bool {
-    let state = core.state();
+    let state = core.state.read();
     state.partitions[state.names.partition_of(user)].knows_event(event_id)
 }
 
@@ -59,7 +59,7 @@ fn moving_state<'py>(
     user: &str,
 ) -> Option<(String, u64, Bound<'py, PyBytes>)> {
     let moving = py.detach(|| {
-        let state = core.state();
+        let state = core.state.read();
         let (partition, ix) = state.names.find_user(user)?;
         state.partitions[partition].moving(ix, &state.limits, &state.names)
     })?;
@@ -76,7 +76,7 @@ fn catalogue_page<'py>(
     limit: usize,
 ) -> PyResult<(Bound<'py, PyBytes>, Option<usize>)> {
     let (rows, next) = py.detach(|| {
-        let (rows, next) = pages::catalogue_page(&core.state(), start, limit);
+        let (rows, next) = pages::catalogue_page(&core.state.read(), start, limit);
         (rmp_serde::to_vec(&rows), next)
     });
     Ok((PyBytes::new(py, &rows.map_err(protocol)?), next))

@@ -1,13 +1,11 @@
 //! `recommend_batch`: many questions at once, each in full, answered in parallel; what evaluation asks.
 
-use std::time::Instant;
-
-use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::query::filling::CATALOGUE;
+use crate::query::parallel;
 use crate::query::plan::Tools;
 use crate::query::recommend::recommend;
 use crate::query::request::RecommendRequest;
@@ -25,41 +23,30 @@ pub struct BatchAnswer {
     pub micros: Vec<f64>,
 }
 
-/// Answers every question, in order, on the threads of `pool`, at one state. Errors: as [`recommend`], of the first question
-/// that has one.
+/// Answers every question, in order, on the threads of `pool`, at one state; `clock` tells microseconds since any moment.
+/// Errors: as [`recommend`], of the first question that has one.
 pub fn recommend_batch(
     state: &State,
     tools: &Tools<'_>,
     requests: &[RecommendRequest],
     pool: Option<&rayon::ThreadPool>,
+    clock: &(dyn Fn() -> f64 + Sync),
 ) -> Result<BatchAnswer, CoreError> {
-    // One question a thread: none of them needs a second one.
-    let tools = &Tools {
-        pool: None,
-        ..*tools
-    };
-    let answer = |request: &RecommendRequest| {
-        let started = Instant::now();
-        let answer = recommend(state, tools, request)?;
-        let micros = started.elapsed().as_secs_f64() * 1e6;
-        let slots = answer.items.iter();
-        let filled = slots.filter(|slot| slot.source == CATALOGUE).count();
-        let items = answer.items.into_iter().map(|slot| slot.item).collect();
-        Ok((items, filled, micros))
-    };
-    let answers: Result<Vec<(Vec<String>, usize, f64)>, CoreError> = match pool
-        .filter(|_| requests.len() > 8)
-    {
-        Some(pool) => pool.install(|| requests.par_iter().with_min_len(8).map(answer).collect()),
-        None => requests.iter().map(answer).collect(),
-    };
+    let answers = parallel::each(requests.len(), tools, pool, |tools, question| {
+        let started = clock();
+        let answer = recommend(state, tools, &requests[question])?;
+        Ok((answer, clock() - started))
+    })?;
     let mut out = BatchAnswer {
         position: state.position.0,
         ..BatchAnswer::default()
     };
-    for (items, filled, micros) in answers? {
-        out.counts.push(items.len());
+    for (answer, micros) in answers {
+        let slots = answer.items.iter();
+        let filled = slots.filter(|slot| slot.source == CATALOGUE).count();
+        out.counts.push(answer.items.len());
         out.filled.push(filled);
+        let items = answer.items.into_iter().map(|slot| slot.item);
         out.items.extend(items);
         out.micros.push(micros);
     }

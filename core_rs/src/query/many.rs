@@ -1,11 +1,10 @@
 //! `recommend_many(users)`: one question for many users, answered in parallel, as columns.
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::CoreError;
 use crate::fold::state::State;
-use crate::query::answer::Answer;
+use crate::query::parallel;
 use crate::query::plan::Tools;
 use crate::query::recommend::recommend;
 use crate::query::request::RecommendRequest;
@@ -41,8 +40,8 @@ pub struct ManyAnswer {
     pub pinned: Vec<bool>,
 }
 
-/// Answers for every user, in their order, on the threads of `pool`. Errors: as [`recommend`], and when there is not one key
-/// for each user.
+/// Answers for every user, in their order, on the threads of `pool`. Errors: as [`recommend`], of the first user that has
+/// one, and when there is not one key for each user.
 pub fn recommend_many(
     state: &State,
     tools: &Tools<'_>,
@@ -55,12 +54,8 @@ pub fn recommend_many(
             rule: format!("{} keys for {} users", many.keys.len(), many.users.len()),
         });
     }
-    // One user a thread: none of them needs a second one.
-    let tools = &Tools {
-        pool: None,
-        ..*tools
-    };
-    let answer = |(user, key): (&String, &String)| {
+    let answers = parallel::each(many.users.len(), tools, pool, |tools, question| {
+        let (user, key) = (&many.users[question], &many.keys[question]);
         let (scenario, now) = (many.request.scenario.as_deref(), many.request.now);
         let variant = taking_part::assign(state, tools.query, user, scenario, now);
         let request = RecommendRequest {
@@ -72,19 +67,12 @@ pub fn recommend_many(
         };
         let answer = recommend(state, tools, &request)?;
         Ok((answer, request.variant))
-    };
-    let answers: Result<Vec<(Answer, Option<String>)>, CoreError> = match pool {
-        Some(pool) => pool.install(|| {
-            let asked = many.users.par_iter().zip(&many.keys);
-            asked.with_min_len(8).map(answer).collect()
-        }),
-        None => many.users.iter().zip(&many.keys).map(answer).collect(),
-    };
+    })?;
     let mut out = ManyAnswer {
         position: state.position.0,
         ..ManyAnswer::default()
     };
-    for (answer, variant) in answers? {
+    for (answer, variant) in answers {
         out.variants.push(variant);
         out.counts.push(answer.items.len());
         out.fallbacks.push(answer.fallback);

@@ -11,7 +11,8 @@
 //! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
-//! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs.
+//! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs;
+//!   [`parallel`]: many questions at once.
 //! * [`hosts`]: the same questions answered by several processes.
 //! * [`catalogue_page`]: the catalogue, page by page.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
@@ -35,6 +36,7 @@ pub mod item_view;
 pub mod leaders;
 pub mod many;
 pub mod numbered;
+pub mod parallel;
 pub mod plan;
 pub mod reasons;
 pub mod recommend;

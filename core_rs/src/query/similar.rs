@@ -23,14 +23,14 @@ pub const SAME_TAGS: &str = "tag-affinity";
 pub struct Question<'a> {
     /// What is asked.
     pub request: &'a SimilarRequest,
-    /// The item.
-    pub item: ItemIx,
     /// Relations with their weights.
     pub relations: Vec<(usize, f64)>,
     /// The default scenario, the request's metric applied.
     pub scenario: Scenario,
     /// A visitor who touched the item.
     pub asker: Asker<'a>,
+    /// Items that are no answer, the item among them.
+    excluded: Vec<ItemIx>,
 }
 
 /// Answers a request. Errors: `n` out of range, an unknown item or relation.
@@ -67,9 +67,11 @@ impl<'a> Question<'a> {
                 rule: format!("no event or put names the item {:?}", request.item),
             });
         };
+        let excluded = request.exclude.iter();
+        let excluded = excluded.filter_map(|item| state.names.find_item(item));
         Ok(Self {
             request,
-            item,
+            excluded: excluded.chain([item]).collect(),
             relations: relations(state, scenario, request)?,
             scenario: Scenario {
                 metric: request.metric.unwrap_or(scenario.metric),
@@ -120,10 +122,7 @@ impl<'a> Question<'a> {
     }
 
     fn best(&self, state: &State, scores: &Accumulator, limit: usize) -> Vec<(ItemIx, f64)> {
-        let excluded = self.request.exclude.iter();
-        let excluded = excluded.filter_map(|item| state.names.find_item(item));
-        let excluded: Vec<ItemIx> = excluded.chain([self.item]).collect();
-        let eligible = |item| state.catalogue.visible(item) && !excluded.contains(&item);
+        let eligible = |item| state.catalogue.visible(item) && !self.excluded.contains(&item);
         top(&state.names, scores, limit, eligible, |_, score| score)
     }
 

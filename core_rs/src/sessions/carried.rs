@@ -4,15 +4,13 @@
 //! only folded by the version that it was made for, and the next generation makes them anew from its own state.
 
 use crate::config::FOLD_VERSION;
+use crate::frame::event::MAX_CARRIED;
 use crate::ids::Millis;
 use crate::intern::Interner;
 use crate::names::Names;
 use crate::sessions::touches::{Touch, Touches};
 use crate::sessions::user::{UserLimits, UserState};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
-
-/// An event that carries a state must fit a frame beside its ids.
-pub const MAX_BYTES: usize = 200_000;
 
 const KIND: u8 = 1;
 const PART: &str = "carried state";
@@ -61,12 +59,12 @@ impl Carried {
             .for_each(change);
     }
 
-    /// At most [`MAX_BYTES`] bytes. Where ids are so long that not all of it fits, the oldest items become known by the
+    /// At most [`MAX_CARRIED`] bytes. Where ids are so long that not all of it fits, the oldest items become known by the
     /// filters alone, then labels stay behind. O(items in the process) for the dictionary.
     pub fn encode(mut self, limits: &UserLimits, names: &Names) -> Vec<u8> {
         loop {
             let bytes = self.written(names);
-            if bytes.len() <= MAX_BYTES || !self.shrink(limits, names) {
+            if bytes.len() <= MAX_CARRIED || !self.shrink(limits, names) {
                 return bytes;
             }
         }
@@ -224,7 +222,7 @@ mod tests {
             types
         };
         let bytes = Carried::of(&state, &[], &types).encode(&limits(), &names);
-        assert!(bytes.len() <= MAX_BYTES);
+        assert!(bytes.len() <= MAX_CARRIED);
         let carried = Carried::decode(&bytes, &mut names).unwrap();
         assert!((1..900).contains(&carried.state.recent.len()));
         let touched = |i: u32| carried.state.touched(ItemIx(i), &names);

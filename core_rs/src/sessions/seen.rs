@@ -136,6 +136,11 @@ impl SeenFilter {
                 }
                 generation.blocks.push(block);
             }
+            let blocks = generation.blocks.len();
+            if blocks > MAX_BLOCKS || (generation.keys as usize).div_ceil(KEYS_PER_BLOCK) != blocks
+            {
+                return Err(r.broken("a filter whose blocks do not hold its keys"));
+            }
         }
         let [current, previous] = generations;
         Ok(Self { current, previous })
@@ -150,6 +155,7 @@ fn fold(hash: u64) -> u32 {
 mod tests {
     use super::*;
     use crate::ids::stable_hash;
+    use crate::names::Names;
 
     #[test]
     fn nothing_inserted_is_forgotten_within_two_generations() {
@@ -189,6 +195,34 @@ mod tests {
         assert!(a.current.blocks.len() == MAX_BLOCKS && a.contains(hash(2023)));
         a.insert(hash(72), 280, 100);
         assert!(a.contains(hash(72)) && a.contains(hash(2023)));
+    }
+
+    #[test]
+    fn blocks_that_do_not_hold_their_keys_are_refused() {
+        let read = |keys, blocks| {
+            let current = Generation {
+                number: 1,
+                keys,
+                blocks: vec![[0; 8]; blocks],
+            };
+            let filter = SeenFilter {
+                current,
+                ..SeenFilter::default()
+            };
+            let mut names = Names::new(1);
+            let mut w = PartWriter::snapshot(&names);
+            w.entity(1, |w| filter.write(w));
+            let bytes = w.finish_snapshot();
+            let mut r = PartReader::new("test", &bytes, &mut names).unwrap();
+            r.next_entity().unwrap();
+            SeenFilter::read(&mut r).map(|read| assert_eq!(read, filter))
+        };
+        for (keys, blocks) in [(0, 0), (1, 1), (16, 1), (17, 2), (1024, 64)] {
+            assert!(read(keys, blocks).is_ok(), "{keys} keys, {blocks} blocks");
+        }
+        for (keys, blocks) in [(5, 0), (0, 1), (16, 2), (u32::MAX, 1), (1040, 65)] {
+            assert!(read(keys, blocks).is_err(), "{keys} keys, {blocks} blocks");
+        }
     }
 
     #[test]

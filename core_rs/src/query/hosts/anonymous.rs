@@ -7,10 +7,10 @@ use crate::query::accumulator::{Scratch, with_scratch};
 use crate::query::answer::Answer;
 use crate::query::counted::Witness;
 use crate::query::fuse::SourceList;
-use crate::query::hosts::candidates::{Table, check_version, grounds};
+use crate::query::hosts::candidates::{Table, grounds};
 use crate::query::hosts::message::{GroundsSaid, ListSaid, Reply};
-use crate::query::hosts::scatter::version;
 use crate::query::hosts::told::{Numbered, Told};
+use crate::query::hosts::version::{check_replies, version};
 use crate::query::plan::Tools;
 use crate::query::request::{SimilarRequest, TrendingRequest};
 use crate::query::seeds::Asker;
@@ -49,15 +49,15 @@ pub fn similar_candidates(
     })
 }
 
-/// `similar` from the parts of item hosts. Errors: those of the same
-/// request to one process, and another configuration being active where a part comes from.
+/// `similar` from the parts of item hosts. Errors: those of the same request to one process, and another configuration
+/// being active where a part comes from.
 pub fn gather_similar(
     state: &State,
     tools: &Tools<'_>,
     request: &SimilarRequest,
     replies: &Numbered<'_>,
 ) -> Result<Answer, CoreError> {
-    check_versions(state, replies)?;
+    check_replies(state, replies)?;
     let question = similar::Question::new(state, tools, request)?;
     let told = Told::new(state, &question.asker, replies);
     let list = |name: &str, weight, limit| question.list(name, weight, told.best(name, limit));
@@ -104,8 +104,7 @@ pub fn trending_candidates(
     })
 }
 
-/// `trending` from the parts of item hosts. Errors: those of the same
-/// request to one process.
+/// `trending` from the parts of item hosts. Errors: those of the same request to one process.
 pub fn gather_trending(
     state: &State,
     _: &Tools<'_>,
@@ -121,13 +120,6 @@ pub fn gather_trending(
     }
     let votes = |item, _| told.grounds(&Source::Trending, TRENDING, item).own;
     Ok(question.answer(state, &trends, false, votes))
-}
-
-fn check_versions(state: &State, replies: &Numbered<'_>) -> Result<(), CoreError> {
-    let versions = replies.replies().iter().map(|reply| reply.version);
-    versions
-        .into_iter()
-        .try_for_each(|told| check_version(version(state), told))
 }
 
 fn reply<'a>(

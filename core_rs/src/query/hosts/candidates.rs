@@ -13,7 +13,8 @@ use crate::query::fuse::SourceList;
 use crate::query::hosts::message::{
     GroundsSaid, LayersSaid, ListSaid, Refill, Reply, Scatter, StockSaid,
 };
-use crate::query::hosts::scatter::{asker, known, version};
+use crate::query::hosts::scatter::{asker, known};
+use crate::query::hosts::version::{check_version, version};
 use crate::query::plan::{Plan, Tools};
 use crate::query::recommend::neighbours;
 use crate::query::request::RecommendRequest;
@@ -22,15 +23,15 @@ use crate::query::seeds::{self, Asker};
 use crate::query::source::Source;
 use crate::query::witness::WitnessHere;
 
-/// Answers a session host: the reply, encoded. `request` is the scatter's. Errors: those of the same request to one process, and another
-/// configuration being active there.
+/// Answers a session host: the reply, encoded. `request` is the scatter's. Errors: those of the same request to one process,
+/// and another configuration being active there.
 pub fn candidates(
     state: &State,
     tools: &Tools<'_>,
     scatter: &Scatter<'_>,
     request: &RecommendRequest,
 ) -> Result<Vec<u8>, CoreError> {
-    check_version(version(state), scatter.version)?;
+    check_version(state, scatter.version)?;
     let plan = Plan::new(state, tools, request)?;
     let asker = match (&scatter.visitor, seeds::asked_by(request)) {
         (Some(visitor), _) => Asker {
@@ -53,18 +54,6 @@ pub fn candidates(
             asker: &asker,
         };
         part.reply(tools.pool, &barred, scatter.refill.as_ref(), scratch)
-    })
-}
-
-/// Refuses to answer under another configuration than was asked under.
-pub fn check_version(own: Option<&str>, asked: Option<&str>) -> Result<(), CoreError> {
-    if own == asked {
-        return Ok(());
-    }
-    let named = |version: Option<&str>| version.unwrap_or("none").to_string();
-    Err(CoreError::OtherConfiguration {
-        own: named(own),
-        asked: named(asked),
     })
 }
 

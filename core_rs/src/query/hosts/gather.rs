@@ -1,19 +1,18 @@
 //! The session host's part after item hosts have answered: each source's list settled, then on as in one process.
 
-use std::cmp::Reverse;
-
 use crate::error::CoreError;
 use crate::fold::state::State;
-use crate::ids::{ItemIx, Millis};
+use crate::ids::ItemIx;
 use crate::query::accumulator::with_scratch;
 use crate::query::allowed::{Allowed, Barred};
 use crate::query::answer::Answer;
 use crate::query::blend::Marks;
+use crate::query::filling::youth;
 use crate::query::fuse::{SourceList, top_of};
-use crate::query::hosts::candidates::check_version;
 use crate::query::hosts::message::Scatter;
-use crate::query::hosts::scatter::{asker, refill, version};
+use crate::query::hosts::scatter::{asker, refill};
 use crate::query::hosts::told::{Numbered, Told};
+use crate::query::hosts::version::{check_replies, check_version};
 use crate::query::plan::{Plan, Tools};
 use crate::query::recommend::Ranking;
 use crate::query::request::RecommendRequest;
@@ -31,8 +30,8 @@ pub enum Gathered {
     Again(Vec<u8>),
 }
 
-/// Makes the slate. `request` is the scatter's. Items of hosts that did not reply are not in it. Errors: those of the same request to one process, and another
-/// configuration having become active meanwhile.
+/// Makes the slate. `request` is the scatter's. Items of hosts that did not reply are not in it. Errors: those of the same
+/// request to one process, and another configuration having become active meanwhile.
 pub fn gather(
     state: &State,
     tools: &Tools<'_>,
@@ -40,10 +39,8 @@ pub fn gather(
     request: &RecommendRequest,
     replies: &Numbered<'_>,
 ) -> Result<Gathered, CoreError> {
-    check_version(version(state), scatter.version)?;
-    for reply in replies.replies() {
-        check_version(version(state), reply.version)?;
-    }
+    check_version(state, scatter.version)?;
+    check_replies(state, replies)?;
     if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
         return Ok(Gathered::Answer(Box::new(answer)));
     }
@@ -143,11 +140,7 @@ impl Settling<'_> {
             Source::Fresh => {
                 // Only the newest of all are looked at, whatever their scores.
                 let mut found = self.told.found(name);
-                let age = |item: ItemIx| {
-                    let born = state.catalogue.born(item).unwrap_or(Millis::MIN);
-                    (Reverse(born), state.names.item_hash(item))
-                };
-                found.sort_by_key(|(item, _)| age(*item));
+                found.sort_by_key(|(item, _)| youth(state, *item));
                 found.truncate(self.plan.scenario.pool);
                 top_of(&state.names, found, limit)
             }

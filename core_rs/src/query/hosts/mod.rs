@@ -8,6 +8,7 @@
 //! * [`gather`]: the session host settles each source's list by the order that one process would have, and goes on with
 //!   the code of one process ([`crate::query::recommend::Ranking`]). [`told`]: replies behind the interfaces of that code.
 //! * [`anonymous`]: `similar` and `trending`, which no session host is needed for.
+//! * [`version`]: all of them under one configuration.
 //!
 //! Raw scores travel as they are, and each is computed by one host alone: so where all hosts stand at one position and all
 //! have answered, the slate is that of one process, bit for bit. When the catalogue must fill in, which is rare, the
@@ -19,3 +20,4 @@ pub mod gather;
 pub mod message;
 pub mod scatter;
 pub mod told;
+pub mod version;

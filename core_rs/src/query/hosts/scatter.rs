@@ -9,6 +9,7 @@ use crate::names::Names;
 use crate::query::allowed::Barred;
 use crate::query::blend::Marks;
 use crate::query::hosts::message::{Bytes, Refill, Scatter, SeedSaid, Visitor};
+use crate::query::hosts::version::version;
 use crate::query::plan::{Plan, Tools};
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::{self, Asker, Seed};
@@ -38,11 +39,6 @@ pub fn scatter<'a>(
         refill: None,
     };
     Ok(scatter.encode())
-}
-
-/// Version of the configuration that is active in the log.
-pub fn version(state: &State) -> Option<&str> {
-    state.control.active().map(|(version, _)| version)
 }
 
 fn visitor<'a>(
