@@ -178,6 +178,7 @@ def _replayed_json(result: Replayed) -> dict[str, Any]:
 @click.option(
     "--sample", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Share of predictions, or users."
 )
+@click.option("--only-new", is_flag=True, help="events: nothing that the user touched before is listed or a target.")
 @click.option("--seed", type=int, default=7, show_default=True)
 @json_option
 def tune(
@@ -192,6 +193,7 @@ def tune(
     part: str,
     until: float,
     sample: float,
+    only_new: bool,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -206,8 +208,20 @@ def tune(
     from headwater.progress import progress_call
 
     tried = tuning.load_space(space)
-    measure = run.tuning_measure(shape, path, source, tried.metric, k, part, sample, until, seed)  # type: ignore[arg-type]
-    asked = f"{shape} {source} k={k} {part if shape == 'sessions' else until} sample={sample} seed={seed}"
+    measure = run.tuning_measure(
+        shape,  # type: ignore[arg-type]
+        path,
+        source,
+        tried.metric,
+        k,
+        part,  # type: ignore[arg-type]
+        sample,
+        until,
+        seed,
+        only_new=only_new,
+    )
+    of_what = part if shape == "sessions" else f"{until}{' only new' * only_new}"
+    asked = f"{shape} {source} k={k} {of_what} sample={sample} seed={seed}"
     with progress_call(not as_json and sys.stderr.isatty(), "trials") as progress:
         found = tuning.search(tried, measure, asked, trials, study, seed, progress)
     if out is not None:

@@ -218,13 +218,15 @@ def tuning_measure(
     sample: float,
     until: float,
     seed: int,
+    *,
+    only_new: bool = False,
 ) -> Callable[[Configured], float]:
     """What `headwater tune` maximises: reads the data once. Raises `InvalidInput`, also for the test part."""
     if part == "test" or not 0 < until <= 0.9:
         raise InvalidInput("a search never sees the test part: part valid or tail, a prefix up to 0.9", field="part")
     silent: Call = lambda done, total: None  # noqa: E731
     if shape == "events":
-        log, plan = load_events(path), Plan(k, sample, seed, 0.0, until)
+        log, plan = load_events(path), Plan(k, sample, seed, 0.0, until, only_new)
         return lambda one: float(replay_log(log, [one], (source,), plan, silent).report.overall[source][metric])
     data: dict[float, Sessions] = {}
 
