@@ -160,7 +160,7 @@ def _replayed_json(result: Replayed) -> dict[str, Any]:
 
 @click.command()
 @click.option(
-    "--format", "shape", type=click.Choice(["sessions", "events"]), required=True, help="What the files hold."
+    "--format", "shape", type=click.Choice(["sessions", "split", "events"]), required=True, help="What the files hold."
 )
 @click.option("--path", type=click.Path(path_type=Path, exists=True), required=True, help="The folder or file.")
 @click.option("--space", type=_toml, required=True, help="A configuration with a table [tune].")
@@ -197,7 +197,12 @@ def tune(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Search for a better configuration, on the validation part or a prefix of the log: never on the test part.
+    """Search for a better configuration, never on the test part.
+
+    \b
+    sessions  on the validation part, or the last 10 % of training sessions
+    split     on a tenth of the training rows, by the rest of them; of several splits the mean
+    events    on a prefix of the log
 
     Interrupted, the same command goes on where it was; with more --trials, too.
 
@@ -220,7 +225,7 @@ def tune(
         seed,
         only_new=only_new,
     )
-    of_what = part if shape == "sessions" else f"{until}{' only new' * only_new}"
+    of_what = {"sessions": part, "split": "held-out", "events": f"{until}{' only new' * only_new}"}[shape]
     asked = f"{shape} {source} k={k} {of_what} sample={sample} seed={seed}"
     with progress_call(not as_json and sys.stderr.isatty(), "trials") as progress:
         found = tuning.search(tried, measure, asked, trials, study, seed, progress)
