@@ -51,10 +51,12 @@ def demo(
     """
     from rich.console import Console
 
-    from headwater.demo import dataset_scene, run_demo, simulated_scene
+    from headwater.demo import check_new, dataset_scene, run_demo, simulated_scene
 
     if dataset is not None and path is None:
         raise click.UsageError("--dataset needs --path: where its files are")
+    if directory is not None:
+        check_new(directory)
     scene = simulated_scene(seed, events) if dataset is None or path is None else dataset_scene(dataset, path)
     console = Console(quiet=as_json, width=None if Console().is_terminal else 120)
     progress = not as_json and console.is_terminal
