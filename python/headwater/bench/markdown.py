@@ -12,6 +12,8 @@ from headwater.bench.diversity_bench import DIVERSITY_HEADINGS, DiversityRow, di
 from headwater.bench.ingest_bench import INGEST_HEADINGS, IngestRun, ingest_cells, ingest_held
 from headwater.bench.latency.figures import LatencyRun
 from headwater.bench.latency.show import HEADINGS, remarks, rows, title
+from headwater.bench.operations_bench import HEADINGS as OPERATIONS_HEADINGS
+from headwater.bench.operations_bench import OperationsRun, operations_cells
 from headwater.bench.rebuild_bench import REBUILD_HEADINGS, RebuildRun, rebuild_cells
 from headwater.bench.row import Row
 from headwater.errors import InvalidInput
@@ -101,6 +103,12 @@ def rebuild_sections(run: RebuildRun) -> dict[str, str]:
     """The section `rebuild`."""
     name = f"{run.source}, {run.events:,} events, {run.threads} threads, medians of {run.runs}"
     return {"rebuild": f"{name}\n\n{_table(REBUILD_HEADINGS, rebuild_cells(run))}"}
+
+
+def operations_sections(run: OperationsRun) -> dict[str, str]:
+    """The section `operations`."""
+    name = f"{run.events:,} events of {run.users:,} users and {run.items:,} items, log {run.log_mb:,.0f} MB"
+    return {"operations": f"{name}; {run.rate:g} questions/s\n\n{_table(OPERATIONS_HEADINGS, operations_cells(run))}"}
 
 
 def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -40,6 +40,8 @@ class _StopCommand(click.Command):
 )
 @click.option("--host", help="With --http: address to listen on. Default: http.host of headwater.toml.")
 @click.option("--workers", type=click.IntRange(1, 64), help="With --http: web worker processes before the one engine.")
+@click.option("--https-cert", metavar="FILE", help="With --http: answer over HTTPS with this certificate (PEM).")
+@click.option("--https-key", metavar="FILE", help="The certificate's key (PEM, without a passphrase).")
 @click.option("--embedded-nats", is_flag=True, help="Run the packaged nats-server for this machine.")
 @click.option(
     "--port",
@@ -71,6 +73,8 @@ def serve(
     http: bool,
     host: str | None,
     workers: int | None,
+    https_cert: str | None,
+    https_key: str | None,
     embedded_nats: bool,
     port: int | None,
     includes: tuple[Path, ...],
@@ -93,7 +97,7 @@ def serve(
     Example: headwater serve shop --http --port 8088
     """
     if http:
-        serve_http(directory, host, port, workers, profile, as_json)
+        serve_http(directory, host, port, workers, profile, as_json, (https_cert, https_key))
         return
     if not embedded_nats and "url" not in click.get_current_context().meta.get("headwater.cluster", {}):
         raise click.UsageError("say what to serve: a cluster (--embedded-nats, or --url of a nats-server), or --http")

@@ -19,15 +19,23 @@ _ROLES = ("reader", "writer", "admin")
 
 
 def serve_http(
-    directory: Path, host: str | None, port: int | None, workers: int | None, profile: Profile | None, as_json: bool
+    directory: Path,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    profile: Profile | None,
+    as_json: bool,
+    tls: tuple[str | None, str | None] = (None, None),
 ) -> None:
     """Open the engine in a directory (made if absent) and answer over HTTP until Ctrl-C.
 
     Without keys (`headwater key add`) it answers everybody, so it listens on a loopback address only.
+    `tls`: files of the certificate and of its key.
     """
     from headwater.http.serve import serve_directory
 
-    serve_directory(directory, announce(as_json), profile, host=host, port=port, workers=workers)
+    over = dict(zip(("tls_cert", "tls_key"), tls, strict=True))
+    serve_directory(directory, announce(as_json), profile, host=host, port=port, workers=workers, **over)
 
 
 def announce(as_json: bool) -> Say:
