@@ -164,6 +164,14 @@ class Forget(Request, kw_only=True):
     ts: int | None = None
 
 
+class Merge(Request, kw_only=True, rename={"from_user": "from"}):
+    """`merge`: a visitor turned out to be a known user."""
+
+    from_user: Id
+    into: Id
+    event_id: str | None = None
+
+
 class User(Request, kw_only=True):
     """`user`: say what is known of a user."""
 
@@ -237,6 +245,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "track": Track,
     "seen": Seen,
     "forget": Forget,
+    "merge": Merge,
     "user": User,
     "item": Item,
     "patch_item": PatchItem,
@@ -280,7 +289,7 @@ def decode_request(verb: str, data: bytes) -> Asked:
         field = _PLACE.search(what)
         unknown = re.search(r"field `([^`]*)`", what)
         name = unknown[1] if unknown else field[1] if field else "request"
-        rule = f"the fields of {verb}: {', '.join(REQUESTS[verb].__struct_fields__)}"
+        rule = f"the fields of {verb}: {', '.join(REQUESTS[verb].__struct_encode_fields__)}"
         raise InvalidQuery(f"{verb}: {what:.200}; allowed: {rule}", field=name, value=None, rule=rule) from err
     if request.deadline_ms is not None and not 1 <= request.deadline_ms <= MAX_DEADLINE_MS:
         rule = f"1 to {MAX_DEADLINE_MS:,} ms"

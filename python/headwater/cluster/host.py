@@ -30,6 +30,7 @@ from headwater.cluster.http_status import HttpStatus
 from headwater.cluster.ingest import Ingest
 from headwater.cluster.item_answers import ItemAnswers
 from headwater.cluster.machine import memory_bytes, node_name, wall_clock
+from headwater.cluster.merges import HostMerges
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.peers import Peers
 from headwater.cluster.records import RecordWriter
@@ -80,6 +81,7 @@ class Host:
         self._endpoint = Endpoint(nc, topology.namespace, spec.name, limits, self.metrics, self._peers.speaks_for_all)
         self._http = HttpStatus(self) if http_port is not None else None
         self._http_port = http_port
+        self._accounts = Accounts(self.state, self._peers, topology, limits.deadline_ms)
         self.phase: HostPhase = "recovering"
         self.message: str | None = None
         self._epoch = epoch
@@ -204,6 +206,7 @@ class Host:
             "track": routing.of_user,
             "seen": routing.of_user,
             "forget": routing.of_user,
+            "merge": routing.of_visitor,
             "user": routing.of_user,
             "session": routing.of_items,
             "similar": routing.of_item,
@@ -222,10 +225,10 @@ class Host:
 
     def _late_bound(self, verb: str) -> Any:
         """Handlers exist once the state does; before that the endpoint refuses."""
-        accounts = Accounts(self.state, self._peers, self._topology, self._config.cluster.deadline_ms)
+        accounts = self._accounts
 
         async def handle(asked: Any) -> object:
-            self._check_owned(getattr(asked, "user", None))
+            self._check_owned(getattr(asked, "from_user", None) or getattr(asked, "user", None))
             if (answer := await accounts.elsewhere(verb, asked)) is not None:
                 return answer
             answer = await self._verbs[verb](asked)
@@ -258,7 +261,11 @@ class Host:
             self.state, Scatter(self._nc, self._topology), self._records, self._config, self._epoch, self.metrics, clock
         )
         explaining = Explaining(slates, self._log)
-        self._writing = Writing(self._ingest, slates, clock, self.spec.partitions, limits.deadline_ms)
+        self._writing = Writing(self._ingest, clock, self.spec.partitions, limits.deadline_ms)
+        merges = HostMerges(
+            self.state, self._peers, self._topology, self._ingest, clock, limits.deadline_ms, slates.memory.forget
+        )
+        self._accounts.settle = merges.settle
         self._verbs |= {
             "recommend": slates.recommend,
             "rank": slates.recommend,
@@ -270,7 +277,8 @@ class Host:
             "explain": explaining.explain,
             "track": self._writing.track,
             "seen": self._writing.seen,
-            "forget": self._writing.forget,
+            "forget": merges.forget,
+            "merge": merges.merge,
             "user": self._writing.put_user,
             "item": self._writing.put_item,
             "patch_item": self._writing.patch_item,
@@ -278,6 +286,9 @@ class Host:
         }
         self._begin(self._ingest.run(clock))
         self._begin(self._records.run())
+        self._begin(merges.watch())
+        await self._endpoint.answer_raw("identities", merges.answer)
+        await self._endpoint.answer_raw("forgotten", merges.forgotten)
 
     async def _add_item_answers(self) -> None:
         answers = ItemAnswers(self.state)

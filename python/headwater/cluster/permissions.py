@@ -18,8 +18,9 @@ from headwater.protocol import check_namespace
 Role = Literal["producer", "reader", "operator", "host", "serve"]
 ROLES: tuple[Role, ...] = ("producer", "reader", "operator", "host", "serve")
 
-WRITES = ("track", "seen", "forget", "user", "item", "patch_item", "delete_item")
+WRITES = ("track", "seen", "forget", "merge", "user", "item", "patch_item", "delete_item")
 READS = ("recommend", "session", "rank", "similar", "trending", "session_of", "item_of", "explain")
+_BETWEEN = ("candidates", "similar", "trending", "items", "live", "identities", "forgotten", *OF_ACCOUNT)
 LOOKS = ("status", "digest", "snapshot", "stop")
 
 
@@ -63,7 +64,7 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
         f"$JS.API.DIRECT.GET.OBJ_{place.stream}",
         "$SYS.REQ.USER.INFO",
     )
-    between = tuple(f"{ns}.h.*.{name}" for name in ("candidates", "similar", "trending", "items", "live", *OF_ACCOUNT))
+    between = tuple(f"{ns}.h.*.{name}" for name in _BETWEEN)
     if role == "host":
         heard = (f"{ns}.*", f"{ns}.h.*.*", f"{ns}.beat.*", "$SRV.>")
         return Permissions((f"{ns}.beat.*", *between, *log), (inbox, *heard), answers=True)
