@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from headwater import importer, store, verify
 from headwater.actors.recovery import Progress
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.arguments import Id, id_text, labels_of
+from headwater.arguments import Id, id_text
 from headwater.config import Config, Profile, default_config, validate_config
 from headwater.errors import InvalidEvent
 from headwater.events.log import EventLog
-from headwater.events.types import Feedback, ItemDelete, ItemPut
-from headwater.new_events import feedback, impression, item_patch, item_put, user_put
+from headwater.events.types import Feedback, ItemDelete
+from headwater.new_events import feedback, impression, item_patch, item_put, item_row, user_put
 from headwater.operations import Operations
 from headwater.questions import wall_clock
 
@@ -193,18 +193,7 @@ class Engine(Operations):
             return self.ingest(items, kind="items", progress=False).position  # type: ignore[arg-type]
         puts = []
         for entry in items:  # type: ignore[union-attr]
-            row = labels_of(entry)  # type: ignore[arg-type]
-            unknown = row.keys() - set(ItemPut.__struct_fields__) | (row.keys() & {"ts"})
-            if unknown or "item" not in row:
-                raise InvalidEvent(
-                    f"item row {row!r:.80}: unknown or missing {', '.join(sorted(map(str, unknown))) or 'item'}; "
-                    f"allowed: {', '.join(f for f in ItemPut.__struct_fields__ if f != 'ts')}",
-                    field=", ".join(sorted(map(str, unknown))) or "item",
-                    value=repr(row)[:80],
-                    rule="the fields of put_item",
-                )
-            row["categories"] = row.get("categories") or ()
-            put = item_put(row.pop("item"), self._write_time(), **row)
+            put = item_row(entry, self._write_time())  # type: ignore[arg-type]
             self._check(put)
             puts.append(put)
         if puts:

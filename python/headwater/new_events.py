@@ -12,6 +12,7 @@ from headwater.arguments import Id, categories_of, id_text, labels_of, vectors_o
 from headwater.errors import InvalidEvent
 from headwater.events.types import Feedback, Impression, ItemPatch, ItemPut, UserPut
 
+_PUT = tuple(field for field in ItemPut.__struct_fields__ if field != "ts")
 _PATCHED = ItemPatch.__struct_fields__[2:]
 
 
@@ -77,6 +78,23 @@ def item_put(
         embeddings=vectors_of(embeddings),
         comment=comment,
     )
+
+
+def item_row(row: Mapping[str, Any], ts: int) -> ItemPut:
+    """All that is known of an item, as a mapping with the arguments of `put_item`."""
+    known = labels_of(row)
+    unknown = known.keys() - set(_PUT)
+    if unknown or "item" not in known:
+        named = ", ".join(sorted(map(str, unknown))) or "item"
+        allowed = ", ".join(_PUT)
+        raise InvalidEvent(
+            f"item row {row!r:.80}: unknown or missing {named}; allowed: {allowed}",
+            field=named,
+            value=repr(row)[:80],
+            rule="the fields of put_item",
+        )
+    known["categories"] = known.get("categories") or ()
+    return item_put(known.pop("item"), ts, **known)
 
 
 def item_patch(item: Id, ts: int, changes: Mapping[str, Any]) -> ItemPatch:

@@ -222,6 +222,12 @@ class Activate(Request, kw_only=True):
     query: str
 
 
+class Reach(Request, kw_only=True):
+    """`reach`: answer once the state has this position."""
+
+    position: int
+
+
 class HighWater(Request, kw_only=True):
     """`high_water`: how far a producer's frames were received. `producer`: 16 hex digits."""
 
@@ -230,7 +236,7 @@ class HighWater(Request, kw_only=True):
 
 
 class Plain(Request, kw_only=True):
-    """A request without arguments: `cluster`, `status`, `digest`, `snapshot`, `live`, `drain`."""
+    """A request without arguments: `cluster`, `config`, `status`, `stats`, `digest`, `snapshot`, `live`, `drain`."""
 
 
 REQUESTS: Mapping[str, type[Request]] = {
@@ -252,9 +258,12 @@ REQUESTS: Mapping[str, type[Request]] = {
     "delete_item": DeleteItem,
     "activate": Activate,
     "high_water": HighWater,
+    "reach": Reach,
+    "config": Plain,
     "cluster": Plain,
     "status": Plain,
     "digest": Plain,
+    "stats": Plain,
     "snapshot": Plain,
     "drain": Plain,
     "leave": Plain,

@@ -144,7 +144,12 @@ async def _serve(serving_type: Any, settings: Any, as_json: bool) -> None:
 @click.command()
 @directory
 @click.option("--namespace", default="default", show_default=True)
-@click.option("--role", "roles", multiple=True, type=click.Choice(["producer", "reader", "operator", "host", "serve"]))
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(["producer", "reader", "operator", "gateway", "host", "serve"]),
+)
 @json_option
 def permissions(directory: Path, namespace: str, roles: tuple[Any, ...], as_json: bool) -> None:
     """Print users with the least permissions for the cluster of DIR, as nats-server configuration.

@@ -27,13 +27,15 @@ from headwater.arguments import Id
 from headwater.client.denials import Denials
 from headwater.client.lanes import Lane
 from headwater.client.writes import ClientWrites, wall_clock
-from headwater.errors import DeadlineExceeded, InvalidEvent, InvalidQuery, Unavailable
+from headwater.config import Config, fold_config_from
+from headwater.errors import DeadlineExceeded, InvalidEvent, InvalidQuery, NotReady, Unavailable
 from headwater.events.nats_options import Hooks, NatsOptions
 from headwater.events.nats_options import connect as dial
 from headwater.events.subjects import PARTITION, partition_of, stable_hash, subject_of
-from headwater.events.types import Event, Feedback
+from headwater.events.types import Event
 from headwater.events.validate import check_event
 from headwater.protocol import check_namespace, host_subject, plain_subject, raise_refusal
+from headwater.scenario import QueryConfig
 
 _SLACK_SECONDS = 0.25
 """What an answer may take beyond its deadline before the client gives it up itself."""
@@ -151,7 +153,7 @@ class Client(ClientWrites):
 
     # --- writes -----------------------------------------------------------------------------------------------------
 
-    async def track_many(self, events: Sequence[Feedback]) -> int:
+    async def track_many(self, events: Sequence[Event]) -> int:
         """Many events, each durable on its own; the last position. All are checked before any is sent."""
         if not events:
             raise InvalidEvent("no events; allowed: one or more", field="events", value=0, rule="one or more")
@@ -215,11 +217,37 @@ class Client(ClientWrites):
         plain: dict[str, Any] = msgspec.json.decode(data)
         return plain
 
+    async def config(self) -> Config:
+        """The configuration that the hosts were started with: `[generation]` and `[query]`."""
+        data = await self._request(plain_subject(self._namespace, "config"), b"\x80", self._deadline_ms / 1000)
+        told: dict[str, str] = _anything.decode(data)
+        return Config(
+            generation=fold_config_from(msgspec.json.decode(told["generation"])),
+            query=msgspec.json.decode(told["query"], type=QueryConfig),
+        )
+
+    async def reached(self, position: int, deadline_ms: int | None = None) -> list[str]:
+        """Wait until every host's state has a position; the names of those that did not tell so in time."""
+
+        async def one(host: HostSpec) -> str | None:
+            try:
+                await self.ask("reach", host, {"position": position}, deadline_ms, compact=False)
+            except (Unavailable, NotReady):
+                return host.name
+            return None
+
+        hosts = await asyncio.gather(*map(one, self._topology.hosts))
+        return [name for name in hosts if name is not None]
+
     async def status(self, seconds: float = 0.5) -> list[dict[str, Any]]:
         """What every host tells of itself (within `seconds`), in the topology's order; one that is silent says so."""
         answers = {answer["host"]: answer async for answer in self._everyone("status", seconds)}
         silent = [{"host": h.name, "kind": h.kind, "phase": "silent"} for h in self._topology.hosts]
         return [answers.get(entry["host"], entry) for entry in silent]
+
+    async def stats(self, seconds: float = 2.0) -> list[dict[str, Any]]:
+        """Counts and bytes of the parts of every host that answers within `seconds`."""
+        return [answer async for answer in self._everyone("stats", seconds)]
 
     async def digest(self, seconds: float = 10.0) -> list[dict[str, Any]]:
         """Digests of all hosts with their positions. Raises `Unavailable` if one does not answer."""

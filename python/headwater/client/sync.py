@@ -146,9 +146,9 @@ class SyncClient:
         for entry in items:
             portion.append(entry)
             if len(portion) >= _PORTION:
-                position = max(position, self._wait(_put_all(self._client, portion)))
+                position = max(position, self._wait(self._client.put_items(portion)))
                 portion = []
-        return max(position, self._wait(_put_all(self._client, portion))) if portion else position
+        return max(position, self._wait(self._client.put_items(portion))) if portion else position
 
     def patch_item(self, item: Id, **changes: Any) -> int:
         """See `Client.patch_item`."""
@@ -204,10 +204,6 @@ class SyncClient:
 
 async def _awaited(connecting: Connecting) -> Client:
     return await connecting
-
-
-async def _put_all(client: Client, items: Sequence[Mapping[str, Any]]) -> int:
-    return max(await asyncio.gather(*(client.put_item(**entry) for entry in items)))
 
 
 def _asked(asked: dict[str, Any]) -> dict[str, Any]:

@@ -12,10 +12,10 @@ import msgspec
 
 from headwater.arguments import Id, id_text
 from headwater.client.questions import ClientQuestions
-from headwater.errors import AccessDenied, NotReady, Unavailable
+from headwater.errors import NotReady, Unavailable
 from headwater.events.types import Event, ItemDelete
 from headwater.merging import MergeReport
-from headwater.new_events import feedback, impression, item_patch, item_put, user_put
+from headwater.new_events import feedback, impression, item_patch, item_put, item_row, user_put
 from headwater.slate import Slate
 
 
@@ -37,6 +37,10 @@ class ClientWrites(ClientQuestions):
         """Any event of a client; its position."""
 
     @abstractmethod
+    async def track_many(self, events: Sequence[Event]) -> int:
+        """Many events, each durable on its own; the last position. All are checked before any is sent."""
+
+    @abstractmethod
     def noted(self, position: int) -> int:
         """Remember the last position acknowledged."""
 
@@ -52,7 +56,7 @@ class ClientWrites(ClientQuestions):
                 return answer
             except (Unavailable, NotReady) as err:
                 wait = max(0.02, float(err.details.get("retry_after_ms") or 0) / 1000)
-                if isinstance(err, AccessDenied) or time.monotonic() + wait >= until:
+                if time.monotonic() + wait >= until:
                     raise
                 await asyncio.sleep(wait)
 
@@ -130,6 +134,11 @@ class ClientWrites(ClientQuestions):
             comment=comment,
         )
         return await self.write(put)
+
+    async def put_items(self, items: Sequence[Mapping[str, Any]]) -> int:
+        """Put many items: mappings with the arguments of `put_item`; the last position. All are checked before."""
+        ts = wall_clock()
+        return await self.track_many([item_row(row, ts) for row in items])
 
     async def patch_item(self, item: Id, **changes: Any) -> int:
         """See `Engine.patch_item`."""

@@ -21,6 +21,7 @@ from headwater.actors.host_state import HostLog, HostState
 from headwater.actors.recovery import Refusals
 from headwater.actors.snapshots import SnapshotStore
 from headwater.actors.topology import HostSpec, Topology
+from headwater.arguments import position_of
 from headwater.cluster.accounts import Accounts
 from headwater.cluster.answers import shown
 from headwater.cluster.beat import Beat, HostPhase, decode_beat
@@ -39,9 +40,10 @@ from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
 from headwater.cluster.writing import Writing
 from headwater.config import Config
+from headwater.core import query_json
 from headwater.errors import HeadwaterError, InvalidQuery, NotReady, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
-from headwater.protocol import Activate, HighWater, Question, beat_subject, plain_subject
+from headwater.protocol import Activate, HighWater, Question, Reach, beat_subject, plain_subject
 from headwater.scenario import QueryConfig, validate_query
 
 logger = logging.getLogger(__name__)
@@ -188,11 +190,14 @@ class Host:
         routing = Routing(self._peers, self.spec)
         answer = self._endpoint.answer
         await answer("status", self._status, routing.of_everyone, always=True)
+        await answer("stats", self._stats, routing.of_everyone, always=True)
         await answer("digest", self._digest, routing.of_everyone, always=True)
         await answer("snapshot", self._snapshot, routing.of_everyone, always=True)
         await answer("drain", self._drain, always=True)
         await answer("leave", self._leave, always=True)
+        await answer("reach", self._reach)
         if self.spec.partitions:
+            await answer("config", self._told_config, routing.of_one, always=True)
             await answer("cluster", self._cluster, routing.of_one, always=True)
             # Heard from the beginning, so that a host that recovers says so instead of being taken for dead.
             await self._add_claims(routing)
@@ -328,6 +333,12 @@ class Host:
         digest = await asyncio.get_running_loop().run_in_executor(None, self.state.core.digest)
         return {"host": self.spec.name, "position": self.state.position, "digest": digest}
 
+    async def _stats(self, _: object) -> dict[str, Any]:
+        """Counts and bytes of the parts that this host holds. O(users), beside the answers."""
+        self._check_begun()
+        counted = await asyncio.get_running_loop().run_in_executor(None, self.state.core.stats)
+        return {"host": self.spec.name, "kind": self.spec.kind, "clock": self.state.core.clock, **counted}
+
     async def _snapshot(self, _: object) -> dict[str, Any]:
         self._check_begun()
         await self._catch_up()
@@ -347,6 +358,19 @@ class Host:
             "limits": msgspec.to_builtins(self._config.cluster),
             "max_future_ms": self._config.generation.max_future_ms,
         }
+
+    async def _told_config(self, _: object) -> dict[str, Any]:
+        """As the log and an activation hold it."""
+        config = self._config
+        return {
+            "generation": msgspec.json.encode(config.generation).decode(),
+            "query": query_json(config.query).decode(),
+        }
+
+    async def _reach(self, asked: Reach) -> dict[str, Any]:
+        seconds = (asked.deadline_ms or self._config.cluster.deadline_ms) / 1000
+        await self.state.reach(position_of("position", asked.position), seconds)
+        return {"host": self.spec.name, "position": self.state.position}
 
     async def _high_water(self, asked: HighWater) -> dict[str, Any]:
         self._check_begun()
