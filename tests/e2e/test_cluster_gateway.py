@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from gorse import Gorse, GorseException
 
-from cluster_rig import HEADWATER, wait_for
+from cluster_rig import HEADWATER, Cluster, wait_for
 from headwater.config import Config, config_from_table
 from headwater.events.nats_server import NatsServer
 from headwater.http.keys import add_key
@@ -191,7 +193,7 @@ def test_several_workers_ask_the_cluster_themselves_and_lost_hosts_are_typed_ref
             return False
 
         wait_for("ready", ready)
-        for n in range(8):
+        for n in range(3):
             ok(ask("POST", "/v1/track", {"type": "view", "user": "bob", "item": f"sku{n}"}))
             assert ok(ask("GET", "/v1/users/bob"))["events"] == n + 1, "what one worker wrote the other sees"
         owner = running.topology.owner("bob").name
@@ -204,3 +206,20 @@ def test_several_workers_ask_the_cluster_themselves_and_lost_hosts_are_typed_ref
         wait_for("a typed refusal", refused)
         assert int(ask("POST", "/v1/recommend", {"user": "bob"}).headers["retry-after"]) >= 1
         assert ask("GET", "/health/ready").status_code == 200, "the other host answers its users"
+
+
+def test_serve_runs_a_gateway_beside_the_hosts_and_both_end_with_it(tmp_path: Path) -> None:
+    served = Cluster(tmp_path / "shop")
+    try:
+        one = ("--processes", "--session-hosts", "1", "--item-hosts", "0")
+        served.serve(*one, "--http", "--http-port", "0")
+        said = served.heard("http: http://")
+        url = re.search(r"http: (\S+),", said)[1]  # type: ignore[index]
+        ok(httpx.post(f"{url}/v1/track", json={"type": "view", "user": "bob", "item": "x"}, timeout=30))
+        assert ok(httpx.get(f"{url}/v1/users/bob", timeout=30))["events"] == 1
+        served.stop()
+        assert served.heard("http: ended")
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/health/live")
+    finally:
+        served.end()

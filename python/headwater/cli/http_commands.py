@@ -91,12 +91,12 @@ def gateway(directory: Path | None, host: str | None, port: int | None, workers:
     serve_gateway(task, announce(as_json))
 
 
-def gateway_config(directory: Path | None, **over: Any) -> HttpConfig:
+def gateway_config(directory: Path | None, profile: Profile | None = None, **over: Any) -> HttpConfig:
     """`[http]` of a directory's headwater.toml, with what options say in its place."""
     from headwater.http_config import HttpConfig
     from headwater.store import directory_config
 
-    config = HttpConfig() if directory is None else directory_config(directory).http
+    config = HttpConfig() if directory is None else directory_config(directory, profile).http
     return msgspec.structs.replace(config, **{name: value for name, value in over.items() if value is not None})
 
 

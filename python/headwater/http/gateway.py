@@ -29,7 +29,7 @@ from headwater.http.live_page.looks import look_verbs
 from headwater.http.serve import check_exposure
 from headwater.http.server import listen, run, serve_app, url_of
 from headwater.http.verbs import Service
-from headwater.http.workers import WorkerTask, supervise
+from headwater.http.workers import WorkerTask, end_with_parent, supervise
 from headwater.http_config import HttpConfig, validate_http
 
 Say = Callable[[dict[str, Any]], None]
@@ -54,14 +54,23 @@ class GatewayTask(msgspec.Struct, frozen=True, kw_only=True):
     config: HttpConfig = HttpConfig()
 
 
-def serve_gateway(task: GatewayTask, say: Say) -> None:
-    """Answer over HTTP until SIGINT or SIGTERM. Raises `ConfigError`, `AccessDenied`, `Unavailable`."""
+def serve_gateway(task: GatewayTask, say: Say, begin: Callable[[], None] | None = None) -> None:
+    """Answer over HTTP until SIGINT or SIGTERM; `begin` is called in the event loop first.
+
+    Raises `ConfigError`, `AccessDenied`, `Unavailable`.
+    """
     validate_http("options", task.config)
     keys = KeyRing(None if task.directory is None else Path(task.directory))
     check_exposure(task.config.host, keys)
     place = ClusterPlace(task.nats, task.namespace)
     with listen(task.config.host, task.config.port) as listening:
-        run(_serve(task, place, keys, listening, say))
+
+        async def serve() -> None:
+            if begin is not None:
+                begin()
+            await _serve(task, place, keys, listening, say)
+
+        run(serve())
 
 
 async def _serve(task: GatewayTask, place: ClusterPlace, keys: KeyRing, listening: socket.socket, say: Say) -> None:
@@ -109,7 +118,7 @@ def main() -> int:
     """The gateway of `headwater serve`: ends with it, since its input does."""
     task = msgspec.json.decode(sys.stdin.buffer.readline(), type=GatewayTask)
     try:
-        serve_gateway(task, _say)
+        serve_gateway(task, _say, end_with_parent)
     except HeadwaterError as err:
         _say({"error": err.message})
         return 1
