@@ -9,15 +9,16 @@ import click
 
 from headwater.cli.data_commands import mapping, table_options
 from headwater.cli.output import facts, json_option, show
+from headwater.cli.remote import RemoteCommand, connect_remote
 from headwater.cli.store_commands import existing_directory
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.argument("from_user", metavar="FROM")
 @click.argument("into_user", metavar="INTO")
 @json_option
-def merge(directory: Path, from_user: str, into_user: str, as_json: bool) -> None:
+def merge(directory: Path | None, from_user: str, into_user: str, as_json: bool) -> None:
     """Say that the visitor FROM turned out to be the user INTO: their history joins, and FROM means INTO from now on.
 
     Example: headwater merge shop anon-81f2 bob --json
@@ -25,9 +26,13 @@ def merge(directory: Path, from_user: str, into_user: str, as_json: bool) -> Non
     from headwater.engine import Engine
     from headwater.store import check_begun
 
-    check_begun(directory)
-    with Engine.open(directory) as engine:
-        report = engine.merge(from_user, into_user)
+    if directory is None:
+        with connect_remote() as client:
+            report = client.merge(from_user, into_user)
+    else:
+        check_begun(directory)
+        with Engine.open(directory) as engine:
+            report = engine.merge(from_user, into_user)
     plain = report.to_dict()
     show(as_json, plain, facts(f"{report.from_user} is {report.into_user}", plain))
 

@@ -19,7 +19,8 @@ from headwater.client.connection import Client, Connecting, connect
 from headwater.errors import InvalidQuery
 from headwater.events.nats_options import NatsOptions
 from headwater.events.types import Event, Feedback
-from headwater.slate import ItemView, SessionView, Slate
+from headwater.merging import MergeReport
+from headwater.slate import Explanation, ItemView, SessionView, Slate
 
 if TYPE_CHECKING:
     from headwater.importer import ImportReport
@@ -118,7 +119,7 @@ class SyncClient:
         """See `Client.item`."""
         return self._wait(self._client.item(item, **asked))
 
-    def explain(self, slate: Slate | str, item: Id, **asked: Any) -> dict[str, Any]:
+    def explain(self, slate: Slate | str, item: Id, **asked: Any) -> Explanation:
         """See `Client.explain`."""
         return self._wait(self._client.explain(slate, item, **asked))
 
@@ -145,9 +146,9 @@ class SyncClient:
         for entry in items:
             portion.append(entry)
             if len(portion) >= _PORTION:
-                position = max(position, self._wait(_put_all(self._client, portion)))
+                position = max(position, self._wait(self._client.put_items(portion)))
                 portion = []
-        return max(position, self._wait(_put_all(self._client, portion))) if portion else position
+        return max(position, self._wait(self._client.put_items(portion))) if portion else position
 
     def patch_item(self, item: Id, **changes: Any) -> int:
         """See `Client.patch_item`."""
@@ -161,9 +162,13 @@ class SyncClient:
         """See `Client.put_user`."""
         return self._wait(self._client.put_user(user, **known))
 
-    def forget(self, user: Id) -> int:
+    def forget(self, user: Id, **asked: Any) -> int:
         """See `Client.forget`."""
-        return self._wait(self._client.forget(user))
+        return self._wait(self._client.forget(user, **asked))
+
+    def merge(self, from_: Id, into: Id, **asked: Any) -> MergeReport:
+        """See `Client.merge`."""
+        return self._wait(self._client.merge(from_, into, **asked))
 
     def write(self, event: Event) -> int:
         """See `Client.write`."""
@@ -199,10 +204,6 @@ class SyncClient:
 
 async def _awaited(connecting: Connecting) -> Client:
     return await connecting
-
-
-async def _put_all(client: Client, items: Sequence[Mapping[str, Any]]) -> int:
-    return max(await asyncio.gather(*(client.put_item(**entry) for entry in items)))
 
 
 def _asked(asked: dict[str, Any]) -> dict[str, Any]:

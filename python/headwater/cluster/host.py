@@ -21,6 +21,7 @@ from headwater.actors.host_state import HostLog, HostState
 from headwater.actors.recovery import Refusals
 from headwater.actors.snapshots import SnapshotStore
 from headwater.actors.topology import HostSpec, Topology
+from headwater.arguments import position_of
 from headwater.cluster.accounts import Accounts
 from headwater.cluster.answers import shown
 from headwater.cluster.beat import Beat, HostPhase, decode_beat
@@ -30,6 +31,7 @@ from headwater.cluster.http_status import HttpStatus
 from headwater.cluster.ingest import Ingest
 from headwater.cluster.item_answers import ItemAnswers
 from headwater.cluster.machine import memory_bytes, node_name, wall_clock
+from headwater.cluster.merges import HostMerges
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.peers import Peers
 from headwater.cluster.records import RecordWriter
@@ -38,9 +40,10 @@ from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
 from headwater.cluster.writing import Writing
 from headwater.config import Config
+from headwater.core import query_json
 from headwater.errors import HeadwaterError, InvalidQuery, NotReady, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
-from headwater.protocol import Activate, HighWater, Question, beat_subject, plain_subject
+from headwater.protocol import Activate, HighWater, Question, Reach, beat_subject, plain_subject
 from headwater.scenario import QueryConfig, validate_query
 
 logger = logging.getLogger(__name__)
@@ -80,6 +83,7 @@ class Host:
         self._endpoint = Endpoint(nc, topology.namespace, spec.name, limits, self.metrics, self._peers.speaks_for_all)
         self._http = HttpStatus(self) if http_port is not None else None
         self._http_port = http_port
+        self._accounts = Accounts(self.state, self._peers, topology, limits.deadline_ms)
         self.phase: HostPhase = "recovering"
         self.message: str | None = None
         self._epoch = epoch
@@ -186,11 +190,14 @@ class Host:
         routing = Routing(self._peers, self.spec)
         answer = self._endpoint.answer
         await answer("status", self._status, routing.of_everyone, always=True)
+        await answer("stats", self._stats, routing.of_everyone, always=True)
         await answer("digest", self._digest, routing.of_everyone, always=True)
         await answer("snapshot", self._snapshot, routing.of_everyone, always=True)
         await answer("drain", self._drain, always=True)
         await answer("leave", self._leave, always=True)
+        await answer("reach", self._reach)
         if self.spec.partitions:
+            await answer("config", self._told_config, routing.of_one, always=True)
             await answer("cluster", self._cluster, routing.of_one, always=True)
             # Heard from the beginning, so that a host that recovers says so instead of being taken for dead.
             await self._add_claims(routing)
@@ -204,6 +211,7 @@ class Host:
             "track": routing.of_user,
             "seen": routing.of_user,
             "forget": routing.of_user,
+            "merge": routing.of_visitor,
             "user": routing.of_user,
             "session": routing.of_items,
             "similar": routing.of_item,
@@ -222,10 +230,10 @@ class Host:
 
     def _late_bound(self, verb: str) -> Any:
         """Handlers exist once the state does; before that the endpoint refuses."""
-        accounts = Accounts(self.state, self._peers, self._topology, self._config.cluster.deadline_ms)
+        accounts = self._accounts
 
         async def handle(asked: Any) -> object:
-            self._check_owned(getattr(asked, "user", None))
+            self._check_owned(getattr(asked, "from_user", None) or getattr(asked, "user", None))
             if (answer := await accounts.elsewhere(verb, asked)) is not None:
                 return answer
             answer = await self._verbs[verb](asked)
@@ -258,7 +266,11 @@ class Host:
             self.state, Scatter(self._nc, self._topology), self._records, self._config, self._epoch, self.metrics, clock
         )
         explaining = Explaining(slates, self._log)
-        self._writing = Writing(self._ingest, slates, clock, self.spec.partitions, limits.deadline_ms)
+        self._writing = Writing(self._ingest, clock, self.spec.partitions, limits.deadline_ms)
+        merges = HostMerges(
+            self.state, self._peers, self._topology, self._ingest, clock, limits.deadline_ms, slates.memory.forget
+        )
+        self._accounts.settle = merges.settle
         self._verbs |= {
             "recommend": slates.recommend,
             "rank": slates.recommend,
@@ -270,7 +282,8 @@ class Host:
             "explain": explaining.explain,
             "track": self._writing.track,
             "seen": self._writing.seen,
-            "forget": self._writing.forget,
+            "forget": merges.forget,
+            "merge": merges.merge,
             "user": self._writing.put_user,
             "item": self._writing.put_item,
             "patch_item": self._writing.patch_item,
@@ -278,6 +291,9 @@ class Host:
         }
         self._begin(self._ingest.run(clock))
         self._begin(self._records.run())
+        self._begin(merges.watch())
+        await self._endpoint.answer_raw("identities", merges.answer)
+        await self._endpoint.answer_raw("forgotten", merges.forgotten)
 
     async def _add_item_answers(self) -> None:
         answers = ItemAnswers(self.state)
@@ -317,6 +333,12 @@ class Host:
         digest = await asyncio.get_running_loop().run_in_executor(None, self.state.core.digest)
         return {"host": self.spec.name, "position": self.state.position, "digest": digest}
 
+    async def _stats(self, _: object) -> dict[str, Any]:
+        """Counts and bytes of the parts that this host holds. O(users), beside the answers."""
+        self._check_begun()
+        counted = await asyncio.get_running_loop().run_in_executor(None, self.state.core.stats)
+        return {"host": self.spec.name, "kind": self.spec.kind, "clock": self.state.core.clock, **counted}
+
     async def _snapshot(self, _: object) -> dict[str, Any]:
         self._check_begun()
         await self._catch_up()
@@ -336,6 +358,19 @@ class Host:
             "limits": msgspec.to_builtins(self._config.cluster),
             "max_future_ms": self._config.generation.max_future_ms,
         }
+
+    async def _told_config(self, _: object) -> dict[str, Any]:
+        """As the log and an activation hold it."""
+        config = self._config
+        return {
+            "generation": msgspec.json.encode(config.generation).decode(),
+            "query": query_json(config.query).decode(),
+        }
+
+    async def _reach(self, asked: Reach) -> dict[str, Any]:
+        seconds = (asked.deadline_ms or self._config.cluster.deadline_ms) / 1000
+        await self.state.reach(position_of("position", asked.position), seconds)
+        return {"host": self.spec.name, "position": self.state.position}
 
     async def _high_water(self, asked: HighWater) -> dict[str, Any]:
         self._check_begun()

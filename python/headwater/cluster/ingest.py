@@ -72,6 +72,8 @@ class Ingest:
     ) -> None:
         self._log = log
         self._writer = FrameWriter(producer, epoch)
+        # Numbered when they are asked for, not when their turn comes: so they need numbers of their own.
+        self._apart = FrameWriter(f"{producer}:apart", epoch)
         self._partitions = partitions
         self._max_future_ms = max_future_ms
         self._limits = limits
@@ -103,6 +105,20 @@ class Ingest:
         self._admit(len(events), 256 * len(events))
         waiting = [self._enqueue(subject, group, [], 256 * len(group)) for subject, group in groups.items()]
         return max(await asyncio.gather(*waiting))
+
+    async def write_apart(self, events: Sequence[Event], now: int) -> int:
+        """`write` with each event in a frame of its own, in this order, all or none; for what hosts write of their own
+        accord, in whatever partition it belongs."""
+        for event in events:
+            check_event(event, now, self._max_future_ms)
+        frames = [
+            frame for event in events for frame in self._apart.pack(subject_of(event, self._partitions), [event], now)
+        ]
+        size = sum(map(len, frames))
+        self._admit(len(events), size)
+        position = await self._enqueue(None, [], frames, size)
+        self._metrics.wrote(len(events))
+        return position
 
     async def append(self, frames: list[bytes], partitions: Sequence[int]) -> int:
         """Append a client's frames of user partitions that this host owns, or of the catalogue; the last position.

@@ -21,6 +21,7 @@ from nats.errors import Error as NatsError
 from headwater import store
 from headwater.actors.ray_runtime import RayRuntime, end_head, joinable, start_head
 from headwater.actors.topology import Topology, deal
+from headwater.cluster.gateway_process import GatewayProcess
 from headwater.cluster.launch import Launch, encode_launch
 from headwater.cluster.machine import wall_clock
 from headwater.cluster.placers import Placer, ProcessPlacer, RayPlacer
@@ -66,6 +67,8 @@ class ServeSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Of a new directory without `headwater.toml`."""
     session_hosts: int | None = None
     item_hosts: int | None = None
+    gateway: bytes | None = None
+    """What an HTTP gateway beside the hosts is told (`GatewayProcess`); None: there is none."""
 
 
 class Serving:
@@ -84,6 +87,7 @@ class Serving:
         self._topology: Topology | None = None
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._gateway: asyncio.Task[None] | None = None
 
     @property
     def topology(self) -> Topology:
@@ -299,6 +303,8 @@ class Serving:
             await starting
             self._listen_to_signals()  # Ray took SIGTERM for itself
             names = ", ".join(host.name for host in self.topology.hosts)
+            if self._settings.gateway is not None:
+                self._gateway = asyncio.ensure_future(GatewayProcess(self._settings.gateway, self._say).run())
             self._say(f"serving {self._settings.nats.shown}, namespace {self._settings.namespace}, hosts {names}")
             await told
         finally:
@@ -312,6 +318,10 @@ class Serving:
 
     async def stop(self) -> None:
         """Drain and end what `start` brought up. Also after a `start` that failed half way."""
+        if self._gateway is not None:
+            self._gateway.cancel()
+            await asyncio.gather(self._gateway, return_exceptions=True)
+            self._say("http: ended")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
