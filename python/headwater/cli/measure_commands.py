@@ -133,7 +133,7 @@ _kernel_options = options(
 
 @bench.command()
 @_kernel_options
-@click.option("--only", multiple=True, help="A family of kernels; may be repeated.")
+@click.option("--only", multiple=True, help="A family of kernels; may be repeated. --update then leaves the other rows.")
 @json_option
 def kernels(
     data: Path | None, tiny: bool, plot: Path | None, update: Path | None, only: tuple[str, ...], as_json: bool
@@ -158,7 +158,7 @@ def kernels(
     if plot is not None:
         plot_kernels(rows, plot)
     if update is not None:
-        markdown.update(update, markdown.kernel_sections(rows, describe()))
+        markdown.update(update, markdown.kernel_sections(rows, describe()), part=bool(only))
     show(as_json, rows, None if as_json else kernel_table(rows, describe()))
 
 
@@ -193,7 +193,7 @@ def recall(
     if plot is not None:
         plot_recall(rows, plot)
     if update is not None:
-        markdown.update(update, markdown.recall_sections(rows))
+        markdown.update(update, markdown.recall_sections(rows), part=bool(only))
     show(as_json, rows, None if as_json else recall_table(rows))
 
 
