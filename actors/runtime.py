@@ -14,11 +14,11 @@ import msgspec
 
 from headwater.actors.committer import Committer
 from headwater.actors.gate import Gate
-from headwater.actors.recovery import Progress, Refusals, recover
+from headwater.actors.recovery import Progress, Recovered, Refusals, recover
 from headwater.actors.snapshot_rhythm import SnapshotRhythm
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.config import Config
-from headwater.core import Core, generation_of, stable_hash
+from headwater.core import Core, generation_of, new_core, stable_hash
 from headwater.errors import StoreClosed, StoreError
 from headwater.events.frame import FrameWriter
 from headwater.events.log import EventLog
@@ -54,8 +54,12 @@ class EmbeddedRuntime:
         threads: int,
         read_only: bool = False,
         progress: Progress | None = None,
+        elsewhere: EventLog | None = None,
     ) -> None:
-        """Open a directory (`None`: memory) and recover its state. See `recovery.recover` for what is refused."""
+        """Open a directory (`None`: memory) and recover its state. See `recovery.recover` for what is refused.
+
+        `elsewhere`: a log that is only read, and not folded: the state stays empty, and questions are of the past.
+        """
         self.directory = directory
         self.config = config
         self.read_only = read_only
@@ -65,16 +69,22 @@ class EmbeddedRuntime:
         self._counts: Counter[str] = Counter()
         self.refusals: deque[tuple[int, int, str]] = deque(maxlen=256)
         self.log: EventLog
+        self.snapshots: DirectorySnapshots | None
         epoch = 1
-        if directory is None:
+        if elsewhere is not None:
+            self.log, self.snapshots = elsewhere, None
+        elif directory is None:
             self.log = MemoryLog()
-            self.snapshots: DirectorySnapshots | None = None
+            self.snapshots = None
         else:
             self.log = sqlite_log = SqliteLog(directory, generation_of(config.generation), read_only=read_only)
             epoch = sqlite_log.epoch
             self.snapshots = DirectorySnapshots(directory / "snapshots")
         try:
-            recovered = recover(self.log, self.snapshots, config, threads, progress)
+            if elsewhere is None:
+                recovered = recover(self.log, self.snapshots, config, threads, progress)
+            else:
+                recovered = Recovered(new_core(config, threads), 0, [], [])
         except BaseException:
             self.log.close()
             raise

@@ -166,6 +166,18 @@ async def stream_state(api: JetStreamApi, place: Place, *, check_epochs: bool = 
     return _checked(api, place, info)
 
 
+async def places(api: JetStreamApi, namespace: str) -> list[Place]:
+    """The generations whose logs stand in a namespace."""
+    found: list[Place] = []
+    named = await api.call("STREAM.NAMES", {"subject": f"hw.{namespace}.log.*.cat"})
+    for stream in named.get("streams") or []:
+        info = await api.call(f"STREAM.INFO.{stream}")
+        generation = (info["config"].get("metadata") or {}).get("hw_generation", "")
+        if stream == f"HW_{namespace}_{generation[:16]}":
+            found.append(place_of(namespace, generation))
+    return found
+
+
 def _checked(api: JetStreamApi, place: Place, info: dict[str, Any]) -> StreamState:
     config, state = info["config"], info["state"]
     meta = config.get("metadata") or {}

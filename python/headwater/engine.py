@@ -82,6 +82,13 @@ class Engine(Operations):
             runtime.close()
             raise
 
+    @classmethod
+    def of_log(cls, log: EventLog, config: Config, *, threads: int | None = None) -> Self:
+        """An engine for questions about the past of a log that lies elsewhere, such as a cluster's: `as_of` and
+        `explain`. Nothing is folded before it is asked for, and nothing is written. `close` closes the log."""
+        runtime = EmbeddedRuntime(None, config, threads=threads or config.engine.threads, read_only=True, elsewhere=log)
+        return cls(runtime, "log")
+
     def __enter__(self) -> Self:
         return self
 

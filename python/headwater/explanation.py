@@ -14,17 +14,19 @@ import msgspec
 
 from headwater.actors.past_state import PastStates
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.answer import ask
+from headwater.answer import Answer, ask
 from headwater.audit import audit_reasons
 from headwater.core import Core
+from headwater.errors import InvalidQuery
 from headwater.events.frame import decode_frame
 from headwater.events.log import EventLog
+from headwater.host_replay import of_several_positions, remade_by_hosts
 from headwater.served_slates import find_record
 from headwater.slate import EventRef, Explanation, Slate, SlateItem
 from headwater.slate_memory import Answered
 
-Dress = Callable[[str, dict[str, Any], str, Core], Slate]
-"""Asks a state and dresses its answer: kind, request, slate id, state."""
+Dress = Callable[[str, Answer, dict[str, Any], list[str], str, Core], Slate]
+"""Dresses an answer as a slate: kind, answer, request, what it is about, slate id, state."""
 
 
 def explain(
@@ -92,9 +94,19 @@ def recorded(slate: str, runtime: EmbeddedRuntime, past: PastStates, dress: Dres
     served = find_record(slate, runtime.log)
     if served is None:
         return None
-    kind = (served.extra or {}).get("kind", "recommend")
-    with past.at(served.positions[0]) as core:
-        remade = dress(kind, dict(served.request), slate, core)
+    kind, request = (served.extra or {}).get("kind", "recommend"), dict(served.request)
+
+    def dressed(answer: Answer, core: Core) -> Slate:
+        return dress(kind, answer, request, request["items"] or answer.about, slate, core)
+
+    if of_several_positions(served):
+        [again] = remade_by_hosts([served], runtime.log, runtime.config, runtime.config.engine.threads)
+        if isinstance(again.answer, str):
+            raise InvalidQuery(f"slate {slate!r:.80} cannot be made again: {again.answer}", field="slate", value=slate)
+        remade = dressed(again.answer, again.core)
+    else:
+        with past.at(served.positions[0]) as core:
+            remade = dressed(ask(core, request, slate), core)
     user = served.user or None
     remade = msgspec.structs.replace(remade, user=user, config=served.config_version, recorded=True)
-    return Answered(remade, dict(served.request))
+    return Answered(remade, request)

@@ -262,7 +262,7 @@ class Questions:
         self._runtime.check_open()
         name = slate if isinstance(slate, str) else slate.id
         known = self._slates.get(name)
-        answered = known or explanation.recorded(name, self._runtime, self._past, self._answer)
+        answered = known or explanation.recorded(name, self._runtime, self._past, self._dressed)
         if answered is None and isinstance(slate, Slate):
             answered = Answered(slate, None)
         if answered is None:

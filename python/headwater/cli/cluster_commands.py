@@ -205,7 +205,7 @@ async def _serve(serving_type: Any, settings: Any, as_json: bool) -> None:
     "--role",
     "roles",
     multiple=True,
-    type=click.Choice(["producer", "reader", "operator", "gateway", "host", "serve"]),
+    type=click.Choice(["producer", "reader", "operator", "auditor", "gateway", "host", "serve"]),
 )
 @json_option
 def permissions(directory: Path, namespace: str, roles: tuple[Any, ...], as_json: bool) -> None:

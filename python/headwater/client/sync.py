@@ -209,7 +209,7 @@ async def _awaited(connecting: Connecting) -> Client:
 def _asked(asked: dict[str, Any]) -> dict[str, Any]:
     """A cluster holds the state of now; the past is asked of an embedded engine on a copy of its log."""
     if asked.pop("as_of", None) is not None:
-        rule = "an embedded engine: a cluster answers from the state of now"
+        rule = "an engine on the cluster's log (Engine.of_log), as the commands with --as-of ask it"
         raise InvalidQuery(f"as_of on a cluster; allowed: {rule}", field="as_of", value=None, rule=rule)
     return asked
 

@@ -15,7 +15,7 @@ from headwater.cluster.accounts import OF_ACCOUNT
 from headwater.events.jetstream_stream import place_of
 from headwater.protocol import check_namespace
 
-Role = Literal["producer", "reader", "operator", "gateway", "host", "serve"]
+Role = Literal["producer", "reader", "operator", "auditor", "gateway", "host", "serve"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 WRITES = ("track", "seen", "forget", "merge", "user", "item", "patch_item", "delete_item")
@@ -51,14 +51,17 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
         return Permissions((cluster, *verbs(WRITES), f"{ns}.h.*.frames", f"{ns}.h.*.high_water"), (inbox,))
     if role == "reader":
         return Permissions((cluster, *verbs(READS)), (inbox,))
-    if role == "operator":
-        return Permissions((cluster, f"{ns}.config", *verbs(LOOKS), "$SRV.>"), (inbox, f"{ns}.beat.*"))
     place = place_of(namespace, generation)
     reading = (
+        "$JS.API.STREAM.NAMES",
         f"$JS.API.STREAM.INFO.{place.stream}",
         f"$JS.API.STREAM.MSG.GET.{place.stream}",
         *(f"$JS.API.CONSUMER.{verb}.{place.stream}.>" for verb in ("CREATE", "MSG.NEXT", "DELETE")),
     )
+    if role == "operator":
+        return Permissions((cluster, f"{ns}.config", *verbs(LOOKS), "$SRV.>"), (inbox, f"{ns}.beat.*"))
+    if role == "auditor":
+        return Permissions((cluster, *verbs(("digest", "explain")), *reading), (inbox,))
     if role == "gateway":
         asked = (*WRITES, *READS, "status", "stats", "reach")
         own = (cluster, f"{ns}.config", f"{ns}.h.*.frames")
