@@ -132,7 +132,7 @@ def _named(columns: LogColumns, numbers: pl.Series, none: str) -> tuple[Ints, li
     place = np.minimum(given, size)
     present[place] = True
     seen = np.flatnonzero(present)
-    texts = [none if number == size else str(columns.texts.texts([int(number)])[0]) for number in seen]
+    texts = [none if number == size else str(columns.texts.texts("names", [int(number)])[0]) for number in seen]
     order = sorted(range(len(texts)), key=lambda at: texts[at])
     dense = np.zeros(size + 1, dtype=np.int64)
     dense[seen[order]] = np.arange(len(order))

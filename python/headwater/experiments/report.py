@@ -149,7 +149,7 @@ def _experiments(body: str) -> dict[str, Experiment]:
 def _variants(columns: LogColumns) -> dict[str, int]:
     """Label -> number of every variant that a slate names."""
     numbers = columns.slates["variant"].drop_nulls().unique().to_list()
-    return {str(label): number for label, number in zip(columns.texts.texts(numbers), numbers, strict=True)}
+    return {str(label): number for label, number in zip(columns.texts.texts("names", numbers), numbers, strict=True)}
 
 
 def _chosen(history: dict[str, dict[str, Experiment]], seen: dict[str, int], asked: str | None) -> list[str]:
@@ -241,7 +241,7 @@ def _expected(
     that is not known."""
     numbers, counts = np.unique(units.config, return_counts=True)
     total = np.zeros(len(variants))
-    for version, count in zip(columns.texts.texts(numbers.tolist()), counts, strict=True):
+    for version, count in zip(columns.texts.texts("names", numbers.tolist()), counts, strict=True):
         experiment = history.get(str(version), {}).get(name)
         if experiment is None:
             return [math.nan] * len(variants)
