@@ -139,7 +139,7 @@ def backup(
         (destination / "frames").mkdir(parents=True, exist_ok=True)
         known = [] if old is None else old.segments
         new, chain = _copy_frames(log, destination, held, position, progress)
-        _check_chain(log, position, chain)
+        _check_chain(log, position, chain, None if old is None else destination)
         segments = [*known, *new]
         written = old is None or old.position != position or old.digest != digest
         hashes = _write_snapshot(destination, position, parts) if written or old is None else old.snapshot
@@ -243,19 +243,31 @@ def _write_segment(destination: Path, first: int, last: int, content: bytes) -> 
     return segment
 
 
-def _check_chain(log: SqliteLog, position: int, chain: int) -> None:
-    """The chain at the log's acknowledged end, reached from the frames that were copied."""
+def _check_chain(log: SqliteLog, position: int, chain: int, earlier: Path | None) -> None:
+    """The chain at the log's acknowledged end, reached from the frames that were copied behind those of `earlier`."""
     head = log.acknowledged()
     if head.last < position:
         raise BackupInvalid(f"the log acknowledges {head.last} frames, {position} were copied", path="head")
     for batch in log.read(position + 1, stop=head.last + 1):
         chain = chain_frames(chain, batch.frames)
+    if chain != head.chain and earlier is not None and _whole_chain(log, head.last) == head.chain:
+        raise BackupInvalid(
+            f"{earlier} holds a backup of another log: an earlier frame differs, as after an erasure; name a new place",
+            path=str(earlier),
+        )
     if chain != head.chain:
         raise BackupInvalid(
             f"the frames up to {head.last} are not those that were acknowledged (checksum chain): the log is damaged, "
             "see `headwater verify`; the backup was not replaced",
             path="head",
         )
+
+
+def _whole_chain(log: SqliteLog, last: int) -> int:
+    chain = log.base.chain
+    for batch in log.read(log.base.last + 1, stop=last + 1):
+        chain = chain_frames(chain, batch.frames)
+    return chain
 
 
 def _write_snapshot(destination: Path, position: int, parts: list[tuple[str, bytes]]) -> dict[str, str]:

@@ -146,7 +146,7 @@ class Gorse(Controller):
         include_in_schema=False,
     )
     async def delete_feedback(
-        self, request: HttpRequest, user: PathId, item: PathId, type_: PathId = ""
+        self, request: HttpRequest, user: PathId, item: PathId, type_: InCategory = None
     ) -> RowAffected:
         """What happened stays in the log. Insert feedback that rejects the item, or forget the user."""
         raise Refused(
