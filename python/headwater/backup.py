@@ -18,7 +18,6 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import xxhash
@@ -33,6 +32,7 @@ from headwater.events.frame import MAX_FRAME
 from headwater.events.head import Head, chain_frames
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.sync import write_whole
+from headwater.plain_data import PlainData
 from headwater.whole_directory import appearing_whole
 
 MANIFEST = "backup.json"
@@ -78,7 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Part -> XXH3-128 of its file."""
 
 
-class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
+class BackupReport(PlainData, frozen=True, kw_only=True):
     """What a backup copied. `frames` and `bytes` are the new ones; `digest` is the state's at `position`."""
 
     destination: str
@@ -90,13 +90,8 @@ class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
 
-
-class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
+class RestoreReport(PlainData, frozen=True, kw_only=True):
     """What a restore made: frames checked and appended, and the digest, equal to the recorded one."""
 
     directory: str
@@ -104,11 +99,6 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     digest: str
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
 
 
 def backup(

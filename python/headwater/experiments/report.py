@@ -21,6 +21,7 @@ from headwater.experiments.log_columns import LogColumns, Wanted, read_columns
 from headwater.experiments.settings import ReportSettings, settings_for
 from headwater.experiments.significance import ratio_mismatch_p
 from headwater.experiments.units import Units, units_of
+from headwater.plain_data import PlainData
 from headwater.scenario import Experiment
 from headwater.store import check_begun, directory_config
 
@@ -65,7 +66,7 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(PlainData, frozen=True, kw_only=True):
     """What a log's slates earned. Times are UTC ms."""
 
     since: int
@@ -77,10 +78,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     experiments: list[ExperimentReport]
     set_aside: dict[str, int]
     notes: list[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
 
 
 class _Configured(msgspec.Struct):
