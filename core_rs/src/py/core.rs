@@ -57,7 +57,10 @@ pub struct Core {
 }
 
 /// A pool of so many threads; none for 0.
-fn threads_named(name: &'static str, count: usize) -> PyResult<Option<rayon::ThreadPool>> {
+pub(super) fn threads_named(
+    name: &'static str,
+    count: usize,
+) -> PyResult<Option<rayon::ThreadPool>> {
     if count == 0 {
         return Ok(None);
     }
