@@ -41,6 +41,7 @@ _SLACK_SECONDS = 0.25
 """What an answer may take beyond its deadline before the client gives it up itself."""
 _RETRY_MS = 250
 _FRAMES_SECONDS = 10.0
+_DRAIN_SECONDS = 60.0
 
 _encoder = msgspec.msgpack.Encoder()
 _anything = msgspec.msgpack.Decoder()
@@ -238,6 +239,17 @@ class Client(ClientWrites):
 
         hosts = await asyncio.gather(*map(one, self._topology.hosts))
         return [name for name in hosts if name is not None]
+
+    async def drain(self) -> None:
+        """Have every host write what is queued and answer nothing more. Raises `Unavailable` if one does not say so."""
+        for host in self._topology.hosts:
+            await self._request(host_subject(self._namespace, host.name, "drain"), b"\x80", _DRAIN_SECONDS)
+
+    async def dismiss(self) -> None:
+        """Have every host that still answers leave."""
+        for host in self._topology.hosts:
+            with suppress(Unavailable):
+                await self._request(host_subject(self._namespace, host.name, "leave"), b"\x80", _FRAMES_SECONDS)
 
     async def status(self, seconds: float = 0.5) -> list[dict[str, Any]]:
         """What every host tells of itself (within `seconds`), in the topology's order; one that is silent says so."""

@@ -166,6 +166,10 @@ class SyncClient:
         """See `Client.forget`."""
         return self._wait(self._client.forget(user, **asked))
 
+    def forget_person(self, user: Id) -> list[str]:
+        """See `Client.forget_person`."""
+        return self._wait(self._client.forget_person(user))
+
     def merge(self, from_: Id, into: Id, **asked: Any) -> MergeReport:
         """See `Client.merge`."""
         return self._wait(self._client.merge(from_, into, **asked))
@@ -191,6 +195,14 @@ class SyncClient:
     def digest(self, seconds: float = 10.0) -> list[dict[str, Any]]:
         """See `Client.digest`."""
         return self._wait(self._client.digest(seconds))
+
+    def drain(self) -> None:
+        """See `Client.drain`."""
+        self._wait(self._client.drain())
+
+    def dismiss(self) -> None:
+        """See `Client.dismiss`."""
+        self._wait(self._client.dismiss())
 
     def stop_cluster(self) -> dict[str, Any]:
         """See `Client.stop_cluster`."""
