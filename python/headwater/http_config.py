@@ -15,8 +15,8 @@ _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9a-fA-F:]+\]")
 
 
 class HttpConfig(Strict, frozen=True, kw_only=True):
-    """`[http]`: what `headwater serve --http` does when its options do not say otherwise. Limits hold for each of its
-    web workers."""
+    """`[http]`: what `headwater serve --http` does when its options do not say otherwise. Limits hold for all of
+    its web workers together."""
 
     host: str = "127.0.0.1"
     """Address to listen on. Another than a loopback one needs keys."""
@@ -27,6 +27,10 @@ class HttpConfig(Strict, frozen=True, kw_only=True):
     """Names beside the loopback ones that a request may call this server while it has no keys."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call `/v1` from a browser; none: no CORS headers at all."""
+    tls_cert: str = ""
+    """File of the certificate and its chain, PEM; empty: plain HTTP, for a proxy in front or this machine alone."""
+    tls_key: str = ""
+    """File of the certificate's key, PEM, without a passphrase."""
     max_body_kib: int = 2048
     max_batch: int = 1000
     """Events or items of one request."""
@@ -46,6 +50,11 @@ class HttpConfig(Strict, frozen=True, kw_only=True):
     """Requests in progress are given this long when the server stops."""
 
 
+def share_of_worker(limit: int, http: HttpConfig) -> int:
+    """What one worker may have of what all together may have, rounded up."""
+    return -(-limit // http.workers)
+
+
 def validate_http(where: str, http: HttpConfig) -> None:
     """Check ranges. Raises `ConfigError` for the first broken rule."""
     if not http.host or len(http.host) > 253 or any(c.isspace() or c in "/@" for c in http.host):
@@ -58,6 +67,9 @@ def validate_http(where: str, http: HttpConfig) -> None:
     for origin in http.cors_origins:
         if not _ORIGIN.fullmatch(origin):
             refuse(where, "http.cors_origins", origin, "origins such as https://shop.example")
+    for key, other in (("tls_cert", http.tls_key), ("tls_key", http.tls_cert)):
+        if other and not getattr(http, key):
+            refuse(where, f"http.{key}", "", "a file, where the other of tls_cert and tls_key is given")
     in_range(where, "http.max_body_kib", http.max_body_kib, 1, 65_536)
     in_range(where, "http.max_batch", http.max_batch, 1, 10_000)
     in_range(where, "http.max_concurrent", http.max_concurrent, 1, 65_536)

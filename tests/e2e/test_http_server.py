@@ -6,6 +6,8 @@ import contextlib
 import json
 import signal
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,6 +154,44 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
         assert f"written by process {served.process.pid}" in locked.stderr
 
 
+def test_https_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
+    key, cert = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    named = (
+        "-keyout",
+        key,
+        "-out",
+        cert,
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+    )
+    subprocess.run((*made, *named), check=True, capture_output=True)
+    shop = str(tmp_path / "shop")
+    for files, told in (
+        (("--https-cert", cert), "http.tls_key = ''"),
+        (("--https-key", key), "http.tls_cert = ''"),
+        (("--https-cert", key, "--https-key", key), "a PEM certificate and its key"),
+        (("--https-cert", str(tmp_path / "none"), "--https-key", key), "a PEM certificate and its key"),
+    ):
+        refused = run("serve", shop, "--http", "--port", "0", *files)
+        assert refused.exit_code == 2, refused.stderr
+        assert told in refused.stderr
+    with Served(tmp_path / "shop", "--https-cert", cert, "--https-key", key) as served:
+        assert served.url.startswith("https://")
+        trusting = ssl.create_default_context(cafile=cert)
+        with httpx.Client(base_url=served.url, verify=trusting, timeout=20) as client:
+            assert client.post("/v1/track", json=VIEW).status_code == 200
+            assert client.get("/v1/users/bob").json()["events"] == 1
+        with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
+            httpx.get(f"{served.url}/health/live")
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http{served.url.removeprefix('https')}/health/live")
+
+
 def test_keys_are_made_listed_and_taken_away(tmp_path: Path) -> None:
     made = run("key", "add", str(tmp_path), "php", "--role", "writer", "--json")
     key = json.loads(made.stdout)["key"]
@@ -168,7 +208,7 @@ def test_keys_are_made_listed_and_taken_away(tmp_path: Path) -> None:
 
 
 def test_several_workers_share_one_engine(tmp_path: Path) -> None:
-    with Served(configured(tmp_path / "shop", workers=2)) as served:
+    with Served(configured(tmp_path / "shop", workers=2, rate_per_key=0.001, rate_burst=100)) as served:
         parent = psutil.Process(served.process.pid)
 
         def workers() -> list[psutil.Process]:
@@ -217,6 +257,14 @@ def test_several_workers_share_one_engine(tmp_path: Path) -> None:
         ):
             problem(ask(method, path, body), "invalid-body", 422)
         assert ask("GET", "/health/ready").status_code == 200, "neither worker nor engine has gone"
+
+        def status_elsewhere() -> int:
+            transport = httpx.HTTPTransport(local_address="127.0.0.2")
+            with httpx.Client(base_url=served.url, transport=transport) as client:
+                return client.get("/v1/users/bob").status_code
+
+        asked = [status_elsewhere() for _ in range(103)]
+        assert asked == [200] * 100 + [429] * 3, "both workers count the same requests"
 
         gone = workers()[0]
         gone.kill()

@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 import pytest
 
+from e2e.command_process import on_path
 from headwater.cli import main
 from headwater.config import Config, Relation
 from headwater.scenario import SOURCES, VECTOR, Scenario
@@ -61,12 +62,13 @@ def test_code_on_the_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) ->
     """Shell and Python blocks of a page share one directory, in which the example lies where the page says."""
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "example").symlink_to(ROOT / "docs" / "example")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    (tmp_path / "bin").mkdir()
+    environment = {**os.environ, "PATH": on_path(tmp_path / "bin")}
     found = blocks(page, "sh", "python")
     assert {language for language, _ in found} == {"sh", "python"}
     for language, code in found:
         command = ["bash", "-euo", "pipefail", "-c"] if language == "sh" else [sys.executable, "-W", "error", "-c"]
-        done = subprocess.run([*command, code], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True)
+        done = subprocess.run([*command, code], cwd=tmp_path, env=environment, capture_output=True)
         assert done.returncode == 0, f"{code}\n{done.stderr.decode()}"
         assert done.stdout, code
 

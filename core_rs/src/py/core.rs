@@ -20,6 +20,7 @@ use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
 use crate::py::hosts::{has_everything, owns_item, owns_user};
+use crate::py::kernels::simd;
 use crate::py::stats::stats;
 use crate::query::batch::recommend_batch;
 use crate::query::hosts::anonymous;
@@ -150,6 +151,8 @@ impl Core {
         threads: usize,
         owned: Option<Owned>,
     ) -> PyResult<Self> {
+        // Chosen before anything asks for it.
+        simd()?;
         let config = FoldConfig::from_json(fold_json)?;
         let ownership = ownership(&config, owned)?;
         let state = State::owned(&config, ownership)?;
@@ -167,6 +170,8 @@ impl Core {
         parts: Vec<(String, PyBackedBytes)>,
         owned: Option<Owned>,
     ) -> PyResult<Self> {
+        // Chosen before anything asks for it.
+        simd()?;
         let config = FoldConfig::from_json(fold_json)?;
         let ownership = ownership(&config, owned)?;
         let generation = u128::from_str_radix(&generation_id(fold_json), 16).map_err(protocol)?;

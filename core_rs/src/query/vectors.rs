@@ -92,7 +92,7 @@ pub fn found(
     };
     let mut ranked = Vec::with_capacity(find.k);
     search(
-        Simd::best(),
+        Simd::chosen(),
         &vectors.store,
         &query,
         &find,

@@ -164,9 +164,14 @@ def _from_snapshot(place: Path, threads: int) -> Rebuilt:
     spent = clock.spent()
     if not recovered.snapshot:
         raise HeadwaterError(f"the snapshot was not used: {'; '.join(recovered.passed_over)}")
-    # How many events the snapshot holds is known once it is read again, apart from the clock.
-    kept = restore_core(config, threads, snapshots.load(recovered.snapshot))
-    return _rebuilt(recovered.core, spent, before, _events(kept))
+    rebuilt = _rebuilt(recovered.core, spent, before, 0)
+    loaded = recovered.snapshot
+    # How many events the snapshot holds is known once it is read again: apart from the clock, and when the whole state
+    # is gone, because two of them may be more than there is memory for.
+    del recovered
+    kept = _events(restore_core(config, threads, snapshots.load(loaded)))
+    folded = rebuilt.events - kept
+    return msgspec.structs.replace(rebuilt, folded=folded, folded_per_s=round(folded / rebuilt.seconds, 1))
 
 
 class _Both:

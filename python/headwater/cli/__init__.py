@@ -7,7 +7,8 @@
 * `travel_commands`: shadow.
 * `data_commands`: import, validate, export.
 * `query_commands`: track, recommend, similar, session, trending, explain.
-* `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild, guard.
+* `measure_commands`: demo, bench. `load_commands`: bench latency. `log_commands`: bench ingest, rebuild,
+  operations, guard.
 * `cluster_commands`: serve, stop, permissions; `remote`: `--url` in the place of DIR; `host_table`: its status.
 * `report_commands`: report.
 * `evaluate_commands`: evaluate, tune.
@@ -26,7 +27,7 @@ from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.evaluate_commands import evaluate, tune
 from headwater.cli.http_commands import gateway, key
 from headwater.cli.load_commands import latency
-from headwater.cli.log_commands import guard, ingest, rebuild
+from headwater.cli.log_commands import guard, ingest, operations, rebuild
 from headwater.cli.measure_commands import bench, demo
 from headwater.cli.operations_commands import archive, backup, merge, restore, sync
 from headwater.cli.query_commands import explain, rank, recommend, session, similar, track, trending
@@ -85,5 +86,5 @@ for command in (
     bench,
 ):
     main.add_command(command)
-for measurement in (latency, ingest, rebuild, guard):
+for measurement in (latency, ingest, rebuild, operations, guard):
     bench.add_command(measurement)

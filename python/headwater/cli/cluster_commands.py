@@ -45,6 +45,8 @@ class _StopCommand(click.Command):
 )
 @click.option("--host", help="With --http: address to listen on. Default: http.host of headwater.toml.")
 @click.option("--workers", type=click.IntRange(1, 64), help="With --http: web worker processes.")
+@click.option("--https-cert", metavar="FILE", help="With --http: answer over HTTPS with this certificate (PEM).")
+@click.option("--https-key", metavar="FILE", help="The certificate's key (PEM, without a passphrase).")
 @click.option("--http-port", type=click.IntRange(0, 65_535), help="With --http before a cluster. Default: http.port.")
 @click.option(
     "--http-login",
@@ -83,6 +85,8 @@ def serve(
     http: bool,
     host: str | None,
     workers: int | None,
+    https_cert: str | None,
+    https_key: str | None,
     http_port: int | None,
     http_login: Path | None,
     embedded_nats: bool,
@@ -110,7 +114,7 @@ def serve(
     """
     clustered = embedded_nats or "url" in click.get_current_context().meta.get("headwater.cluster", {})
     if http and not clustered:
-        serve_http(directory, host, port, workers, profile, as_json)
+        serve_http(directory, host, port, workers, profile, as_json, (https_cert, https_key))
         return
     if not clustered:
         raise click.UsageError("say what to serve: a cluster (--embedded-nats, or --url of a nats-server), or --http")
@@ -134,7 +138,19 @@ def serve(
         processes=processes,
         session_hosts=session_hosts,
         item_hosts=item_hosts,
-        gateway=_gateway(directory, options, http_login, host, http_port, workers, profile) if http else None,
+        gateway=_gateway(
+            directory,
+            options,
+            http_login,
+            profile,
+            host=host,
+            port=http_port,
+            workers=workers,
+            tls_cert=https_cert,
+            tls_key=https_key,
+        )
+        if http
+        else None,
     )
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
     asyncio.run(_serve(Serving, settings, as_json))
@@ -144,19 +160,19 @@ def _gateway(
     directory: Path,
     options: NatsOptions,
     login: Path | None,
-    host: str | None,
-    port: int | None,
-    workers: int | None,
     profile: Profile | None,
+    **over: Any,
 ) -> bytes:
-    """What the gateway beside the hosts is told; it uses the keys and the [http] of the directory."""
+    """What the gateway beside the hosts is told: keys and [http] of the directory, `over` in place of the latter."""
     from headwater.http.gateway import GatewayTask
     from headwater.http.keys import KeyRing
     from headwater.http.serve import check_exposure
+    from headwater.http.server import check_tls
     from headwater.http_config import validate_http
 
-    config = gateway_config(directory, profile, host=host, port=port, workers=workers)
+    config = gateway_config(directory, profile, **over)
     validate_http("options", config)
+    check_tls(config)
     check_exposure(config.host, KeyRing(directory))
     nats = options if login is None else login_file(login, options.url)
     where = str(directory.resolve())

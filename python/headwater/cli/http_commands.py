@@ -23,15 +23,23 @@ _ROLES = ("reader", "writer", "admin")
 
 
 def serve_http(
-    directory: Path, host: str | None, port: int | None, workers: int | None, profile: Profile | None, as_json: bool
+    directory: Path,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    profile: Profile | None,
+    as_json: bool,
+    tls: tuple[str | None, str | None] = (None, None),
 ) -> None:
     """Open the engine in a directory (made if absent) and answer over HTTP until Ctrl-C.
 
     Without keys (`headwater key add`) it answers everybody, so it listens on a loopback address only.
+    `tls`: files of the certificate and of its key.
     """
     from headwater.http.serve import serve_directory
 
-    serve_directory(directory, announce(as_json), profile, host=host, port=port, workers=workers)
+    over = dict(zip(("tls_cert", "tls_key"), tls, strict=True))
+    serve_directory(directory, announce(as_json), profile, host=host, port=port, workers=workers, **over)
 
 
 def announce(as_json: bool) -> Say:
@@ -76,8 +84,18 @@ class _GatewayCommand(click.Command):
     "--port", type=click.IntRange(0, 65_535), help="Where it listens. Default: http.port, 8088; 0: a free one."
 )
 @click.option("--workers", type=click.IntRange(1, 64), help="Web worker processes. Default: http.workers, 1.")
+@click.option("--https-cert", metavar="FILE", help="Answer over HTTPS with this certificate (PEM).")
+@click.option("--https-key", metavar="FILE", help="The certificate's key (PEM, without a passphrase).")
 @json_option
-def gateway(directory: Path | None, host: str | None, port: int | None, workers: int | None, as_json: bool) -> None:
+def gateway(
+    directory: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    https_cert: str | None,
+    https_key: str | None,
+    as_json: bool,
+) -> None:
     """Answer over HTTP in front of a running cluster, until Ctrl-C: the addresses of `serve --http`, the same keys and
     limits. Any number of gateways may stand before one cluster; each web worker asks the hosts itself.
 
@@ -85,7 +103,8 @@ def gateway(directory: Path | None, host: str | None, port: int | None, workers:
     """
     from headwater.http.gateway import GatewayTask, serve_gateway
 
-    config = gateway_config(directory, host=host, port=port, workers=workers)
+    over: dict[str, Any] = {"tls_cert": https_cert, "tls_key": https_key}
+    config = gateway_config(directory, host=host, port=port, workers=workers, **over)
     where = None if directory is None else str(directory)
     task = GatewayTask(nats=nats_options("headwater-gateway"), namespace=namespace(), directory=where, config=config)
     serve_gateway(task, announce(as_json))

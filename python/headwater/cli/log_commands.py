@@ -1,4 +1,4 @@
-"""Commands that measure logs and watch for regressions: bench ingest, bench rebuild, bench guard."""
+"""Commands that measure logs and watch for regressions: bench ingest, rebuild, operations, guard."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from headwater.bench.event_supply import Supply
     from headwater.config import Config
 
+_scratch_option = click.option(
+    "--dir",
+    "scratch",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
+)
 _log_options = options(
     click.option(
         "--events", type=click.IntRange(1000, 50_000_000), default=1_000_000, show_default=True, help="How many."
@@ -31,12 +37,7 @@ _log_options = options(
     ),
     click.option("--seed", type=int, default=11, show_default=True, help="Of the Zipf log."),
     click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads that fold."),
-    click.option(
-        "--dir",
-        "scratch",
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
-        help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
-    ),
+    _scratch_option,
 )
 
 
@@ -137,11 +138,32 @@ def rebuild(
 
 @click.command()
 @click.option(
-    "--dir",
-    "scratch",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
+    "--events", type=click.IntRange(1000, 50_000_000), default=1_000_000, show_default=True, help="Of the log."
 )
+@click.option("--items", type=click.IntRange(10, 10_000_000), default=20_000, show_default=True, help="Of the log.")
+@click.option("--rate", type=click.FloatRange(1, 10_000), default=100.0, show_default=True, help="Questions a second.")
+@_scratch_option
+@update_option
+@json_option
+def operations(events: int, items: int, rate: float, scratch: Path | None, update: Path | None, as_json: bool) -> None:
+    """Backup, incremental backup, restore and the erasure of a user, while the same engine answers questions.
+
+    Example: headwater bench operations --events 1000000 --json
+    """
+    from rich.console import Console
+
+    from headwater.bench import markdown
+    from headwater.bench.operations_bench import operations_table, run_operations
+
+    with Console(stderr=True).status("measuring") as status:
+        run = run_operations(events, items, rate, scratch, lambda what: status.update(f"measuring: {what}"))
+    if update is not None:
+        markdown.update(update, markdown.operations_sections(run))
+    show(as_json, run, None if as_json else operations_table(run))
+
+
+@click.command()
+@_scratch_option
 @json_option
 def guard(scratch: Path | None, as_json: bool) -> None:
     """Whether anything is several times slower than it should be, by ratios to floors of the same run; half a minute.

@@ -112,7 +112,7 @@ _TABLES: dict[str, str] = {
 """,
     "engine": "## This process only; never visible in state or digests.\n",
     "cluster": "## Hosts and their limits, for `headwater serve`.\n",
-    "http": "## The gateway of `headwater serve DIR --http`; its limits hold for each web worker.\n",
+    "http": "## The gateway of `headwater serve DIR --http`; its limits hold for all web workers together.\n",
 }
 
 _RELATIONS = """\

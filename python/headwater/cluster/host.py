@@ -105,6 +105,7 @@ class Host:
         )
         if self._http is not None:
             await self._http.start(self._http_port or 0)
+        await self._nc.ready_to_ask()
         await self._nc.subscribe(beat_subject(self._topology.namespace), cb=self._heard)
         await self._endpoint.start(VERSION)
         await self._endpoint.answer_raw("live", self._live, always=True)
@@ -297,7 +298,7 @@ class Host:
 
     async def _add_item_answers(self) -> None:
         answers = ItemAnswers(self.state)
-        await self._endpoint.answer_raw("candidates", answers.candidates)
+        await self._endpoint.answer_raw("candidates", answers.candidates, answers.candidates_now)
         await self._endpoint.answer_raw("similar", answers.similar)
         await self._endpoint.answer_raw("trending", answers.trending)
         await self._endpoint.answer_raw("items", answers.item)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import shutil
 import signal
@@ -34,6 +35,7 @@ ENTRY = "headwater.cluster.launch:run_host"
 _AGAIN_SECONDS = 1.0
 _SWITCH_SECONDS = 0.0005
 """A thread that folds must not keep the loop waiting for 5 ms, the interpreter's default."""
+_GC_THRESHOLDS = (20_000, 50, 100)
 
 
 class Launch(msgspec.Struct, kw_only=True):
@@ -72,6 +74,10 @@ def run_host(data: bytes) -> None:
     launch = decode_launch(data)
     log_as_json(launch.host, launch.topology.namespace, launch.log_file)
     sys.setswitchinterval(_SWITCH_SECONDS)
+    # A host makes few cycles and many answers. By default the collector walks all that it remembers of slates every
+    # few hundred answers, and every visitor who asks meanwhile waits.
+    gc.set_threshold(*_GC_THRESHOLDS)
+    gc.freeze()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(launch))
 

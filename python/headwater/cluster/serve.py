@@ -28,7 +28,7 @@ from headwater.cluster.placers import Placer, ProcessPlacer, RayPlacer
 from headwater.cluster.stopping import drain
 from headwater.cluster.supervisor import Supervisor
 from headwater.cluster_limits import ClusterConfig
-from headwater.config import Config, Profile
+from headwater.config import Config, EngineConfig, Profile
 from headwater.core import generation_of, query_json
 from headwater.errors import HeadwaterError, Unavailable
 from headwater.events.jetstream_log import AsyncJetStreamLog
@@ -122,6 +122,7 @@ class Serving:
             and limits == config.cluster
         )
         self._topology = topology = running if adopted and running is not None else topology
+        config = msgspec.structs.replace(config, engine=self._engine_of_hosts(config, len(hosts)))
         launches = {
             host.name: encode_launch(
                 Launch(
@@ -145,6 +146,13 @@ class Serving:
         self._tasks.append(asyncio.ensure_future(self._supervisor.run()))
         if self._server is not None:
             self._tasks.append(asyncio.ensure_future(self._watch_server(self._server)))
+
+    def _engine_of_hosts(self, config: Config, hosts: int) -> EngineConfig:
+        """Hosts that share one machine share its cores too: threads beyond those only wake each other."""
+        if self._settings.ray_address is not None:
+            return config.engine
+        share = max(1, (os.cpu_count() or 1) // hosts)
+        return msgspec.structs.replace(config.engine, threads=min(config.engine.threads, share))
 
     def _snapshots_in(self, config: Config) -> str:
         if config.cluster.snapshots == "object-store":

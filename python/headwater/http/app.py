@@ -16,11 +16,12 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
 
 from headwater.http import gorse, health, openapi, v1
+from headwater.http.buckets import Buckets
 from headwater.http.door import Door
 from headwater.http.intake import App, Intake, Receive, Scope, Send
 from headwater.http.keys import Caller, KeyRing
 from headwater.http.live_page import routes
-from headwater.http.metrics import Metrics
+from headwater.http.metrics import Metrics, shared_file
 from headwater.http.problems import MEDIA_TYPE, Refused
 from headwater.http_config import HttpConfig
 
@@ -55,7 +56,8 @@ def create_app(door: Door, config: HttpConfig, keys: KeyRing, stopping: asyncio.
         logging_config=None,
         debug=False,
     )
-    return Intake(_options_of(inner, config), keys, config, metrics)
+    buckets = Buckets(config.rate_per_key, config.rate_burst, shared_file("buckets"))
+    return Intake(_options_of(inner, config), keys, config, metrics, buckets)
 
 
 def _options_of(inner: Litestar, config: HttpConfig) -> App:

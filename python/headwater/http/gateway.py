@@ -27,7 +27,7 @@ from headwater.http.keys import KeyRing
 from headwater.http.live import Live
 from headwater.http.live_page.looks import look_verbs
 from headwater.http.serve import check_exposure
-from headwater.http.server import listen, run, serve_app, url_of
+from headwater.http.server import check_tls, listen, run, serve_app, url_of
 from headwater.http.verbs import Service
 from headwater.http.workers import WorkerTask, end_with_parent, supervise
 from headwater.http_config import HttpConfig, validate_http
@@ -60,6 +60,7 @@ def serve_gateway(task: GatewayTask, say: Say, begin: Callable[[], None] | None 
     Raises `ConfigError`, `AccessDenied`, `Unavailable`.
     """
     validate_http("options", task.config)
+    check_tls(task.config)
     keys = KeyRing(None if task.directory is None else Path(task.directory))
     check_exposure(task.config.host, keys)
     place = ClusterPlace(task.nats, task.namespace)
@@ -76,7 +77,11 @@ def serve_gateway(task: GatewayTask, say: Say, begin: Callable[[], None] | None 
 async def _serve(task: GatewayTask, place: ClusterPlace, keys: KeyRing, listening: socket.socket, say: Say) -> None:
     config = task.config
     door = await cluster_door(place)  # also with several workers: what cannot be reached is told before it is promised
-    facts = {"url": url_of(listening), "pid": os.getpid(), "workers": config.workers}
+    facts = {
+        "url": url_of(listening, "https" if config.tls_cert else "http"),
+        "pid": os.getpid(),
+        "workers": config.workers,
+    }
     facts |= {"keys": "required" if keys.required else "none", "cluster": place.nats.shown}
     if config.workers > 1:
         await door.close()

@@ -11,16 +11,18 @@ import base64
 import binascii
 import ipaddress
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
 from headwater.errors import HeadwaterError
+from headwater.http.buckets import Buckets
 from headwater.http.keys import Caller, KeyRing
 from headwater.http.metrics import Metrics
 from headwater.http.problems import MEDIA_TYPE, Refused
-from headwater.http_config import HttpConfig
+from headwater.http_config import HttpConfig, share_of_worker
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 _OPEN = ("/health/", "/api/health/", "/problems/")
 _UNCOUNTED = ("/health/", "/api/health/", "/metrics", "/live/stream")
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
-_ADDRESSES_REMEMBERED = 4096
 ANYONE = Caller("anyone", "admin")
 """Who calls a server without keys: it listens on a loopback address only."""
 
@@ -41,14 +42,15 @@ ANYONE = Caller("anyone", "admin")
 class Intake:
     """Wraps an ASGI application."""
 
-    def __init__(self, app: App, keys: KeyRing, config: HttpConfig, metrics: Metrics) -> None:
+    def __init__(self, app: App, keys: KeyRing, config: HttpConfig, metrics: Metrics, buckets: Buckets) -> None:
         self._app = app
         self._keys = keys
         self._config = config
         self._metrics = metrics
         self._max_body = config.max_body_kib * 1024
+        self._max_concurrent = share_of_worker(config.max_concurrent, config)
         self._in_progress = 0
-        self._buckets: dict[str, tuple[float, float]] = {}
+        self._buckets = buckets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the application's life."""
@@ -86,7 +88,7 @@ class Intake:
         """Raise `Refused`, or note the caller in the scope's state."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         path: str = scope["path"]
-        if counting and self._in_progress >= self._config.max_concurrent:
+        if counting and self._in_progress >= self._max_concurrent:
             raise Refused("overloaded", f"{self._in_progress} requests are in progress already")
         caller = self._caller(headers, path)
         if self._config.rate_per_key > 0 and counting:
@@ -124,21 +126,14 @@ class Intake:
         raise Refused("wrong-host", f"Host {host[:80]!r} is not a name of this server", host=host[:80])
 
     def _spend(self, who: str) -> None:
-        """A token bucket for each key, or for each address without keys."""
-        rate, burst = self._config.rate_per_key, float(self._config.rate_burst)
-        now = time.monotonic()
-        left, at = self._buckets.get(who, (burst, now))
-        left = min(burst, left + (now - at) * rate)
-        if left < 1:
-            wait = (1 - left) / rate
-            raise Refused(
-                "rate-limited", f"More than {rate:g} requests a second", retry_after=max(1, int(wait + 0.999))
-            )
-        if who not in self._buckets and len(self._buckets) >= _ADDRESSES_REMEMBERED:
-            self._buckets = {w: b for w, b in self._buckets.items() if b[0] + (now - b[1]) * rate < burst}
-            if len(self._buckets) >= _ADDRESSES_REMEMBERED:
-                raise Refused("rate-limited", f"More than {_ADDRESSES_REMEMBERED} callers at once")
-        self._buckets[who] = (left - 1, now)
+        """A token for each request of a key, or of an address without keys."""
+        wait = self._buckets.spend(who)
+        if wait is None:
+            return
+        if math.isinf(wait):
+            raise Refused("rate-limited", "Too many callers at once")
+        told = f"More than {self._config.rate_per_key:g} requests a second"
+        raise Refused("rate-limited", told, retry_after=max(1, math.ceil(wait)))
 
     def _too_large(self, length: str) -> Refused:
         return Refused("too-large", f"body of {length} bytes; allowed: at most {self._max_body}", limit=self._max_body)

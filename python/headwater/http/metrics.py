@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -16,6 +17,11 @@ from prometheus_client.multiprocess import MultiProcessCollector  # type: ignore
 _BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0, 5.0)
 _SERIES_REMEMBERED = 1000
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def shared_file(name: str) -> Path | None:
+    """A file that all workers of this gateway share; `None` where one process is the whole gateway."""
+    return Path(os.environ[SHARED]) / name if SHARED in os.environ else None
 
 
 class Metrics:

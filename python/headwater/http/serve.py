@@ -23,7 +23,7 @@ from headwater.http.intake import is_loopback
 from headwater.http.keys import KeyRing
 from headwater.http.live import Live
 from headwater.http.live_page.looks import look_verbs
-from headwater.http.server import listen, run, serve_app, url_of
+from headwater.http.server import check_tls, listen, run, serve_app, url_of
 from headwater.http.verbs import Service
 from headwater.http.workers import serve_with_workers
 from headwater.http_config import HttpConfig, validate_http
@@ -60,10 +60,15 @@ def serve_engine(
     `serve_directory`."""
     config = msgspec.structs.replace(config, **{name: value for name, value in over.items() if value is not None})
     validate_http("options", config)
+    check_tls(config)
     keys = KeyRing(directory)
     check_exposure(config.host, keys)
     with listen(config.host, config.port) as listening:
-        facts = {"url": url_of(listening), "pid": os.getpid(), "workers": config.workers}
+        facts = {
+            "url": url_of(listening, "https" if config.tls_cert else "http"),
+            "pid": os.getpid(),
+            "workers": config.workers,
+        }
         say({**facts, "keys": "required" if keys.required else "none", "position": engine.position})
         live = Live()
         service = Service(engine, live, gorse_verbs(engine) | look_verbs(engine, live))

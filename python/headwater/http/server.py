@@ -7,6 +7,7 @@ import gc
 import logging
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ import uvicorn
 from headwater.errors import ConfigError
 from headwater.http.intake import App
 from headwater.http.patient import PatientProtocol
-from headwater.http_config import HttpConfig
+from headwater.http_config import HttpConfig, share_of_worker
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +41,29 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def url_of(listening: socket.socket) -> str:
+def check_tls(config: HttpConfig) -> None:
+    """Raise `ConfigError` for a certificate and key that cannot be used together."""
+    if not config.tls_cert:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            config.tls_cert, config.tls_key, password=_no_passphrase
+        )
+    except (OSError, ValueError) as err:  # an SSLError is an OSError
+        rule = "a PEM certificate and its key, readable, without a passphrase"
+        where = f"{config.tls_cert}, {config.tls_key}"
+        raise ConfigError(f"{where}: {err}; allowed: {rule}", key="http.tls_cert", value=where, rule=rule) from err
+
+
+def _no_passphrase() -> str:
+    """Asked for a key that has one. (OpenSSL would ask the terminal.)"""
+    raise ValueError("the key has a passphrase")
+
+
+def url_of(listening: socket.socket, scheme: str = "http") -> str:
     """Where a socket is reached."""
     host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 class _Server(uvicorn.Server):
@@ -62,7 +82,7 @@ async def serve_app(app: App, listening: socket.socket, config: HttpConfig, stop
 
     class Protocol(PatientProtocol):
         header_timeout_s = config.header_timeout_s
-        max_connections = config.max_connections
+        max_connections = share_of_worker(config.max_connections, config)
 
     server = _Server(
         uvicorn.Config(
@@ -73,6 +93,8 @@ async def serve_app(app: App, listening: socket.socket, config: HttpConfig, stop
             log_config=None,
             access_log=False,
             server_header=False,
+            ssl_certfile=config.tls_cert or None,
+            ssl_keyfile=config.tls_key or None,
             timeout_keep_alive=int(config.keep_alive_s) or 1,
             timeout_graceful_shutdown=int(config.shutdown_s) or 1,
         )

@@ -114,3 +114,14 @@ def test_rebuilds_that_differ_end_the_run() -> None:
     check_equal([one, one])
     with pytest.raises(HeadwaterError, match="rebuilds of the same log differ: digests a, b"):
         check_equal([one, msgspec.structs.replace(one, digest="b")])
+
+
+@pytest.mark.e2e
+def test_a_whole_log_is_copied_and_erased_from_while_questions_are_answered() -> None:
+    found = run("operations", "--events", "3000", "--items", "200", "--rate", "50")
+    operations = {operation["what"]: operation for operation in found["operations"]}
+    assert list(operations) == ["nothing else", "snapshot", "backup", "backup of what came since", "restore", "erase"]
+    assert operations["nothing else"]["questions"] >= 100
+    assert all(operation["seconds"] > 0 for operation in operations.values())
+    assert found["events"] == 3000
+    assert found["sought"] == {}
