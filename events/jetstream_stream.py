@@ -150,7 +150,20 @@ async def ensure_stream(
         if config.get("max_bytes", -1) != wanted or config.get("num_replicas", 1) != settings.replicas:
             config |= {"max_bytes": wanted, "num_replicas": settings.replicas}
             await api.call(f"STREAM.UPDATE.{place.stream}", config)
+        await _replicate_epochs(api, place, settings.replicas)
     return await stream_state(api, place, check_epochs=True, rewriting=rewriting)
+
+
+async def _replicate_epochs(api: JetStreamApi, place: Place, replicas: int) -> None:
+    """The count of writers has as many copies as the log: without it nobody could write."""
+    try:
+        config = (await api.call(f"STREAM.INFO.{place.epochs}"))["config"]
+    except JetStreamRefusal as err:
+        if err.details["err_code"] != STREAM_NOT_FOUND:
+            raise
+        return  # `stream_state` says what that means
+    if config.get("num_replicas", 1) != replicas:
+        await api.call(f"STREAM.UPDATE.{place.epochs}", config | {"num_replicas": replicas})
 
 
 async def stream_state(

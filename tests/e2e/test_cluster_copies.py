@@ -73,6 +73,7 @@ def test_a_backup_is_compared_with_the_hosts_and_restored_to_a_directory_or_anot
         assert restored.whole_digest()[1] == digest
 
 
+@pytest.mark.slow
 def test_erasing_makes_the_log_anew_while_a_client_waits_and_nothing_of_the_user_is_left(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "shop", toml=TOML)
     try:

@@ -117,7 +117,13 @@ async def _snapshots(launch: Launch, folder: str) -> SnapshotStore | None:
     topology = launch.topology
     while True:
         try:
-            return await asyncio.to_thread(ObjectSnapshots, launch.nats, topology.namespace, topology.generation)
+            return await asyncio.to_thread(
+                ObjectSnapshots,
+                launch.nats,
+                topology.namespace,
+                topology.generation,
+                replicas=launch.config.cluster.replicas,
+            )
         except Unavailable as err:
             logger.warning("host %s waits for the object store: %s", launch.host, err.message)
             await asyncio.sleep(_AGAIN_SECONDS)
