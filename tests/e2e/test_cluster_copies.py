@@ -156,3 +156,28 @@ def events_of(running: Any) -> list[Feedback]:
     found = [event for batch in log.read() for _, _, events in decode_frames(batch) for event in events]
     log.close()
     return [event for event in found if isinstance(event, Feedback)]
+
+
+def test_a_product_feed_is_compared_with_the_catalogue_of_a_host(
+    nats_server: NatsServer,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    with hosts(nats_server, config(), 2, 1) as running, running.client() as client:
+        url, namespace = running.options.url, running.namespace
+        client.put_items({"item": f"i{n:03}", "labels": {"price": float(n)}} for n in range(300))
+        feed = tmp_path / "feed.csv"
+        rows = [f"i{n:03},{n + (n == 7)}.0" for n in range(300) if n not in (3, 4)]
+        feed.write_text("item,price\n" + "\n".join([*rows, "new,1.0"]) + "\n")
+        dry = run(url, namespace, "sync", str(feed), "--dry-run")
+        counted = {"put": 1, "patched": 1, "hidden": 2, "unchanged": 297}
+        assert {name: dry[name] for name in counted} == counted
+        told = run(url, namespace, "sync", str(feed))
+        assert {name: told[name] for name in counted} == counted
+        again = run(url, namespace, "sync", str(feed))
+        assert (again["put"], again["patched"], again["hidden"]) == (0, 0, 0)
+        assert client.item("i007", after=client.position).labels["price"] == 8.0
+        assert client.item("i003").is_hidden
+        feed.write_text("item,price\nnew,1.0\n")
+        assert "would vanish" in run(url, namespace, "sync", str(feed), code=2)
+        position, digest = running.whole_digest()
+        assert running.replayed(position + 1).digest()["whole"] == digest

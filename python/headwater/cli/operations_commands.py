@@ -41,14 +41,14 @@ def merge(directory: Path | None, from_user: str, into_user: str, as_json: bool)
     show(as_json, plain, facts(f"{report.from_user} is {report.into_user}", plain))
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @table_options
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @click.option("--allow-shrink", is_flag=True, help="Go on even if most of the visible items would vanish.")
 @json_option
 def sync(
-    directory: Path,
+    directory: Path | None,
     file: Path,
     columns: tuple[str, ...],
     format: str | None,
@@ -67,8 +67,9 @@ def sync(
     from headwater.feed_sync import MAX_SHRINK, shown
     from headwater.store import check_begun
 
-    check_begun(directory)
-    with Engine.open(directory) as engine:
+    if directory is not None:
+        check_begun(directory)
+    with connect_remote() if directory is None else Engine.open(directory) as engine:
         report = engine.sync_items(
             file,
             columns=mapping(columns),
@@ -78,7 +79,7 @@ def sync(
         )
     plain = report.to_dict()
     rows = plain | {"examples": "\n".join(f"{kind}: {shown(some)}" for kind, some in report.examples.items() if some)}
-    show(as_json, plain, facts(f"{file} -> {directory}", rows))
+    show(as_json, plain, facts(f"{file} -> {where(directory)}", rows))
 
 
 @click.command(cls=RemoteCommand)

@@ -14,11 +14,13 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from headwater.arguments import Id
+from headwater.arguments import Id, share_of
 from headwater.client.connection import Client, Connecting, connect
+from headwater.client.writes import wall_clock
 from headwater.errors import InvalidQuery
 from headwater.events.nats_options import NatsOptions
 from headwater.events.types import Event, Feedback
+from headwater.feed_sync import MAX_SHRINK, SyncReport, rows_of, sync_items
 from headwater.merging import MergeReport
 from headwater.slate import Explanation, ItemView, SessionView, Slate
 
@@ -165,6 +167,31 @@ class SyncClient:
     def forget(self, user: Id, **asked: Any) -> int:
         """See `Client.forget`."""
         return self._wait(self._client.forget(user, **asked))
+
+    def sync_items(
+        self,
+        source: TableSource,
+        *,
+        columns: Mapping[str, str] | None = None,
+        format: str | None = None,
+        dry_run: bool = False,
+        max_shrink: float = MAX_SHRINK,
+    ) -> SyncReport:
+        """See `Engine.sync_items`. Refused rows are counted and not kept; each change is durable by itself."""
+        from headwater.ingest.item_table import ItemTable
+
+        share = share_of("max_shrink", max_shrink)
+        table = ItemTable(source, columns=columns, format=format, ts=wall_clock())
+        pages = self._wait(self._client.catalogue_pages())
+        return sync_items(
+            [row for page in pages for row in rows_of(page)],
+            table,
+            self._client.check,
+            lambda events: self._wait(self._client.track_many(events)),
+            None,
+            dry_run=dry_run,
+            max_shrink=1.0 if share is None else share,
+        )
 
     def forget_person(self, user: Id) -> list[str]:
         """See `Client.forget_person`."""

@@ -40,7 +40,7 @@ from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
 from headwater.cluster.writing import Writing
 from headwater.config import Config
-from headwater.core import query_json
+from headwater.core import catalogue_page, query_json
 from headwater.errors import HeadwaterError, InvalidQuery, NotReady, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
 from headwater.protocol import Activate, HighWater, Question, Reach, beat_subject, plain_subject
@@ -53,6 +53,8 @@ _RETRY_RECOVERING_MS = 500
 _SILENT_BEATS = 4
 _WATCH_SECONDS = 2.0
 _CATCH_UP_SECONDS = 2.0
+_CATALOGUE_PAGE = 256
+"""Items of one answer: it must pass through the server, whatever their labels hold."""
 
 
 class Host:
@@ -295,6 +297,7 @@ class Host:
         self._begin(merges.watch())
         await self._endpoint.answer_raw("identities", merges.answer)
         await self._endpoint.answer_raw("forgotten", merges.forgotten)
+        await self._endpoint.answer_raw("catalogue", self._catalogue)
 
     async def _add_item_answers(self) -> None:
         answers = ItemAnswers(self.state)
@@ -302,6 +305,14 @@ class Host:
         await self._endpoint.answer_raw("similar", answers.similar)
         await self._endpoint.answer_raw("trending", answers.trending)
         await self._endpoint.answer_raw("items", answers.item)
+
+    async def _catalogue(self, data: bytes) -> bytes:
+        """A page of the catalogue from a number on, as of all that was acknowledged until now, and where the next one
+        begins."""
+        start = msgspec.msgpack.decode(data, type=int)
+        if start == 0:
+            await self._catch_up()
+        return msgspec.msgpack.encode(catalogue_page(self.state.core, start, _CATALOGUE_PAGE))
 
     async def _live(self, _: bytes) -> bytes:
         return self.phase.encode()

@@ -48,7 +48,8 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
 
     cluster = f"{ns}.cluster"
     if role == "producer":
-        return Permissions((cluster, *verbs(WRITES), f"{ns}.h.*.frames", f"{ns}.h.*.high_water"), (inbox,))
+        own = tuple(f"{ns}.h.*.{verb}" for verb in ("frames", "high_water", "catalogue"))
+        return Permissions((cluster, *verbs(WRITES), *own), (inbox,))
     if role == "reader":
         return Permissions((cluster, *verbs(READS)), (inbox,))
     place = place_of(namespace, generation)
