@@ -117,6 +117,10 @@ class SyncClient:
         """See `Client.session_of`."""
         return self._wait(self._client.session_of(user, **asked))
 
+    def variant_of(self, user: Id, experiment: str, **asked: Any) -> str | None:
+        """See `Client.variant_of`."""
+        return self._wait(self._client.variant_of(user, experiment, **asked))
+
     def item(self, item: Id, **asked: Any) -> ItemView:
         """See `Client.item`."""
         return self._wait(self._client.item(item, **asked))

@@ -19,7 +19,7 @@ Role = Literal["producer", "reader", "operator", "auditor", "gateway", "host", "
 ROLES: tuple[Role, ...] = get_args(Role)
 
 WRITES = ("track", "seen", "forget", "merge", "user", "item", "patch_item", "delete_item")
-READS = ("recommend", "session", "rank", "similar", "trending", "session_of", "item_of", "explain")
+READS = ("recommend", "session", "rank", "similar", "trending", "session_of", "variant_of", "item_of", "explain")
 _BETWEEN = ("candidates", "similar", "trending", "items", "live", "identities", "forgotten", *OF_ACCOUNT)
 LOOKS = ("status", "stats", "digest", "snapshot", "stop")
 
