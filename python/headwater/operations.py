@@ -121,9 +121,16 @@ class Operations(Questions):
         self._runtime.check_open()
         share = share_of("max_shrink", max_shrink)
         table = ItemTable(source, columns=columns, format=format, ts=self._write_time())
-        return feed_sync.sync_items(
-            self._runtime, table, wall_clock, self._check, dry_run=dry_run, max_shrink=1.0 if share is None else share
+        report = feed_sync.sync_items(
+            feed_sync.catalogue(self._runtime.core),
+            table,
+            self._check,
+            lambda events: self._append([events], wall_clock()),
+            self._runtime.directory,
+            dry_run=dry_run,
+            max_shrink=1.0 if share is None else share,
         )
+        return msgspec.structs.replace(report, position=self._runtime.core.position)
 
     def archive(self) -> ArchiveReport:
         """Move the events up to the oldest kept snapshot from the log to Parquet files in `archive/` of the directory.

@@ -118,6 +118,13 @@ class SessionOf(Question, kw_only=True):
     user: Id
 
 
+class VariantOf(Question, kw_only=True):
+    """`variant_of`: the variant of an experiment that answers a user."""
+
+    user: Id
+    experiment: str
+
+
 class ItemOf(Question, kw_only=True):
     """`item_of`: what is known of an item."""
 
@@ -246,6 +253,7 @@ REQUESTS: Mapping[str, type[Request]] = {
     "similar": Similar,
     "trending": Trending,
     "session_of": SessionOf,
+    "variant_of": VariantOf,
     "item_of": ItemOf,
     "explain": Explain,
     "track": Track,

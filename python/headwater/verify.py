@@ -148,7 +148,7 @@ def verify_hosts(
         core = new_core(config, threads)
         for host in sorted(hosts, key=lambda host: int(host["position"])):
             fold_log(core, log, stop=host["position"] + 1)
-            problems += _differing(host, core)
+            problems += differing_host(host, core)
         fold_log(core, log, stop=last + 1)
         parts = core.digest()
         digests["replay"] = parts["whole"]
@@ -168,7 +168,7 @@ def verify_hosts(
     )
 
 
-def _differing(host: Mapping[str, Any], replay: Core) -> list[Problem]:
+def differing_host(host: Mapping[str, Any], replay: Core) -> list[Problem]:
     """What a host holds otherwise than the replay at its position."""
     if replay.position != host["position"]:
         what = f"stands at position {host['position']}, but the log ends at {replay.position}: it lost its tail"
@@ -193,7 +193,7 @@ def _check_slates(
     Left out are those that were answered before the log's base, and those from before a user was erased: the log that
     answered them held more.
     """
-    since = max(log.base.last, log.rewritten) + 1 if isinstance(log, SqliteLog) else 1
+    since = max(getattr(log, "rewritten", 0), log.base.last if isinstance(log, SqliteLog) else 0) + 1
     base = snapshots if log.first() > 1 else None
     try:
         report = replay_slates(

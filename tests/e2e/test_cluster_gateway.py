@@ -177,6 +177,7 @@ def test_gorses_own_client_plays_a_session(shop: Hosts, web: httpx.Client) -> No
     assert "shoe-3" not in [score.id for score in client.get_recommend("u2", n=5)]
 
 
+@pytest.mark.slow
 def test_several_workers_ask_the_cluster_themselves_and_lost_hosts_are_typed_refusals(
     nats_server: NatsServer,  # noqa: F811
 ) -> None:
@@ -208,6 +209,7 @@ def test_several_workers_ask_the_cluster_themselves_and_lost_hosts_are_typed_ref
         assert ask("GET", "/health/ready").status_code == 200, "the other host answers its users"
 
 
+@pytest.mark.slow
 def test_serve_runs_a_gateway_beside_the_hosts_and_both_end_with_it(tmp_path: Path) -> None:
     served = Cluster(tmp_path / "shop")
     try:

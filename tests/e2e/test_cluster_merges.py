@@ -141,6 +141,24 @@ def test_plain_requests_merge_too(nats_server: NatsServer) -> None:  # noqa: F81
         assert client.session_of(account, after=client.position).state.events == 1
 
 
+def test_a_merged_visitor_has_the_variant_of_their_account(nats_server: NatsServer) -> None:  # noqa: F811
+    table = {
+        "generation": {"partitions": PARTITIONS, "shards": 4},
+        "experiments": {"e": {"variants": {"a": {"share": 0.5}, "b": {"share": 0.5}}}},
+    }
+    users = [on(n % 2, f"person{n}-") for n in range(8)]
+    made = config_from_table(table)
+    with hosts(nats_server, made, 2, 1) as running, running.client() as client:
+        with Engine.open(":memory:", config=made) as engine:
+            expected = [engine.variant_of(user, "e", now=START) for user in users]
+        assert [client.variant_of(user, "e", now=START) for user in users] == expected
+        other = next(user for user, variant in zip(users, expected, strict=True) if variant != expected[0])
+        client.merge(users[0], other)
+        assert client.variant_of(users[0], "e", now=START) != expected[0]
+        with pytest.raises(InvalidQuery):
+            client.variant_of(users[0], "never", now=START)
+
+
 def test_hosts_may_ask_each_other_for_the_account() -> None:
     allowed = permissions("default", "0" * 32, "host").publish
     for verb in ("recommend", "rank", "session", "session_of", "track", "seen", "forget", "identities", "forgotten"):

@@ -10,7 +10,7 @@ import click
 
 from headwater.cli.host_table import show_hosts
 from headwater.cli.output import facts, json_option, show
-from headwater.cli.remote import RemoteCommand, connect_remote, remote_log, where
+from headwater.cli.remote import RemoteCommand, connect_remote, namespace, nats_options, remote_log, where
 from headwater.config import Profile
 
 # For commands that make the directory; the others take one that is there.
@@ -177,7 +177,7 @@ def _replay_slate(directory: Path | None, slate: str, threads: int | None, as_js
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.argument("user")
 @click.option("--erase", "erased", is_flag=True, help="Write the log anew without their events; prints a receipt.")
@@ -188,13 +188,22 @@ def _replay_slate(directory: Path | None, slate: str, threads: int | None, as_js
     metavar="RECEIPT",
     help="Change nothing: say whether RECEIPT is this directory's, for USER.",
 )
+@click.option(
+    "--receipts",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --url and --erase: where the receipt is kept, and the next log while it is built.",
+)
 @json_option
-def forget(directory: Path, user: str, erased: bool, receipt: Path | None, as_json: bool) -> None:
+def forget(
+    directory: Path | None, user: str, erased: bool, receipt: Path | None, receipts: Path | None, as_json: bool
+) -> None:
     """Drop USER's state at once, and that of ids merged with theirs: from now on they are an unknown visitor.
 
     What they added to counts stays, and so do their events in the log, in exports and in copies made by `replay --to`.
     With --erase the log, snapshots and dead letters are written anew without them, and the state is the one of a log
-    that never had them; copies taken before are not touched.
+    that never had them; copies taken before are not touched. Of a cluster (--url) the stream is made anew, and hosts do
+    not answer until they have folded it.
 
     Example: headwater forget shop bob --erase --json
     """
@@ -202,6 +211,9 @@ def forget(directory: Path, user: str, erased: bool, receipt: Path | None, as_js
     from headwater.receipts import check
     from headwater.store import check_begun
 
+    if directory is None:
+        _forget_on_cluster(user, erased, receipts, as_json)
+        return
     check_begun(directory)
     if receipt is not None:
         plain = {"user": user, "valid": True, **check(directory, receipt, user).to_dict()}
@@ -215,3 +227,24 @@ def forget(directory: Path, user: str, erased: bool, receipt: Path | None, as_js
             return
         plain = {"user": user, "position": engine.forget(user)}
     show(as_json, plain, f"forgot {user} at position {plain['position']}")
+
+
+def _forget_on_cluster(user: str, erased: bool, receipts: Path | None, as_json: bool) -> None:
+    if not erased:
+        with connect_remote() as client:
+            plain = {"user": user, "position": client.forget(user)}
+        show(as_json, plain, f"forgot {user} at position {plain['position']}")
+        return
+    from headwater.client.erasing import erase_from_cluster
+    from headwater.questions import wall_clock
+
+    if receipts is None:
+        raise click.UsageError("--erase with --url needs --receipts DIR: where the receipt and the next log are kept")
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    with connect_remote() as client:
+        done = erase_from_cluster(client, nats_options(), namespace(), user, receipts, wall_clock(), say)
+    plain = {"user": user, "receipt": str(done.file), **done.receipt.to_dict()}
+    show(as_json, plain, facts(f"erased {user}", plain))

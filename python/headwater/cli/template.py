@@ -83,6 +83,8 @@ _NOTES: dict[str, str] = {
     "cluster.requests_per_second": "per host; 0: no limit",
     "cluster.events_per_second": "per host; 0: no limit",
     "cluster.snapshot_every_frames": "log positions; 0: only when asked",
+    "cluster.replicas": "1, 3, 5: copies that a NATS cluster keeps of the log",
+    "cluster.log_max_bytes": "0: what the server allows",
     "engine.snapshot_every_events": "0: only when asked",
     "http.host": "another than a loopback address needs keys: `headwater key add`",
     "http.workers": "web worker processes before the one engine",

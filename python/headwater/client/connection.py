@@ -41,6 +41,7 @@ _SLACK_SECONDS = 0.25
 """What an answer may take beyond its deadline before the client gives it up itself."""
 _RETRY_MS = 250
 _FRAMES_SECONDS = 10.0
+_DRAIN_SECONDS = 60.0
 
 _encoder = msgspec.msgpack.Encoder()
 _anything = msgspec.msgpack.Decoder()
@@ -158,14 +159,14 @@ class Client(ClientWrites):
         if not events:
             raise InvalidEvent("no events; allowed: one or more", field="events", value=0, rule="one or more")
         for event in events:
-            self._check(event)
+            self.check(event)
         waiting = [await self._enqueue(event) for event in events]
         return self.noted(max(await asyncio.gather(*waiting)))
 
     async def write(self, event: Event) -> int:
         """Any event of a client; its position. Raises `InvalidEvent`, `StoreFull`, `Unavailable` (its `kept` says
         whether it may be there)."""
-        self._check(event)
+        self.check(event)
         return self.noted(await (await self._enqueue(event)))
 
     async def append_frames(self, frames: Sequence[bytes]) -> int:
@@ -176,7 +177,8 @@ class Client(ClientWrites):
             waiting.append(self._lane(int.from_bytes(frame[6:8], "little")).add_frame(frame))
         return self.noted(max(await asyncio.gather(*waiting)))
 
-    def _check(self, event: Event) -> None:
+    def check(self, event: Event) -> None:
+        """Raise `InvalidEvent` for an event that no host would take."""
         assert self._cluster is not None
         check_event(event, wall_clock(), self._cluster.max_future_ms)
 
@@ -217,6 +219,18 @@ class Client(ClientWrites):
         plain: dict[str, Any] = msgspec.json.decode(data)
         return plain
 
+    async def catalogue_pages(self) -> list[bytes]:
+        """Every item that was put and not deleted, in pages (`feed_sync.rows_of`), as one host knows them."""
+        host, pages, start = self._topology.answering()[0], [], 0
+        subject = host_subject(self._namespace, host.name, "catalogue")
+        while True:
+            answer = await self._request(subject, _encoder.encode(start), _FRAMES_SECONDS)
+            page, following = _anything.decode(answer)
+            pages.append(page)
+            if following is None:
+                return pages
+            start = following
+
     async def config(self) -> Config:
         """The configuration that the hosts were started with: `[generation]` and `[query]`."""
         data = await self._request(plain_subject(self._namespace, "config"), b"\x80", self._deadline_ms / 1000)
@@ -238,6 +252,17 @@ class Client(ClientWrites):
 
         hosts = await asyncio.gather(*map(one, self._topology.hosts))
         return [name for name in hosts if name is not None]
+
+    async def drain(self) -> None:
+        """Have every host write what is queued and answer nothing more. Raises `Unavailable` if one does not say so."""
+        for host in self._topology.hosts:
+            await self._request(host_subject(self._namespace, host.name, "drain"), b"\x80", _DRAIN_SECONDS)
+
+    async def dismiss(self) -> None:
+        """Have every host that still answers leave."""
+        for host in self._topology.hosts:
+            with suppress(Unavailable):
+                await self._request(host_subject(self._namespace, host.name, "leave"), b"\x80", _FRAMES_SECONDS)
 
     async def status(self, seconds: float = 0.5) -> list[dict[str, Any]]:
         """What every host tells of itself (within `seconds`), in the topology's order; one that is silent says so."""

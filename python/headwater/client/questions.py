@@ -167,6 +167,21 @@ class ClientQuestions(ABC):
         asked = {"item": item, "now": now, "after": after}
         return _items.decode(await self.ask("item_of", self.anyone(str(item)), asked, deadline_ms))
 
+    async def variant_of(
+        self,
+        user: Id,
+        experiment: str,
+        *,
+        now: int | None = None,
+        after: int | None = None,
+        deadline_ms: int | None = None,
+    ) -> str | None:
+        """See `Engine.variant_of`."""
+        asked = {"user": user, "experiment": experiment, "now": now, "after": after}
+        data = await self.ask("variant_of", self.owner_of(user), asked, deadline_ms)
+        variant: str | None = msgspec.msgpack.decode(data)["variant"]
+        return variant
+
     async def explain(self, slate: Slate | str, item: Id, *, deadline_ms: int | None = None) -> Explanation:
         """See `Engine.explain`. The host that answered a slate remembers its latest 1,000; for older ones see
         `headwater explain --url`."""

@@ -14,11 +14,13 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from headwater.arguments import Id
+from headwater.arguments import Id, share_of
 from headwater.client.connection import Client, Connecting, connect
+from headwater.client.writes import wall_clock
 from headwater.errors import InvalidQuery
 from headwater.events.nats_options import NatsOptions
 from headwater.events.types import Event, Feedback
+from headwater.feed_sync import MAX_SHRINK, SyncReport, rows_of, sync_items
 from headwater.merging import MergeReport
 from headwater.slate import Explanation, ItemView, SessionView, Slate
 
@@ -115,6 +117,10 @@ class SyncClient:
         """See `Client.session_of`."""
         return self._wait(self._client.session_of(user, **asked))
 
+    def variant_of(self, user: Id, experiment: str, **asked: Any) -> str | None:
+        """See `Client.variant_of`."""
+        return self._wait(self._client.variant_of(user, experiment, **asked))
+
     def item(self, item: Id, **asked: Any) -> ItemView:
         """See `Client.item`."""
         return self._wait(self._client.item(item, **asked))
@@ -166,6 +172,35 @@ class SyncClient:
         """See `Client.forget`."""
         return self._wait(self._client.forget(user, **asked))
 
+    def sync_items(
+        self,
+        source: TableSource,
+        *,
+        columns: Mapping[str, str] | None = None,
+        format: str | None = None,
+        dry_run: bool = False,
+        max_shrink: float = MAX_SHRINK,
+    ) -> SyncReport:
+        """See `Engine.sync_items`. Refused rows are counted and not kept; each change is durable by itself."""
+        from headwater.ingest.item_table import ItemTable
+
+        share = share_of("max_shrink", max_shrink)
+        table = ItemTable(source, columns=columns, format=format, ts=wall_clock())
+        pages = self._wait(self._client.catalogue_pages())
+        return sync_items(
+            [row for page in pages for row in rows_of(page)],
+            table,
+            self._client.check,
+            lambda events: self._wait(self._client.track_many(events)),
+            None,
+            dry_run=dry_run,
+            max_shrink=1.0 if share is None else share,
+        )
+
+    def forget_person(self, user: Id) -> list[str]:
+        """See `Client.forget_person`."""
+        return self._wait(self._client.forget_person(user))
+
     def merge(self, from_: Id, into: Id, **asked: Any) -> MergeReport:
         """See `Client.merge`."""
         return self._wait(self._client.merge(from_, into, **asked))
@@ -191,6 +226,14 @@ class SyncClient:
     def digest(self, seconds: float = 10.0) -> list[dict[str, Any]]:
         """See `Client.digest`."""
         return self._wait(self._client.digest(seconds))
+
+    def drain(self) -> None:
+        """See `Client.drain`."""
+        self._wait(self._client.drain())
+
+    def dismiss(self) -> None:
+        """See `Client.dismiss`."""
+        self._wait(self._client.dismiss())
 
     def stop_cluster(self) -> dict[str, Any]:
         """See `Client.stop_cluster`."""

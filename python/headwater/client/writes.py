@@ -166,6 +166,12 @@ class ClientWrites(ClientQuestions):
         name = id_text("user", user)
         return int((await self.tell("forget", name, {"user": name}, deadline_ms))["position"])
 
+    async def forget_person(self, user: Id) -> list[str]:
+        """`forget`; the ids that were forgotten, the account first."""
+        name = id_text("user", user)
+        ids: list[str] = (await self.tell("forget", name, {"user": name}, None))["users"]
+        return ids
+
     async def merge(
         self, from_: Id, into: Id, *, event_id: str | None = None, deadline_ms: int | None = None
     ) -> MergeReport:

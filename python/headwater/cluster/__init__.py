@@ -7,7 +7,7 @@ One host, from the inside out:
 * `ingest`, `writing`, `records`: events and slate records into the log.
 * `endpoint`, `routing`, `peers`, `rate`: requests in, answers out, within bounds; who answers what. `accounts`: merged
   users; `merges`: who is merged with whom.
-* `beat`, `metrics`, `http_status`, `machine`, `logs`: what a host tells of itself.
+* `beat`, `facts`, `metrics`, `http_status`, `machine`, `logs`: what a host tells of itself.
 
 All of them together:
 

@@ -24,6 +24,7 @@ OF_ACCOUNT = {
     "rank": "user",
     "session": "visitor",
     "session_of": "user",
+    "variant_of": "user",
     "track": "user",
     "seen": "user",
     "forget": "user",

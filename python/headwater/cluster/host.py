@@ -7,7 +7,6 @@ stays and says so, over NATS and in its heartbeats, because a process that is go
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -21,12 +20,12 @@ from headwater.actors.host_state import HostLog, HostState
 from headwater.actors.recovery import Refusals
 from headwater.actors.snapshots import SnapshotStore
 from headwater.actors.topology import HostSpec, Topology
-from headwater.arguments import position_of
 from headwater.cluster.accounts import Accounts
 from headwater.cluster.answers import shown
 from headwater.cluster.beat import Beat, HostPhase, decode_beat
 from headwater.cluster.endpoint import Endpoint
 from headwater.cluster.explaining import Explaining
+from headwater.cluster.facts import Facts
 from headwater.cluster.http_status import HttpStatus
 from headwater.cluster.ingest import Ingest
 from headwater.cluster.item_answers import ItemAnswers
@@ -40,10 +39,9 @@ from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
 from headwater.cluster.writing import Writing
 from headwater.config import Config
-from headwater.core import query_json
-from headwater.errors import HeadwaterError, InvalidQuery, NotReady, Recovering, StoreError, Unavailable
+from headwater.errors import HeadwaterError, InvalidQuery, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
-from headwater.protocol import Activate, HighWater, Question, Reach, beat_subject, plain_subject
+from headwater.protocol import Activate, Question, beat_subject, plain_subject
 from headwater.scenario import QueryConfig, validate_query
 
 logger = logging.getLogger(__name__)
@@ -52,7 +50,6 @@ VERSION = "1.0.0"
 _RETRY_RECOVERING_MS = 500
 _SILENT_BEATS = 4
 _WATCH_SECONDS = 2.0
-_CATCH_UP_SECONDS = 2.0
 
 
 class Host:
@@ -83,6 +80,7 @@ class Host:
         self._endpoint = Endpoint(nc, topology.namespace, spec.name, limits, self.metrics, self._peers.speaks_for_all)
         self._http = HttpStatus(self) if http_port is not None else None
         self._http_port = http_port
+        self._facts = Facts(self.state, config, self._check_begun)
         self._accounts = Accounts(self.state, self._peers, topology, limits.deadline_ms)
         self.phase: HostPhase = "recovering"
         self.message: str | None = None
@@ -191,14 +189,14 @@ class Host:
         routing = Routing(self._peers, self.spec)
         answer = self._endpoint.answer
         await answer("status", self._status, routing.of_everyone, always=True)
-        await answer("stats", self._stats, routing.of_everyone, always=True)
+        await answer("stats", self._facts.stats, routing.of_everyone, always=True)
         await answer("digest", self._digest, routing.of_everyone, always=True)
         await answer("snapshot", self._snapshot, routing.of_everyone, always=True)
         await answer("drain", self._drain, always=True)
         await answer("leave", self._leave, always=True)
-        await answer("reach", self._reach)
+        await answer("reach", self._facts.reach)
         if self.spec.partitions:
-            await answer("config", self._told_config, routing.of_one, always=True)
+            await answer("config", self._facts.config, routing.of_one, always=True)
             await answer("cluster", self._cluster, routing.of_one, always=True)
             # Heard from the beginning, so that a host that recovers says so instead of being taken for dead.
             await self._add_claims(routing)
@@ -209,6 +207,7 @@ class Host:
             "recommend": routing.of_user,
             "rank": routing.of_user,
             "session_of": routing.of_user,
+            "variant_of": routing.of_user,
             "track": routing.of_user,
             "seen": routing.of_user,
             "forget": routing.of_user,
@@ -226,7 +225,7 @@ class Host:
         for verb, claim in of.items():
             await self._endpoint.answer(verb, self._late_bound(verb), claim)
         await self._endpoint.answer("activate", self._activate)
-        await self._endpoint.answer("high_water", self._high_water)
+        await self._endpoint.answer("high_water", self._facts.high_water)
         await self._endpoint.answer_raw("frames", self._frames)
 
     def _late_bound(self, verb: str) -> Any:
@@ -277,6 +276,7 @@ class Host:
             "rank": slates.recommend,
             "session": slates.session,
             "session_of": slates.session_of,
+            "variant_of": slates.variant_of,
             "similar": slates.similar,
             "trending": slates.trending,
             "item_of": slates.item_of,
@@ -295,6 +295,7 @@ class Host:
         self._begin(merges.watch())
         await self._endpoint.answer_raw("identities", merges.answer)
         await self._endpoint.answer_raw("forgotten", merges.forgotten)
+        await self._endpoint.answer_raw("catalogue", self._facts.catalogue)
 
     async def _add_item_answers(self) -> None:
         answers = ItemAnswers(self.state)
@@ -330,19 +331,13 @@ class Host:
 
     async def _digest(self, _: object) -> dict[str, Any]:
         self._check_begun()
-        await self._catch_up()
+        await self._facts.catch_up()
         digest = await asyncio.get_running_loop().run_in_executor(None, self.state.core.digest)
         return {"host": self.spec.name, "position": self.state.position, "digest": digest}
 
-    async def _stats(self, _: object) -> dict[str, Any]:
-        """Counts and bytes of the parts that this host holds. O(users), beside the answers."""
-        self._check_begun()
-        counted = await asyncio.get_running_loop().run_in_executor(None, self.state.core.stats)
-        return {"host": self.spec.name, "kind": self.spec.kind, "clock": self.state.core.clock, **counted}
-
     async def _snapshot(self, _: object) -> dict[str, Any]:
         self._check_begun()
-        await self._catch_up()
+        await self._facts.catch_up()
         position = await self.state.snapshot()
         await self.state.saved()
         if self.state.snapshot_error is not None:
@@ -359,25 +354,6 @@ class Host:
             "limits": msgspec.to_builtins(self._config.cluster),
             "max_future_ms": self._config.generation.max_future_ms,
         }
-
-    async def _told_config(self, _: object) -> dict[str, Any]:
-        """As the log and an activation hold it."""
-        config = self._config
-        return {
-            "generation": msgspec.json.encode(config.generation).decode(),
-            "query": query_json(config.query).decode(),
-        }
-
-    async def _reach(self, asked: Reach) -> dict[str, Any]:
-        seconds = (asked.deadline_ms or self._config.cluster.deadline_ms) / 1000
-        await self.state.reach(position_of("position", asked.position), seconds)
-        return {"host": self.spec.name, "position": self.state.position}
-
-    async def _high_water(self, asked: HighWater) -> dict[str, Any]:
-        self._check_begun()
-        producer = int(asked.producer, 16)
-        found = {p: self.state.core.high_water(p, producer, asked.epoch) for p in self.spec.partitions}
-        return {"host": self.spec.name, "marks": {str(p): mark for p, mark in found.items() if mark is not None}}
 
     async def _drain(self, _: object) -> dict[str, Any]:
         """Answer nothing more, and write what is queued; the position reached."""
@@ -434,11 +410,6 @@ class Host:
                 self.message = err.message
             else:
                 self.message = None
-
-    async def _catch_up(self) -> None:
-        """Reach what the log holds now, if that takes no longer than a moment."""
-        with contextlib.suppress(NotReady):  # the answer says which position it is about
-            await self.state.reach(await self.state.learn_end(), _CATCH_UP_SECONDS)
 
     async def _tell(self) -> None:
         self._measure()

@@ -80,11 +80,13 @@ class HostMerges:
         report: MergeReport = await self._in_time(self._merge(visitor, into, asked.event_id), asked.deadline_ms)
         return report.to_dict()
 
-    async def forget(self, asked: Forget) -> dict[str, int]:
-        """See `Engine.forget`: the account and every id that is merged into it, all or none."""
+    async def forget(self, asked: Forget) -> dict[str, Any]:
+        """See `Engine.forget`: the account and every id that is merged into it, all or none; `users` are these ids, the
+        account first."""
         name = id_text("user", asked.user)
         ts = self._clock() if asked.ts is None else asked.ts
-        return {"position": await self._in_time(self._forget(name, ts), asked.deadline_ms)}
+        position, ids = await self._in_time(self._forget(name, ts), asked.deadline_ms)
+        return {"position": position, "users": ids}
 
     async def _in_time(self, work: Any, deadline_ms: int | None) -> Any:
         wait = deadline_ms or self._deadline_ms
@@ -116,12 +118,12 @@ class HostMerges:
                 position=self._state.position,
             )
 
-    async def _forget(self, name: str, ts: int) -> int:
+    async def _forget(self, name: str, ts: int) -> tuple[int, list[str]]:
         async with self._lock:
             ids = await self._ids_of(name)
             position = await self._write([UserForget(user=known, ts=ts) for known in ids])
         await self._forgotten_everywhere(ids)
-        return position
+        return position, ids
 
     # --- leftovers -----------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ Role = Literal["producer", "reader", "operator", "auditor", "gateway", "host", "
 ROLES: tuple[Role, ...] = get_args(Role)
 
 WRITES = ("track", "seen", "forget", "merge", "user", "item", "patch_item", "delete_item")
-READS = ("recommend", "session", "rank", "similar", "trending", "session_of", "item_of", "explain")
+READS = ("recommend", "session", "rank", "similar", "trending", "session_of", "variant_of", "item_of", "explain")
 _BETWEEN = ("candidates", "similar", "trending", "items", "live", "identities", "forgotten", *OF_ACCOUNT)
 LOOKS = ("status", "stats", "digest", "snapshot", "stop")
 
@@ -48,7 +48,8 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
 
     cluster = f"{ns}.cluster"
     if role == "producer":
-        return Permissions((cluster, *verbs(WRITES), f"{ns}.h.*.frames", f"{ns}.h.*.high_water"), (inbox,))
+        own = tuple(f"{ns}.h.*.{verb}" for verb in ("frames", "high_water", "catalogue"))
+        return Permissions((cluster, *verbs(WRITES), *own), (inbox,))
     if role == "reader":
         return Permissions((cluster, *verbs(READS)), (inbox,))
     place = place_of(namespace, generation)

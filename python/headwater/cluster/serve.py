@@ -217,7 +217,11 @@ class Serving:
             self._settings.nats,
             self._settings.namespace,
             generation,
-            create=StreamSettings(config=msgspec.json.encode(config.generation).decode()),
+            create=StreamSettings(
+                config=msgspec.json.encode(config.generation).decode(),
+                replicas=config.cluster.replicas,
+                max_bytes=config.cluster.log_max_bytes or None,
+            ),
             read_only=True,
         )
         try:

@@ -15,7 +15,7 @@ from typing import Any
 from headwater.client import Client
 from headwater.config import Config
 from headwater.core import generation_of
-from headwater.errors import Unavailable
+from headwater.errors import StoreError, Unavailable
 from headwater.events.jetstream_log import JetStreamLog
 from headwater.events.nats_options import NatsOptions
 from headwater.http.problems import Refused
@@ -83,8 +83,11 @@ class ClusterEngine:
 
     @property
     def log(self) -> JetStreamLog:
-        """The log, for reading. Raises `AccessDenied` if the gateway's credentials do not permit that."""
+        """The log in force, for reading. Raises `AccessDenied` if the gateway's credentials do not permit that."""
         with self._mutex:
+            if self._log is not None and not _stands(self._log):
+                self._log.close()
+                self._log = None
             if self._log is None:
                 generation = generation_of(self.config.generation)
                 self._log = JetStreamLog(self._options, self._namespace, generation, read_only=True)
@@ -151,6 +154,15 @@ def no_audit() -> Refused:
     return Refused(
         "not-on-cluster", "audit; allowed: `headwater explain --url NATS SLATE ITEM --audit`, which reads the log"
     )
+
+
+def _stands(log: JetStreamLog) -> bool:
+    """Whether a log is still the one in force: an erasure puts another in its place."""
+    try:
+        log.first()
+    except StoreError:
+        return False
+    return True
 
 
 def _troubled(host: dict[str, Any]) -> bool:
