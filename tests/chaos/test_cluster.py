@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import subprocess
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,23 @@ from headwater.events.frame import decode_frame
 from headwater.events.types import Feedback
 
 SECONDS = float(os.environ.get("HEADWATER_CHAOS_SECONDS", "90"))
+DISK_MB = 256
 SEED = int(os.environ.get("HEADWATER_CHAOS_SEED", "1"))
+
+
+@contextmanager
+def small_disk(place: Path) -> Iterator[Path | None]:
+    """A file system of its own at `place`, which can be filled without harm; `None` where none may be mounted. Then the
+    storm bounds the stream instead."""
+    place.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        yield None
+        return
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @pytest.mark.chaos
@@ -24,10 +43,10 @@ SEED = int(os.environ.get("HEADWATER_CHAOS_SEED", "1"))
 # nats-py leaves the sockets of connections that broke to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 def test_a_cluster_outlives_a_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with cluster(tmp_path / "shop", toml=QUICK) as served:
+    with small_disk(tmp_path / "shop" / "nats") as disk, cluster(tmp_path / "shop", toml=QUICK) as served:
         with served.client() as client:
             client.put_items({"item": f"i{n}", "labels": {"price": n}} for n in range(ITEMS))
-        notes = asyncio.run(Storm(served, SEED, SECONDS).rage())
+        notes = asyncio.run(Storm(served, SEED, SECONDS, disk).rage())
         gc.collect()
         with capsys.disabled():
             print("\n" + "\n".join(f"{name}: {value}" for name, value in notes.summary().items()))
