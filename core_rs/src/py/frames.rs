@@ -3,7 +3,8 @@
 use pyo3::prelude::*;
 
 use crate::config::{FOLD_VERSION, generation_id};
-use crate::frame::body::{Decoded, decode_events};
+use crate::frame::body::decode_events;
+use crate::frame::event::Decoded;
 use crate::frame::header::parse_frame;
 use crate::ids::stable_hash;
 
