@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from chaos.cluster_storm import ITEMS, Storm
-from cluster_rig import QUICK, Cluster, cluster
+from cluster_rig import QUICK, Cluster, cluster, wait_for
 from headwater.events.frame import decode_frame
 from headwater.events.types import Feedback
 
@@ -48,8 +50,13 @@ def test_a_cluster_outlives_a_storm(tmp_path: Path, capsys: pytest.CaptureFixtur
             client.put_items({"item": f"i{n}", "labels": {"price": n}} for n in range(ITEMS))
         notes = asyncio.run(Storm(served, SEED, SECONDS, disk).rage())
         gc.collect()
+        alone = restarted_by_ray(served)
         with capsys.disabled():
             print("\n" + "\n".join(f"{name}: {value}" for name, value in notes.summary().items()))
+            print(f"Ray alone restarted a host, s: {alone:.1f}")
+            print(
+                f"full: {'a file system of its own' if disk else 'the stream, by a bound: no file system may be mounted'}"
+            )
         assert notes.untyped == []
         assert notes.wrong == []
         counted = log_counts(served)
@@ -62,6 +69,24 @@ def test_a_cluster_outlives_a_storm(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert len(notes.acknowledged) > 20 * SECONDS
         assert notes.answers > 2 * SECONDS
         assert len(notes.faults) >= min(6, SECONDS / 8)
+
+
+def restarted_by_ray(served: Cluster) -> float:
+    """Kill a host while nobody supervises: seconds until another process answers for it. Then supervise again."""
+    served.kill_serve()
+    before = served.host_pid("s0")
+    os.kill(before, signal.SIGKILL)
+    killed = time.monotonic()
+
+    def back() -> bool:
+        told = served.host("s0")
+        return told["pid"] != before and told["phase"] == "ready"
+
+    wait_for("Ray starts s0 again", back, 60.0)
+    took = time.monotonic() - killed
+    served.serve()
+    served.all_ready()
+    return took
 
 
 def log_counts(served: Cluster) -> Counter[str]:
