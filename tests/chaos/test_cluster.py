@@ -54,9 +54,7 @@ def test_a_cluster_outlives_a_storm(tmp_path: Path, capsys: pytest.CaptureFixtur
         with capsys.disabled():
             print("\n" + "\n".join(f"{name}: {value}" for name, value in notes.summary().items()))
             print(f"Ray alone restarted a host, s: {alone:.1f}")
-            print(
-                f"full: {'a file system of its own' if disk else 'the stream, by a bound: no file system may be mounted'}"
-            )
+            print(f"filled: {'the stream, by a bound' if disk is None else 'a file system of its own'}")
         assert notes.untyped == []
         assert notes.wrong == []
         counted = log_counts(served)
