@@ -27,7 +27,7 @@ from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import SlateServed
 from headwater.progress import Call
 from headwater.served_slates import ServedSlates, find_record
-from headwater.slate_record import SCORER_VERSION
+from headwater.slate_record import SCORER_VERSION, recorded_request
 from headwater.store import check_begun, directory_config
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class SlateReplay(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[str]
     scorer: str
     config: str
+    approximate: list[str]
+    """Sources that a graph answered: what they found is taken from the record, and not looked for again."""
     logged: list[Slot]
     remade: list[Slot]
 
@@ -63,11 +65,16 @@ class SlateReplay(msgspec.Struct, frozen=True, kw_only=True):
             plain[side] = [dict(zip(_FIELDS, slot, strict=True)) for slot in getattr(self, side)]
         return plain
 
+    def _said(self) -> str:
+        from_record = f", with what {', '.join(self.approximate)} found as recorded" if self.approximate else ""
+        return f"identical{from_record}"
+
     def __rich__(self) -> Table:
         from rich.table import Table
         from rich.text import Text
 
-        said = "identical" if self.identical else "\n".join(["differs:", *self.differences, *self.reasons])
+        said = self._said()
+        said = said if self.identical else "\n".join(["differs:", *self.differences, *self.reasons])
         title = f"slate {self.slate} for {self.user or 'everyone'}, made again at position {self.position}"
         table = Table(title=Text(title), caption=Text(said))
         for name in ("slot", "item", "score", "source", "propensity", "cascade", "made again"):
@@ -89,6 +96,8 @@ class SlatesReport(msgspec.Struct, frozen=True, kw_only=True):
     slates: int
     identical: int
     different: list[SlateReplay]
+    approximate: int
+    """Slates of which a source was answered from a graph: what it found is taken from the record."""
     scorers: dict[str, int]
     """Records by the scorer that made them."""
     set_aside: dict[str, int]
@@ -111,7 +120,7 @@ def remake(served: SlateServed, core: Core, config: Config) -> SlateReplay:
     reasons = _suspects(served, core, config)
     remade: list[Slot] = []
     try:
-        answer = ask(core, dict(served.request), served.slate)
+        answer = ask(core, recorded_request(served), served.slate)
     except InvalidQuery as err:
         differences = [f"the recorded request is refused: {err.message}"]
     else:
@@ -126,6 +135,7 @@ def remake(served: SlateServed, core: Core, config: Config) -> SlateReplay:
         reasons=reasons if differences else [],
         scorer=served.scorer_version,
         config=served.config_version,
+        approximate=list(dict.fromkeys(source for _, source, _ in served.candidates or ())),
         logged=served.items,
         remade=remade,
     )
@@ -209,17 +219,19 @@ def replay_slates(
     records = ServedSlates(log, config.generation.max_future_ms, since=since, until=until)
     scorers: Counter[str] = Counter()
     different: list[SlateReplay] = []
-    identical = 0
+    identical = approximate = 0
     for served, core in with_states(log, config, records, snapshots, threads, limit, progress):
         replay = remake(served, core, config)
         scorers[served.scorer_version] += 1
         identical += replay.identical
+        approximate += bool(replay.approximate)
         if not replay.identical and len(different) < DIFFERENT_SHOWN:
             different.append(replay)
     return SlatesReport(
         slates=sum(scorers.values()),
         identical=identical,
         different=different,
+        approximate=approximate,
         scorers=dict(scorers),
         set_aside=dict(records.set_aside),
         since=since,

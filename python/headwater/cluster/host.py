@@ -38,6 +38,7 @@ from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
 from headwater.cluster.writing import Writing
 from headwater.config import Config
+from headwater.core import embedding_dims
 from headwater.errors import HeadwaterError, InvalidQuery, NotReady, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
 from headwater.protocol import Activate, HighWater, Question, beat_subject, plain_subject
@@ -252,6 +253,7 @@ class Host:
             self._config.generation.max_future_ms,
             limits,
             self.metrics,
+            lambda: embedding_dims(self.state.core),
         )
         self._records = RecordWriter(self._ingest, clock)
         slates = Slates(

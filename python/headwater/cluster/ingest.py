@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from headwater.actors.host_state import HostLog
@@ -30,9 +30,10 @@ from headwater.errors import (
     StoreError,
     Unavailable,
 )
-from headwater.events.frame import MAX_FRAME, FrameWriter, decode_header
+from headwater.events.embedding_rules import EmbeddingRules, carries_embeddings
+from headwater.events.frame import MAX_FRAME, FrameWriter, decode_frame, decode_header
 from headwater.events.jetstream_writer import MAX_APPEND
-from headwater.events.subjects import PARTITION, Subject, subject_of
+from headwater.events.subjects import CATALOGUE, PARTITION, Subject, subject_of
 from headwater.events.types import Event, SlateServed
 from headwater.events.validate import check_event, check_record
 
@@ -69,7 +70,10 @@ class Ingest:
         max_future_ms: int,
         limits: ClusterConfig,
         metrics: HostMetrics,
+        embedding_dims: Callable[[], Mapping[str, int]],
     ) -> None:
+        """`embedding_dims`: the dimension of each embedding name, as far as this host has read the catalogue."""
+        self._embedding_dims = embedding_dims
         self._log = log
         self._writer = FrameWriter(producer, epoch)
         self._partitions = partitions
@@ -90,12 +94,15 @@ class Ingest:
         """Validate and append events; the position of the last one's frame. Raises `InvalidEvent`, `Overloaded`,
         `StoreFull`, `Unavailable`."""
         groups: dict[Subject, list[Event]] = {}
+        rules = EmbeddingRules(self._embedding_dims()) if carries_embeddings(events) else None
         for event in events:
             try:
                 if isinstance(event, SlateServed):
                     check_record(event, now, self._max_future_ms)
                 else:
                     check_event(event, now, self._max_future_ms)
+                if rules is not None:
+                    rules.check(event)
             except InvalidEvent as err:
                 self._metrics.dead_letter(f"invalid:{err.details.get('field')}")
                 raise
@@ -108,6 +115,7 @@ class Ingest:
         """Append a client's frames of user partitions that this host owns, or of the catalogue; the last position.
         Raises `InvalidEvent` naming the first fault; then none of them was appended."""
         count = 0
+        rules = EmbeddingRules(self._embedding_dims())
         for at, frame in enumerate(frames):
             fault = frame_fault(frame)
             if fault is None:
@@ -118,6 +126,8 @@ class Ingest:
                 else:
                     faults = event_faults(frame, self._max_future_ms)
                     fault = f"event {faults[0][0]}: {faults[0][1]}" if faults else None
+                    if fault is None and header.subject.kind == CATALOGUE:
+                        fault = rules.first_fault(decode_frame(frame)[1])
                     count += header.events
             if fault is not None:
                 self._metrics.dead_letter("frame")
