@@ -28,7 +28,9 @@ const MATCHES: usize = 50_000;
 /// So is a smaller part of the embedding: one item of so many.
 const SHARE: usize = 20;
 /// Looking at a node costs about as much as scanning so many vectors.
-const NODE_COST: usize = 40;
+const NODE_COST: usize = 20;
+/// A walk keeps at least so many.
+const KEPT: usize = 64;
 /// Items linked at a time: so long the fold waits.
 const AT_ONCE: usize = 8;
 /// Of the lengths of vectors so many in a hundred are filled up to a common one.
@@ -40,6 +42,8 @@ struct Grown {
     graph: Graph,
     /// For each item the change of its vector that is linked.
     linked: Vec<u32>,
+    /// Fewer matches are scanned.
+    least: usize,
     /// Changes that it has caught up with.
     changes: u64,
 }
@@ -92,7 +96,12 @@ impl Graphs {
                 self.catch_up(held, &name, &grown);
                 continue;
             }
-            let begun = held.with(|state| state.vectors.get(&name).map(begin));
+            let begun = held.with(|state| {
+                state
+                    .vectors
+                    .get(&name)
+                    .map(|vectors| begin(vectors, above))
+            });
             let Some(grown) = begun else { continue };
             let grown = Arc::new(RwLock::new(grown));
             self.catch_up(held, &name, &grown);
@@ -168,13 +177,14 @@ impl Graphs {
         let total = vectors.store.len();
         let matches = wanted.filter.count();
         let behind = vectors.changed_since(grown.changes);
-        let (Some(behind), true) = (behind, matches >= MATCHES && matches * SHARE >= total) else {
+        let (Some(behind), true) = (behind, matches >= grown.least && matches * SHARE >= total)
+        else {
             return Ok(None);
         };
         let simd = Simd::best();
         let mut codes = vec![0; vectors.dim];
         let scale = quantize_row(simd, "query", 0, query, &mut codes)?;
-        let kept = wanted.k + wanted.k / 4;
+        let kept = (wanted.k + wanted.k / 4).max(KEPT);
         let looks = total / NODE_COST;
         let passes = |id: u32| wanted.filter.get(id as usize);
         let mut visited = Bitmap::default();
@@ -232,7 +242,7 @@ fn due(state: &State, above: usize) -> impl Iterator<Item = (&str, &ItemVectors)
 }
 
 /// An empty graph for vectors of these lengths. O(n d).
-fn begin(vectors: &ItemVectors) -> Grown {
+fn begin(vectors: &ItemVectors, above: usize) -> Grown {
     let simd = Simd::best();
     let mut lengths: Vec<f32> = vectors
         .present
@@ -249,6 +259,7 @@ fn begin(vectors: &ItemVectors) -> Grown {
     Grown {
         graph: Graph::new(simd, length),
         linked: Vec::new(),
+        least: MATCHES.min(above),
         changes: 0,
     }
 }

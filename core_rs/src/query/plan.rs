@@ -66,7 +66,7 @@ impl<'a> Plan<'a> {
         let holdout = taking_part::holdout(tools.query, request)?;
         let scenario = match holdout {
             Some(_) => Cow::Borrowed(configured),
-            None => overridden(configured, request)?,
+            None => lesser_known(overridden(configured, request)?),
         };
         if scenario.exploration > 0.0 && request.n > MAX_EXPLORING_SLOTS {
             return Err(CoreError::Query {
@@ -147,6 +147,17 @@ fn overridden<'a>(
         own.to_mut().exploration = share("exploration", exploration)?;
     }
     Ok(own)
+}
+
+/// The scenario with what its diversity takes from popular items: unlikeness alone would send all visitors to the same few.
+fn lesser_known(scenario: Cow<'_, Scenario>) -> Cow<'_, Scenario> {
+    let more = scenario.diversity * scenario.diversity_debias;
+    if more <= 0.0 {
+        return scenario;
+    }
+    let mut own = scenario.into_owned();
+    own.popularity_debias += more;
+    Cow::Owned(own)
 }
 
 /// The sources in force with their weights: the scenario's, where `heard` overridden by the request's, ordered by name.
