@@ -133,7 +133,9 @@ _kernel_options = options(
 
 @bench.command()
 @_kernel_options
-@click.option("--only", multiple=True, help="A family of kernels, repeatable. --update then leaves the other rows.")
+@click.option(
+    "--only", multiple=True, help="A family of kernels; may be repeated. --update then leaves the other rows."
+)
 @json_option
 def kernels(
     data: Path | None, tiny: bool, plot: Path | None, update: Path | None, only: tuple[str, ...], as_json: bool

@@ -214,14 +214,14 @@ def test_magnitudes_at_the_edge(scale: float) -> None:
 
 
 def test_the_first_nodes_see_each_other_whatever_the_number_of_threads() -> None:
-    # Added side by side, nodes of an empty graph miss each other, now and then one for good.
+    # Added side by side, nodes of an empty graph miss each other: one graph in six answered otherwise.
     vectors = clustered(500, 19)
     answers = []
-    for threads in (1, 4):
+    for threads in (1, *[4] * 8):
         index = filled(vectors, build=False)
         index.build(threads=threads)
         answers.append(index.search(vectors, 10))
-    assert_same(*answers)
+        assert_same(answers[0], answers[-1])
 
 
 def test_what_is_added_is_found_at_once() -> None:
