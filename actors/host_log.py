@@ -20,6 +20,12 @@ class StreamLog:
         """This writer's epoch: greater than any that was given out before."""
         return self._log.epoch
 
+    @property
+    def snapshots(self) -> str:
+        """The folder, among a directory's snapshots, of those of this very log: empty for a log that was never written
+        anew, since then there is no other."""
+        return f"log-{self._log.log_id}" if self._log.rewritten else ""
+
     async def bounds(self) -> tuple[int, int]:
         """See `HostLog.bounds`."""
         state = await self._log.state()

@@ -14,11 +14,12 @@ import msgspec
 
 from headwater.actors.committer import Committer
 from headwater.actors.gate import Gate
-from headwater.actors.recovery import Progress, Refusals, recover
+from headwater.actors.graph_growth import GraphGrowth
+from headwater.actors.recovery import Progress, Recovered, Refusals, recover
 from headwater.actors.snapshot_rhythm import SnapshotRhythm
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.config import Config
-from headwater.core import Core, generation_of, stable_hash
+from headwater.core import Core, generation_of, new_core, stable_hash
 from headwater.errors import StoreClosed, StoreError
 from headwater.events.frame import FrameWriter
 from headwater.events.log import EventLog
@@ -54,8 +55,12 @@ class EmbeddedRuntime:
         threads: int,
         read_only: bool = False,
         progress: Progress | None = None,
+        elsewhere: EventLog | None = None,
     ) -> None:
-        """Open a directory (`None`: memory) and recover its state. See `recovery.recover` for what is refused."""
+        """Open a directory (`None`: memory) and recover its state. See `recovery.recover` for what is refused.
+
+        `elsewhere`: a log that is only read, and not folded: the state stays empty, and questions are of the past.
+        """
         self.directory = directory
         self.config = config
         self.read_only = read_only
@@ -65,16 +70,22 @@ class EmbeddedRuntime:
         self._counts: Counter[str] = Counter()
         self.refusals: deque[tuple[int, int, str]] = deque(maxlen=256)
         self.log: EventLog
+        self.snapshots: DirectorySnapshots | None
         epoch = 1
-        if directory is None:
+        if elsewhere is not None:
+            self.log, self.snapshots = elsewhere, None
+        elif directory is None:
             self.log = MemoryLog()
-            self.snapshots: DirectorySnapshots | None = None
+            self.snapshots = None
         else:
             self.log = sqlite_log = SqliteLog(directory, generation_of(config.generation), read_only=read_only)
             epoch = sqlite_log.epoch
             self.snapshots = DirectorySnapshots(directory / "snapshots")
         try:
-            recovered = recover(self.log, self.snapshots, config, threads, progress)
+            if elsewhere is None:
+                recovered = recover(self.log, self.snapshots, config, threads, progress)
+            else:
+                recovered = Recovered(new_core(config, threads), 0, [], [])
         except BaseException:
             self.log.close()
             raise
@@ -87,9 +98,11 @@ class EmbeddedRuntime:
         self.epoch = self._unused_epoch(epoch)
         self._writer = FrameWriter(PRODUCER, self.epoch)
         self._committer = Committer(self.log, self.core, self._note)
+        self._graphs = GraphGrowth(self.core, config.engine.graph_above)
         self._gate = Gate()
         self._moved: deque[tuple[int, NewPosition]] = deque(maxlen=_MOVES_KEPT)
         self._closed = False
+        self._graphs.begin_if_due()
 
     def _unused_epoch(self, epoch: int) -> int:
         """The log's next epoch. If frames already carry it, its counter was damaged: new frames would be taken for
@@ -122,6 +135,7 @@ class EmbeddedRuntime:
                 frames = [frame for group in packed for frame in group]
             position = self._committer.commit(frames)
         self.snapshot_if_due()
+        self._graphs.begin_if_due()
         return position
 
     def append_frames(self, frames: Sequence[bytes]) -> int:
@@ -134,6 +148,11 @@ class EmbeddedRuntime:
         """Fold everything committed so far."""
         with self._gate.shared():
             self._committer.fold()
+        self._graphs.begin_if_due()
+
+    def wait_for_graphs(self) -> None:
+        """Until the graphs of large embeddings know all that was folded."""
+        self._graphs.wait()
 
     @contextmanager
     def replacing(self) -> Iterator[Callable[[Core, NewPosition | None], None]]:
@@ -172,7 +191,10 @@ class EmbeddedRuntime:
         if not isinstance(log, SqliteLog):
             raise StoreError("an engine in memory has no directory in which a log could be replaced")
         log.replace()
+        self._graphs.close()
         self.core = core
+        self._graphs = GraphGrowth(core, self.config.engine.graph_above)
+        self._graphs.begin_if_due()
         self.refusals.clear()
         if new_position is not None:
             self._moved.append((self.epoch, new_position))
@@ -221,5 +243,6 @@ class EmbeddedRuntime:
         """
         if not self._closed:
             self._rhythm.close()
+            self._graphs.close()
             self._closed = True
             self.log.close()

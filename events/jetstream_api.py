@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from headwater.errors import (
     AccessDenied,
@@ -21,6 +21,9 @@ from headwater.errors import (
     Unavailable,
 )
 from headwater.events.nats_options import RETRY_AFTER_MS, Hooks, NatsOptions, connect
+
+if TYPE_CHECKING:
+    from headwater.events.direct_client import Heard
 
 logger = logging.getLogger(__name__)
 
@@ -213,12 +216,12 @@ class JetStreamApi:
                 kept="unknown",
             ) from err
 
-    async def subscribe(self, take: Callable[[Any], Awaitable[None]]) -> tuple[str, Any]:
-        """A fresh inbox and its subscription. There is no bound of messages at which nats-py would drop some: whoever
-        asks for messages bounds what it asks for."""
+    async def subscribe(self, take: Heard) -> tuple[str, Any]:
+        """A fresh inbox and its subscription. Nothing waits in between, so nothing is dropped: whoever asks bounds what
+        it asks for."""
         client = await self.client()
         inbox = client.new_inbox()
-        return inbox, await client.subscribe(inbox, cb=take, pending_msgs_limit=0, pending_bytes_limit=0)
+        return inbox, await client.hear(inbox, take)
 
     async def call(
         self, name: str, body: Mapping[str, Any] | None = None, timeout: float | None = None

@@ -22,6 +22,7 @@ from headwater.events.jetstream_stream import (
     StreamSettings,
     StreamState,
     ensure_stream,
+    epochs_taken,
     is_inside_batch,
     place_of,
     stream_state,
@@ -51,6 +52,8 @@ class AsyncJetStreamLog:
         self.place = place
         self.generation = place.generation
         self.log_id = state.log_id
+        self.rewritten = state.rewritten
+        self._rewriting = False
         self.epoch = epoch
         self._read_only = epoch == 0
         self._patience = patience
@@ -69,11 +72,13 @@ class AsyncJetStreamLog:
         read_only: bool = False,
         producer: str = "headwater",
         patience: float = 10.0,
+        rewriting: bool = False,
     ) -> AsyncJetStreamLog:
         """Connect, make the streams if they are missing (`create`), and take the next epoch unless `read_only`.
 
         `producer` is noted beside the epoch, for people. `patience`: seconds for which a read or append waits for a
-        server that is gone, before it raises `Unavailable`.
+        server that is gone, before it raises `Unavailable`. `rewriting`: open a log that is being written anew; to
+        all others it is `Unavailable`.
 
         Raises `ConfigError`, `AccessDenied`, `Unavailable`, `GenerationMismatch`, `LogCorrupt`, `StoreError` (no log).
         """
@@ -81,16 +86,18 @@ class AsyncJetStreamLog:
         api = JetStreamApi(options)
         try:
             if create is not None:
-                state = await ensure_stream(api, place, create)
+                state = await ensure_stream(api, place, create, rewriting=rewriting)
             else:
-                state = await stream_state(api, place, check_epochs=not read_only)
+                state = await stream_state(api, place, check_epochs=not read_only, rewriting=rewriting)
             epoch = 0 if read_only else await take_epoch(api, place, producer, patience)
             if not read_only:
                 warn_of_syncs(api, await syncs_always(api))
         except BaseException:
             await api.close()
             raise
-        return cls(api, place, state, epoch, patience)
+        log = cls(api, place, state, epoch, patience)
+        log._rewriting = rewriting
+        return log
 
     async def append(self, frames: Sequence[bytes]) -> int:
         """See `EventLog.append`; at most `MAX_APPEND` (1,000) frames, stored as one atomic batch.
@@ -190,7 +197,7 @@ class AsyncJetStreamLog:
         was acknowledged here, `StoreClosed`, `Unavailable`."""
         self.check_open()
         known = self._writer.last
-        state = await stream_state(self.api, self.place)
+        state = await stream_state(self.api, self.place, rewriting=self._rewriting)
         self._writer.check(state.last, known, state.log_id == self.log_id)
         return state
 
@@ -220,6 +227,11 @@ class AsyncJetStreamLog:
     async def size_bytes(self) -> int:
         """See `EventLog.size_bytes`: as the server counts them."""
         return (await self.state()).bytes
+
+    async def epochs(self) -> int:
+        """The last epoch that a writer took."""
+        self.check_open()
+        return await epochs_taken(self.api, self.place)
 
     async def trim(self, before: int) -> StreamState:
         """Drop all frames before a position for good; at least the last frame stays. The caller has a verified snapshot
@@ -308,6 +320,8 @@ class JetStreamLog:
             raise
         self.generation = self._log.generation
         self.epoch = self._log.epoch
+        self.rewritten = self._log.rewritten
+        """Where the log ended when a user was last erased from it; 0: never."""
 
     def _call(self, name: str, *args: Any) -> Any:
         with self._mutex:
@@ -352,6 +366,10 @@ class JetStreamLog:
     def size_bytes(self) -> int:
         """See `EventLog.size_bytes`."""
         return int(self._call("size_bytes"))
+
+    def epochs(self) -> int:
+        """See `AsyncJetStreamLog.epochs`."""
+        return int(self._call("epochs"))
 
     def trim(self, before: int) -> None:
         """See `AsyncJetStreamLog.trim`."""

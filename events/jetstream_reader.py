@@ -366,15 +366,15 @@ class LogReader:
             self._consumer.lost = self._consumer.lost or "the server did not answer"
         await asyncio.sleep(_AGAIN)
 
-    async def _take(self, consumer: _Consumer, msg: Any) -> None:
+    def _take(self, consumer: _Consumer, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
         """One message of a consumer's inbox: a frame, or a word about the portion."""
         if consumer.lost:
             return
         consumer.heard = asyncio.get_running_loop().time()
-        if not msg.reply.startswith("$JS.ACK."):
-            self._hear(consumer, msg.headers or {})
+        if not reply.startswith("$JS.ACK."):
+            self._hear(consumer, headers or b"")
             return
-        tokens = msg.reply.split(".")
+        tokens = reply.split(".")
         at = 5 if len(tokens) == 9 else 7  # with domain and account in front
         position, number = int(tokens[at]), int(tokens[at + 1])
         if number != consumer.received + 1 or position <= self._position:
@@ -392,26 +392,27 @@ class LogReader:
             consumer.received = number
             consumer.wanted = max(0, consumer.wanted - 1)
             if self._stop is None or position < self._stop:
-                self._keep(position, msg)
+                self._keep(position, subject, data)
             self._received += 1
             self._position = position
             self._learn()
         self._wake.set()
 
-    def _keep(self, position: int, msg: Any) -> None:
-        frame: bytes = msg.data
+    def _keep(self, position: int, subject: str, frame: bytes) -> None:
         if len(frame) >= 8:
             which = frame[4:8]
             name = self._names.get(which)
             if name is None:
                 name = self._names[which] = self._place.subject_of(frame)
-            if msg.subject != name:
+            if subject != name:
                 frame = MISFILED
         self._buffer.append((position, frame))
         self._buffered += len(frame)
 
-    def _hear(self, consumer: _Consumer, headers: dict[str, str]) -> None:
-        status, said = headers.get("Status", ""), headers.get("Description", "").lower()
+    def _hear(self, consumer: _Consumer, headers: bytes) -> None:
+        # NATS/1.0 409 Message Size Exceeds MaxBytes
+        _, _, told = headers.partition(b"\r\n")[0].decode("utf-8", "replace").partition(" ")
+        status, _, said = told.lower().partition(" ")
         if status == "100":
             return
         if status in _ENDED or (status == "409" and not said.startswith(_LEFT)):

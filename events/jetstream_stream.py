@@ -37,6 +37,7 @@ from headwater.events.subjects import CONTROL, Subject
 logger = logging.getLogger(__name__)
 
 FORMAT = "1"
+_REWRITING = "hw_rewriting"
 SYNC_TAG = "headwater-sync-always"
 """A server with this tag (`server_tags`) promises `sync_interval: always`: the one setting that a plain client cannot
 read, and the one without which an acknowledged frame may be lost with the power."""
@@ -111,19 +112,26 @@ class StreamState(NamedTuple):
     generation: str
     config: str
     max_bytes: int | None
+    replicas: int = 1
+    rewritten: int = 0
+    """Where the log ended when a user was last erased from it; 0: never."""
 
 
 class StreamSettings(NamedTuple):
     """What a new stream is made with. `max_bytes` bounds the log; `first_epoch` lies beyond an earlier log's writers;
-    `config` is kept for people and tools: the `[generation]` table as JSON."""
+    `config` is the `[generation]` table as JSON, from which tools read the log."""
 
     max_bytes: int | None = None
     replicas: int = 1
     first_epoch: int = 1
     config: str = ""
+    rewritten: int | None = None
+    """Begin a log that is written anew: nobody else opens it before `finish_rewriting`."""
 
 
-async def ensure_stream(api: JetStreamApi, place: Place, settings: StreamSettings) -> StreamState:
+async def ensure_stream(
+    api: JetStreamApi, place: Place, settings: StreamSettings, *, rewriting: bool = False
+) -> StreamState:
     """Make the streams where they are missing, set the bound of an existing one, and check it.
 
     Raises `GenerationMismatch`, `LogCorrupt`, `StoreError`, `Unavailable`.
@@ -142,11 +150,27 @@ async def ensure_stream(api: JetStreamApi, place: Place, settings: StreamSetting
         if config.get("max_bytes", -1) != wanted or config.get("num_replicas", 1) != settings.replicas:
             config |= {"max_bytes": wanted, "num_replicas": settings.replicas}
             await api.call(f"STREAM.UPDATE.{place.stream}", config)
-    return await stream_state(api, place, check_epochs=True)
+        await _replicate_epochs(api, place, settings.replicas)
+    return await stream_state(api, place, check_epochs=True, rewriting=rewriting)
 
 
-async def stream_state(api: JetStreamApi, place: Place, *, check_epochs: bool = False) -> StreamState:
-    """The log's state now. Raises `StoreError` (no such log), `GenerationMismatch`, `LogCorrupt`, `Unavailable`."""
+async def _replicate_epochs(api: JetStreamApi, place: Place, replicas: int) -> None:
+    """The count of writers has as many copies as the log: without it nobody could write."""
+    try:
+        config = (await api.call(f"STREAM.INFO.{place.epochs}"))["config"]
+    except JetStreamRefusal as err:
+        if err.details["err_code"] != STREAM_NOT_FOUND:
+            raise
+        return  # `stream_state` says what that means
+    if config.get("num_replicas", 1) != replicas:
+        await api.call(f"STREAM.UPDATE.{place.epochs}", config | {"num_replicas": replicas})
+
+
+async def stream_state(
+    api: JetStreamApi, place: Place, *, check_epochs: bool = False, rewriting: bool = False
+) -> StreamState:
+    """The log's state now. Raises `StoreError` (no such log), `GenerationMismatch`, `LogCorrupt`, `Unavailable` (also
+    while it is written anew, unless `rewriting`)."""
     try:
         info = await api.call(f"STREAM.INFO.{place.stream}")
         if check_epochs:
@@ -163,10 +187,22 @@ async def stream_state(api: JetStreamApi, place: Place, *, check_epochs: bool = 
         raise StoreError(
             f"nats {api.url} holds no log {place.stream}; `headwater serve` makes it", url=api.url, stream=place.stream
         ) from err
-    return _checked(api, place, info)
+    return _checked(api, place, info, rewriting)
 
 
-def _checked(api: JetStreamApi, place: Place, info: dict[str, Any]) -> StreamState:
+async def places(api: JetStreamApi, namespace: str) -> list[Place]:
+    """The generations whose logs stand in a namespace."""
+    found: list[Place] = []
+    named = await api.call("STREAM.NAMES", {"subject": f"hw.{namespace}.log.*.cat"})
+    for stream in named.get("streams") or []:
+        info = await api.call(f"STREAM.INFO.{stream}")
+        generation = (info["config"].get("metadata") or {}).get("hw_generation", "")
+        if stream == f"HW_{namespace}_{generation[:16]}":
+            found.append(place_of(namespace, generation))
+    return found
+
+
+def _checked(api: JetStreamApi, place: Place, info: dict[str, Any], rewriting: bool) -> StreamState:
     config, state = info["config"], info["state"]
     meta = config.get("metadata") or {}
     if meta.get("hw_format") != FORMAT:
@@ -181,6 +217,13 @@ def _checked(api: JetStreamApi, place: Place, info: dict[str, Any]) -> StreamSta
             f"fold version make {place.generation}: restore the old [generation] table or version",
             found=meta.get("hw_generation"),
             expected=place.generation,
+        )
+    if meta.get(_REWRITING) and not rewriting:
+        raise Unavailable(
+            f"nats {api.url}: the log {place.stream} is being written anew, without the events of a user; ask again",
+            url=api.url,
+            retry_after_ms=1000,
+            kept="no",
         )
     if not config.get("allow_atomic"):
         raise StoreError(
@@ -197,6 +240,8 @@ def _checked(api: JetStreamApi, place: Place, info: dict[str, Any]) -> StreamSta
         generation=place.generation,
         config=str(meta.get("hw_config", "")),
         max_bytes=None if max_bytes < 0 else max_bytes,
+        replicas=int(config.get("num_replicas", 1)),
+        rewritten=int(meta.get("hw_rewritten", 0)),
     )
 
 
@@ -226,6 +271,7 @@ def _log_config(place: Place, settings: StreamSettings) -> dict[str, Any]:
             "hw_generation": place.generation,
             "hw_log": secrets.token_hex(8),
             "hw_config": settings.config,
+            **({} if settings.rewritten is None else {_REWRITING: "1", "hw_rewritten": str(settings.rewritten)}),
         },
     }
 
@@ -244,6 +290,35 @@ def _epochs_config(place: Place, settings: StreamSettings) -> dict[str, Any]:
         "deny_purge": True,
         **({"first_seq": settings.first_epoch} if settings.first_epoch > 1 else {}),
     }
+
+
+async def replace_stream(api: JetStreamApi, place: Place, settings: StreamSettings) -> None:
+    """Delete the log and begin an empty one in its place, which nobody opens before `finish_rewriting`. The count of
+    writers stays. Needs the rights to delete and create the stream; none of Headwater's own roles has them."""
+    await delete_stream(api, place.stream)
+    await delete_stream(api, f"OBJ_{place.stream}")
+    await api.call(f"STREAM.CREATE.{place.stream}", _log_config(place, settings))
+
+
+async def delete_stream(api: JetStreamApi, stream: str) -> None:
+    """Delete a stream, if it is there."""
+    try:
+        await api.call(f"STREAM.DELETE.{stream}")
+    except JetStreamRefusal as err:
+        if err.details["err_code"] != STREAM_NOT_FOUND:
+            raise
+
+
+async def finish_rewriting(api: JetStreamApi, place: Place) -> None:
+    """Let the new log be opened."""
+    config = (await api.call(f"STREAM.INFO.{place.stream}"))["config"]
+    config["metadata"] = {name: told for name, told in config["metadata"].items() if name != _REWRITING}
+    await api.call(f"STREAM.UPDATE.{place.stream}", config)
+
+
+async def epochs_taken(api: JetStreamApi, place: Place) -> int:
+    """The last epoch that a writer took."""
+    return int((await api.call(f"STREAM.INFO.{place.epochs}"))["state"]["last_seq"])
 
 
 async def take_epoch(api: JetStreamApi, place: Place, producer: str, patience: float) -> int:

@@ -126,13 +126,14 @@ class Hooks(NamedTuple):
 
 
 async def connect(options: NatsOptions, *, hooks: Hooks | None = None, error_logger: logging.Logger = logger) -> Any:
-    """A connected `nats.aio.client.Client`, which reconnects by itself.
+    """A connected `headwater.events.direct_client.DirectClient`, which reconnects by itself.
 
     Raises `ConfigError` (a file that is not there or does not hold what it should), `AccessDenied` (credentials
     refused), `Unavailable` (nobody answers within `connect_timeout`).
     """
-    import nats
-    from nats.errors import AuthorizationError, InvalidUserCredentialsError
+    from nats.errors import AuthorizationError, Error, InvalidUserCredentialsError
+
+    from headwater.events.direct_client import dial
 
     settings, hooks = _settings(options), hooks or Hooks()
     refused = asyncio.get_running_loop().create_future()
@@ -159,7 +160,7 @@ async def connect(options: NatsOptions, *, hooks: Hooks | None = None, error_log
         hooks.back()
 
     dialling = asyncio.ensure_future(
-        nats.connect(
+        dial(
             **settings,
             error_cb=on_error,
             disconnected_cb=on_disconnect,
@@ -170,7 +171,7 @@ async def connect(options: NatsOptions, *, hooks: Hooks | None = None, error_log
         await asyncio.wait({dialling, refused}, timeout=options.connect_timeout, return_when=asyncio.FIRST_COMPLETED)
         if dialling.done():
             return dialling.result()
-    except (OSError, ValueError, InvalidUserCredentialsError, nats.errors.Error) as err:
+    except (OSError, ValueError, InvalidUserCredentialsError, Error) as err:
         seen.append(err)
     finally:
         if not dialling.done():

@@ -1,7 +1,10 @@
 //! Which instruction set the kernels run on. Every path gives the same bits; the choice is one of speed only.
 //!
 //! A [`Simd`] exists only for a path that this CPU has, so holding one is the proof that the `unsafe` entry points of
-//! the kernels ask for. Nothing here reads the environment: the caller decides once and passes the token down.
+//! the kernels ask for. Nothing here reads the environment: whoever starts the process decides once, with
+//! [`Simd::choose`]; kernels take the token as an argument, or ask [`Simd::chosen`] where they stand too deep for one.
+
+use std::sync::OnceLock;
 
 use crate::error::CoreError;
 
@@ -17,6 +20,8 @@ enum Path {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Simd(Path);
 
+static CHOSEN: OnceLock<Simd> = OnceLock::new();
+
 /// What [`Simd::named`] accepts.
 pub const NAMES: [&str; 4] = ["auto", "avx512", "avx2", "portable"];
 
@@ -27,6 +32,17 @@ impl Simd {
     /// The fastest path of this CPU.
     pub fn best() -> Self {
         Self::available().last().copied().unwrap_or(Self::PORTABLE)
+    }
+
+    /// Makes this the path of the process, unless one was chosen or used before; returns the path of the process.
+    pub fn choose(self) -> Self {
+        *CHOSEN.get_or_init(|| self)
+    }
+
+    /// The path of the process: the chosen one, else from now on the fastest.
+    #[inline]
+    pub fn chosen() -> Self {
+        *CHOSEN.get_or_init(Self::best)
     }
 
     /// Every path of this CPU, from the slowest.
@@ -70,6 +86,12 @@ impl Simd {
         self.0 == Path::Avx512
     }
 
+    /// Whether AVX2 may be used: on every path but the portable one.
+    #[inline]
+    pub fn has_avx2(self) -> bool {
+        self.0 != Path::Portable
+    }
+
     /// Whether AVX2 is the path to take.
     #[inline]
     pub fn is_avx2(self) -> bool {
@@ -90,7 +112,8 @@ fn has(path: Path) -> bool {
         Path::Portable => true,
         Path::Avx2 => is_x86_feature_detected!("avx2"),
         Path::Avx512 => {
-            is_x86_feature_detected!("avx512f")
+            has(Path::Avx2)
+                && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512vl")

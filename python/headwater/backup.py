@@ -18,6 +18,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import xxhash
@@ -30,6 +31,7 @@ from headwater.core import Core, generation_of, new_core, restore_core
 from headwater.errors import BackupInvalid, GenerationMismatch, StoreError
 from headwater.events.frame import MAX_FRAME
 from headwater.events.head import Head, chain_frames
+from headwater.events.log import LogBatch
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.sync import write_whole
 from headwater.plain_data import PlainData
@@ -44,6 +46,41 @@ _COPIED = (store.GENERATION_FILE, store.CONFIG_FILE)
 
 ProgressCall = Callable[[int, int], None]
 """Called with (frames done, frames in all)."""
+
+
+class Source(Protocol):
+    """A log that is copied from: a directory's, or a cluster's (`headwater.cluster_backup`)."""
+
+    @property
+    def generation(self) -> str:
+        """Its generation."""
+        ...
+
+    @property
+    def base(self) -> Head:
+        """Position and chain before its first frame."""
+        ...
+
+    @property
+    def rewritten(self) -> int:
+        """Where it ended when a user was last erased from it."""
+        ...
+
+    def first(self) -> int:
+        """See `EventLog.first`."""
+        ...
+
+    def last(self) -> int:
+        """See `EventLog.last`."""
+        ...
+
+    def read(self, start: int = 1, *, stop: int | None = None, batch_bytes: int = ...) -> Iterator[LogBatch]:
+        """See `EventLog.read`."""
+        ...
+
+    def epochs(self) -> int:
+        """How many epochs its writers took."""
+        ...
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -102,41 +139,46 @@ class RestoreReport(PlainData, frozen=True, kw_only=True):
 
 
 def backup(
-    directory: Path,
-    log: SqliteLog,
+    directory: Path | None,
+    log: Source,
     core: Core,
     config: Config,
     destination: Path,
     now_ms: int,
     progress: ProgressCall,
 ) -> BackupReport:
-    """Bring the backup in `destination` up to the state of `core`, which may go on meanwhile.
+    """Bring the backup in `destination` up to the state of `core`, which may go on meanwhile. `directory` holds
+    configuration and dead letters, if there is one.
 
     Raises `BackupInvalid` if the place holds a backup of another log, or one whose end this log no longer holds;
     `LogCorrupt` if the log's frames are not those that were acknowledged; `StoreError` if a file cannot be written.
     """
     started = time.perf_counter()
     try:
-        old = _read_manifest(destination) if (destination / MANIFEST).exists() else None
+        old = read_manifest(destination) if (destination / MANIFEST).exists() else None
         if old is None and destination.exists() and any(destination.iterdir()):
             raise BackupInvalid(
                 f"{destination} is neither empty nor a backup; name another place", path=str(destination)
             )
         if old is not None:
-            _check_same_log(old, log, destination)
+            check_same_log(old, log, destination)
         position, parts, digest = _moment(core, config)
-        held = Head(0, log.base.last, log.base.chain) if old is None else Head(0, old.position, old.chain)
+        done = Head(0, log.base.last, log.base.chain) if old is None else Head(0, old.position, old.chain)
         (destination / "frames").mkdir(parents=True, exist_ok=True)
         known = [] if old is None else old.segments
-        new, chain = _copy_frames(log, destination, held, position, progress)
-        _check_chain(log, position, chain, None if old is None else destination)
+        new, chain = _copy_frames(log, destination, done, position, progress)
+        if isinstance(log, SqliteLog):
+            _check_chain(log, position, chain, None if old is None else destination)
         segments = [*known, *new]
         written = old is None or old.position != position or old.digest != digest
         hashes = _write_snapshot(destination, position, parts) if written or old is None else old.snapshot
-        for name in _COPIED:
-            if (directory / name).exists():
-                shutil.copyfile(directory / name, destination / name)
-        _copy_letters(directory, destination)
+        if directory is None:
+            write_whole(destination / store.GENERATION_FILE, store.generation_json(config))
+        else:
+            for name in _COPIED:
+                if (directory / name).exists():
+                    shutil.copyfile(directory / name, destination / name)
+            _copy_letters(directory, destination)
         manifest = Manifest(
             format=FORMAT,
             generation=log.generation,
@@ -176,7 +218,7 @@ def _moment(core: Core, config: Config) -> tuple[int, list[tuple[str, bytes]], d
     return position, parts, digest
 
 
-def _check_same_log(old: Manifest, log: SqliteLog, destination: Path) -> None:
+def check_same_log(old: Manifest, log: Source, destination: Path) -> None:
     """The backup's last frame must be the log's: otherwise another log, or one after an erasure, would be mixed in."""
     if old.generation != log.generation:
         raise BackupInvalid(
@@ -206,7 +248,7 @@ def _check_same_log(old: Manifest, log: SqliteLog, destination: Path) -> None:
 
 
 def _copy_frames(
-    log: SqliteLog, destination: Path, held: Head, position: int, progress: ProgressCall
+    log: Source, destination: Path, held: Head, position: int, progress: ProgressCall
 ) -> tuple[list[Segment], int]:
     """Write the frames behind `held` up to `position`; the new files, and the chain at their end."""
     segments: list[Segment] = []
@@ -225,6 +267,17 @@ def _copy_frames(
             content, size, first = [], 0, last + 1
         progress(last - held.last, total)
     return segments, chain
+
+
+def held(source: Path, manifest: Manifest) -> Iterator[bytes]:
+    """The frames of a backup, in order; files are compared with the manifest. Raises `BackupInvalid`."""
+    expected = manifest.base + 1
+    for segment in manifest.segments:
+        if segment.first != expected:
+            raise BackupInvalid(f"{source}: frames {expected} to {segment.first - 1} are missing", path=str(source))
+        for _, frame in _frames(source, segment):
+            yield frame
+        expected = segment.last + 1
 
 
 def _write_segment(destination: Path, first: int, last: int, content: bytes) -> Segment:
@@ -291,7 +344,7 @@ def restore(source: Path, directory: Path, threads: int | None, progress: Progre
     `GenerationMismatch` (the backup is of another version of the fold), `InvalidInput`, `StoreError`.
     """
     started = time.perf_counter()
-    manifest = _read_manifest(source)
+    manifest = read_manifest(source)
     config = store.directory_config(source)
     generation = generation_of(config.generation)
     if generation != manifest.generation:
@@ -330,20 +383,15 @@ def restore(source: Path, directory: Path, threads: int | None, progress: Progre
 def _append_all(source: Path, manifest: Manifest, log: SqliteLog, progress: ProgressCall) -> int:
     if manifest.base:
         log.begin_after(Head(0, manifest.base, manifest.base_chain))
-    expected = manifest.base + 1
     batch: list[bytes] = []
     size = 0
-    for segment in manifest.segments:
-        if segment.first != expected:
-            raise BackupInvalid(f"{source}: frames {expected} to {segment.first - 1} are missing", path=str(source))
-        for _, frame in _frames(source, segment):
-            batch.append(frame)
-            size += len(frame)
-            if size >= _BATCH_BYTES:
-                log.append(batch)
-                batch, size = [], 0
-                progress(log.last() - manifest.base, manifest.position - manifest.base)
-        expected = segment.last + 1
+    for frame in held(source, manifest):
+        batch.append(frame)
+        size += len(frame)
+        if size >= _BATCH_BYTES:
+            log.append(batch)
+            batch, size = [], 0
+            progress(log.last() - manifest.base, manifest.position - manifest.base)
     if batch:
         log.append(batch)
         progress(log.last() - manifest.base, manifest.position - manifest.base)
@@ -408,7 +456,7 @@ def _frames(source: Path, segment: Segment, start: int | None = None) -> Iterato
             yield position, content[at - length : at]
 
 
-def _read_manifest(source: Path) -> Manifest:
+def read_manifest(source: Path) -> Manifest:
     path = source / MANIFEST
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)

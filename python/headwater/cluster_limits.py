@@ -37,6 +37,10 @@ class ClusterConfig(Strict, frozen=True, kw_only=True):
     snapshots_kept: int = 2
     snapshots: Literal["directory", "object-store"] = "directory"
     """Where hosts keep them: in the served directory, which all machines must see, or in JetStream."""
+    replicas: Literal[1, 3, 5] = 1
+    """Copies that a NATS cluster keeps of the log, of its count of writers, and of snapshots in its object store."""
+    log_max_bytes: int = 0
+    """The stream takes no more than this (`store-full`); 0: what the server allows."""
 
 
 def validate_cluster(where: str, cluster: ClusterConfig) -> None:
@@ -53,3 +57,4 @@ def validate_cluster(where: str, cluster: ClusterConfig) -> None:
     in_range(where, "cluster.silent_ms", cluster.silent_ms, 2 * cluster.beat_ms, 600_000)
     in_range(where, "cluster.snapshot_every_frames", cluster.snapshot_every_frames, 0, 1 << 50)
     in_range(where, "cluster.snapshots_kept", cluster.snapshots_kept, 1, 100)
+    in_range(where, "cluster.log_max_bytes", cluster.log_max_bytes, 0, 1 << 60)

@@ -60,11 +60,16 @@ def run_demo(
         return figures
 
 
+def check_new(directory: Path) -> None:
+    """Raise `StoreError` unless a demonstration may be kept there: before a scene is made, which takes a while."""
+    if directory.exists() and any(directory.iterdir()):
+        raise StoreError(f"{directory} is not empty; the demo wants a new directory", path=str(directory))
+
+
 @contextmanager
 def _workplace(directory: Path | None) -> Iterator[Path]:
     if directory is not None:
-        if directory.exists() and any(directory.iterdir()):
-            raise StoreError(f"{directory} is not empty; the demo wants a new directory", path=str(directory))
+        check_new(directory)
         directory.mkdir(parents=True, exist_ok=True)
         yield directory
         return

@@ -20,18 +20,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from headwater import importer, store, verify
 from headwater.actors.recovery import Progress
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.arguments import Id, categories_of, id_text, labels_of, vectors_of
+from headwater.arguments import Id, id_text
 from headwater.config import Config, Profile, default_config, validate_config
+from headwater.core import graph_sizes
 from headwater.errors import InvalidEvent
 from headwater.events.log import EventLog
-from headwater.events.types import (
-    Feedback,
-    Impression,
-    ItemDelete,
-    ItemPatch,
-    ItemPut,
-    UserPut,
-)
+from headwater.events.types import Feedback, ItemDelete
+from headwater.new_events import feedback, impression, item_patch, item_put, item_row, user_put
 from headwater.operations import Operations
 from headwater.questions import wall_clock
 
@@ -88,6 +83,13 @@ class Engine(Operations):
             runtime.close()
             raise
 
+    @classmethod
+    def of_log(cls, log: EventLog, config: Config, *, threads: int | None = None) -> Self:
+        """An engine for questions about the past of a log that lies elsewhere, such as a cluster's: `as_of` and
+        `explain`. Nothing is folded before it is asked for, and nothing is written. `close` closes the log."""
+        runtime = EmbeddedRuntime(None, config, threads=threads or config.engine.threads, read_only=True, elsewhere=log)
+        return cls(runtime, "log")
+
     def __enter__(self) -> Self:
         return self
 
@@ -127,15 +129,15 @@ class Engine(Operations):
         Durable (synced) and folded when it returns. A retry with the same `event_id` has no second effect. Raises
         `InvalidEvent`, `StoreFull`, `StoreClosed`.
         """
-        event = Feedback(
-            type=type,
-            user=id_text("user", user),
-            item=id_text("item", item),
-            ts=self.now() if ts is None else ts,
+        event = feedback(
+            type,
+            user,
+            item,
+            self.now() if ts is None else ts,
             value=value,
             event_id=event_id,
-            session=None if session is None else id_text("session", session),
-            basket=None if basket is None else id_text("basket", basket),
+            session=session,
+            basket=basket,
             slate=slate,
             slot=slot,
             context=context,
@@ -158,20 +160,8 @@ class Engine(Operations):
         """
         if user is None and not isinstance(slate, str):
             user = slate.user
-        if user is None:
-            rule = "the user that the slate was for"
-            raise InvalidEvent(f"user = None; allowed: {rule}", field="user", value=None, rule=rule)
-        return self._commit(
-            [
-                Impression(
-                    user=id_text("user", user),
-                    slate=slate if isinstance(slate, str) else slate.id,
-                    ts=self.now() if ts is None else ts,
-                    slots=list(slots),
-                    event_id=event_id,
-                )
-            ]
-        )
+        name, when = slate if isinstance(slate, str) else slate.id, self.now() if ts is None else ts
+        return self._commit([impression(name, user, slots, when, event_id)])
 
     def track_many(self, events: Sequence[Feedback]) -> int:
         """Record many events at once, all or none; the position of the last. For files use `ingest`."""
@@ -192,15 +182,15 @@ class Engine(Operations):
         comment: str | None = None,
     ) -> int:
         """Say all that is known of an item; replaces what was known. The position."""
-        put = ItemPut(
-            item=id_text("item", item),
-            ts=self._write_time(),
-            categories=categories_of(categories),
-            labels=labels_of(labels),
+        put = item_put(
+            item,
+            self._write_time(),
+            categories=categories,
+            labels=labels,
             is_hidden=is_hidden,
             timestamp=timestamp,
             group_id=group_id,
-            embeddings=vectors_of(embeddings),
+            embeddings=embeddings,
             comment=comment,
         )
         return self._commit([put])
@@ -210,23 +200,11 @@ class Engine(Operations):
         if isinstance(items, str | PathLike) or type(items).__module__.startswith("polars"):
             return self.ingest(items, kind="items", progress=False).position  # type: ignore[arg-type]
         puts = []
+        rules = self._embedding_rules()
         for entry in items:  # type: ignore[union-attr]
-            row = labels_of(entry)  # type: ignore[arg-type]
-            unknown = row.keys() - set(ItemPut.__struct_fields__) | (row.keys() & {"ts"})
-            if unknown or "item" not in row:
-                raise InvalidEvent(
-                    f"item row {row!r:.80}: unknown or missing {', '.join(sorted(map(str, unknown))) or 'item'}; "
-                    f"allowed: {', '.join(f for f in ItemPut.__struct_fields__ if f != 'ts')}",
-                    field=", ".join(sorted(map(str, unknown))) or "item",
-                    value=repr(row)[:80],
-                    rule="the fields of put_item",
-                )
-            row["item"], row["ts"] = id_text("item", row["item"]), self._write_time()
-            row["embeddings"] = vectors_of(row.get("embeddings"))
-            row["categories"] = categories_of(row.get("categories") or ())
-            row["labels"] = labels_of(row.get("labels"))
-            put = ItemPut(**row)
+            put = item_row(entry, self._write_time())  # type: ignore[arg-type]
             self._check(put)
+            rules.check(put)
             puts.append(put)
         if puts:
             importer.put_items(self._runtime, puts, wall_clock, lambda _: None)
@@ -234,22 +212,7 @@ class Engine(Operations):
 
     def patch_item(self, item: Id, **changes: Any) -> int:
         """Change some fields of an item (arguments of `put_item`; a label of `None` is removed). The position."""
-        unknown = changes.keys() - set(ItemPatch.__struct_fields__[2:])
-        if unknown:
-            raise InvalidEvent(
-                f"patch_item: unknown {', '.join(sorted(unknown))}; "
-                f"allowed: {', '.join(ItemPatch.__struct_fields__[2:])}",
-                field=", ".join(sorted(unknown)),
-                value=None,
-                rule="the arguments of put_item",
-            )
-        if "embeddings" in changes:
-            changes["embeddings"] = vectors_of(changes["embeddings"])
-        if changes.get("categories") is not None:
-            changes["categories"] = categories_of(changes["categories"])
-        if changes.get("labels") is not None:
-            changes["labels"] = labels_of(changes["labels"])
-        return self._commit([ItemPatch(item=id_text("item", item), ts=self._write_time(), **changes)])
+        return self._commit([item_patch(item, self._write_time(), changes)])
 
     def delete_item(self, item: Id) -> int:
         """Never show an item again, until it is put anew. The position."""
@@ -257,8 +220,7 @@ class Engine(Operations):
 
     def put_user(self, user: Id, *, labels: Mapping[str, Any] | None = None, comment: str | None = None) -> int:
         """Say what is known of a user beside their events. The position."""
-        put = UserPut(user=id_text("user", user), ts=self._write_time(), labels=labels_of(labels), comment=comment)
-        return self._commit([put])
+        return self._commit([user_put(user, self._write_time(), labels, comment)])
 
     def ingest(
         self,
@@ -323,6 +285,15 @@ class Engine(Operations):
         self._runtime.wait_for_snapshot()
         return self._runtime.core.position
 
+    def grow_graphs(self) -> int:
+        """Wait until the graphs of large embeddings (`engine.graph_above`) know every vector. How many there are.
+
+        They grow behind the writers anyhow. O(n log n) for vectors that are new.
+        """
+        self._runtime.check_open()
+        self._runtime.wait_for_graphs()
+        return len(graph_sizes(self._runtime.core))
+
     def digest(self) -> dict[str, str]:
         """Digest of every part and of the `whole`, as 32 hex digits: equal state, equal digest."""
         return self._runtime.core.digest()
@@ -358,6 +329,7 @@ class Engine(Operations):
             "last_event_ts": core.clock,
             "read_only": runtime.read_only,
             "log_bytes": runtime.log.size_bytes(),
+            "graphs": [{"embedding": e, "items": n, "bytes": b} for e, n, b in graph_sizes(core)],
             "snapshots": [] if runtime.snapshots is None else runtime.snapshots.positions(),
             "recovered_from_snapshot": runtime.recovered_from,
             "snapshots_passed_over": runtime.passed_over,

@@ -13,15 +13,14 @@ short is finished by the next.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
 from headwater.core import Core, catalogue_page
 from headwater.errors import FeedShrunk
-from headwater.events.subjects import CATALOGUE_SUBJECT
 from headwater.events.types import Event, ItemPatch, ItemPut, Label
 from headwater.ingest.dead_letters import DeadLetter, DeadLetterFile
 from headwater.plain_data import PlainData
@@ -89,32 +88,42 @@ def catalogue(core: Core) -> Iterator[CatalogueRow]:
     start: int | None = 0
     while start is not None:
         page, start = catalogue_page(core, start, _PAGE)
-        yield from _rows.decode(page)
+        yield from rows_of(page)
+
+
+def rows_of(page: bytes) -> list[CatalogueRow]:
+    """The items of a page of a catalogue, as the core gives it."""
+    return _rows.decode(page)
 
 
 def sync_items(
-    runtime: EmbeddedRuntime,
+    known: Iterable[CatalogueRow],
     table: ItemTable,
-    now_ms: Callable[[], int],
     check: Callable[[Event], None],
+    write: Callable[[Sequence[Event]], int],
+    directory: Path | None,
     *,
     dry_run: bool,
     max_shrink: float,
 ) -> SyncReport:
-    """Make the catalogue what the feed says. Raises `FeedShrunk` if more than `max_shrink` of the visible items would
-    vanish, `InvalidEvent`, `StoreError`s. O(feed + catalogue)."""
+    """Make the catalogue, whose items are `known`, what the feed says. `write` makes changes durable, in their order,
+    and gives a position; refused rows are kept in `directory`.
+
+    Raises `FeedShrunk` if more than `max_shrink` of the visible items would vanish, `InvalidEvent`, `StoreError`s.
+    O(feed + catalogue).
+    """
     started = time.perf_counter()
     feed = _Feed(table)
-    plan = _Plan(feed, runtime.core)
+    plan = _Plan(feed, known)
     plan.check_shrink(max_shrink)
     for event in plan.events:
         check(event)
-    letters = DeadLetterFile(None if dry_run else runtime.directory, f"sync-{table.fingerprint}")
+    letters = DeadLetterFile(None if dry_run else directory, f"sync-{table.fingerprint}")
     letters.add(feed.refused)
+    position = 0
     if not dry_run:
         for first in range(0, len(plan.events), _EVENTS_PER_COMMIT):
-            group: list[Event] = [*plan.events[first : first + _EVENTS_PER_COMMIT]]
-            runtime.commit([SubjectEvents(CATALOGUE_SUBJECT, group)], now_ms())
+            position = write(plan.events[first : first + _EVENTS_PER_COMMIT])
     return SyncReport(
         source=table.name,
         rows=table.rows,
@@ -135,7 +144,7 @@ def sync_items(
         },
         dead_letters=letters.path,
         seconds=time.perf_counter() - started,
-        position=runtime.core.position,
+        position=position,
     )
 
 
@@ -163,7 +172,7 @@ class _Feed:
 class _Plan:
     """All differences between a feed and the catalogue."""
 
-    def __init__(self, feed: _Feed, core: Core) -> None:
+    def __init__(self, feed: _Feed, rows: Iterable[CatalogueRow]) -> None:
         self._feed = feed
         self.events: list[ItemPut | ItemPatch] = []
         self.put: list[Change] = []
@@ -172,7 +181,7 @@ class _Plan:
         self.returned: list[Change] = []
         self.unchanged = self.visible = 0
         known: set[str] = set()
-        for row in catalogue(core):
+        for row in rows:
             known.add(row.item)
             self.visible += not row.is_hidden
             wanted = feed.items.get(row.item)

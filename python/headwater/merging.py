@@ -12,7 +12,7 @@ visitor meanwhile are carried too, by whoever sees them (`Merges.settle`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -55,7 +55,12 @@ def known_as(core: Core, users: Iterable[str]) -> dict[str, str]:
         found = _steps(core, new)
         step.update(found)
         new = set(found.values())
-    ends = {user: _end(user, step) for user in asked}
+    return ends_of(asked, step)
+
+
+def ends_of(users: Iterable[str], step: Mapping[str, str]) -> dict[str, str]:
+    """Where each user's way ends, by its steps; without those who are at their end."""
+    ends = {user: _end(user, step) for user in users}
     return {user: end for user, end in ends.items() if end != user}
 
 
@@ -68,7 +73,7 @@ def _steps(core: Core, users: Iterable[str]) -> dict[str, str]:
     return {user: into for user, into, _ in merged_users(core, list(users))}
 
 
-def _end(user: str, step: dict[str, str]) -> str:
+def _end(user: str, step: Mapping[str, str]) -> str:
     way = [user]
     while (into := step.get(way[-1])) is not None:
         if into in way:
@@ -116,7 +121,7 @@ class Merges:
         with self._mutex:
             known = known_as(self._core, [from_user, into_user])
             account = known.get(into_user, into_user)
-            self._check(from_user, into_user, account, known.get(from_user))
+            check_merge(from_user, into_user, account, known.get(from_user), is_forgotten(self._core, account))
             if from_user in known:
                 moved = self.settle([from_user])
                 return self._report(from_user, account, moved, repeated=True)
@@ -124,27 +129,6 @@ class Merges:
             self.made += 1
             moved = self._carry(from_user) | self.settle([from_user])
             return self._report(from_user, account, moved, repeated=False)
-
-    def _check(self, from_user: str, into_user: str, account: str, merged: str | None) -> None:
-        if account == from_user:
-            through = "" if into_user == from_user else f": {into_user!r} is merged into {from_user!r}"
-            raise _conflict(
-                f"{from_user!r} cannot be merged into itself{through}", from_user, into_user, "two users, not a circle"
-            )
-        if merged is not None and merged != account:
-            raise _conflict(
-                f"{from_user!r} is merged into {merged!r} already; merge {merged!r} into {account!r} if they are one",
-                from_user,
-                into_user,
-                "one account for each visitor",
-            )
-        if is_forgotten(self._core, account):
-            raise _conflict(
-                f"{account!r} was forgotten and nothing of theirs came since; nothing joins a forgotten user",
-                from_user,
-                into_user,
-                "a user who was not forgotten, or has come back",
-            )
 
     def _report(self, from_user: str, account: str, moved: bool, repeated: bool) -> MergeReport:
         return MergeReport(
@@ -190,6 +174,30 @@ class Merges:
         carried = MergeCarried(from_user=from_user, into_user=into_user, ts=ts, sealed=sealed, state=state)
         self._write([[carried], [MergeSettled(from_user=from_user, ts=ts, sealed=sealed)]])
         return True
+
+
+def check_merge(from_user: str, into_user: str, account: str, merged: str | None, forgotten: bool) -> None:
+    """Raise `MergeConflict` for a merge that cannot be. `account`: who `into_user` is now; `merged`: who `from_user` is
+    now, if they are merged; `forgotten`: the account was, and has not come back."""
+    if account == from_user:
+        through = "" if into_user == from_user else f": {into_user!r} is merged into {from_user!r}"
+        raise _conflict(
+            f"{from_user!r} cannot be merged into itself{through}", from_user, into_user, "two users, not a circle"
+        )
+    if merged is not None and merged != account:
+        raise _conflict(
+            f"{from_user!r} is merged into {merged!r} already; merge {merged!r} into {account!r} if they are one",
+            from_user,
+            into_user,
+            "one account for each visitor",
+        )
+    if forgotten:
+        raise _conflict(
+            f"{account!r} was forgotten and nothing of theirs came since; nothing joins a forgotten user",
+            from_user,
+            into_user,
+            "a user who was not forgotten, or has come back",
+        )
 
 
 def _conflict(message: str, from_user: str, into_user: str, rule: str) -> MergeConflict:

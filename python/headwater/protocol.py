@@ -118,6 +118,13 @@ class SessionOf(Question, kw_only=True):
     user: Id
 
 
+class VariantOf(Question, kw_only=True):
+    """`variant_of`: the variant of an experiment that answers a user."""
+
+    user: Id
+    experiment: str
+
+
 class ItemOf(Question, kw_only=True):
     """`item_of`: what is known of an item."""
 
@@ -162,6 +169,14 @@ class Forget(Request, kw_only=True):
 
     user: Id
     ts: int | None = None
+
+
+class Merge(Request, kw_only=True, rename={"from_user": "from"}):
+    """`merge`: a visitor turned out to be a known user."""
+
+    from_user: Id
+    into: Id
+    event_id: str | None = None
 
 
 class User(Request, kw_only=True):
@@ -214,6 +229,12 @@ class Activate(Request, kw_only=True):
     query: str
 
 
+class Reach(Request, kw_only=True):
+    """`reach`: answer once the state has this position."""
+
+    position: int
+
+
 class HighWater(Request, kw_only=True):
     """`high_water`: how far a producer's frames were received. `producer`: 16 hex digits."""
 
@@ -222,7 +243,7 @@ class HighWater(Request, kw_only=True):
 
 
 class Plain(Request, kw_only=True):
-    """A request without arguments: `cluster`, `status`, `digest`, `snapshot`, `live`, `drain`."""
+    """A request without arguments: `cluster`, `config`, `status`, `stats`, `digest`, `snapshot`, `live`, `drain`."""
 
 
 REQUESTS: Mapping[str, type[Request]] = {
@@ -232,20 +253,25 @@ REQUESTS: Mapping[str, type[Request]] = {
     "similar": Similar,
     "trending": Trending,
     "session_of": SessionOf,
+    "variant_of": VariantOf,
     "item_of": ItemOf,
     "explain": Explain,
     "track": Track,
     "seen": Seen,
     "forget": Forget,
+    "merge": Merge,
     "user": User,
     "item": Item,
     "patch_item": PatchItem,
     "delete_item": DeleteItem,
     "activate": Activate,
     "high_water": HighWater,
+    "reach": Reach,
+    "config": Plain,
     "cluster": Plain,
     "status": Plain,
     "digest": Plain,
+    "stats": Plain,
     "snapshot": Plain,
     "drain": Plain,
     "leave": Plain,
@@ -280,7 +306,7 @@ def decode_request(verb: str, data: bytes) -> Asked:
         field = _PLACE.search(what)
         unknown = re.search(r"field `([^`]*)`", what)
         name = unknown[1] if unknown else field[1] if field else "request"
-        rule = f"the fields of {verb}: {', '.join(REQUESTS[verb].__struct_fields__)}"
+        rule = f"the fields of {verb}: {', '.join(REQUESTS[verb].__struct_encode_fields__)}"
         raise InvalidQuery(f"{verb}: {what:.200}; allowed: {rule}", field=name, value=None, rule=rule) from err
     if request.deadline_ms is not None and not 1 <= request.deadline_ms <= MAX_DEADLINE_MS:
         rule = f"1 to {MAX_DEADLINE_MS:,} ms"

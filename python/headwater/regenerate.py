@@ -14,7 +14,7 @@ from headwater.config import Config, load_config
 from headwater.core import Core, generation_of, new_core
 from headwater.errors import StoreError
 from headwater.events.frame import FrameWriter
-from headwater.events.log import LogBatch, decode_frames
+from headwater.events.log import EventLog, LogBatch, decode_frames
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject, subject_of
 from headwater.events.types import Event, MergeCarried
@@ -31,14 +31,20 @@ def replay_directory(directory: Path, until: int | None, threads: int | None) ->
     config = store.directory_config(directory)
     log = SqliteLog(directory, generation_of(config.generation), read_only=True)
     try:
-        snapshots = DirectorySnapshots(directory / "snapshots")
-        core = base_core(log, snapshots, config, threads or config.engine.threads)
-        started = time.perf_counter()
-        damaged: Refusals = []
-        fold_log(core, log, stop=None if until is None else until + 1, damaged=damaged)
-        seconds = time.perf_counter() - started
+        return replay_log(log, config, DirectorySnapshots(directory / "snapshots"), until, threads)
     finally:
         log.close()
+
+
+def replay_log(
+    log: EventLog, config: Config, snapshots: DirectorySnapshots | None, until: int | None, threads: int | None
+) -> dict[str, Any]:
+    """Fold any log from its first frame; see `replay_directory`."""
+    core = base_core(log, snapshots, config, threads or config.engine.threads)
+    damaged: Refusals = []
+    started = time.perf_counter()
+    fold_log(core, log, stop=None if until is None else until + 1, damaged=damaged)
+    seconds = time.perf_counter() - started
     outcomes = core.stats()["outcomes"]
     events = sum(outcomes.values())
     parts = core.digest()

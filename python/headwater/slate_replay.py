@@ -2,7 +2,8 @@
 
 The state at the position that a record names is folded, the recorded request is asked under the slate's id, and what
 comes out must be what was served: items, scores, sources, propensities. `replay_slate` does one, `replay_slates` all of
-them with one forward fold.
+them with one forward fold. Slates whose hosts stood at different positions are made again host by host
+(`headwater.host_replay`).
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from headwater.errors import InvalidInput, InvalidQuery
 from headwater.events.log import EventLog
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import SlateServed
+from headwater.host_replay import of_several_positions, remade_by_hosts
 from headwater.progress import Call
 from headwater.served_slates import ServedSlates, find_record
-from headwater.slate_record import SCORER_VERSION
+from headwater.slate_record import SCORER_VERSION, recorded_request
 from headwater.store import check_begun, directory_config
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ Slot = tuple[str, float, str, float, float, bool]
 """Item, score, source, propensity, propensity_cascade, pinned: as a record holds a slot."""
 
 DIFFERENT_SHOWN = 100
+_APART = 20_000
+"""Records of slates whose hosts stood apart that are kept for a pass of their own."""
 _FIELDS = ("item", "score", "source", "propensity", "propensity_cascade", "pinned")
 
 
@@ -53,6 +57,8 @@ class SlateReplay(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[str]
     scorer: str
     config: str
+    approximate: list[str]
+    """Sources that a graph answered: what they found is taken from the record, and not looked for again."""
     logged: list[Slot]
     remade: list[Slot]
 
@@ -63,11 +69,16 @@ class SlateReplay(msgspec.Struct, frozen=True, kw_only=True):
             plain[side] = [dict(zip(_FIELDS, slot, strict=True)) for slot in getattr(self, side)]
         return plain
 
+    def _said(self) -> str:
+        from_record = f", with what {', '.join(self.approximate)} found as recorded" if self.approximate else ""
+        return f"identical{from_record}"
+
     def __rich__(self) -> Table:
         from rich.table import Table
         from rich.text import Text
 
-        said = "identical" if self.identical else "\n".join(["differs:", *self.differences, *self.reasons])
+        said = self._said()
+        said = said if self.identical else "\n".join(["differs:", *self.differences, *self.reasons])
         title = f"slate {self.slate} for {self.user or 'everyone'}, made again at position {self.position}"
         table = Table(title=Text(title), caption=Text(said))
         for name in ("slot", "item", "score", "source", "propensity", "cascade", "made again"):
@@ -89,6 +100,8 @@ class SlatesReport(msgspec.Struct, frozen=True, kw_only=True):
     slates: int
     identical: int
     different: list[SlateReplay]
+    approximate: int
+    """Slates of which a source was answered from a graph: what it found is taken from the record."""
     scorers: dict[str, int]
     """Records by the scorer that made them."""
     set_aside: dict[str, int]
@@ -108,14 +121,19 @@ class SlatesReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def remake(served: SlateServed, core: Core, config: Config) -> SlateReplay:
     """Make a slate again from the state at its position and compare."""
-    reasons = _suspects(served, core, config)
-    remade: list[Slot] = []
     try:
-        answer = ask(core, dict(served.request), served.slate)
+        answer: Answer | str = ask(core, recorded_request(served), served.slate)
     except InvalidQuery as err:
-        differences = [f"the recorded request is refused: {err.message}"]
-    else:
-        remade, differences = slots_of(answer), _differences(served, answer)
+        answer = f"the recorded request is refused: {err.message}"
+    return _compared(served, answer, core, config)
+
+
+def _compared(served: SlateServed, answer: Answer | str, core: Core, config: Config) -> SlateReplay:
+    """A record beside what its question gives again, or why it gives nothing."""
+    reasons = _suspects(served, core, config)
+    remade, differences = (
+        ([], [answer]) if isinstance(answer, str) else (slots_of(answer), _differences(served, answer))
+    )
     return SlateReplay(
         slate=served.slate,
         user=served.user,
@@ -126,6 +144,7 @@ def remake(served: SlateServed, core: Core, config: Config) -> SlateReplay:
         reasons=reasons if differences else [],
         scorer=served.scorer_version,
         config=served.config_version,
+        approximate=list(dict.fromkeys(source for _, source, _ in served.candidates or ())),
         logged=served.items,
         remade=remade,
     )
@@ -144,6 +163,8 @@ def _suspects(served: SlateServed, core: Core, config: Config) -> list[str]:
     active = active_version(core, query_version(config.query))
     if served.config_version != active:
         found.append(f"configuration {served.config_version} answered it, at its position {active} is active")
+    if served.left_out:
+        found.append(f"item hosts were left out: {', '.join(served.left_out)}")
     return found or ["same scorer, same configuration: the state, the record or the code is not what it was"]
 
 
@@ -176,18 +197,27 @@ def replay_slate(directory: Path, slate: str, threads: int | None = None) -> Sla
     config = directory_config(directory)
     log = SqliteLog(directory, generation_of(config.generation), read_only=True)
     try:
-        served = find_record(slate, log)
-        if served is None:
-            raise InvalidInput(
-                f"slate = {slate!r:.80}: no record in the log names it; allowed: a recorded slate",
-                field="slate",
-                value=slate,
-            )
-        snapshots = DirectorySnapshots(directory / "snapshots")
-        core = rebuild(log, snapshots, config, threads or config.engine.threads, served.positions[0])
-        return remake(served, core, config)
+        return replay_of(slate, log, config, DirectorySnapshots(directory / "snapshots"), threads)
     finally:
         log.close()
+
+
+def replay_of(
+    slate: str, log: EventLog, config: Config, snapshots: SnapshotStore | None = None, threads: int | None = None
+) -> SlateReplay:
+    """Make one slate of a log again. O(log). Raises `InvalidInput` for an unknown slate."""
+    served = find_record(slate, log)
+    if served is None:
+        raise InvalidInput(
+            f"slate = {slate!r:.80}: no record in the log names it; allowed: a recorded slate",
+            field="slate",
+            value=slate,
+        )
+    threads = threads or config.engine.threads
+    if of_several_positions(served):
+        [again] = remade_by_hosts([served], log, config, threads)
+        return _compared(served, again.answer, again.core, config)
+    return remake(served, rebuild(log, snapshots, config, threads, served.positions[0]), config)
 
 
 def replay_slates(
@@ -202,24 +232,44 @@ def replay_slates(
     progress: Call | None = None,
 ) -> SlatesReport:
     """Make the slates again that were answered at positions `since` to `until` (both included), at most the first
-    `limit`, with one forward fold. `progress` is called with (slates done, slates in all).
+    `limit`, with one forward fold, and passes of their own for those whose hosts stood apart. `progress` is called with
+    (slates done, slates in all).
 
     Without `snapshots` the fold begins at the log's first frame. O(log + slates). Raises `LogCorrupt`.
     """
     records = ServedSlates(log, config.generation.max_future_ms, since=since, until=until)
     scorers: Counter[str] = Counter()
     different: list[SlateReplay] = []
-    identical = 0
-    for served, core in with_states(log, config, records, snapshots, threads, limit, progress):
-        replay = remake(served, core, config)
-        scorers[served.scorer_version] += 1
+    identical = approximate = 0
+    threads = threads or config.engine.threads
+    apart: list[SlateServed] = []
+
+    def made_again() -> Iterator[SlateReplay]:
+        for served, core in with_states(log, config, records, snapshots, threads, limit, progress):
+            if of_several_positions(served):
+                apart.append(served)
+                if len(apart) >= _APART:
+                    yield from by_hosts()
+            else:
+                yield remake(served, core, config)
+        yield from by_hosts()
+
+    def by_hosts() -> Iterator[SlateReplay]:
+        taken, apart[:] = list(apart), []
+        for again in remade_by_hosts(taken, log, config, threads):
+            yield _compared(again.served, again.answer, again.core, config)
+
+    for replay in made_again():
+        scorers[replay.scorer] += 1
         identical += replay.identical
+        approximate += bool(replay.approximate)
         if not replay.identical and len(different) < DIFFERENT_SHOWN:
             different.append(replay)
     return SlatesReport(
         slates=sum(scorers.values()),
         identical=identical,
         different=different,
+        approximate=approximate,
         scorers=dict(scorers),
         set_aside=dict(records.set_aside),
         since=since,

@@ -80,9 +80,14 @@ def begin(directory: Path, config: Config) -> None:
             # First the directories: where the file is, they last. A directory lasts when its entry in its parent does.
             for new in made or [directory]:
                 sync_directory(new.parent)
-            write_whole(path, msgspec.json.format(msgspec.json.encode(config.generation)))
+            write_whole(path, generation_json(config))
     except OSError as err:
         raise StoreError(f"{directory}: cannot be used: {err.strerror or err}", path=str(directory)) from err
+
+
+def generation_json(config: Config) -> bytes:
+    """What `generation.json` holds."""
+    return msgspec.json.format(msgspec.json.encode(config.generation))
 
 
 def check_begun(directory: Path) -> None:

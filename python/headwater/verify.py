@@ -11,6 +11,7 @@ A writer may go on meanwhile: what is compared ends at one position.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import msgspec
 from headwater.actors.recovery import base_core, fold_log
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.config import Config
-from headwater.core import Core, frame_fault, generation_of, restore_core
+from headwater.core import Core, frame_fault, generation_of, new_core, restore_core, whole_digest
 from headwater.errors import HeadwaterError, StoreError
 from headwater.events.log import EventLog
 from headwater.events.sqlite_log import SqliteLog
@@ -125,6 +126,59 @@ def verify(
     )
 
 
+def verify_hosts(
+    log: EventLog,
+    config: Config,
+    threads: int,
+    hosts: Sequence[Mapping[str, Any]],
+    *,
+    slates: bool = False,
+    progress: Call | None = None,
+) -> VerifyReport:
+    """Compare the digests of a cluster's hosts (`Client.digest`), each at its own position, with a replay of its log.
+
+    O(log). `slates` as for `verify`.
+    """
+    problems: list[Problem] = []
+    last = log.last()
+    frames = _check_frames(log, last + 1, problems)
+    digests: dict[str, str] = {}
+    parts: dict[str, str] = {}
+    try:
+        core = new_core(config, threads)
+        for host in sorted(hosts, key=lambda host: int(host["position"])):
+            fold_log(core, log, stop=host["position"] + 1)
+            problems += differing_host(host, core)
+        fold_log(core, log, stop=last + 1)
+        parts = core.digest()
+        digests["replay"] = parts["whole"]
+    except HeadwaterError as err:
+        problems.append(Problem("log", err.message))
+    if hosts and len({host["position"] for host in hosts}) == 1 and hosts[0]["position"] == last and not problems:
+        digests["hosts"] = whole_digest(config, [host["digest"] for host in hosts])
+    made_again = _check_slates(log, None, config, threads, last, problems, progress) if slates and parts else None
+    return VerifyReport(
+        equal=not problems,
+        position=last,
+        frames=frames,
+        digest=digests,
+        parts=parts,
+        problems=problems,
+        slates=made_again,
+    )
+
+
+def differing_host(host: Mapping[str, Any], replay: Core) -> list[Problem]:
+    """What a host holds otherwise than the replay at its position."""
+    if replay.position != host["position"]:
+        what = f"stands at position {host['position']}, but the log ends at {replay.position}: it lost its tail"
+        return [Problem(f"host {host['host']}", what)]
+    expected = replay.digest()
+    differing = [part for part, digest in host["digest"].items() if part != "whole" and expected.get(part) != digest]
+    what = f"differs from the replay at position {host['position']} in {', '.join(differing)}"
+    return [Problem(f"host {host['host']}", what)] if differing else []
+
+
 def _check_slates(
     log: EventLog,
     snapshots: DirectorySnapshots | None,
@@ -139,7 +193,7 @@ def _check_slates(
     Left out are those that were answered before the log's base, and those from before a user was erased: the log that
     answered them held more.
     """
-    since = max(log.base.last, log.rewritten) + 1 if isinstance(log, SqliteLog) else 1
+    since = max(getattr(log, "rewritten", 0), log.base.last if isinstance(log, SqliteLog) else 0) + 1
     base = snapshots if log.first() > 1 else None
     try:
         report = replay_slates(

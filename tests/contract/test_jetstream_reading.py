@@ -24,9 +24,8 @@ def test_reached_is_never_said_too_early(nats_server: NatsServer, monkeypatch: p
     held up on their way, so that there is something to wait for."""
     take = LogReader._take
 
-    async def late(self: LogReader, consumer: Any, msg: Any) -> None:
-        await asyncio.sleep(0.004)
-        await take(self, consumer, msg)
+    def late(self: LogReader, *message: Any) -> None:
+        asyncio.get_running_loop().call_later(0.004, take, self, *message)
 
     monkeypatch.setattr(LogReader, "_take", late)
 
@@ -98,10 +97,10 @@ def test_a_message_lost_or_doubled_on_its_way_is_noticed(
 ) -> None:
     take, faults = LogReader._take, [7, 60]
 
-    async def faulty(self: LogReader, consumer: Any, msg: Any) -> None:
-        at_fault = not consumer.lost and [int(token) for token in msg.reply.split(".")[5:6]] == faults[:1]
+    def faulty(self: LogReader, consumer: Any, subject: str, reply: str, *message: Any) -> None:
+        at_fault = not consumer.lost and [int(token) for token in reply.split(".")[5:6]] == faults[:1]
         for _ in range(copies if at_fault else 1):
-            await take(self, consumer, msg)
+            take(self, consumer, subject, reply, *message)
         if at_fault:
             del faults[0]
 

@@ -6,10 +6,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
+from e2e.command_process import headwater, ok
 from headwater import Engine
 from headwater.cli import main as command_group
 
@@ -23,38 +23,6 @@ NAMED = [
     *("trending", "explain", "status", "snapshot", "verify", "replay", "shadow", "forget"),
     *("sync", "merge", "backup", "restore", "archive"),
 ]
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Standard output, which must be exactly one line of JSON."""
-        assert self.out.endswith("\n")
-        assert self.out.count("\n") == 1, self.out
-        return json.loads(self.out)
-
-
-def headwater(place: Path, *arguments: str | int) -> Result:
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "headwater"), *map(str, arguments)],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return Result(done.returncode, done.stdout, done.stderr)
-
-
-def ok(place: Path, *arguments: str | int) -> Any:
-    result = headwater(place, *arguments, "--json")
-    assert result.code == 0, result
-    assert result.err == ""
-    return result.json
 
 
 def events_csv(path: Path) -> None:

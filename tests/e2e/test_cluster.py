@@ -161,12 +161,12 @@ def test_explain_names_the_visitors_own_events(shop: Cluster) -> None:
     with shop.client() as client:
         slate = client.recommend("u1", 3, now=NOW, record=False)
         told = client.explain(slate, slate[0].item)
-        assert told["slot"] == 0
-        assert all(event["user"] == "u1" for event in told["events"])
-        assert told["events"] or not slate[0].reasons[0].event
+        assert told.slot == 0
+        assert all(event["user"] == "u1" for event in told.events)
+        assert told.events or not slate[0].reasons[0].event
         absent = client.explain(slate, "no-such-item")
-        assert absent["slot"] is None
-        assert absent["rules"]
+        assert absent.slot is None
+        assert absent.rules
 
 
 def test_commands_take_a_url_in_the_place_of_a_directory(shop: Cluster, tmp_path: Path) -> None:
@@ -192,8 +192,8 @@ def test_commands_take_a_url_in_the_place_of_a_directory(shop: Cluster, tmp_path
 def test_a_killed_host_comes_back_and_the_others_go_on(shop: Cluster) -> None:
     shop.all_ready()
     with shop.client() as client:
-        theirs = next(f"u{n}" for n in range(50) if client._client._owner(f"u{n}").name == "s1")
-        ours = next(f"u{n}" for n in range(50) if client._client._owner(f"u{n}").name == "s0")
+        theirs = next(f"u{n}" for n in range(50) if client._client.owner_of(f"u{n}").name == "s1")
+        ours = next(f"u{n}" for n in range(50) if client._client.owner_of(f"u{n}").name == "s0")
         pid = shop.host_pid("s0")
         os.kill(pid, signal.SIGKILL)
         refused = wait_for("a refusal by the server, not by the deadline", lambda: refusal(client, ours), 10)
@@ -272,7 +272,7 @@ def test_a_host_tells_of_itself_over_http_and_in_its_log(shop: Cluster) -> None:
     shop.all_ready()
     host = shop.host("s0")
     with shop.client() as client:
-        mine = next(f"u{n}" for n in range(50) if client._client._owner(f"u{n}").name == "s0")
+        mine = next(f"u{n}" for n in range(50) if client._client.owner_of(f"u{n}").name == "s0")
         client.recommend(mine, 3)
         with pytest.raises(InvalidQuery):
             client.recommend(mine, 3, filter="price <")

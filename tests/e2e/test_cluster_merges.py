@@ -1,20 +1,34 @@
-"""Merged users on a cluster: whichever id they come with, the host of their account answers, and only for them."""
+"""Merged users on a cluster: whichever id they come with, the host of their account answers, and hosts merge as one
+engine does: nothing is left behind, and their digests are those of an embedded replay."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import random
+from contextlib import suppress
 
-import msgspec
 import pytest
 
-from cluster_rig import cluster
+from cluster_rig import wait_for
+from headwater import Engine
+from headwater.client import SyncClient
 from headwater.cluster.permissions import permissions
+from headwater.config import Config, config_from_table
+from headwater.core import all_merged
+from headwater.errors import InvalidEvent, InvalidQuery, MergeConflict
+from headwater.events.nats_server import NatsServer
 from headwater.events.subjects import partition_of
-from headwater.events.types import UserMerge
+from headwater.events.types import Feedback, UserMerge
+from host_rig import Hosts, hosts
+from nats_server import nats_server  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.e2e
 
-PARTITIONS = 16
+PARTITIONS = 8
+START = 1_700_000_000_000
+
+
+def config() -> Config:
+    return config_from_table({"generation": {"partitions": PARTITIONS, "shards": 4}, "cluster": {"deadline_ms": 5000}})
 
 
 def on(host: int, prefix: str) -> str:
@@ -22,30 +36,130 @@ def on(host: int, prefix: str) -> str:
     return next(f"{prefix}{n}" for n in range(100) if partition_of(f"{prefix}{n}", PARTITIONS) % 2 == host)
 
 
-def test_what_a_merged_user_does_or_asks_their_account_does(tmp_path: Path) -> None:
+def settled(running: Hosts) -> None:
+    """Wait until nothing is left with a merged user."""
+
+    def look() -> bool:
+        return not any(left for host in running.hosts.values() for _, _, left in all_merged(host.state.core))
+
+    wait_for("merged users are settled", look)
+
+
+def shop(client: SyncClient | Engine, seed: int) -> None:
+    """Visitors who look around, turn out to be accounts, come back under the old id, are forgotten and merge again."""
+    draw = random.Random(seed)
+    people = [f"p{n}" for n in range(12)]
+    for n in range(6):
+        client.put_item(f"i{n}", categories=[f"c{n % 2}"])
+    ts = START
+    for _ in range(120):
+        ts += draw.randrange(1, 900) * 1000
+        user, kind = draw.choice(people), draw.random()
+        if kind < 0.06:
+            with suppress(InvalidEvent):
+                client.put_user(user, labels={"country": draw.choice(["nl", "de"])})
+        elif kind < 0.09:
+            client.forget(user)
+        elif kind < 0.2:
+            with suppress(MergeConflict):
+                client.merge(user, draw.choice(people))
+        else:
+            client.track(draw.choice(["view", "cart", "purchase"]), user=user, item=f"i{draw.randrange(6)}", ts=ts)
+
+
+@pytest.mark.parametrize(("sessions", "items"), [(1, 0), (2, 1), (4, 2)])
+def test_hosts_merge_as_one_engine_does(nats_server: NatsServer, sessions: int, items: int) -> None:  # noqa: F811
+    with hosts(nats_server, config(), sessions, items) as running, running.client(deadline_ms=5000) as client:
+        shop(client, 7)
+        settled(running)
+        position, digest = running.whole_digest()
+        core = running.replayed(position + 1)
+        assert core.position == position
+        assert core.digest()["whole"] == digest
+        with Engine.open(":memory:", config=config()) as engine:
+            shop(engine, 7)
+            for n in range(12):
+                assert known(client, f"p{n}") == known(engine, f"p{n}")
+
+
+def known(client: SyncClient | Engine, user: str) -> object:
+    """What does not depend on positions: who they are, and what they did."""
+    try:
+        view = client.session_of(user, now=START + 10_000_000)
+    except InvalidQuery:
+        return None
+    state = view.state
+    return view.user, state.events, state.purchases, sorted(state.consumed), sorted(touch.item for touch in state.items)
+
+
+def test_what_a_merged_user_does_or_asks_their_account_does(nats_server: NatsServer) -> None:  # noqa: F811
     visitor, account = on(0, "visitor"), on(1, "account")
-    options = ("--processes", "--session-hosts", "2", "--item-hosts", "1")
-    with cluster(tmp_path / "shop", *options) as served, served.client() as client:
+    with hosts(nats_server, config(), 2, 1) as running, running.client() as client:
         client.put_item("i1")
+        client.track("view", user=visitor, item="i1", event_id="e1")
+        report = client.merge(visitor, account)
+        assert (report.into_user, report.moved, report.repeated) == (account, True, False)
+        assert client.recommend(visitor, 1, after=report.position).user == account
+        assert client.session(["i1"], 1, visitor=visitor).user == account
+        client.track("view", user=visitor, item="i1", event_id="e1")  # a retry of what came before the merge
+        view = client.session_of(visitor, after=client.track("view", user=visitor, item="i1", event_id="e2"))
+        assert (view.user, view.state.events) == (account, 2), "what came under the old id is the account's at once"
+        again = client.merge(visitor, account)
+        assert (again.repeated, again.into_user) == (True, account)
+        with pytest.raises(InvalidEvent, match="merged into"):
+            client.put_user(visitor, labels={"country": "nl"})
+        with pytest.raises(MergeConflict, match="itself"):
+            client.merge(account, visitor)
+        client.forget(visitor)
+        for user in (visitor, account):
+            with pytest.raises(InvalidQuery):
+                client.session_of(user, after=client.position)
+        with pytest.raises(MergeConflict, match="forgotten"):
+            client.merge("somebody", account)
 
-        def track(event_id: str) -> int:
-            """On the path of a plain request: the client's own way for events knows of no merges."""
-            event = {"type": "view", "user": visitor, "item": "i1", "event_id": event_id}
-            host = client._client._owner(visitor)
-            answer = client._wait(client._client._ask("track", host, event, None, compact=False))
-            return int(msgspec.msgpack.decode(answer)["position"])
 
-        track("e1")
-        position = client.write(UserMerge(from_user=visitor, into_user=account, ts=1_795_000_000_000))
-        assert client.recommend(visitor, 1, after=position).user == account
-        assert client.session(["i1"], 1, visitor=visitor, after=position).user == account
-        track("e1")  # a retry of what came before the merge: nothing for the account
-        view = client.session_of(visitor, after=track("e2"))
-        assert view.user == account
-        assert view.state.events == 1
+def test_what_a_writer_left_half_merged_is_settled_without_being_asked(nats_server: NatsServer) -> None:  # noqa: F811
+    visitor, account = on(0, "visitor"), on(1, "account")
+    with hosts(nats_server, config(), 2, 0 + 1) as running, running.client() as client:
+        client.track_many([Feedback(type="view", user=visitor, item=f"i{n}", ts=START + n) for n in range(5)])
+        client.write(UserMerge(from_user=visitor, into_user=account, ts=START))
+        settled(running)
+        view = wait_for("carried", lambda: client.session_of(account))
+        assert view.state.events == 5
+
+
+def test_plain_requests_merge_too(nats_server: NatsServer) -> None:  # noqa: F811
+    visitor, account = on(1, "visitor"), on(0, "account")
+    with hosts(nats_server, config(), 2, 1) as running, running.client() as client:
+        client.track("view", user=visitor, item="i1")
+        answer = running.wait(
+            running.hosts["s0"]._nc.request(
+                f"hw.{running.namespace}.merge", f'{{"from": "{visitor}", "into": "{account}"}}'.encode(), timeout=5
+            )
+        )
+        assert b'"moved":true' in answer.data
+        assert client.session_of(account, after=client.position).state.events == 1
+
+
+def test_a_merged_visitor_has_the_variant_of_their_account(nats_server: NatsServer) -> None:  # noqa: F811
+    table = {
+        "generation": {"partitions": PARTITIONS, "shards": 4},
+        "experiments": {"e": {"variants": {"a": {"share": 0.5}, "b": {"share": 0.5}}}},
+    }
+    users = [on(n % 2, f"person{n}-") for n in range(8)]
+    made = config_from_table(table)
+    with hosts(nats_server, made, 2, 1) as running, running.client() as client:
+        with Engine.open(":memory:", config=made) as engine:
+            expected = [engine.variant_of(user, "e", now=START) for user in users]
+        assert [client.variant_of(user, "e", now=START) for user in users] == expected
+        other = next(user for user, variant in zip(users, expected, strict=True) if variant != expected[0])
+        client.merge(users[0], other)
+        assert client.variant_of(users[0], "e", now=START) != expected[0]
+        with pytest.raises(InvalidQuery):
+            client.variant_of(users[0], "never", now=START)
 
 
 def test_hosts_may_ask_each_other_for_the_account() -> None:
     allowed = permissions("default", "0" * 32, "host").publish
-    for verb in ("recommend", "rank", "session", "session_of", "track", "seen"):
+    for verb in ("recommend", "rank", "session", "session_of", "track", "seen", "forget", "identities", "forgotten"):
         assert f"hw.default.h.*.{verb}" in allowed

@@ -15,6 +15,7 @@ import pytest
 from cluster_rig import HEADWATER, QUICK, Cluster
 from headwater.client import connect_sync
 from headwater.cluster.permissions import ROLES, Role, inbox_prefix
+from headwater.cluster_log import cluster_log
 from headwater.core import generation_of
 from headwater.errors import AccessDenied, Unavailable
 from headwater.events.jetstream_log import AsyncJetStreamLog
@@ -87,6 +88,18 @@ def test_each_role_does_its_work_and_no_other(guarded: Cluster) -> None:
             reader.stop_cluster()
 
 
+def test_a_gateway_does_all_that_its_addresses_need(guarded: Cluster) -> None:
+    with connect_sync(options=login(guarded, "gateway")) as gateway:
+        gateway.put_item("x")
+        gateway.put_user("bob", labels={"country": "nl"})
+        position = gateway.track("view", user="anon", item="x")
+        assert gateway.merge("anon", "bob").moved
+        slate = gateway.recommend("bob", 1, after=position)
+        assert gateway.explain(slate, slate.items[0].item).slot == 0
+        gateway.forget("bob")
+        assert gateway.status()[0]["phase"] == "ready"
+
+
 def test_nobody_but_hosts_writes_the_log_or_reads_it(guarded: Cluster) -> None:
     generation = generation_of(guarded.config.generation)
 
@@ -108,6 +121,12 @@ def test_nobody_but_hosts_writes_the_log_or_reads_it(guarded: Cluster) -> None:
     for role in ("producer", "reader", "operator"):
         with pytest.raises((AccessDenied, Unavailable)):
             asyncio.run(attempt(role))  # type: ignore[arg-type]
+    for role in ("auditor", "gateway"):
+        asyncio.run(attempt(role))  # type: ignore[arg-type]
+        with cluster_log(login(guarded, role), "default") as (log, config):  # type: ignore[arg-type]
+            assert config.generation == guarded.config.generation
+            assert sum(len(batch.frames) for batch in log.read()) == log.last()
+    for role in ("producer", "reader", "operator", "auditor", "gateway"):
         subject = f"hw.default.log.{generation[:16]}.ev.0"
         assert f"publish {subject}" in asyncio.run(refusals(role, subject))  # type: ignore[arg-type]
     # Not even a host deletes what it wrote, or tells others to leave.

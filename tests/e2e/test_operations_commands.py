@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
+
+from e2e.command_process import headwater
 
 pytestmark = pytest.mark.e2e
 
@@ -17,9 +17,8 @@ START = 1_700_000_000_000
 
 
 def run(place: Path, *arguments: str) -> tuple[int, Any]:
-    command = [str(Path(sys.executable).parent / "headwater"), *arguments, "--json"]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=120)
-    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+    done = headwater(place, *arguments, "--json")
+    return done.code, json.loads(done.out) if done.out else done.err
 
 
 def ok(place: Path, *arguments: str) -> Any:

@@ -1,14 +1,13 @@
 """`replay --slate`, `verify --slates`, `shadow`, `explain --audit` and `--as-of`, as processes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import pytest
 
+from e2e.command_process import headwater
 from headwater import Slate
 from headwater.core import generation_of
 from headwater.events.frame import FrameWriter
@@ -19,18 +18,6 @@ from headwater.store import directory_config
 from reference.visited_shop import visited_shop
 
 pytestmark = pytest.mark.e2e
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-def headwater(place: Path, *arguments: str | int) -> Result:
-    command = [str(Path(sys.executable).parent / "headwater"), *map(str, arguments)]
-    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=120)
-    return Result(done.returncode, done.stdout, done.stderr)
 
 
 def answer(place: Path, *arguments: str | int, code: int = 0) -> Any:

@@ -23,8 +23,8 @@ const SALTS: [u32; 8] = [
 #[inline]
 pub fn block_insert(block: &mut Block, hash: u32) {
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
+    if Simd::chosen().has_avx2() {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
         unsafe { avx2::test_and_insert(block, hash) };
         return;
     }
@@ -35,8 +35,8 @@ pub fn block_insert(block: &mut Block, hash: u32) {
 #[inline]
 pub fn block_contains(block: &Block, hash: u32) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
+    if Simd::chosen().has_avx2() {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
         return unsafe { avx2::contains(block, hash) };
     }
     portable::contains(block, hash)
@@ -46,8 +46,8 @@ pub fn block_contains(block: &Block, hash: u32) -> bool {
 #[inline]
 pub(super) fn test_and_insert(block: &mut Block, hash: u32) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the processor has AVX2.
+    if Simd::chosen().has_avx2() {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
         return unsafe { avx2::test_and_insert(block, hash) };
     }
     portable::test_and_insert(block, hash)
@@ -85,8 +85,8 @@ pub(super) fn test_and_insert_many(
     present: &mut [bool],
 ) {
     #[cfg(target_arch = "x86_64")]
-    if simd != Simd::PORTABLE {
-        // SAFETY: a `Simd` is only made for a path that this CPU has, and each but the portable one has AVX2.
+    if simd.has_avx2() {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
         return unsafe { avx2::test_and_insert_many(blocks, hashes, present) };
     }
     insert_loop(blocks, hashes, present, portable::test_and_insert);
@@ -100,7 +100,7 @@ pub(super) fn contains_many(
     present: &mut [bool],
 ) {
     #[cfg(target_arch = "x86_64")]
-    if simd != Simd::PORTABLE {
+    if simd.has_avx2() {
         // SAFETY: as above.
         return unsafe { avx2::contains_many(blocks, hashes, present) };
     }

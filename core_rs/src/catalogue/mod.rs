@@ -130,7 +130,7 @@ impl Catalogue {
             known: KnownLabels::default(),
             filters: Shelf::default(),
             codes: Shelf::default(),
-            simd: Simd::best(),
+            simd: Simd::chosen(),
         }
     }
 

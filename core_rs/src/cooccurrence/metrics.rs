@@ -5,6 +5,7 @@
 //! baskets that contain the item). Every measure is multiplied by the shrinkage c / (c + lambda).
 
 use crate::scenario::Metric;
+use crate::simd::{Simd, by_simd};
 
 /// The counts of one pair, in full-weight events.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -74,26 +75,24 @@ pub fn cosine(pair: f64, units_from: f64, units_to: f64, shrinkage: f64) -> f64 
     if pair > 0.0 { value } else { 0.0 }
 }
 
-/// [`cosine`] x weight of a whole row: turns counts into scores, in the widest registers that the CPU has.
-/// `from`: units of the row's item, and the weight.
-pub fn cosine_row(pairs: &mut [f64], units_to: &[f64], from: (f64, f64), shrinkage: f64) {
-    #[cfg(target_arch = "x86_64")]
-    if std::is_x86_feature_detected!("avx2") {
-        // SAFETY: the CPU has AVX2.
-        return unsafe { cosine_row_avx2(pairs, units_to, from, shrinkage) };
-    }
-    cosine_row_portable(pairs, units_to, from, shrinkage);
-}
-
-/// The same statements for registers of four doubles: no operation is fused or reordered, so the bits are the same.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn cosine_row_avx2(pairs: &mut [f64], units_to: &[f64], from: (f64, f64), shrinkage: f64) {
-    cosine_row_portable(pairs, units_to, from, shrinkage);
+/// [`cosine`] x weight of a whole row: turns counts into scores. `from`: units of the row's item, and the weight.
+pub fn cosine_row(
+    simd: Simd,
+    pairs: &mut [f64],
+    units_to: &[f64],
+    from: (f64, f64),
+    shrinkage: f64,
+) {
+    by_simd!(simd, fn run(
+        pairs: &mut [f64],
+        units_to: &[f64],
+        from: (f64, f64),
+        shrinkage: f64,
+    ) = cosines);
 }
 
 #[inline(always)]
-fn cosine_row_portable(pairs: &mut [f64], units_to: &[f64], from: (f64, f64), shrinkage: f64) {
+fn cosines(pairs: &mut [f64], units_to: &[f64], from: (f64, f64), shrinkage: f64) {
     let (units_from, weight) = from;
     for (pair, units_to) in pairs.iter_mut().zip(units_to) {
         *pair = weight * cosine(*pair, units_from, *units_to, shrinkage);
@@ -188,9 +187,9 @@ mod tests {
                 .map(single)
                 .map(f64::to_bits)
                 .collect();
-            for row in [cosine_row, cosine_row_portable] {
+            for simd in Simd::available() {
                 let mut scores = pairs.clone();
-                row(&mut scores, &units, from, shrinkage);
+                cosine_row(simd, &mut scores, &units, from, shrinkage);
                 let bits: Vec<u64> = scores.into_iter().map(f64::to_bits).collect();
                 assert_eq!(bits, expected);
             }

@@ -1,4 +1,5 @@
-//! Weighted sums of rows of 16 numbers, the inner loop of MMR and DPP: `sum_t rows[t] * factors[t]` for each lane.
+//! Weighted sums of rows of 16 numbers, the inner loop of MMR and DPP: `sum_t rows[t] * factors[t]` for each lane; and
+//! squared lengths.
 //!
 //! Row t goes to chain t mod 4; the chains are added as (0 + 1) + (2 + 3). Products and sums are rounded on their own, never
 //! fused, so every path gives the same bits. Rows lie on cache lines; across two, every load would count twice. Written with intrinsics because the compiler does not find the vectors.
@@ -10,6 +11,7 @@ use crate::embedding::store::PerLane;
 use super::blocks::Lanes;
 
 const CHAINS: usize = 4;
+const SQUARE_CHAINS: usize = 16;
 
 /// The sums, each times its lane's scale, then times `scale`.
 #[inline]
@@ -31,6 +33,37 @@ pub fn scaled_sums(
     }
 }
 
+/// The squared length of each lane: row t goes to chain t mod 16, and chains are added as a tree, the upper half to the lower
+/// one. Rounded as above.
+pub fn squares(simd: Simd, rows: &[PerLane]) -> Lanes<f32> {
+    match simd {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
+        #[cfg(target_arch = "x86_64")]
+        _ if simd.is_avx512() => unsafe { x86::avx512_squares(rows) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        _ if simd.is_avx2() => unsafe { x86::avx2_squares(rows) },
+        _ => portable_squares(rows),
+    }
+}
+
+fn portable_squares(rows: &[PerLane]) -> Lanes<f32> {
+    let mut chains = [[0.0f32; 16]; SQUARE_CHAINS];
+    for (t, row) in rows.iter().enumerate() {
+        for (sum, x) in chains[t % SQUARE_CHAINS].iter_mut().zip(&row.0) {
+            *sum += x * x;
+        }
+    }
+    let mut half = SQUARE_CHAINS / 2;
+    while half > 0 {
+        for c in 0..half {
+            chains[c] = std::array::from_fn(|l| chains[c][l] + chains[c + half][l]);
+        }
+        half /= 2;
+    }
+    chains[0]
+}
+
 fn portable(rows: &[PerLane], factors: &[f32], scales: &Lanes<f32>, scale: f32) -> Lanes<f32> {
     let mut chains = [[0.0; 16]; CHAINS];
     for (t, (row, factor)) in rows.iter().zip(factors).enumerate() {
@@ -46,11 +79,11 @@ fn portable(rows: &[PerLane], factors: &[f32], scales: &Lanes<f32>, scale: f32) 
 mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{CHAINS, Lanes, PerLane};
+    use super::{CHAINS, Lanes, PerLane, SQUARE_CHAINS};
 
     /// One path: `$n` registers of `$width` numbers hold a row.
     macro_rules! sums {
-        ($name:ident, $feature:literal, $n:literal, $width:literal,
+        ($name:ident, $squares:ident, $feature:literal, $n:literal, $width:literal,
          $zero:ident, $load:ident, $set:ident, $mul:ident, $add:ident, $store:ident) => {
             #[target_feature(enable = $feature)]
             pub fn $name(
@@ -95,11 +128,37 @@ mod x86 {
                 }
                 out
             }
+
+            #[target_feature(enable = $feature)]
+            pub fn $squares(rows: &[PerLane]) -> Lanes<f32> {
+                let mut out = [0.0; 16];
+                for i in 0..$n {
+                    let mut chains = [$zero(); SQUARE_CHAINS];
+                    for rows in rows.chunks(SQUARE_CHAINS) {
+                        for (sum, row) in chains.iter_mut().zip(rows) {
+                            // SAFETY: a row has $n times $width numbers.
+                            let x = unsafe { $load(row.0.as_ptr().add(i * $width)) };
+                            *sum = $add(*sum, $mul(x, x));
+                        }
+                    }
+                    let mut half = SQUARE_CHAINS / 2;
+                    while half > 0 {
+                        for c in 0..half {
+                            chains[c] = $add(chains[c], chains[c + half]);
+                        }
+                        half /= 2;
+                    }
+                    // SAFETY: the output has $n times $width numbers.
+                    unsafe { $store(out.as_mut_ptr().add(i * $width), chains[0]) };
+                }
+                out
+            }
         };
     }
 
     sums!(
         avx512,
+        avx512_squares,
         "avx512f",
         1,
         16,
@@ -112,6 +171,7 @@ mod x86 {
     );
     sums!(
         avx2,
+        avx2_squares,
         "avx2",
         2,
         8,
@@ -142,10 +202,16 @@ mod tests {
                 let own = scaled_sums(simd, &rows, &factors, &scales, scale);
                 prop_assert_eq!(own.map(f32::to_bits), expected.map(f32::to_bits));
             }
+            let lengths = squares(Simd::PORTABLE, &rows);
+            for simd in Simd::available() {
+                prop_assert_eq!(squares(simd, &rows).map(f32::to_bits), lengths.map(f32::to_bits));
+            }
             for l in 0..16 {
                 let products = rows.iter().zip(&factors).map(|(row, f)| f64::from(row.0[l]) * f64::from(*f));
                 let exact = products.sum::<f64>() * f64::from(scales[l]) * f64::from(scale);
                 prop_assert!((f64::from(expected[l]) - exact).abs() < 1e-4);
+                let exact: f64 = rows.iter().map(|row| f64::from(row.0[l]).powi(2)).sum();
+                prop_assert!((f64::from(lengths[l]) - exact).abs() < 1e-4);
             }
         }
     }

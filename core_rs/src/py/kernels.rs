@@ -19,13 +19,13 @@ use crate::topk::Ties;
 
 /// The path of this process: what `HEADWATER_SIMD` says at the first use, else the fastest.
 pub fn simd() -> Result<Simd, CoreError> {
-    static CHOSEN: OnceLock<Simd> = OnceLock::new();
-    if let Some(simd) = CHOSEN.get() {
+    static READ: OnceLock<Simd> = OnceLock::new();
+    if let Some(simd) = READ.get() {
         return Ok(*simd);
     }
     let name = std::env::var_os("HEADWATER_SIMD").unwrap_or_else(|| "auto".into());
-    let simd = Simd::named(&name.to_string_lossy())?;
-    Ok(*CHOSEN.get_or_init(|| simd))
+    let simd = Simd::named(&name.to_string_lossy())?.choose();
+    Ok(*READ.get_or_init(|| simd))
 }
 
 /// `avx512`, `avx2` or `portable`: the path that this process takes.

@@ -11,6 +11,7 @@ use crate::ids::ItemIx;
 use crate::neighbourhood::counts::CooccurrenceCounts;
 use crate::neighbourhood::sealed::SealedSessions;
 use crate::py::arrays::{length, view, view_mut};
+use crate::py::kernels::simd;
 use crate::query::numbered::{next_in_session, related};
 use crate::query::seeds::Seed;
 use crate::scenario::Metric;
@@ -76,11 +77,13 @@ fn fill(found: &[(ItemIx, f64)], items: &mut [u32], scores: &mut [f64]) -> usize
 #[pymethods]
 impl CooccurrenceKernel {
     #[new]
-    fn new(capacity: usize, window: usize, unit_cap: usize, max_items: usize) -> Self {
-        Self {
+    fn new(capacity: usize, window: usize, unit_cap: usize, max_items: usize) -> PyResult<Self> {
+        // Chosen before a question asks for it.
+        simd()?;
+        Ok(Self {
             counts: RwLock::new(CooccurrenceCounts::new(capacity, window, unit_cap)),
             max_items,
-        }
+        })
     }
 
     /// Counts units.

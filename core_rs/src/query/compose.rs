@@ -219,7 +219,7 @@ impl Composition<'_> {
     ) -> Result<Slate, CoreError> {
         let relevance = relevance(candidates, pool);
         let run = |similarity: Option<&mut dyn Similarity>| {
-            choose(Simd::best(), &relevance, similarity, request)
+            choose(Simd::chosen(), &relevance, similarity, request)
         };
         if request.method == Method::Relevance {
             return run(None);

@@ -10,6 +10,7 @@ use crate::neighbourhood::marginals::{ItemMarginals, Marginals};
 use crate::query::accumulator::Accumulator;
 use crate::query::seeds::Seed;
 use crate::scenario::Metric;
+use crate::simd::Simd;
 
 /// One relation read at one moment: turns stored counts into full-weight events.
 pub struct RelationView<'a> {
@@ -103,6 +104,7 @@ impl<'a> RelationView<'a> {
     /// [`RelationView::score_by`] for the default measure, with the same results. A division and a root a neighbour are
     /// most of the work, so they are done for a whole row at once.
     fn score_cosine(&self, seeds: &[Seed], shrinkage: f64, scores: &mut Accumulator) {
+        let simd = Simd::chosen();
         let (mut values, mut units) = (Vec::new(), Vec::new());
         for (i, seed) in seeds.iter().enumerate() {
             if let Some(next) = seeds.get(i + 1) {
@@ -118,7 +120,7 @@ impl<'a> RelationView<'a> {
                 self.guaranteed(epoch, pairs, errors, &mut values);
                 self.units_to(pairs, &mut units);
                 let from = (units_from, seed.weight);
-                cosine_row(&mut values, &units, from, shrinkage);
+                cosine_row(simd, &mut values, &units, from, shrinkage);
                 let items = pairs.iter().map(|pair| pair[0]);
                 scores.add_all(items.zip(values.iter().copied()));
             }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.bench.ann_bench import ANN_HEADINGS, AnnRow, ann_cells
 from headwater.bench.diversity_bench import DIVERSITY_HEADINGS, DiversityRow, diversity_cells
+from headwater.bench.graph_bench import GRAPH_HEADINGS, GraphRow, graph_cells
 from headwater.bench.ingest_bench import INGEST_HEADINGS, IngestRun, ingest_cells, ingest_held
 from headwater.bench.latency.figures import LatencyRun
 from headwater.bench.latency.show import HEADINGS, remarks, rows, title
@@ -81,6 +82,11 @@ def ann_sections(rows: Sequence[AnnRow]) -> dict[str, str]:
     return {"ann": _table(ANN_HEADINGS, ann_cells(rows))}
 
 
+def graph_sections(rows: Sequence[GraphRow]) -> dict[str, str]:
+    """The section `graphs`."""
+    return {"graphs": _table(GRAPH_HEADINGS, graph_cells(rows))}
+
+
 def diversity_sections(rows: Sequence[DiversityRow]) -> dict[str, str]:
     """The section `diversity`."""
     return {"diversity": _table(DIVERSITY_HEADINGS, diversity_cells(rows))}
@@ -123,12 +129,38 @@ def shown_time(us: float) -> str:
     return f"{us:.3g} us" if us >= 1 else f"{us * 1000:.3g} ns"
 
 
-def update(path: Path, sections: Mapping[str, str]) -> None:
-    """Replace sections of a document. Raises `InvalidInput`, with nothing changed, for one that has no place there."""
+def update(path: Path, sections: Mapping[str, str], part: bool = False) -> None:
+    """Replace sections of a document. Raises `InvalidInput`, with nothing changed, for one that has no place there.
+
+    With `part` the sections' tables are only some of the rows: rows of the document whose first cell is that of none of
+    them stay.
+    """
     text = path.read_text(encoding="utf-8")
     for name, content in sections.items():
-        place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.S)
-        if not place.search(text):
+        place = re.compile(rf"(<!-- {name} -->\n)(.*?)(<!-- /{name} -->)", re.S)
+        found = place.search(text)
+        if not found:
             raise InvalidInput(f"{path} has no place for {name}: <!-- {name} --> and <!-- /{name} -->", field=name)
-        text = place.sub(lambda found, new=content: f"{found[1]}{new}\n{found[2]}", text)  # type: ignore[misc]
+        new = _merged(found[2], content) if part else content
+        text = f"{text[: found.start()]}{found[1]}{new}\n{found[3]}{text[found.end() :]}"
     path.write_text(text, encoding="utf-8")
+
+
+def _merged(old: str, new: str) -> str:
+    """The new table with the old one's other rows: rows of a name stand together, where the old ones stood or last."""
+    old_lines, new_lines = old.strip().splitlines(), new.splitlines()
+    heading = new_lines[:2]
+    if old_lines[:2] != heading or not heading[0].startswith("|"):
+        return new
+    groups: dict[str, list[str]] = {}
+    for line in old_lines[2:]:
+        groups.setdefault(_first_cell(line), []).append(line)
+    measured: dict[str, list[str]] = {}
+    for line in new_lines[2:]:
+        measured.setdefault(_first_cell(line), []).append(line)
+    groups |= measured
+    return "\n".join([*heading, *(line for lines in groups.values() for line in lines)])
+
+
+def _first_cell(line: str) -> str:
+    return line.split("|")[1].strip()

@@ -28,7 +28,8 @@ def rows(scale: Scale) -> list[Row]:
     index = Int8Index(scale.dim, scale.vectors)
     index.add(vectors)
     _check(index, vectors, queries)
-    return [_single(scale, index, vectors, queries), _multi(scale, index, vectors, queries)]
+    peers = _Usearch(vectors, queries)
+    return [_single(scale, index, vectors, queries, peers), _multi(scale, index, vectors, queries, peers)]
 
 
 def _units(random: np.random.Generator, count: int, dim: int) -> NDArray[np.float32]:
@@ -73,35 +74,43 @@ def _numpy_batch(vectors: NDArray[np.float32], queries: NDArray[np.float32], k: 
     return np.take_along_axis(best, order, axis=1)
 
 
-def _usearch(
-    vectors: NDArray[np.float32], queries: NDArray[np.float32], count: int
-) -> tuple[dict[str, Timed], dict[str, float]]:
-    """Exact search of int8 codes, and HNSW over them with its recall."""
-    usearch: Any = peer("usearch.index")
-    if usearch is None:
-        return {}, {}
-    codes = np.rint(vectors / np.abs(vectors).max(axis=1, keepdims=True) * 127).astype(np.int8)
-    query_codes = np.rint(queries / np.abs(queries).max(axis=1, keepdims=True) * 127).astype(np.int8)
-    asked = query_codes[0] if count == 1 else query_codes
-    hnsw = usearch.Index(ndim=vectors.shape[1], metric="cos", dtype="i8")
-    hnsw.add(np.arange(len(codes)), codes, threads=2)
-    exact = usearch.search(codes, query_codes, _K, "cos", exact=True)
-    near = hnsw.search(query_codes, _K)
-    recall = np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(exact.keys, near.keys, strict=True)])
-    subjects = {
-        "usearch exact int8": clocked(
-            lambda: usearch.search(codes, asked, _K, "cos", exact=True, threads=1 if count == 1 else 2)
-        ),
-        "usearch HNSW": clocked(lambda: hnsw.search(asked, _K, threads=1 if count == 1 else 2)),
-    }
-    return subjects, {"usearch_hnsw_recall": float(recall)}
+class _Usearch:
+    """Exact search of int8 codes, and HNSW over them with its recall; nothing where usearch is not installed."""
+
+    def __init__(self, vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> None:
+        self.facts: dict[str, float] = {}
+        self._usearch: Any = peer("usearch.index")
+        if self._usearch is None:
+            return
+        self._codes, self._queries = (
+            np.rint(rows / np.abs(rows).max(axis=1, keepdims=True) * 127).astype(np.int8) for rows in (vectors, queries)
+        )
+        self._hnsw = self._usearch.Index(ndim=vectors.shape[1], metric="cos", dtype="i8")
+        self._hnsw.add(np.arange(len(self._codes)), self._codes, threads=2)
+        exact = self._usearch.search(self._codes, self._queries, _K, "cos", exact=True)
+        near = self._hnsw.search(self._queries, _K)
+        recall = np.mean([len(set(a) & set(b)) / len(a) for a, b in zip(exact.keys, near.keys, strict=True)])
+        self.facts = {"usearch_hnsw_recall": float(recall)}
+
+    def subjects(self, threads: int) -> dict[str, Timed]:
+        """The first query on one thread, all of them on more."""
+        if self._usearch is None:
+            return {}
+        usearch, hnsw, codes = self._usearch, self._hnsw, self._codes
+        asked = self._queries[0] if threads == 1 else self._queries
+        return {
+            "usearch exact int8": clocked(lambda: usearch.search(codes, asked, _K, "cos", exact=True, threads=threads)),
+            "usearch HNSW": clocked(lambda: hnsw.search(asked, _K, threads=threads)),
+        }
 
 
-def _single(scale: Scale, index: Int8Index, vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> Row:
+def _single(
+    scale: Scale, index: Int8Index, vectors: NDArray[np.float32], queries: NDArray[np.float32], peers: _Usearch
+) -> Row:
     query = queries[0]
     k = min(_K, len(index))
     with threads(1) as held:
-        usearch, facts = _usearch(vectors, queries, 1)
+        usearch = peers.subjects(1)
         seconds = interleaved(
             {
                 "ours": clocked(lambda: index.search(query, k)),
@@ -128,14 +137,16 @@ def _single(scale: Scale, index: Int8Index, vectors: NDArray[np.float32], querie
         ),
         note="" if held else "numpy's threads are not held to 1: threadpoolctl is not installed",
         absent=() if usearch else ("usearch exact int8", "usearch HNSW"),
-        facts={"G_candidates_per_s": len(index) / float(np.median(seconds["ours"])) / 1e9, **facts},
+        facts={"G_candidates_per_s": len(index) / float(np.median(seconds["ours"])) / 1e9, **peers.facts},
     )
 
 
-def _multi(scale: Scale, index: Int8Index, vectors: NDArray[np.float32], queries: NDArray[np.float32]) -> Row:
+def _multi(
+    scale: Scale, index: Int8Index, vectors: NDArray[np.float32], queries: NDArray[np.float32], peers: _Usearch
+) -> Row:
     k = min(_K, len(index))
     with threads(2) as held:
-        usearch, facts = _usearch(vectors, queries, len(queries))
+        usearch = peers.subjects(2)
         seconds = interleaved(
             {
                 "ours": clocked(lambda: index.search(queries, k, threads=2)),
@@ -158,5 +169,5 @@ def _multi(scale: Scale, index: Int8Index, vectors: NDArray[np.float32], queries
         target=Target(at_most_us=candidates / 3e9 * 1e6, shown=">= 3 G candidates/s"),
         note="" if held else "numpy's threads are not held to 2: threadpoolctl is not installed",
         absent=() if usearch else ("usearch exact int8", "usearch HNSW"),
-        facts={"G_candidates_per_s": candidates / float(np.median(seconds["ours"])) / 1e9, **facts},
+        facts={"G_candidates_per_s": candidates / float(np.median(seconds["ours"])) / 1e9, **peers.facts},
     )

@@ -12,7 +12,7 @@
 * `cluster_commands`: serve, stop, permissions; `remote`: `--url` in the place of DIR; `host_table`: its status.
 * `report_commands`: report.
 * `evaluate_commands`: evaluate, tune.
-* `http_commands`: key, and `serve --http`.
+* `http_commands`: gateway, key, and `serve --http`.
 
 Commands only read arguments, call the library and show what it returns.
 """
@@ -25,7 +25,7 @@ from headwater.cli.cluster_commands import permissions, serve, stop
 from headwater.cli.data_commands import export, import_, validate
 from headwater.cli.errors import ErrorReportingGroup
 from headwater.cli.evaluate_commands import evaluate, tune
-from headwater.cli.http_commands import key
+from headwater.cli.http_commands import gateway, key
 from headwater.cli.load_commands import latency
 from headwater.cli.log_commands import guard, ingest, operations, rebuild
 from headwater.cli.measure_commands import bench, demo
@@ -77,6 +77,7 @@ for command in (
     report,
     forget,
     serve,
+    gateway,
     stop,
     permissions,
     evaluate,

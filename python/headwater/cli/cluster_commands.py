@@ -7,16 +7,19 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from headwater.cli.http_commands import serve_http
+from headwater.cli.http_commands import gateway_config, serve_http
 from headwater.cli.output import json_option, show
 from headwater.cli.remote import cluster_options, connect_remote, login_file, namespace, nats_options
 from headwater.cli.store_commands import directory, profile_option
 from headwater.config import Profile
+
+if TYPE_CHECKING:
+    from headwater.events.nats_options import NatsOptions
 
 _NATS_PORT = 4222
 
@@ -36,17 +39,26 @@ class _StopCommand(click.Command):
 @click.command(cls=_ServeCommand)
 @directory
 @click.option(
-    "--http", is_flag=True, help="No cluster: this process answers over HTTP (JSON, gorse's interface, a page)."
+    "--http",
+    is_flag=True,
+    help="Answer over HTTP (JSON, gorse's interface, a page): before the cluster, or alone: this process, no cluster.",
 )
 @click.option("--host", help="With --http: address to listen on. Default: http.host of headwater.toml.")
-@click.option("--workers", type=click.IntRange(1, 64), help="With --http: web worker processes before the one engine.")
+@click.option("--workers", type=click.IntRange(1, 64), help="With --http: web worker processes.")
 @click.option("--https-cert", metavar="FILE", help="With --http: answer over HTTPS with this certificate (PEM).")
 @click.option("--https-key", metavar="FILE", help="The certificate's key (PEM, without a passphrase).")
+@click.option("--http-port", type=click.IntRange(0, 65_535), help="With --http before a cluster. Default: http.port.")
+@click.option(
+    "--http-login",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="How the gateway logs in to NATS, as --host-login. Default: as serve does.",
+)
 @click.option("--embedded-nats", is_flag=True, help="Run the packaged nats-server for this machine.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
-    help="Of the packaged nats-server (default 4222); with --http where it listens (default http.port, 0: a free one).",
+    help="Of the packaged nats-server (default 4222); with --http alone where it listens (default http.port).",
 )
 @click.option(
     "--nats-include",
@@ -75,6 +87,8 @@ def serve(
     workers: int | None,
     https_cert: str | None,
     https_key: str | None,
+    http_port: int | None,
+    http_login: Path | None,
     embedded_nats: bool,
     port: int | None,
     includes: tuple[Path, ...],
@@ -86,20 +100,23 @@ def serve(
     profile: Profile | None,
     as_json: bool,
 ) -> None:
-    """Run the cluster of DIR until Ctrl-C or `headwater stop`: log on JetStream, hosts on Ray, answers over NATS. With
-    --http instead: the engine of DIR in this process, answering over HTTP.
+    """Run the cluster of DIR until Ctrl-C or `headwater stop`: log on JetStream, hosts on Ray, answers over NATS, with
+    --http over HTTP too. With --http and neither --embedded-nats nor --url: the engine of DIR in this process.
 
     A `serve` that was killed leaves its hosts running; the next one takes them over. With other numbers of hosts the
     old ones are drained and the new ones begin from their snapshots and the log.
 
     Example: headwater serve shop --embedded-nats --port 4222 --session-hosts 2 --item-hosts 2
 
+    Example: headwater serve shop --embedded-nats --http --http-port 8088
+
     Example: headwater serve shop --http --port 8088
     """
-    if http:
+    clustered = embedded_nats or "url" in click.get_current_context().meta.get("headwater.cluster", {})
+    if http and not clustered:
         serve_http(directory, host, port, workers, profile, as_json, (https_cert, https_key))
         return
-    if not embedded_nats and "url" not in click.get_current_context().meta.get("headwater.cluster", {}):
+    if not clustered:
         raise click.UsageError("say what to serve: a cluster (--embedded-nats, or --url of a nats-server), or --http")
     from headwater.cluster.serve import ServeSettings, Serving
 
@@ -121,9 +138,45 @@ def serve(
         processes=processes,
         session_hosts=session_hosts,
         item_hosts=item_hosts,
+        gateway=_gateway(
+            directory,
+            options,
+            http_login,
+            profile,
+            host=host,
+            port=http_port,
+            workers=workers,
+            tls_cert=https_cert,
+            tls_key=https_key,
+        )
+        if http
+        else None,
     )
     logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(message)s")
     asyncio.run(_serve(Serving, settings, as_json))
+
+
+def _gateway(
+    directory: Path,
+    options: NatsOptions,
+    login: Path | None,
+    profile: Profile | None,
+    **over: Any,
+) -> bytes:
+    """What the gateway beside the hosts is told: keys and [http] of the directory, `over` in place of the latter."""
+    from headwater.http.gateway import GatewayTask
+    from headwater.http.keys import KeyRing
+    from headwater.http.serve import check_exposure
+    from headwater.http.server import check_tls
+    from headwater.http_config import validate_http
+
+    config = gateway_config(directory, profile, **over)
+    validate_http("options", config)
+    check_tls(config)
+    check_exposure(config.host, KeyRing(directory))
+    nats = options if login is None else login_file(login, options.url)
+    where = str(directory.resolve())
+    return msgspec.json.encode(GatewayTask(nats=nats, namespace=namespace(), directory=where, config=config))
 
 
 async def _serve(serving_type: Any, settings: Any, as_json: bool) -> None:
@@ -148,7 +201,12 @@ async def _serve(serving_type: Any, settings: Any, as_json: bool) -> None:
 @click.command()
 @directory
 @click.option("--namespace", default="default", show_default=True)
-@click.option("--role", "roles", multiple=True, type=click.Choice(["producer", "reader", "operator", "host", "serve"]))
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(["producer", "reader", "operator", "auditor", "gateway", "host", "serve"]),
+)
 @json_option
 def permissions(directory: Path, namespace: str, roles: tuple[Any, ...], as_json: bool) -> None:
     """Print users with the least permissions for the cluster of DIR, as nats-server configuration.

@@ -160,7 +160,7 @@ def _replayed_json(result: Replayed) -> dict[str, Any]:
 
 @click.command()
 @click.option(
-    "--format", "shape", type=click.Choice(["sessions", "events"]), required=True, help="What the files hold."
+    "--format", "shape", type=click.Choice(["sessions", "split", "events"]), required=True, help="What the files hold."
 )
 @click.option("--path", type=click.Path(path_type=Path, exists=True), required=True, help="The folder or file.")
 @click.option("--space", type=_toml, required=True, help="A configuration with a table [tune].")
@@ -178,6 +178,7 @@ def _replayed_json(result: Replayed) -> dict[str, Any]:
 @click.option(
     "--sample", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Share of predictions, or users."
 )
+@click.option("--only-new", is_flag=True, help="events: nothing that the user touched before is listed or a target.")
 @click.option("--seed", type=int, default=7, show_default=True)
 @json_option
 def tune(
@@ -192,10 +193,16 @@ def tune(
     part: str,
     until: float,
     sample: float,
+    only_new: bool,
     seed: int,
     as_json: bool,
 ) -> None:
-    """Search for a better configuration, on the validation part or a prefix of the log: never on the test part.
+    """Search for a better configuration, never on the test part.
+
+    \b
+    sessions  on the validation part, or the last 10 % of training sessions
+    split     on a tenth of the training rows, by the rest of them; of several splits the mean
+    events    on a prefix of the log
 
     Interrupted, the same command goes on where it was; with more --trials, too.
 
@@ -206,8 +213,20 @@ def tune(
     from headwater.progress import progress_call
 
     tried = tuning.load_space(space)
-    measure = run.tuning_measure(shape, path, source, tried.metric, k, part, sample, until, seed)  # type: ignore[arg-type]
-    asked = f"{shape} {source} k={k} {part if shape == 'sessions' else until} sample={sample} seed={seed}"
+    measure = run.tuning_measure(
+        shape,  # type: ignore[arg-type]
+        path,
+        source,
+        tried.metric,
+        k,
+        part,  # type: ignore[arg-type]
+        sample,
+        until,
+        seed,
+        only_new=only_new,
+    )
+    of_what = {"sessions": part, "split": "held-out", "events": f"{until}{' only new' * only_new}"}[shape]
+    asked = f"{shape} {source} k={k} {of_what} sample={sample} seed={seed}"
     with progress_call(not as_json and sys.stderr.isatty(), "trials") as progress:
         found = tuning.search(tried, measure, asked, trials, study, seed, progress)
     if out is not None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from headwater.cli.output import json_option, show
+from headwater.cli.remote import cluster_options, namespace, nats_options
 from headwater.cli.store_commands import existing_directory
 from headwater.config import Profile
+
+if TYPE_CHECKING:
+    from headwater.http_config import HttpConfig
 
 Say = Callable[[dict[str, Any]], None]
 _ROLES = ("reader", "writer", "admin")
@@ -59,6 +63,60 @@ def announce(as_json: bool) -> Say:
         sys.stdout.flush()
 
     return say
+
+
+class _GatewayCommand(click.Command):
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.params += cluster_options(url_help="The cluster's nats-server. Default: nats://127.0.0.1:4222.")
+
+
+@click.command(cls=_GatewayCommand)
+@click.option(
+    "--keys",
+    "directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Directory of the API keys (`headwater key add DIR`) and of a headwater.toml with [http]. Default: no keys.",
+)
+@click.option("--host", help="Address to listen on. Default: http.host, 127.0.0.1.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="Where it listens. Default: http.port, 8088; 0: a free one."
+)
+@click.option("--workers", type=click.IntRange(1, 64), help="Web worker processes. Default: http.workers, 1.")
+@click.option("--https-cert", metavar="FILE", help="Answer over HTTPS with this certificate (PEM).")
+@click.option("--https-key", metavar="FILE", help="The certificate's key (PEM, without a passphrase).")
+@json_option
+def gateway(
+    directory: Path | None,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    https_cert: str | None,
+    https_key: str | None,
+    as_json: bool,
+) -> None:
+    """Answer over HTTP in front of a running cluster, until Ctrl-C: the addresses of `serve --http`, the same keys and
+    limits. Any number of gateways may stand before one cluster; each web worker asks the hosts itself.
+
+    Example: headwater gateway --url nats://127.0.0.1:4222 --keys shop --workers 2
+    """
+    from headwater.http.gateway import GatewayTask, serve_gateway
+
+    over: dict[str, Any] = {"tls_cert": https_cert, "tls_key": https_key}
+    config = gateway_config(directory, host=host, port=port, workers=workers, **over)
+    where = None if directory is None else str(directory)
+    task = GatewayTask(nats=nats_options("headwater-gateway"), namespace=namespace(), directory=where, config=config)
+    serve_gateway(task, announce(as_json))
+
+
+def gateway_config(directory: Path | None, profile: Profile | None = None, **over: Any) -> HttpConfig:
+    """`[http]` of a directory's headwater.toml, with what options say in its place."""
+    from headwater.http_config import HttpConfig
+    from headwater.store import directory_config
+
+    config = HttpConfig() if directory is None else directory_config(directory, profile).http
+    return msgspec.structs.replace(config, **{name: value for name, value in over.items() if value is not None})
 
 
 @click.group()

@@ -51,10 +51,12 @@ def demo(
     """
     from rich.console import Console
 
-    from headwater.demo import dataset_scene, run_demo, simulated_scene
+    from headwater.demo import check_new, dataset_scene, run_demo, simulated_scene
 
     if dataset is not None and path is None:
         raise click.UsageError("--dataset needs --path: where its files are")
+    if directory is not None:
+        check_new(directory)
     scene = simulated_scene(seed, events) if dataset is None or path is None else dataset_scene(dataset, path)
     console = Console(quiet=as_json, width=None if Console().is_terminal else 120)
     progress = not as_json and console.is_terminal
@@ -131,7 +133,7 @@ _kernel_options = options(
 
 @bench.command()
 @_kernel_options
-@click.option("--only", multiple=True, help="A family of kernels; may be repeated.")
+@click.option("--only", multiple=True, help="A family of kernels, repeatable. --update then leaves the other rows.")
 @json_option
 def kernels(
     data: Path | None, tiny: bool, plot: Path | None, update: Path | None, only: tuple[str, ...], as_json: bool
@@ -156,7 +158,7 @@ def kernels(
     if plot is not None:
         plot_kernels(rows, plot)
     if update is not None:
-        markdown.update(update, markdown.kernel_sections(rows, describe()))
+        markdown.update(update, markdown.kernel_sections(rows, describe()), part=bool(only))
     show(as_json, rows, None if as_json else kernel_table(rows, describe()))
 
 
@@ -191,7 +193,7 @@ def recall(
     if plot is not None:
         plot_recall(rows, plot)
     if update is not None:
-        markdown.update(update, markdown.recall_sections(rows))
+        markdown.update(update, markdown.recall_sections(rows), part=bool(only))
     show(as_json, rows, None if as_json else recall_table(rows))
 
 
@@ -222,6 +224,32 @@ def ann(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool
     if update is not None:
         markdown.update(update, markdown.ann_sections(rows))
     show(as_json, rows, None if as_json else ann_table(rows))
+
+
+@bench.command()
+@_table_options
+@click.option(
+    "--vectors", multiple=True, type=click.IntRange(1000, 10_000_000), help="How many vectors; may be repeated."
+)
+@json_option
+def graph(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool) -> None:
+    """An engine's graph of a large embedding beside its own scan: recall@100 and time a question.
+
+    Example: headwater bench graph --vectors 100000
+    """
+    from rich.console import Console
+
+    from headwater.bench import markdown
+    from headwater.bench.graph_bench import graph_table, run_graphs
+    from headwater.bench.scale import FULL, TINY
+
+    scale = TINY if tiny else FULL
+    scale = scale._replace(ann_vectors=vectors or scale.ann_vectors)
+    with Console(stderr=True).status("measuring") as status:
+        rows = run_graphs(scale, lambda name: status.update(f"measuring: {name}"))
+    if update is not None:
+        markdown.update(update, markdown.graph_sections(rows))
+    show(as_json, rows, None if as_json else graph_table(rows))
 
 
 @bench.command()

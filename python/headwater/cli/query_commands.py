@@ -7,6 +7,7 @@ record.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import click
 import msgspec
 
 from headwater.cli.output import json_option, options, show
-from headwater.cli.remote import RemoteCommand, connect_remote
+from headwater.cli.remote import RemoteCommand, connect_remote, remote_past
 from headwater.cli.store_commands import directory, existing_directory, profile_option
 from headwater.config import Profile
 from headwater.engine import Engine
+from headwater.errors import InvalidQuery, Unavailable
 from headwater.scenario import Metric
-from headwater.slate import Slate
+from headwater.slate import Explanation, Slate
 from headwater.store import check_begun
 
 _METRICS = Metric.__args__  # type: ignore[attr-defined]
@@ -92,10 +94,10 @@ class Asked(msgspec.Struct, frozen=True):
         }
 
 
-def _open(directory: Path | None, record: bool = False) -> Any:
-    """The engine of DIR, or with `--url` a client of the cluster: both have the verbs."""
+def _open(directory: Path | None, record: bool = False, as_of: int | str | None = None) -> Any:
+    """The engine of DIR, or with `--url` a client of the cluster: both have the verbs. The past is asked of its log."""
     if directory is None:
-        return connect_remote()
+        return connect_remote() if as_of is None else remote_past()
     check_begun(directory)
     return Engine.open(directory, read_only=not record, clock="log")
 
@@ -176,7 +178,7 @@ def recommend(
     Example: headwater recommend shop bob -n 5 --filter "price < max" --param max=50 --exploration 0.1
     """
     arguments = Asked(**asked).arguments()
-    with _open(directory, record) as engine:
+    with _open(directory, record, as_of) as engine:
         slate = engine.recommend(user, n, now=now, exclude=exclude, as_of=as_of, record=record, **arguments)
     _show_slate(as_json, slate)
 
@@ -207,7 +209,7 @@ def rank(
     Example: headwater rank shop bob sku1 sku4 sku7
     """
     arguments = Asked(**asked).arguments()
-    with _open(directory, record) as engine:
+    with _open(directory, record, as_of) as engine:
         slate = engine.rank(user, items, n, now=now, as_of=as_of, record=record, **arguments)
     _show_slate(as_json, slate)
 
@@ -234,7 +236,7 @@ def similar(
 
     Example: headwater similar shop sku1 --relation also_bought --metric llr
     """
-    with _open(directory) as engine:
+    with _open(directory, as_of=as_of) as engine:
         slate = engine.similar(item, n, relation=relation, metric=metric, exclude=exclude, now=now, as_of=as_of)
     _show_slate(as_json, slate)
 
@@ -266,7 +268,7 @@ def session(
     if user is not None and as_of is not None:
         raise click.UsageError("--as-of goes with ITEMS, not with --user")
     arguments = Asked(**asked).arguments()
-    with _open(directory) as engine:
+    with _open(directory, as_of=as_of) as engine:
         if user is not None:
             view = engine.session_of(user, now=now)
             show(as_json, view.to_dict(), view)
@@ -288,21 +290,37 @@ def trending(
 
     Example: headwater trending shop shoes
     """
-    with _open(directory) as engine:
+    with _open(directory, as_of=as_of) as engine:
         _show_slate(as_json, engine.trending(category, n, now=now, as_of=as_of))
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.argument("slate")
 @click.argument("item")
 @click.option("--audit", is_flag=True, help="For operators: name the other visitors whose events led to it, too.")
 @json_option
-def explain(directory: Path, slate: str, item: str, audit: bool, as_json: bool) -> None:
+def explain(directory: Path | None, slate: str, item: str, audit: bool, as_json: bool) -> None:
     """Why ITEM stands in SLATE (an id that `recommend --record` or the application got), with the visitor's own events.
+
+    With --url the host that answered is asked; a slate that it no longer remembers, and an audit, are worked out here
+    from the cluster's log.
 
     Example: headwater explain shop 3-17 sku7
     """
-    with _open(directory) as engine:
-        explanation = engine.explain(slate, item, audit=audit)
+    explanation = _explained_by_host(slate, item) if directory is None and not audit else None
+    if explanation is None:
+        with remote_past() if directory is None else _open(directory) as engine:
+            explanation = engine.explain(slate, item, audit=audit)
     show(as_json, explanation.to_dict(), explanation.text)
+
+
+def _explained_by_host(slate: str, item: str) -> Explanation | None:
+    """What the host says that answered; None if it does not remember the slate, or does not answer."""
+    with suppress(Unavailable), connect_remote() as client:
+        try:
+            return client.explain(slate, item)
+        except InvalidQuery as err:
+            if err.details.get("field") != "slate":
+                raise
+    return None

@@ -6,6 +6,8 @@ headwater recommend --url nats://127.0.0.1:4222 bob        the cluster there
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,9 @@ import click
 
 if TYPE_CHECKING:
     from headwater.client import SyncClient
+    from headwater.config import Config
+    from headwater.engine import Engine
+    from headwater.events.jetstream_log import JetStreamLog
     from headwater.events.nats_options import NatsOptions
 
 _SETTINGS = "headwater.cluster"
@@ -119,6 +124,24 @@ def connect_remote(deadline_ms: int = 5000) -> SyncClient:
     from headwater.client import connect_sync
 
     return connect_sync(namespace=namespace(), options=nats_options(), deadline_ms=deadline_ms)
+
+
+@contextmanager
+def remote_log() -> Iterator[tuple[JetStreamLog, Config]]:
+    """The log of the cluster that the running command was given, for reading, with its configuration."""
+    from headwater.cluster_log import cluster_log
+
+    with cluster_log(nats_options(), namespace()) as found:
+        yield found
+
+
+@contextmanager
+def remote_past() -> Iterator[Engine]:
+    """An engine for questions about the past of the cluster that the running command was given."""
+    from headwater.engine import Engine
+
+    with remote_log() as (log, config), Engine.of_log(log, config) as engine:
+        yield engine
 
 
 def where(directory: Path | None) -> str:

@@ -10,7 +10,7 @@ import click
 
 from headwater.cli.host_table import show_hosts
 from headwater.cli.output import facts, json_option, show
-from headwater.cli.remote import RemoteCommand
+from headwater.cli.remote import RemoteCommand, connect_remote, namespace, nats_options, remote_log, where
 from headwater.config import Profile
 
 # For commands that make the directory; the others take one that is there.
@@ -76,34 +76,43 @@ def snapshot(directory: Path, as_json: bool) -> None:
     show(as_json, plain, f"{path} in {plain['seconds']:.2f} s")
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.option("--threads", type=click.IntRange(1, 256), help="Fold threads; the digests do not depend on it.")
 @click.option("--slates", is_flag=True, help="Make every recorded slate again, too, and compare it with its record.")
 @json_option
-def verify(directory: Path, threads: int | None, slates: bool, as_json: bool) -> None:
+def verify(directory: Path | None, threads: int | None, slates: bool, as_json: bool) -> None:
     """Check every frame and snapshot in DIR, and that replay and snapshot + tail give the same state. Exits 1 if not.
+
+    With --url: every frame of the cluster's log, and that each host's state is what a replay gives at its position.
 
     Example: headwater verify shop --slates --json
     """
     from headwater.progress import progress_call
     from headwater.store import directory_config
-    from headwater.verify import verify_directory
+    from headwater.verify import verify_directory, verify_hosts
 
-    config = directory_config(directory)
     with progress_call(slates and not as_json and sys.stderr.isatty(), "slates") as call:
-        report = verify_directory(directory, config, threads or config.engine.threads, slates, call)
+        if directory is None:
+            with connect_remote() as client:
+                hosts = client.digest()
+            with remote_log() as (log, config):
+                threads = threads or config.engine.threads
+                report = verify_hosts(log, config, threads, hosts, slates=slates, progress=call)
+        else:
+            config = directory_config(directory)
+            report = verify_directory(directory, config, threads or config.engine.threads, slates, call)
     lines = [f"{p.where}: {p.what}" for p in report.problems] or ["all equal"]
     rows = {"frames": report.frames, "position": report.position, **report.digest}
     if report.slates is not None:
         rows["slates made again"] = f"{report.slates.identical:,} of {report.slates.slates:,}"
     rows["result"] = "\n".join(lines)
-    show(as_json, report.to_dict(), facts(f"verify {directory}", rows))
+    show(as_json, report.to_dict(), facts(f"verify {where(directory)}", rows))
     if not report.equal:
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.option("--until", type=click.IntRange(min=0), help="Stop after this position (not with --to).")
 @click.option("--threads", type=click.IntRange(1, 256), help="Fold threads (not with --to).")
@@ -116,7 +125,7 @@ def verify(directory: Path, threads: int | None, slates: bool, as_json: bool) ->
 @click.option("--slate", help="Make this slate again from the log and its record, and compare. Exits 1 if it differs.")
 @json_option
 def replay(
-    directory: Path,
+    directory: Path | None,
     slate: str | None,
     until: int | None,
     threads: int | None,
@@ -125,16 +134,23 @@ def replay(
     as_json: bool,
 ) -> None:
     """Fold the log of DIR from its first frame and print rate and digest; with --to, into a new generation; with
-    --slate, up to a slate, which is made again.
+    --slate, up to a slate, which is made again. With --url the log of a cluster is folded here.
 
     Example: headwater replay shop --slate 3-17
     """
-    from headwater.regenerate import regenerate, replay_directory
+    from headwater.regenerate import regenerate, replay_directory, replay_log
 
     if slate is not None:
         if target is not None or config_file is not None or until is not None:
             raise click.UsageError("--slate says where to fold to: --to, --config and --until do not go with it")
         _replay_slate(directory, slate, threads, as_json)
+        return
+    if directory is None:
+        if target is not None or config_file is not None:
+            raise click.UsageError("--to takes a directory: `headwater backup --url` and `headwater restore` make one")
+        with remote_log() as (log, config):
+            plain = replay_log(log, config, None, until, threads)
+        show(as_json, plain, facts(f"replay {where(None)}", {k: v for k, v in plain.items() if k != "parts"}))
         return
     if target is not None:
         if until is not None or threads is not None:
@@ -148,16 +164,20 @@ def replay(
     show(as_json, plain, facts(f"replay {directory}", {k: v for k, v in plain.items() if k != "parts"}))
 
 
-def _replay_slate(directory: Path, slate: str, threads: int | None, as_json: bool) -> None:
-    from headwater.slate_replay import replay_slate
+def _replay_slate(directory: Path | None, slate: str, threads: int | None, as_json: bool) -> None:
+    from headwater.slate_replay import replay_of, replay_slate
 
-    replay = replay_slate(directory, slate, threads)
+    if directory is None:
+        with remote_log() as (log, config):
+            replay = replay_of(slate, log, config, threads=threads)
+    else:
+        replay = replay_slate(directory, slate, threads)
     show(as_json, replay.to_dict(), replay)
     if not replay.identical:
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=RemoteCommand)
 @existing_directory
 @click.argument("user")
 @click.option("--erase", "erased", is_flag=True, help="Write the log anew without their events; prints a receipt.")
@@ -168,13 +188,22 @@ def _replay_slate(directory: Path, slate: str, threads: int | None, as_json: boo
     metavar="RECEIPT",
     help="Change nothing: say whether RECEIPT is this directory's, for USER.",
 )
+@click.option(
+    "--receipts",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="With --url and --erase: where the receipt is kept, and the next log while it is built.",
+)
 @json_option
-def forget(directory: Path, user: str, erased: bool, receipt: Path | None, as_json: bool) -> None:
+def forget(
+    directory: Path | None, user: str, erased: bool, receipt: Path | None, receipts: Path | None, as_json: bool
+) -> None:
     """Drop USER's state at once, and that of ids merged with theirs: from now on they are an unknown visitor.
 
     What they added to counts stays, and so do their events in the log, in exports and in copies made by `replay --to`.
     With --erase the log, snapshots and dead letters are written anew without them, and the state is the one of a log
-    that never had them; copies taken before are not touched.
+    that never had them; copies taken before are not touched. Of a cluster (--url) the stream is made anew, and hosts do
+    not answer until they have folded it.
 
     Example: headwater forget shop bob --erase --json
     """
@@ -182,6 +211,9 @@ def forget(directory: Path, user: str, erased: bool, receipt: Path | None, as_js
     from headwater.receipts import check
     from headwater.store import check_begun
 
+    if directory is None:
+        _forget_on_cluster(user, erased, receipts, as_json)
+        return
     check_begun(directory)
     if receipt is not None:
         plain = {"user": user, "valid": True, **check(directory, receipt, user).to_dict()}
@@ -195,3 +227,24 @@ def forget(directory: Path, user: str, erased: bool, receipt: Path | None, as_js
             return
         plain = {"user": user, "position": engine.forget(user)}
     show(as_json, plain, f"forgot {user} at position {plain['position']}")
+
+
+def _forget_on_cluster(user: str, erased: bool, receipts: Path | None, as_json: bool) -> None:
+    if not erased:
+        with connect_remote() as client:
+            plain = {"user": user, "position": client.forget(user)}
+        show(as_json, plain, f"forgot {user} at position {plain['position']}")
+        return
+    from headwater.client.erasing import erase_from_cluster
+    from headwater.questions import wall_clock
+
+    if receipts is None:
+        raise click.UsageError("--erase with --url needs --receipts DIR: where the receipt and the next log are kept")
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    with connect_remote() as client:
+        done = erase_from_cluster(client, nats_options(), namespace(), user, receipts, wall_clock(), say)
+    plain = {"user": user, "receipt": str(done.file), **done.receipt.to_dict()}
+    show(as_json, plain, facts(f"erased {user}", plain))

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
-from headwater.client.connection import Client, wall_clock
+from headwater.client.connection import Client
+from headwater.client.writes import wall_clock
 from headwater.events.frame import decode_header
 from headwater.events.subjects import stable_hash
 from headwater.events.types import ItemPut

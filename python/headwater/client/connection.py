@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,36 +23,29 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from headwater.actors.topology import HostSpec, Topology
-from headwater.arguments import Id, Param, categories_of, id_text, labels_of, vectors_of
+from headwater.arguments import Id
+from headwater.client.denials import Denials
 from headwater.client.lanes import Lane
-from headwater.errors import AccessDenied, DeadlineExceeded, InvalidEvent, InvalidQuery, Unavailable
+from headwater.client.writes import ClientWrites, wall_clock
+from headwater.config import Config, fold_config_from
+from headwater.errors import DeadlineExceeded, InvalidEvent, InvalidQuery, NotReady, Unavailable
 from headwater.events.nats_options import Hooks, NatsOptions
 from headwater.events.nats_options import connect as dial
 from headwater.events.subjects import PARTITION, partition_of, stable_hash, subject_of
-from headwater.events.types import (
-    Event,
-    Feedback,
-    Impression,
-    ItemDelete,
-    ItemPatch,
-    ItemPut,
-    Scalar,
-    UserPut,
-)
+from headwater.events.types import Event
 from headwater.events.validate import check_event
-from headwater.protocol import check_namespace, host_subject, plain_subject, raise_refusal, slate_host
-from headwater.slate import ItemView, SessionView, Slate
+from headwater.protocol import check_namespace, host_subject, plain_subject, raise_refusal
+from headwater.scenario import QueryConfig
 
 _SLACK_SECONDS = 0.25
 """What an answer may take beyond its deadline before the client gives it up itself."""
 _RETRY_MS = 250
 _FRAMES_SECONDS = 10.0
-_MANY = 64
+_DRAIN_SECONDS = 60.0
+_LANES_PER_OWNER = 2
+"""While the log stores the frames of one, the owner checks those of the other."""
 
 _encoder = msgspec.msgpack.Encoder()
-_slates = msgspec.msgpack.Decoder(Slate)
-_items = msgspec.msgpack.Decoder(ItemView)
-_views = msgspec.msgpack.Decoder(SessionView)
 _anything = msgspec.msgpack.Decoder()
 
 
@@ -64,46 +57,6 @@ class _Cluster(msgspec.Struct):
 
 
 _clusters = msgspec.msgpack.Decoder(_Cluster)
-
-
-def wall_clock() -> int:
-    """UTC milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-class _Denials:
-    """Requests that the server does not permit. It answers them with a word about the connection, not with a reply;
-    whoever waits for one is told at once instead of at the deadline."""
-
-    def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Task[Any]]] = {}
-        self._denied: set[asyncio.Task[Any]] = set()
-
-    def heard(self, verb: str, subject: str) -> None:
-        """What the server said of the connection; see `Hooks.denied`."""
-        for task in self._waiting.get(subject, ()) if verb == "publish" else ():
-            self._denied.add(task)
-            task.cancel()
-
-    @contextmanager
-    def watched(self, subject: str) -> Iterator[None]:
-        """A request to a subject is under way. Raises `AccessDenied` when it is not permitted."""
-        task = asyncio.current_task()
-        assert task is not None
-        waiting = self._waiting.setdefault(subject, set())
-        waiting.add(task)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if task not in self._denied:
-                raise
-            task.uncancel()
-            raise AccessDenied(f"these credentials do not permit {subject}", subject=subject) from None
-        finally:
-            self._denied.discard(task)
-            waiting.discard(task)
-            if not waiting:
-                self._waiting.pop(subject, None)
 
 
 class Connecting:
@@ -147,7 +100,7 @@ def connect(
     settings = options or NatsOptions(url=url, name="headwater-client")
 
     async def make() -> Client:
-        denials = _Denials()
+        denials = Denials()
         nc = await dial(settings, hooks=Hooks(denied=denials.heard))
         client = Client(nc, namespace, deadline_ms, patience, max_queued, denials)
         try:
@@ -160,11 +113,11 @@ def connect(
     return Connecting(make)
 
 
-class Client:
+class Client(ClientWrites):
     """A connection to a cluster. Made by `connect`; for one event loop, any number of tasks."""
 
     def __init__(
-        self, nc: Any, namespace: str, deadline_ms: int, patience: float, max_queued: int, denials: _Denials
+        self, nc: Any, namespace: str, deadline_ms: int, patience: float, max_queued: int, denials: Denials
     ) -> None:
         self._nc = nc
         self._denials = denials
@@ -201,277 +154,22 @@ class Client:
         await asyncio.gather(*(lane.idle() for lane in self._lanes))
         return self.position
 
-    # --- questions -----------------------------------------------------------------------------------------------
+    # --- writes -----------------------------------------------------------------------------------------------------
 
-    async def recommend(
-        self,
-        user: Id,
-        n: int = 10,
-        *,
-        scenario: str | None = None,
-        filter: str | None = None,
-        params: Mapping[str, Param] | None = None,
-        exclude: Sequence[Id] = (),
-        context: Mapping[str, Scalar] | None = None,
-        diversity: float | None = None,
-        exploration: float | None = None,
-        sources: Mapping[str, float] | None = None,
-        features: bool = False,
-        now: int | None = None,
-        after: int | None = None,
-        record: bool | None = None,
-        deadline_ms: int | None = None,
-    ) -> Slate:
-        """See `Engine.recommend`. An answer without an item host's part names it in `degraded`."""
-        asked = {
-            "user": user, "n": n, "scenario": scenario, "filter": filter, "params": params, "exclude": exclude,
-            "context": context, "diversity": diversity, "exploration": exploration, "sources": sources,
-            "features": features or None, "now": now, "after": after, "record": record,
-        }  # fmt: skip
-        return _slates.decode(await self._ask("recommend", self._owner(user), asked, deadline_ms))
-
-    async def session(
-        self,
-        items: Sequence[Id],
-        n: int = 10,
-        *,
-        scenario: str | None = None,
-        filter: str | None = None,
-        params: Mapping[str, Param] | None = None,
-        exclude: Sequence[Id] = (),
-        diversity: float | None = None,
-        exploration: float | None = None,
-        sources: Mapping[str, float] | None = None,
-        features: bool = False,
-        now: int | None = None,
-        after: int | None = None,
-        visitor: Id | None = None,
-        record: bool | None = None,
-        deadline_ms: int | None = None,
-    ) -> Slate:
-        """See `Engine.session`."""
-        asked = {
-            "items": items, "n": n, "scenario": scenario, "filter": filter, "params": params, "exclude": exclude,
-            "diversity": diversity, "exploration": exploration, "sources": sources, "features": features or None,
-            "now": now, "after": after, "visitor": visitor, "record": record,
-        }  # fmt: skip
-        host = self._anyone(str(items[-1:])) if visitor is None else self._owner(visitor)
-        return _slates.decode(await self._ask("session", host, asked, deadline_ms))
-
-    async def rank(
-        self,
-        user: Id,
-        items: Sequence[Id],
-        n: int | None = None,
-        *,
-        scenario: str | None = None,
-        filter: str | None = None,
-        params: Mapping[str, Param] | None = None,
-        context: Mapping[str, Scalar] | None = None,
-        diversity: float | None = None,
-        exploration: float | None = None,
-        sources: Mapping[str, float] | None = None,
-        features: bool = False,
-        now: int | None = None,
-        after: int | None = None,
-        record: bool | None = None,
-        deadline_ms: int | None = None,
-    ) -> Slate:
-        """See `Engine.rank`."""
-        asked = {
-            "user": user, "items": items, "n": n, "scenario": scenario, "filter": filter, "params": params,
-            "context": context, "diversity": diversity, "exploration": exploration, "sources": sources,
-            "features": features or None, "now": now, "after": after, "record": record,
-        }  # fmt: skip
-        return _slates.decode(await self._ask("rank", self._owner(user), asked, deadline_ms))
-
-    async def similar(
-        self,
-        item: Id,
-        n: int = 10,
-        *,
-        relation: str | None = None,
-        metric: str | None = None,
-        exclude: Sequence[Id] = (),
-        now: int | None = None,
-        after: int | None = None,
-        deadline_ms: int | None = None,
-    ) -> Slate:
-        """See `Engine.similar`."""
-        asked = {
-            "item": item, "n": n, "relation": relation, "metric": metric, "exclude": exclude, "now": now, "after": after
-        }  # fmt: skip
-        return _slates.decode(await self._ask("similar", self._anyone(str(item)), asked, deadline_ms))
-
-    async def trending(
-        self,
-        category: str | None = None,
-        n: int = 10,
-        *,
-        now: int | None = None,
-        after: int | None = None,
-        deadline_ms: int | None = None,
-    ) -> Slate:
-        """See `Engine.trending`."""
-        asked = {"category": category, "n": n, "now": now, "after": after}
-        return _slates.decode(await self._ask("trending", self._anyone(category or ""), asked, deadline_ms))
-
-    async def session_of(
-        self, user: Id, *, now: int | None = None, after: int | None = None, deadline_ms: int | None = None
-    ) -> SessionView:
-        """See `Engine.session_of`."""
-        asked = {"user": user, "now": now, "after": after}
-        return _views.decode(await self._ask("session_of", self._owner(user), asked, deadline_ms))
-
-    async def item(
-        self, item: Id, *, now: int | None = None, after: int | None = None, deadline_ms: int | None = None
-    ) -> ItemView:
-        """See `Engine.item`."""
-        asked = {"item": item, "now": now, "after": after}
-        return _items.decode(await self._ask("item_of", self._anyone(str(item)), asked, deadline_ms))
-
-    async def explain(self, slate: Slate | str, item: Id, *, deadline_ms: int | None = None) -> dict[str, Any]:
-        """Why an item stands in a slate, or why not, as plain data (`Explanation.to_dict`). The host that answered a
-        slate remembers its latest 1,000."""
-        name = slate if isinstance(slate, str) else slate.id
-        host = self._topology.host(slate_host(name) or "") or self._anyone(name)
-        asked = {"slate": name, "item": item}
-        plain: dict[str, Any] = _anything.decode(await self._ask("explain", host, asked, deadline_ms))
-        return plain
-
-    async def recommend_many(self, users: Sequence[Id], n: int = 10, **asked: Any) -> list[Slate]:
-        """`recommend` for many users, some at a time; slates in their order."""
-        underway = asyncio.Semaphore(_MANY)
-
-        async def one(user: Id) -> Slate:
-            async with underway:
-                return await self.recommend(user, n, **asked)
-
-        return list(await asyncio.gather(*map(one, users)))
-
-    # --- writes --------------------------------------------------------------------------------------------------
-
-    async def track(
-        self,
-        type: str,
-        *,
-        user: Id,
-        item: Id,
-        ts: int | None = None,
-        value: float | None = None,
-        event_id: str | None = None,
-        session: Id | None = None,
-        basket: Id | None = None,
-        slate: str | None = None,
-        slot: int | None = None,
-        context: dict[str, Any] | None = None,
-    ) -> int:
-        """See `Engine.track`: durable when it returns, folded a moment later; pass the position as `after` to see it.
-
-        Many may be under way at once (`asyncio.gather`, `track_many`): they share frames.
-        """
-        event = Feedback(
-            type=type,
-            user=id_text("user", user),
-            item=id_text("item", item),
-            ts=wall_clock() if ts is None else ts,
-            value=value,
-            event_id=event_id,
-            session=None if session is None else id_text("session", session),
-            basket=None if basket is None else id_text("basket", basket),
-            slate=slate,
-            slot=slot,
-            context=context,
-        )
-        return await self.write(event)
-
-    async def seen(
-        self,
-        slate: Slate | str,
-        slots: Sequence[int],
-        *,
-        user: Id | None = None,
-        ts: int | None = None,
-        event_id: str | None = None,
-    ) -> int:
-        """See `Engine.seen`."""
-        if user is None and not isinstance(slate, str):
-            user = slate.user
-        if user is None:
-            rule = "the user that the slate was for"
-            raise InvalidEvent(f"user = None; allowed: {rule}", field="user", value=None, rule=rule)
-        name = slate if isinstance(slate, str) else slate.id
-        when = wall_clock() if ts is None else ts
-        return await self.write(
-            Impression(user=id_text("user", user), slate=name, ts=when, slots=list(slots), event_id=event_id)
-        )
-
-    async def track_many(self, events: Sequence[Feedback]) -> int:
+    async def track_many(self, events: Sequence[Event]) -> int:
         """Many events, each durable on its own; the last position. All are checked before any is sent."""
         if not events:
             raise InvalidEvent("no events; allowed: one or more", field="events", value=0, rule="one or more")
         for event in events:
-            self._check(event)
+            self.check(event)
         waiting = [await self._enqueue(event) for event in events]
-        return self._noted(max(await asyncio.gather(*waiting)))
-
-    async def put_item(
-        self,
-        item: Id,
-        *,
-        categories: Sequence[str] = (),
-        labels: Mapping[str, Any] | None = None,
-        is_hidden: bool = False,
-        timestamp: int | None = None,
-        group_id: str | None = None,
-        embeddings: Mapping[str, Sequence[float]] | None = None,
-        comment: str | None = None,
-    ) -> int:
-        """See `Engine.put_item`."""
-        put = ItemPut(
-            item=id_text("item", item),
-            ts=wall_clock(),
-            categories=categories_of(categories),
-            labels=labels_of(labels),
-            is_hidden=is_hidden,
-            timestamp=timestamp,
-            group_id=group_id,
-            embeddings=vectors_of(embeddings),
-            comment=comment,
-        )
-        return await self.write(put)
-
-    async def patch_item(self, item: Id, **changes: Any) -> int:
-        """See `Engine.patch_item`."""
-        unknown = changes.keys() - set(ItemPatch.__struct_fields__[2:])
-        if unknown:
-            rule = ", ".join(ItemPatch.__struct_fields__[2:])
-            named = ", ".join(sorted(unknown))
-            raise InvalidEvent(f"patch_item: unknown {named}; allowed: {rule}", field=named, value=None, rule=rule)
-        if "embeddings" in changes:
-            changes["embeddings"] = vectors_of(changes["embeddings"])
-        return await self.write(ItemPatch(item=id_text("item", item), ts=wall_clock(), **changes))
-
-    async def delete_item(self, item: Id) -> int:
-        """See `Engine.delete_item`."""
-        return await self.write(ItemDelete(item=id_text("item", item), ts=wall_clock()))
-
-    async def put_user(self, user: Id, *, labels: Mapping[str, Any] | None = None, comment: str | None = None) -> int:
-        """See `Engine.put_user`."""
-        put = UserPut(user=id_text("user", user), ts=wall_clock(), labels=labels_of(labels), comment=comment)
-        return await self.write(put)
-
-    async def forget(self, user: Id) -> int:
-        """See `Engine.forget`."""
-        name = id_text("user", user)
-        answer = _anything.decode(await self._ask("forget", self._owner(name), {"user": name}, None, compact=False))
-        return self._noted(int(answer["position"]))
+        return self.noted(max(await asyncio.gather(*waiting)))
 
     async def write(self, event: Event) -> int:
         """Any event of a client; its position. Raises `InvalidEvent`, `StoreFull`, `Unavailable` (its `kept` says
         whether it may be there)."""
-        self._check(event)
-        return self._noted(await (await self._enqueue(event)))
+        self.check(event)
+        return self.noted(await (await self._enqueue(event)))
 
     async def append_frames(self, frames: Sequence[bytes]) -> int:
         """Frames of user partitions under numbers of the caller's; the last position. For bulk imports."""
@@ -479,9 +177,10 @@ class Client:
         for frame in frames:
             await self._room.acquire()
             waiting.append(self._lane(int.from_bytes(frame[6:8], "little")).add_frame(frame))
-        return self._noted(max(await asyncio.gather(*waiting)))
+        return self.noted(max(await asyncio.gather(*waiting)))
 
-    def _check(self, event: Event) -> None:
+    def check(self, event: Event) -> None:
+        """Raise `InvalidEvent` for an event that no host would take."""
         assert self._cluster is not None
         check_event(event, wall_clock(), self._cluster.max_future_ms)
 
@@ -491,13 +190,19 @@ class Client:
         return self._lane(subject.partition if subject.kind == PARTITION else 0).add(subject, event)
 
     def _lane(self, partition: int) -> Lane:
-        return self._lanes[partition % len(self._lanes)]
+        return self._lanes[partition % len(self._lanes)]  # partitions are dealt like this: a lane has one owner
 
-    def _noted(self, position: int) -> int:
+    def noted(self, position: int) -> int:
+        """Remember the last position acknowledged."""
         self.position = max(self.position, position)
         return position
 
     # --- looking after it ----------------------------------------------------------------------------------------
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which writes are sent again."""
+        return self._patience
 
     @property
     def topology(self) -> Topology:
@@ -516,11 +221,60 @@ class Client:
         plain: dict[str, Any] = msgspec.json.decode(data)
         return plain
 
+    async def catalogue_pages(self) -> list[bytes]:
+        """Every item that was put and not deleted, in pages (`feed_sync.rows_of`), as one host knows them."""
+        host, pages, start = self._topology.answering()[0], [], 0
+        subject = host_subject(self._namespace, host.name, "catalogue")
+        while True:
+            answer = await self._request(subject, _encoder.encode(start), _FRAMES_SECONDS)
+            page, following = _anything.decode(answer)
+            pages.append(page)
+            if following is None:
+                return pages
+            start = following
+
+    async def config(self) -> Config:
+        """The configuration that the hosts were started with: `[generation]` and `[query]`."""
+        data = await self._request(plain_subject(self._namespace, "config"), b"\x80", self._deadline_ms / 1000)
+        told: dict[str, str] = _anything.decode(data)
+        return Config(
+            generation=fold_config_from(msgspec.json.decode(told["generation"])),
+            query=msgspec.json.decode(told["query"], type=QueryConfig),
+        )
+
+    async def reached(self, position: int, deadline_ms: int | None = None) -> list[str]:
+        """Wait until every host's state has a position; the names of those that did not tell so in time."""
+
+        async def one(host: HostSpec) -> str | None:
+            try:
+                await self.ask("reach", host, {"position": position}, deadline_ms, compact=False)
+            except (Unavailable, NotReady):
+                return host.name
+            return None
+
+        hosts = await asyncio.gather(*map(one, self._topology.hosts))
+        return [name for name in hosts if name is not None]
+
+    async def drain(self) -> None:
+        """Have every host write what is queued and answer nothing more. Raises `Unavailable` if one does not say so."""
+        for host in self._topology.hosts:
+            await self._request(host_subject(self._namespace, host.name, "drain"), b"\x80", _DRAIN_SECONDS)
+
+    async def dismiss(self) -> None:
+        """Have every host that still answers leave."""
+        for host in self._topology.hosts:
+            with suppress(Unavailable):
+                await self._request(host_subject(self._namespace, host.name, "leave"), b"\x80", _FRAMES_SECONDS)
+
     async def status(self, seconds: float = 0.5) -> list[dict[str, Any]]:
         """What every host tells of itself (within `seconds`), in the topology's order; one that is silent says so."""
         answers = {answer["host"]: answer async for answer in self._everyone("status", seconds)}
         silent = [{"host": h.name, "kind": h.kind, "phase": "silent"} for h in self._topology.hosts]
         return [answers.get(entry["host"], entry) for entry in silent]
+
+    async def stats(self, seconds: float = 2.0) -> list[dict[str, Any]]:
+        """Counts and bytes of the parts of every host that answers within `seconds`."""
+        return [answer async for answer in self._everyone("stats", seconds)]
 
     async def digest(self, seconds: float = 10.0) -> list[dict[str, Any]]:
         """Digests of all hosts with their positions. Raises `Unavailable` if one does not answer."""
@@ -535,7 +289,7 @@ class Client:
         marks: dict[int, int] = {}
         for host in self._topology.answering():
             asked = {"producer": f"{producer:016x}", "epoch": epoch}
-            answer = _anything.decode(await self._ask("high_water", host, asked, None, compact=False))
+            answer = _anything.decode(await self.ask("high_water", host, asked, None, compact=False))
             marks |= {int(partition): mark for partition, mark in answer["marks"].items()}
         return marks
 
@@ -575,7 +329,7 @@ class Client:
         data = await self._request(plain_subject(self._namespace, "cluster"), b"\x80", self._deadline_ms / 1000)
         self._cluster = _clusters.decode(data)
         if not self._lanes:
-            lanes = len(self._topology.answering())
+            lanes = _LANES_PER_OWNER * len(self._topology.answering())
             for _ in range(lanes):
                 lane = Lane(self._send, self._taker, self.refresh, wall_clock, self._patience, self._room)
                 self._lanes.append(lane)
@@ -590,23 +344,26 @@ class Client:
         answering = self._topology.answering()
         return answering[0].name if partition is None else self._topology.owner_of_partition(partition).name
 
-    def _owner(self, user: Id) -> HostSpec:
+    def owner_of(self, user: Id) -> HostSpec:
+        """The host that owns a user."""
         return self._topology.owner_of_partition(partition_of(str(user), self._topology.partitions))
 
-    def _anyone(self, key: str) -> HostSpec:
+    def anyone(self, key: str) -> HostSpec:
+        """A host for what any of them answers; the same for the same key."""
         answering = self._topology.answering()
         return answering[stable_hash(key) % len(answering)]
 
     async def _send(self, host: str, data: bytes) -> bytes:
         return await self._request(host_subject(self._namespace, host, "frames"), data, _FRAMES_SECONDS)
 
-    async def _ask(
-        self, verb: str, host: HostSpec, asked: dict[str, Any], deadline_ms: int | None, *, compact: bool = True
+    async def ask(
+        self, verb: str, host: HostSpec, asked: Mapping[str, Any], deadline_ms: int | None, *, compact: bool = True
     ) -> bytes:
-        """Ask a host. If it does not answer, another one may own what was asked for by now: the next question knows."""
+        """See `ClientQuestions.ask`. If the host does not answer, another one may own what was asked for by now: the
+        next question knows."""
         wait = self._deadline_ms if deadline_ms is None else deadline_ms
         request = {key: value for key, value in asked.items() if value is not None} | {"deadline_ms": wait}
-        if compact and verb != "explain":
+        if compact:
             request["compact"] = True
         try:
             data = _encoder.encode(request)

@@ -14,12 +14,15 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from headwater.arguments import Id
+from headwater.arguments import Id, share_of
 from headwater.client.connection import Client, Connecting, connect
+from headwater.client.writes import wall_clock
 from headwater.errors import InvalidQuery
 from headwater.events.nats_options import NatsOptions
 from headwater.events.types import Event, Feedback
-from headwater.slate import ItemView, SessionView, Slate
+from headwater.feed_sync import MAX_SHRINK, SyncReport, rows_of, sync_items
+from headwater.merging import MergeReport
+from headwater.slate import Explanation, ItemView, SessionView, Slate
 
 if TYPE_CHECKING:
     from headwater.importer import ImportReport
@@ -114,11 +117,15 @@ class SyncClient:
         """See `Client.session_of`."""
         return self._wait(self._client.session_of(user, **asked))
 
+    def variant_of(self, user: Id, experiment: str, **asked: Any) -> str | None:
+        """See `Client.variant_of`."""
+        return self._wait(self._client.variant_of(user, experiment, **asked))
+
     def item(self, item: Id, **asked: Any) -> ItemView:
         """See `Client.item`."""
         return self._wait(self._client.item(item, **asked))
 
-    def explain(self, slate: Slate | str, item: Id, **asked: Any) -> dict[str, Any]:
+    def explain(self, slate: Slate | str, item: Id, **asked: Any) -> Explanation:
         """See `Client.explain`."""
         return self._wait(self._client.explain(slate, item, **asked))
 
@@ -145,9 +152,9 @@ class SyncClient:
         for entry in items:
             portion.append(entry)
             if len(portion) >= _PORTION:
-                position = max(position, self._wait(_put_all(self._client, portion)))
+                position = max(position, self._wait(self._client.put_items(portion)))
                 portion = []
-        return max(position, self._wait(_put_all(self._client, portion))) if portion else position
+        return max(position, self._wait(self._client.put_items(portion))) if portion else position
 
     def patch_item(self, item: Id, **changes: Any) -> int:
         """See `Client.patch_item`."""
@@ -161,9 +168,42 @@ class SyncClient:
         """See `Client.put_user`."""
         return self._wait(self._client.put_user(user, **known))
 
-    def forget(self, user: Id) -> int:
+    def forget(self, user: Id, **asked: Any) -> int:
         """See `Client.forget`."""
-        return self._wait(self._client.forget(user))
+        return self._wait(self._client.forget(user, **asked))
+
+    def sync_items(
+        self,
+        source: TableSource,
+        *,
+        columns: Mapping[str, str] | None = None,
+        format: str | None = None,
+        dry_run: bool = False,
+        max_shrink: float = MAX_SHRINK,
+    ) -> SyncReport:
+        """See `Engine.sync_items`. Refused rows are counted and not kept; each change is durable by itself."""
+        from headwater.ingest.item_table import ItemTable
+
+        share = share_of("max_shrink", max_shrink)
+        table = ItemTable(source, columns=columns, format=format, ts=wall_clock())
+        pages = self._wait(self._client.catalogue_pages())
+        return sync_items(
+            [row for page in pages for row in rows_of(page)],
+            table,
+            self._client.check,
+            lambda events: self._wait(self._client.track_many(events)),
+            None,
+            dry_run=dry_run,
+            max_shrink=1.0 if share is None else share,
+        )
+
+    def forget_person(self, user: Id) -> list[str]:
+        """See `Client.forget_person`."""
+        return self._wait(self._client.forget_person(user))
+
+    def merge(self, from_: Id, into: Id, **asked: Any) -> MergeReport:
+        """See `Client.merge`."""
+        return self._wait(self._client.merge(from_, into, **asked))
 
     def write(self, event: Event) -> int:
         """See `Client.write`."""
@@ -187,6 +227,14 @@ class SyncClient:
         """See `Client.digest`."""
         return self._wait(self._client.digest(seconds))
 
+    def drain(self) -> None:
+        """See `Client.drain`."""
+        self._wait(self._client.drain())
+
+    def dismiss(self) -> None:
+        """See `Client.dismiss`."""
+        self._wait(self._client.dismiss())
+
     def stop_cluster(self) -> dict[str, Any]:
         """See `Client.stop_cluster`."""
         return self._wait(self._client.stop_cluster())
@@ -201,14 +249,10 @@ async def _awaited(connecting: Connecting) -> Client:
     return await connecting
 
 
-async def _put_all(client: Client, items: Sequence[Mapping[str, Any]]) -> int:
-    return max(await asyncio.gather(*(client.put_item(**entry) for entry in items)))
-
-
 def _asked(asked: dict[str, Any]) -> dict[str, Any]:
     """A cluster holds the state of now; the past is asked of an embedded engine on a copy of its log."""
     if asked.pop("as_of", None) is not None:
-        rule = "an embedded engine: a cluster answers from the state of now"
+        rule = "an engine on the cluster's log (Engine.of_log), as the commands with --as-of ask it"
         raise InvalidQuery(f"as_of on a cluster; allowed: {rule}", field="as_of", value=None, rule=rule)
     return asked
 

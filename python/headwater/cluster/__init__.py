@@ -6,12 +6,13 @@ One host, from the inside out:
 * `slates`, `scatter`, `explaining`, `asking`, `answers`: questions of visitors. `item_answers`: an item host's part.
 * `ingest`, `writing`, `records`: events and slate records into the log.
 * `endpoint`, `routing`, `peers`, `rate`: requests in, answers out, within bounds; who answers what. `accounts`: merged
-  users.
-* `beat`, `metrics`, `http_status`, `machine`, `logs`: what a host tells of itself.
+  users; `merges`: who is merged with whom.
+* `beat`, `facts`, `metrics`, `http_status`, `machine`, `logs`: what a host tells of itself.
 
 All of them together:
 
 * `serve`: bring a cluster up and look after it; `supervisor`: who is dead or silent, and what is done about it.
+* `gateway_process`: the HTTP gateway beside them.
 * `placers`: Ray actors or plain processes. `permissions`: the least that producers, clients and hosts may do.
 
 Needs the extra `cluster`. The core of a host is `headwater.actors.host_state`; the wire is `headwater.protocol`.

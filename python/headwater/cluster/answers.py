@@ -15,7 +15,7 @@ def shown(answer: object, asked: Question) -> object:
             return answer
         return answer.to_dict() if asked.detail else _brief(answer)
     if isinstance(answer, SessionView | ItemView | Explanation):
-        return answer if asked.compact and not isinstance(answer, Explanation) else answer.to_dict()
+        return answer if asked.compact else answer.to_dict()
     return answer
 
 

@@ -5,20 +5,21 @@ has subjects of its own; the plain subjects (`hw.<ns>.recommend`) are heard by e
 the owner alone answers. There is no queue group with more than one member: a stopped member would swallow its share
 of the requests without anybody noticing.
 
-nats-py awaits a subscription's handler before it takes the next message. So handlers only start a task; how many are
-under way is bounded, and what comes beyond that is refused at once.
+Messages are handed over where they are read (`direct_client`). A handler that can answer at once does so there; for
+any other a task is begun. How many are under way is bounded, and what comes beyond that is refused at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, NamedTuple
 
 import nats.micro
-from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from nats.micro.request import Request as MicroRequest
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
 
@@ -27,6 +28,7 @@ from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.rate import TokenBucket
 from headwater.cluster_limits import ClusterConfig
 from headwater.errors import HeadwaterError, InvalidQuery, Overloaded, Unavailable
+from headwater.events.direct_client import DirectClient
 from headwater.protocol import decode_request, encode, encode_error, encoding_of, host_subject, plain_subject
 
 logger = logging.getLogger(__name__)
@@ -37,12 +39,24 @@ Handler = Callable[[Any], Awaitable[object]]
 RawHandler = Callable[[bytes], Awaitable[bytes]]
 """Takes and returns bytes as they are: between hosts."""
 
+AtOnce = Callable[[bytes], bytes | None]
+"""As `RawHandler` without waiting for anything; `None` if that cannot be done now."""
+
 Claim = Callable[[Any], Awaitable[bool]]
 """Whether this host answers a request that came on the plain path; an error of the tree is answered in its stead."""
 
 RETRY_OVERLOADED_MS = 100
+_REQUEST_ID = re.compile(rb"(?i)\r\nHw-Request-Id:\s*([^\r\n]{1,64})")
 _REFUSALS_TOLD_PER_SECOND = 20
 """More refusals than these are counted and not logged."""
+
+
+class Incoming(NamedTuple):
+    """One request: where its answer goes ("": nowhere), what it says, its headers as they came."""
+
+    reply: str
+    data: bytes
+    headers: bytes | None
 
 
 class Endpoint:
@@ -50,7 +64,7 @@ class Endpoint:
 
     def __init__(
         self,
-        nc: Client,
+        nc: DirectClient,
         namespace: str,
         host: str,
         limits: ClusterConfig,
@@ -65,6 +79,7 @@ class Endpoint:
         self._limits = limits
         self._metrics = metrics
         self._service: Service | None = None
+        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._rate = TokenBucket(limits.requests_per_second)
         self._told = TokenBucket(_REFUSALS_TOLD_PER_SECOND)
@@ -92,41 +107,57 @@ class Endpoint:
         """Answer a verb on this host's own subject and, with `claim`, on the plain one. `always`: also while the host
         refuses everything else."""
 
-        async def own(message: MicroRequest) -> None:
+        def own(message: Incoming) -> None:
             self._begin(message, verb, handler, None, always)
 
         await self._add(verb, verb, host_subject(self._namespace, self._host, verb), own)
         if claim is not None:
             claimed = claim
 
-            async def plain(message: MicroRequest) -> None:
+            def plain(message: Incoming) -> None:
                 self._begin(message, verb, handler, claimed, always)
 
             await self._add(f"plain-{verb}", verb, plain_subject(self._namespace, verb), plain)
 
-    async def answer_raw(self, verb: str, handler: RawHandler, *, always: bool = False) -> None:
-        """Answer a verb of bytes on this host's own subject."""
+    async def answer_raw(
+        self, verb: str, handler: RawHandler, at_once: AtOnce | None = None, *, always: bool = False
+    ) -> None:
+        """Answer a verb of bytes on this host's own subject. `at_once` is tried before `handler`."""
 
-        async def own(message: MicroRequest) -> None:
-            if self._has_room(message, verb, always, raw=True):
+        def own(message: Incoming) -> None:
+            if not self._has_room(message, verb, always, raw=True):
+                return
+            if at_once is None or not self._replied(message, verb, at_once):
                 self._spawn(self._reply_raw(message, verb, handler))
 
         await self._add(verb, verb, host_subject(self._namespace, self._host, verb), own)
 
-    async def _add(
-        self, name: str, verb: str, subject: str, handler: Callable[[MicroRequest], Awaitable[None]]
-    ) -> None:
+    async def _add(self, name: str, verb: str, subject: str, handler: Callable[[Incoming], None]) -> None:
         assert self._service is not None
-        await self._service.add_endpoint(
-            EndpointConfig(name=name, subject=subject, queue_group=self._host, handler=handler, metadata={"verb": verb})
-        )
 
-    def _begin(self, message: MicroRequest, verb: str, handler: Handler, claim: Claim | None, always: bool) -> None:
+        async def by_service(message: MicroRequest) -> None:
+            handler(Incoming(message._msg.reply, message.data, None))
+
+        await self._service.add_endpoint(
+            EndpointConfig(
+                name=name, subject=subject, queue_group=self._host, handler=by_service, metadata={"verb": verb}
+            )
+        )
+        added = self._service._endpoints[-1]
+
+        def directly(_: str, reply: str, data: bytes, headers: bytes | None) -> None:
+            added._num_requests += 1
+            handler(Incoming(reply, data, headers))
+
+        assert added._subscription is not None
+        self._nc.divert(added._subscription, directly)
+
+    def _begin(self, message: Incoming, verb: str, handler: Handler, claim: Claim | None, always: bool) -> None:
         # Of a plain request it is not yet known whose it is: nothing may be refused before that.
         if claim is not None or self._has_room(message, verb, always):
             self._spawn(self._reply(message, verb, handler, claim, always))
 
-    def _has_room(self, message: MicroRequest, verb: str, always: bool, *, raw: bool = False) -> bool:
+    def _has_room(self, message: Incoming, verb: str, always: bool, *, raw: bool = False) -> bool:
         # Bytes between hosts and frames of writers are as large as the server lets them be.
         refusal = self._refusal(0 if raw else len(message.data), always)
         if refusal is None:
@@ -154,8 +185,8 @@ class Endpoint:
             )
         return None
 
-    def _spawn(self, work: Awaitable[None]) -> None:
-        task: asyncio.Task[None] = asyncio.ensure_future(work)
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -164,13 +195,11 @@ class Endpoint:
         """Requests under way."""
         return len(self._tasks)
 
-    async def _refuse(self, message: MicroRequest, verb: str, err: HeadwaterError, encoding: str) -> None:
+    async def _refuse(self, message: Incoming, verb: str, err: HeadwaterError, encoding: str) -> None:
         self._metrics.refused(verb, err.code)
-        await self._respond(message, encode_error(err, encoding))
+        self._respond(message, encode_error(err, encoding))
 
-    async def _reply(
-        self, message: MicroRequest, verb: str, handler: Handler, claim: Claim | None, always: bool
-    ) -> None:
+    async def _reply(self, message: Incoming, verb: str, handler: Handler, claim: Claim | None, always: bool) -> None:
         started = time.perf_counter()
         request_id.set(_id_of(message))
         encoding: str = encoding_of(message.data)
@@ -195,7 +224,7 @@ class Endpoint:
             answer = encode_error(err, encoding)
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, encoding)
-        await self._respond(message, answer)
+        self._respond(message, answer)
         self._metrics.answered(verb, time.perf_counter() - started)
 
     def _defect(self, verb: str, encoding: str) -> bytes:
@@ -204,7 +233,7 @@ class Endpoint:
         self._metrics.refused(verb, "error")
         return encode_error(HeadwaterError(f"{verb}: the host failed to answer; see its log"), encoding)
 
-    async def _reply_raw(self, message: MicroRequest, verb: str, handler: RawHandler) -> None:
+    async def _reply_raw(self, message: Incoming, verb: str, handler: RawHandler) -> None:
         started = time.perf_counter()
         request_id.set(_id_of(message))
         try:
@@ -214,12 +243,33 @@ class Endpoint:
             answer = encode_error(err, "msgpack")
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, "msgpack")
-        await self._respond(message, answer)
+        self._respond(message, answer)
         self._metrics.answered(verb, time.perf_counter() - started)
 
-    async def _respond(self, message: MicroRequest, answer: bytes) -> None:
-        if not self._nc.is_closed and message._msg.reply:
-            await message.respond(answer)
+    def _replied(self, message: Incoming, verb: str, at_once: AtOnce) -> bool:
+        """Answer where the request was read, if that can be done now."""
+        started = time.perf_counter()
+        try:
+            answer = at_once(message.data)
+        except HeadwaterError as err:
+            self._metrics.refused(verb, err.code)
+            answer = encode_error(err, "msgpack")
+        except Exception:  # noqa: BLE001
+            answer = self._defect(verb, "msgpack")
+        if answer is None:
+            return False
+        self._respond(message, answer)
+        self._metrics.answered(verb, time.perf_counter() - started)
+        return True
+
+    def _respond(self, message: Incoming, answer: bytes) -> None:
+        if not message.reply or self._nc.is_closed:
+            return
+        try:
+            self._nc.send(message.reply, answer)
+        except NatsError as err:  # whoever asked is told by their deadline
+            if self._told.take(1):
+                logger.warning("an answer of %d bytes was not sent: %s", len(answer), err or type(err).__name__)
 
     async def stop(self) -> None:
         """Take no more requests, and finish those that were begun."""
@@ -230,8 +280,8 @@ class Endpoint:
             await asyncio.wait(self._tasks)
 
 
-def _id_of(message: MicroRequest) -> str:
+def _id_of(message: Incoming) -> str:
     """Names a request in the log: what its sender calls it, else where its answer goes to."""
-    headers = message.headers
-    given = None if headers is None else headers.get("Hw-Request-Id")
-    return given[:64] if given else str(message._msg.reply)[-64:]
+    if message.headers is not None and (given := _REQUEST_ID.search(message.headers)) is not None:
+        return given[1].decode("utf-8", "replace")
+    return message.reply[-64:]

@@ -7,7 +7,6 @@ stays and says so, over NATS and in its heartbeats, because a process that is go
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import time
@@ -26,10 +25,12 @@ from headwater.cluster.answers import shown
 from headwater.cluster.beat import Beat, HostPhase, decode_beat
 from headwater.cluster.endpoint import Endpoint
 from headwater.cluster.explaining import Explaining
+from headwater.cluster.facts import Facts
 from headwater.cluster.http_status import HttpStatus
 from headwater.cluster.ingest import Ingest
 from headwater.cluster.item_answers import ItemAnswers
 from headwater.cluster.machine import memory_bytes, node_name, wall_clock
+from headwater.cluster.merges import HostMerges
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.peers import Peers
 from headwater.cluster.records import RecordWriter
@@ -38,9 +39,10 @@ from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
 from headwater.cluster.writing import Writing
 from headwater.config import Config
-from headwater.errors import HeadwaterError, InvalidQuery, NotReady, Recovering, StoreError, Unavailable
+from headwater.core import embedding_dims
+from headwater.errors import HeadwaterError, InvalidQuery, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
-from headwater.protocol import Activate, HighWater, Question, beat_subject, plain_subject
+from headwater.protocol import Activate, Question, beat_subject, plain_subject
 from headwater.scenario import QueryConfig, validate_query
 
 logger = logging.getLogger(__name__)
@@ -49,7 +51,6 @@ VERSION = "1.0.0"
 _RETRY_RECOVERING_MS = 500
 _SILENT_BEATS = 4
 _WATCH_SECONDS = 2.0
-_CATCH_UP_SECONDS = 2.0
 
 
 class Host:
@@ -80,6 +81,8 @@ class Host:
         self._endpoint = Endpoint(nc, topology.namespace, spec.name, limits, self.metrics, self._peers.speaks_for_all)
         self._http = HttpStatus(self) if http_port is not None else None
         self._http_port = http_port
+        self._facts = Facts(self.state, config, self._check_begun)
+        self._accounts = Accounts(self.state, self._peers, topology, limits.deadline_ms)
         self.phase: HostPhase = "recovering"
         self.message: str | None = None
         self._epoch = epoch
@@ -101,6 +104,7 @@ class Host:
         )
         if self._http is not None:
             await self._http.start(self._http_port or 0)
+        await self._nc.ready_to_ask()
         await self._nc.subscribe(beat_subject(self._topology.namespace), cb=self._heard)
         await self._endpoint.start(VERSION)
         await self._endpoint.answer_raw("live", self._live, always=True)
@@ -186,11 +190,14 @@ class Host:
         routing = Routing(self._peers, self.spec)
         answer = self._endpoint.answer
         await answer("status", self._status, routing.of_everyone, always=True)
+        await answer("stats", self._facts.stats, routing.of_everyone, always=True)
         await answer("digest", self._digest, routing.of_everyone, always=True)
         await answer("snapshot", self._snapshot, routing.of_everyone, always=True)
         await answer("drain", self._drain, always=True)
         await answer("leave", self._leave, always=True)
+        await answer("reach", self._facts.reach)
         if self.spec.partitions:
+            await answer("config", self._facts.config, routing.of_one, always=True)
             await answer("cluster", self._cluster, routing.of_one, always=True)
             # Heard from the beginning, so that a host that recovers says so instead of being taken for dead.
             await self._add_claims(routing)
@@ -201,9 +208,11 @@ class Host:
             "recommend": routing.of_user,
             "rank": routing.of_user,
             "session_of": routing.of_user,
+            "variant_of": routing.of_user,
             "track": routing.of_user,
             "seen": routing.of_user,
             "forget": routing.of_user,
+            "merge": routing.of_visitor,
             "user": routing.of_user,
             "session": routing.of_items,
             "similar": routing.of_item,
@@ -217,15 +226,15 @@ class Host:
         for verb, claim in of.items():
             await self._endpoint.answer(verb, self._late_bound(verb), claim)
         await self._endpoint.answer("activate", self._activate)
-        await self._endpoint.answer("high_water", self._high_water)
+        await self._endpoint.answer("high_water", self._facts.high_water)
         await self._endpoint.answer_raw("frames", self._frames)
 
     def _late_bound(self, verb: str) -> Any:
         """Handlers exist once the state does; before that the endpoint refuses."""
-        accounts = Accounts(self.state, self._peers, self._topology, self._config.cluster.deadline_ms)
+        accounts = self._accounts
 
         async def handle(asked: Any) -> object:
-            self._check_owned(getattr(asked, "user", None))
+            self._check_owned(getattr(asked, "from_user", None) or getattr(asked, "user", None))
             if (answer := await accounts.elsewhere(verb, asked)) is not None:
                 return answer
             answer = await self._verbs[verb](asked)
@@ -252,25 +261,32 @@ class Host:
             self._config.generation.max_future_ms,
             limits,
             self.metrics,
+            lambda: embedding_dims(self.state.core),
         )
         self._records = RecordWriter(self._ingest, clock)
         slates = Slates(
             self.state, Scatter(self._nc, self._topology), self._records, self._config, self._epoch, self.metrics, clock
         )
         explaining = Explaining(slates, self._log)
-        self._writing = Writing(self._ingest, slates, clock, self.spec.partitions, limits.deadline_ms)
+        self._writing = Writing(self._ingest, clock, self.spec.partitions, limits.deadline_ms)
+        merges = HostMerges(
+            self.state, self._peers, self._topology, self._ingest, clock, limits.deadline_ms, slates.memory.forget
+        )
+        self._accounts.settle = merges.settle
         self._verbs |= {
             "recommend": slates.recommend,
             "rank": slates.recommend,
             "session": slates.session,
             "session_of": slates.session_of,
+            "variant_of": slates.variant_of,
             "similar": slates.similar,
             "trending": slates.trending,
             "item_of": slates.item_of,
             "explain": explaining.explain,
             "track": self._writing.track,
             "seen": self._writing.seen,
-            "forget": self._writing.forget,
+            "forget": merges.forget,
+            "merge": merges.merge,
             "user": self._writing.put_user,
             "item": self._writing.put_item,
             "patch_item": self._writing.patch_item,
@@ -278,10 +294,14 @@ class Host:
         }
         self._begin(self._ingest.run(clock))
         self._begin(self._records.run())
+        self._begin(merges.watch())
+        await self._endpoint.answer_raw("identities", merges.answer)
+        await self._endpoint.answer_raw("forgotten", merges.forgotten)
+        await self._endpoint.answer_raw("catalogue", self._facts.catalogue)
 
     async def _add_item_answers(self) -> None:
         answers = ItemAnswers(self.state)
-        await self._endpoint.answer_raw("candidates", answers.candidates)
+        await self._endpoint.answer_raw("candidates", answers.candidates, answers.candidates_now)
         await self._endpoint.answer_raw("similar", answers.similar)
         await self._endpoint.answer_raw("trending", answers.trending)
         await self._endpoint.answer_raw("items", answers.item)
@@ -313,13 +333,13 @@ class Host:
 
     async def _digest(self, _: object) -> dict[str, Any]:
         self._check_begun()
-        await self._catch_up()
+        await self._facts.catch_up()
         digest = await asyncio.get_running_loop().run_in_executor(None, self.state.core.digest)
         return {"host": self.spec.name, "position": self.state.position, "digest": digest}
 
     async def _snapshot(self, _: object) -> dict[str, Any]:
         self._check_begun()
-        await self._catch_up()
+        await self._facts.catch_up()
         position = await self.state.snapshot()
         await self.state.saved()
         if self.state.snapshot_error is not None:
@@ -336,12 +356,6 @@ class Host:
             "limits": msgspec.to_builtins(self._config.cluster),
             "max_future_ms": self._config.generation.max_future_ms,
         }
-
-    async def _high_water(self, asked: HighWater) -> dict[str, Any]:
-        self._check_begun()
-        producer = int(asked.producer, 16)
-        found = {p: self.state.core.high_water(p, producer, asked.epoch) for p in self.spec.partitions}
-        return {"host": self.spec.name, "marks": {str(p): mark for p, mark in found.items() if mark is not None}}
 
     async def _drain(self, _: object) -> dict[str, Any]:
         """Answer nothing more, and write what is queued; the position reached."""
@@ -398,11 +412,6 @@ class Host:
                 self.message = err.message
             else:
                 self.message = None
-
-    async def _catch_up(self) -> None:
-        """Reach what the log holds now, if that takes no longer than a moment."""
-        with contextlib.suppress(NotReady):  # the answer says which position it is about
-            await self.state.reach(await self.state.learn_end(), _CATCH_UP_SECONDS)
 
     async def _tell(self) -> None:
         self._measure()

@@ -32,6 +32,16 @@ class ItemAnswers:
         except NotReady as err:  # the configuration is another one here: left out, or asked again
             raise Recovering(err.message, retry_after_ms=_RETRY_MS) from err
 
+    def candidates_now(self, data: bytes) -> bytes | None:
+        """As `candidates`, if nothing has to be waited for: neither the position nor whoever holds the state."""
+        sent = unpack(data)
+        if self._state.busy or sent.after > self._state.position:
+            return None
+        try:
+            return self._state.core.candidates(sent.body)
+        except NotReady as err:
+            raise Recovering(err.message, retry_after_ms=_RETRY_MS) from err
+
     async def similar(self, data: bytes) -> bytes:
         """Its own items that are associated with one."""
         return await self._call(self._state.core.similar_candidates, await self._reached(data))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
+import shutil
 import signal
 import sys
 import threading
@@ -33,6 +35,7 @@ ENTRY = "headwater.cluster.launch:run_host"
 _AGAIN_SECONDS = 1.0
 _SWITCH_SECONDS = 0.0005
 """A thread that folds must not keep the loop waiting for 5 ms, the interpreter's default."""
+_GC_THRESHOLDS = (20_000, 50, 100)
 
 
 class Launch(msgspec.Struct, kw_only=True):
@@ -71,6 +74,10 @@ def run_host(data: bytes) -> None:
     launch = decode_launch(data)
     log_as_json(launch.host, launch.topology.namespace, launch.log_file)
     sys.setswitchinterval(_SWITCH_SECONDS)
+    # A host makes few cycles and many answers. By default the collector walks all that it remembers of slates every
+    # few hundred answers, and every visitor who asks meanwhile waits.
+    gc.set_threshold(*_GC_THRESHOLDS)
+    gc.freeze()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(launch))
 
@@ -85,7 +92,7 @@ def _loop_factory() -> Any:
 
 async def _run(launch: Launch) -> None:
     nc, log = await _joined(launch)
-    snapshots = await _snapshots(launch)
+    snapshots = await _snapshots(launch, log.snapshots)
     host = Host(
         launch.spec, launch.topology, launch.config, nc, log, snapshots, epoch=log.epoch, http_port=launch.http_port
     )
@@ -99,18 +106,34 @@ async def _run(launch: Launch) -> None:
         await nc.close()
 
 
-async def _snapshots(launch: Launch) -> SnapshotStore | None:
+async def _snapshots(launch: Launch, folder: str) -> SnapshotStore | None:
     if launch.snapshots is None:
         return None
     if launch.snapshots:
-        return DirectorySnapshots(Path(launch.snapshots))
+        root = Path(launch.snapshots)
+        if folder:  # the log was written anew without somebody: what the old one made of them goes
+            await asyncio.to_thread(_let_go, root, folder)
+        return DirectorySnapshots(root / folder)
     topology = launch.topology
     while True:
         try:
-            return await asyncio.to_thread(ObjectSnapshots, launch.nats, topology.namespace, topology.generation)
+            return await asyncio.to_thread(
+                ObjectSnapshots,
+                launch.nats,
+                topology.namespace,
+                topology.generation,
+                replicas=launch.config.cluster.replicas,
+            )
         except Unavailable as err:
             logger.warning("host %s waits for the object store: %s", launch.host, err.message)
             await asyncio.sleep(_AGAIN_SECONDS)
+
+
+def _let_go(root: Path, keep: str) -> None:
+    """Delete snapshots of logs that are no more. All hosts of a directory do that at once."""
+    for entry in root.iterdir() if root.is_dir() else ():
+        if entry.name != keep:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 async def _joined(launch: Launch) -> tuple[Any, StreamLog]:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from headwater.cluster.accounts import OF_ACCOUNT
 from headwater.events.jetstream_stream import place_of
 from headwater.protocol import check_namespace
 
-Role = Literal["producer", "reader", "operator", "host", "serve"]
-ROLES: tuple[Role, ...] = ("producer", "reader", "operator", "host", "serve")
+Role = Literal["producer", "reader", "operator", "auditor", "gateway", "host", "serve"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
-WRITES = ("track", "seen", "forget", "user", "item", "patch_item", "delete_item")
-READS = ("recommend", "session", "rank", "similar", "trending", "session_of", "item_of", "explain")
-LOOKS = ("status", "digest", "snapshot", "stop")
+WRITES = ("track", "seen", "forget", "merge", "user", "item", "patch_item", "delete_item")
+READS = ("recommend", "session", "rank", "similar", "trending", "session_of", "variant_of", "item_of", "explain")
+_BETWEEN = ("candidates", "similar", "trending", "items", "live", "identities", "forgotten", *OF_ACCOUNT)
+LOOKS = ("status", "stats", "digest", "snapshot", "stop")
 
 
 class Permissions(NamedTuple):
@@ -47,12 +48,25 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
 
     cluster = f"{ns}.cluster"
     if role == "producer":
-        return Permissions((cluster, *verbs(WRITES), f"{ns}.h.*.frames", f"{ns}.h.*.high_water"), (inbox,))
+        own = tuple(f"{ns}.h.*.{verb}" for verb in ("frames", "high_water", "catalogue"))
+        return Permissions((cluster, *verbs(WRITES), *own), (inbox,))
     if role == "reader":
         return Permissions((cluster, *verbs(READS)), (inbox,))
-    if role == "operator":
-        return Permissions((cluster, *verbs(LOOKS), "$SRV.>"), (inbox, f"{ns}.beat.*"))
     place = place_of(namespace, generation)
+    reading = (
+        "$JS.API.STREAM.NAMES",
+        f"$JS.API.STREAM.INFO.{place.stream}",
+        f"$JS.API.STREAM.MSG.GET.{place.stream}",
+        *(f"$JS.API.CONSUMER.{verb}.{place.stream}.>" for verb in ("CREATE", "MSG.NEXT", "DELETE")),
+    )
+    if role == "operator":
+        return Permissions((cluster, f"{ns}.config", *verbs(LOOKS), "$SRV.>"), (inbox, f"{ns}.beat.*"))
+    if role == "auditor":
+        return Permissions((cluster, *verbs(("digest", "explain")), *reading), (inbox,))
+    if role == "gateway":
+        asked = (*WRITES, *READS, "status", "stats", "reach")
+        own = (cluster, f"{ns}.config", f"{ns}.h.*.frames")
+        return Permissions((*own, *verbs(asked), *reading), (inbox,))
     log = (
         *(f"{place.prefix}{name}" for name in ("ev.*", "cat", "ctl", "epoch")),
         *(f"$JS.API.STREAM.{verb}.{s}" for verb in ("INFO", "MSG.GET") for s in (place.stream, place.epochs)),
@@ -63,7 +77,7 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
         f"$JS.API.DIRECT.GET.OBJ_{place.stream}",
         "$SYS.REQ.USER.INFO",
     )
-    between = tuple(f"{ns}.h.*.{name}" for name in ("candidates", "similar", "trending", "items", "live", *OF_ACCOUNT))
+    between = tuple(f"{ns}.h.*.{name}" for name in _BETWEEN)
     if role == "host":
         heard = (f"{ns}.*", f"{ns}.h.*.*", f"{ns}.beat.*", "$SRV.>")
         return Permissions((f"{ns}.beat.*", *between, *log), (inbox, *heard), answers=True)

@@ -25,6 +25,10 @@ class Routing:
         """Requests that name a user belong to the owner. Its deputy refuses in its stead when it is gone."""
         return await self._of_owner(self._peers.topology.owner(query_id("user", asked.user)))
 
+    async def of_visitor(self, asked: Any) -> bool:
+        """A merge is made by the owner of who is merged."""
+        return await self._of_owner(self._peers.topology.owner(query_id("from", asked.from_user)))
+
     async def of_slate(self, asked: Any) -> bool:
         """Requests that name a slate belong to the host that answered it; if there is none of that name, to anyone."""
         host = self._peers.topology.host(slate_host(asked.slate) or "")

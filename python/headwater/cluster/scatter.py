@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
 
 from headwater.actors.topology import HostSpec, Topology
 from headwater.errors import HeadwaterError, NotReady, Unavailable
+from headwater.events.direct_client import DirectClient
 from headwater.protocol import host_subject, raise_refusal
 
 _HEAD = struct.Struct("<qI")
@@ -48,10 +49,34 @@ def unpack(data: bytes) -> Sent:
     return Sent(after, milliseconds / 1000, data[_HEAD.size :])
 
 
-class Scatter:
-    """Asks item hosts."""
+class _Gather:
+    """Answers to one scatter, as they come."""
 
-    def __init__(self, nc: Client, topology: Topology) -> None:
+    __slots__ = ("answers", "done", "missing", "names")
+
+    def __init__(self, hosts: int, done: asyncio.Future[None]) -> None:
+        self.answers: list[tuple[bytes, bool] | None] = [None] * hosts
+        self.names: list[str] = []
+        self.missing = hosts
+        self.done = done
+
+    def heard(self, at: int, data: bytes, nobody: bool) -> None:
+        """An answer to the request to host number `at`."""
+        self.answers[at] = data, nobody
+        self.missing -= 1
+        if not self.missing:
+            self.over()
+
+    def over(self) -> None:
+        """Nobody more is waited for."""
+        if not self.done.done():
+            self.done.set_result(None)
+
+
+class Scatter:
+    """Asks item hosts. All requests of a scatter share one timer and wake one task."""
+
+    def __init__(self, nc: DirectClient, topology: Topology) -> None:
         self._nc = nc
         self._namespace = topology.namespace
         self.hosts = topology.item_hosts()
@@ -62,7 +87,7 @@ class Scatter:
         Raises what a host refuses with, if that concerns the question (`InvalidQuery`, `NotReady`), and `Unavailable`
         when no host answers.
         """
-        outcomes = await asyncio.gather(*(self._ask(host, verb, after, body, until) for host in self.hosts))
+        outcomes = await self._ask(self.hosts, verb, after, body, until)
         replies: list[bytes] = []
         left_out: dict[str, str] = {}
         for host, outcome in zip(self.hosts, outcomes, strict=True):
@@ -79,28 +104,46 @@ class Scatter:
 
     async def ask(self, host: HostSpec, verb: str, after: int | None, body: bytes, until: float) -> bytes:
         """Ask one item host. Raises what it refuses with, or `Unavailable`."""
-        outcome = await self._ask(host, verb, after, body, until)
+        (outcome,) = await self._ask((host,), verb, after, body, until)
         if isinstance(outcome, HeadwaterError):
             raise outcome
         return outcome
 
     async def _ask(
-        self, host: HostSpec, verb: str, after: int | None, body: bytes, until: float
-    ) -> bytes | HeadwaterError:
+        self, hosts: Sequence[HostSpec], verb: str, after: int | None, body: bytes, until: float
+    ) -> list[bytes | HeadwaterError]:
         seconds = until - time.monotonic()
         if seconds <= 0:
-            return Unavailable("late", retry_after_ms=_RETRY_MS)
-        subject = host_subject(self._namespace, host.name, verb)
+            return [Unavailable("late", retry_after_ms=_RETRY_MS) for _ in hosts]
+        loop = asyncio.get_running_loop()
+        gather = _Gather(len(hosts), loop.create_future())
+        message = pack(after, seconds, body)
+        timer = loop.call_later(seconds, gather.over)
         try:
-            message = await self._nc.request(subject, pack(after, seconds, body), timeout=seconds)
-        except NoRespondersError:
-            return Unavailable("gone", retry_after_ms=_RETRY_MS)
-        except (TimeoutError, NatsError):
-            return Unavailable("late", retry_after_ms=_RETRY_MS)
-        try:
-            raise_refusal(message.data)
-        except NotReady as err:
-            return err if after else Unavailable(err.message, retry_after_ms=_RETRY_MS)
-        except HeadwaterError as err:
-            return err
-        return bytes(message.data)
+            for at, host in enumerate(hosts):
+                subject = host_subject(self._namespace, host.name, verb)
+                gather.names.append(self._nc.ask(subject, message, partial(gather.heard, at)))
+            await gather.done
+        except NatsError:  # the connection: who was not asked is as good as late
+            gather.over()
+        finally:
+            timer.cancel()
+            if gather.missing:
+                for name in gather.names:
+                    self._nc.forget(name)
+        return [_outcome(answer, after) for answer in gather.answers]
+
+
+def _outcome(answer: tuple[bytes, bool] | None, after: int | None) -> bytes | HeadwaterError:
+    if answer is None:
+        return Unavailable("late", retry_after_ms=_RETRY_MS)
+    data, nobody = answer
+    if nobody:
+        return Unavailable("gone", retry_after_ms=_RETRY_MS)
+    try:
+        raise_refusal(data)
+    except NotReady as err:
+        return err if after else Unavailable(err.message, retry_after_ms=_RETRY_MS)
+    except HeadwaterError as err:
+        return err
+    return data

@@ -21,13 +21,14 @@ from nats.errors import Error as NatsError
 from headwater import store
 from headwater.actors.ray_runtime import RayRuntime, end_head, joinable, start_head
 from headwater.actors.topology import Topology, deal
+from headwater.cluster.gateway_process import GatewayProcess
 from headwater.cluster.launch import Launch, encode_launch
 from headwater.cluster.machine import wall_clock
 from headwater.cluster.placers import Placer, ProcessPlacer, RayPlacer
 from headwater.cluster.stopping import drain
 from headwater.cluster.supervisor import Supervisor
 from headwater.cluster_limits import ClusterConfig
-from headwater.config import Config, Profile
+from headwater.config import Config, EngineConfig, Profile
 from headwater.core import generation_of, query_json
 from headwater.errors import HeadwaterError, Unavailable
 from headwater.events.jetstream_log import AsyncJetStreamLog
@@ -43,7 +44,7 @@ _ASK_SECONDS = 10.0
 _LOOK_SECONDS = 0.2
 _AGAIN_SECONDS = 2.0
 _DISK_LOOKS = 10
-_ROOM_BYTES = 64 << 20
+_FULL_BYTES, _ROOM_BYTES = 64 << 10, 64 << 20
 
 
 class ServeSettings(msgspec.Struct, kw_only=True, frozen=True):
@@ -66,6 +67,8 @@ class ServeSettings(msgspec.Struct, kw_only=True, frozen=True):
     """Of a new directory without `headwater.toml`."""
     session_hosts: int | None = None
     item_hosts: int | None = None
+    gateway: bytes | None = None
+    """What an HTTP gateway beside the hosts is told (`GatewayProcess`); None: there is none."""
 
 
 class Serving:
@@ -84,6 +87,7 @@ class Serving:
         self._topology: Topology | None = None
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._gateway: asyncio.Task[None] | None = None
 
     @property
     def topology(self) -> Topology:
@@ -118,6 +122,7 @@ class Serving:
             and limits == config.cluster
         )
         self._topology = topology = running if adopted and running is not None else topology
+        config = msgspec.structs.replace(config, engine=self._engine_of_hosts(config, len(hosts)))
         launches = {
             host.name: encode_launch(
                 Launch(
@@ -141,6 +146,13 @@ class Serving:
         self._tasks.append(asyncio.ensure_future(self._supervisor.run()))
         if self._server is not None:
             self._tasks.append(asyncio.ensure_future(self._watch_server(self._server)))
+
+    def _engine_of_hosts(self, config: Config, hosts: int) -> EngineConfig:
+        """Hosts that share one machine share its cores too: threads beyond those only wake each other."""
+        if self._settings.ray_address is not None:
+            return config.engine
+        share = max(1, (os.cpu_count() or 1) // hosts)
+        return msgspec.structs.replace(config.engine, threads=min(config.engine.threads, share))
 
     def _snapshots_in(self, config: Config) -> str:
         if config.cluster.snapshots == "object-store":
@@ -180,17 +192,23 @@ class Serving:
         """Start the packaged server again when it ended without being told to, or when a full disk silenced its stream
         and there is room again."""
         looks = 0
+        refused: str | None = None
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             looks += 1
             if server.pid is None and running_pid(server.pid_file) is None:
                 server.kill()  # takes leave of a child that ended by itself
                 await self._start_again(server, "had ended")
-            elif server.pid is not None and looks % _DISK_LOOKS == 0:
+                continue
+            free = shutil.disk_usage(server.options.directory).free
+            if free < _FULL_BYTES:
+                refused = "the disk was full"  # its log may lie there too, and not say so
+            elif refused is None and server.pid is not None and looks % _DISK_LOOKS == 0:
                 refused = await asyncio.to_thread(server.write_error)
-                if refused is not None and shutil.disk_usage(server.options.directory).free > _ROOM_BYTES:
-                    await asyncio.to_thread(server.stop)
-                    await self._start_again(server, f"could not write ({refused})")
+            if refused is not None and free > _ROOM_BYTES:
+                await asyncio.to_thread(stop_server, server)
+                await self._start_again(server, f"could not write ({refused})")
+                refused = None
 
     async def _start_again(self, server: NatsServer, why: str) -> None:
         try:
@@ -205,7 +223,11 @@ class Serving:
             self._settings.nats,
             self._settings.namespace,
             generation,
-            create=StreamSettings(config=msgspec.json.encode(config.generation).decode()),
+            create=StreamSettings(
+                config=msgspec.json.encode(config.generation).decode(),
+                replicas=config.cluster.replicas,
+                max_bytes=config.cluster.log_max_bytes or None,
+            ),
             read_only=True,
         )
         try:
@@ -299,6 +321,8 @@ class Serving:
             await starting
             self._listen_to_signals()  # Ray took SIGTERM for itself
             names = ", ".join(host.name for host in self.topology.hosts)
+            if self._settings.gateway is not None:
+                self._gateway = asyncio.ensure_future(GatewayProcess(self._settings.gateway, self._say).run())
             self._say(f"serving {self._settings.nats.shown}, namespace {self._settings.namespace}, hosts {names}")
             await told
         finally:
@@ -312,6 +336,10 @@ class Serving:
 
     async def stop(self) -> None:
         """Drain and end what `start` brought up. Also after a `start` that failed half way."""
+        if self._gateway is not None:
+            self._gateway.cancel()
+            await asyncio.gather(self._gateway, return_exceptions=True)
+            self._say("http: ended")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

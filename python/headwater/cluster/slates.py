@@ -28,7 +28,7 @@ from headwater.config import Config
 from headwater.core import reply_position, stable_hash
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import SlateServed
-from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending
+from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending, VariantOf
 from headwater.slate import ItemView, SessionState, SessionView, Slate
 from headwater.slate_memory import Answered, SlateMemory
 from headwater.slate_record import recorded, slate_record
@@ -145,6 +145,12 @@ class Slates:
                 f"user {name!r} has no state: no event, or forgotten", field="user", value=name, rule="a known user"
             )
         return SessionView(user=name, state=_sessions.decode(view), position=self._state.position)
+
+    async def variant_of(self, asked: VariantOf) -> dict[str, str | None]:
+        """The variant that answers a user that this host owns. Raises `InvalidQuery` for an unknown experiment."""
+        name = query_id("user", asked.user)
+        await self._begin(asked)
+        return {"variant": self._state.core.variant_of(name, asked.experiment, self._now(asked))}
 
     async def item_of(self, asked: ItemOf) -> ItemView:
         """What is known of an item. Raises `InvalidQuery` for one that nothing ever named."""

@@ -7,25 +7,16 @@ from typing import Any
 
 import msgspec
 
-from headwater.arguments import categories_of, id_text, labels_of, vectors_of
+from headwater.arguments import id_text
 from headwater.cluster.ingest import Clock, Ingest
-from headwater.cluster.slates import Slates
 from headwater.errors import DeadlineExceeded, InvalidEvent
-from headwater.events.types import (
-    ConfigActivated,
-    Event,
-    Feedback,
-    Impression,
-    ItemDelete,
-    ItemPatch,
-    ItemPut,
-    UserForget,
-    UserPut,
-)
-from headwater.protocol import DeleteItem, Forget, Item, PatchItem, Request, Seen, Track, User
+from headwater.events.types import ConfigActivated, Event, ItemDelete
+from headwater.new_events import feedback, impression, item_patch, item_put, user_put
+from headwater.protocol import DeleteItem, Item, PatchItem, Request, Seen, Track, User
 
 _RETRY_MS = 250
 MAX_FRAMES = 64
+_APART = ("item", "ts", "deadline_ms")
 
 _frames = msgspec.msgpack.Decoder(list[bytes])
 
@@ -33,26 +24,23 @@ _frames = msgspec.msgpack.Decoder(list[bytes])
 class Writing:
     """Turns requests into events and waits for their positions."""
 
-    def __init__(
-        self, ingest: Ingest, slates: Slates, clock: Clock, partitions: tuple[int, ...], deadline_ms: int
-    ) -> None:
+    def __init__(self, ingest: Ingest, clock: Clock, partitions: tuple[int, ...], deadline_ms: int) -> None:
         self._ingest = ingest
-        self._slates = slates
         self._clock = clock
         self._partitions = partitions
         self._deadline_ms = deadline_ms
 
     async def track(self, asked: Track) -> dict[str, int]:
         """One event of a user."""
-        event = Feedback(
-            type=asked.type,
-            user=id_text("user", asked.user),
-            item=id_text("item", asked.item),
-            ts=self._time(asked),
+        event = feedback(
+            asked.type,
+            asked.user,
+            asked.item,
+            self._time(asked),
             value=asked.value,
             event_id=asked.event_id,
-            session=None if asked.session is None else id_text("session", asked.session),
-            basket=None if asked.basket is None else id_text("basket", asked.basket),
+            session=asked.session,
+            basket=asked.basket,
             slate=asked.slate,
             slot=asked.slot,
             context=asked.context,
@@ -61,56 +49,24 @@ class Writing:
 
     async def seen(self, asked: Seen) -> dict[str, int]:
         """The slots of a slate that were really seen."""
-        event = Impression(
-            user=id_text("user", asked.user),
-            slate=asked.slate,
-            ts=self._time(asked),
-            slots=asked.slots,
-            event_id=asked.event_id,
-        )
+        event = impression(asked.slate, asked.user, asked.slots, self._time(asked), asked.event_id)
         return await self._write(asked, event)
-
-    async def forget(self, asked: Forget) -> dict[str, int]:
-        """Drop a user's state."""
-        name = id_text("user", asked.user)
-        answer = await self._write(asked, UserForget(user=name, ts=self._time(asked)))
-        self._slates.memory.forget(name)
-        return answer
 
     async def put_user(self, asked: User) -> dict[str, int]:
         """Say what is known of a user."""
-        labels = labels_of(asked.labels)
-        event = UserPut(user=id_text("user", asked.user), ts=self._time(asked), labels=labels, comment=asked.comment)
+        event = user_put(asked.user, self._time(asked), asked.labels, asked.comment)
         return await self._write(asked, event)
 
     async def put_item(self, asked: Item) -> dict[str, int]:
         """Say all that is known of an item."""
-        event = ItemPut(
-            item=id_text("item", asked.item),
-            ts=self._time(asked),
-            categories=categories_of(asked.categories),
-            labels=labels_of(asked.labels),
-            is_hidden=asked.is_hidden,
-            timestamp=asked.timestamp,
-            group_id=asked.group_id,
-            embeddings=vectors_of(asked.embeddings),
-            comment=asked.comment,
-        )
+        known = {field: getattr(asked, field) for field in Item.__struct_fields__ if field not in _APART}
+        event = item_put(asked.item, self._time(asked), **known)
         return await self._write(asked, event)
 
     async def patch_item(self, asked: PatchItem) -> dict[str, int]:
         """Change some fields of an item."""
-        event = ItemPatch(
-            item=id_text("item", asked.item),
-            ts=self._time(asked),
-            categories=asked.categories,
-            labels=asked.labels,
-            is_hidden=asked.is_hidden,
-            timestamp=asked.timestamp,
-            group_id=asked.group_id,
-            embeddings=vectors_of(asked.embeddings),
-            comment=asked.comment,
-        )
+        changes = {field: getattr(asked, field) for field in PatchItem.__struct_fields__ if field not in _APART}
+        event = item_patch(asked.item, self._time(asked), changes)
         return await self._write(asked, event)
 
     async def delete_item(self, asked: DeleteItem) -> dict[str, int]:
@@ -141,16 +97,30 @@ class Writing:
         return self._clock() if asked.ts is None else int(asked.ts)
 
     async def _write(self, asked: Request, event: Event) -> dict[str, int]:
-        wait = asked.deadline_ms or self._deadline_ms
-        return {"position": await self._in_time(self._ingest.write([event], self._clock()), wait)}
+        milliseconds = asked.deadline_ms or self._deadline_ms
+        written = self._ingest.submit(event, self._clock())
+        timer = asyncio.get_running_loop().call_later(milliseconds / 1000, _give_up, written, milliseconds)
+        try:
+            return {"position": await written}
+        finally:
+            timer.cancel()
 
     @staticmethod
     async def _in_time(write: Any, milliseconds: int) -> int:
         try:
             return int(await asyncio.wait_for(write, milliseconds / 1000))
         except TimeoutError:
-            raise DeadlineExceeded(
-                f"the log did not acknowledge within {milliseconds} ms; whether the event was kept is not known: send "
-                "it again with the same event_id",
-                retry_after_ms=_RETRY_MS,
-            ) from None
+            raise _late(milliseconds) from None
+
+
+def _give_up(written: asyncio.Future[int], milliseconds: int) -> None:
+    if not written.done():
+        written.set_exception(_late(milliseconds))
+
+
+def _late(milliseconds: int) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"the log did not acknowledge within {milliseconds} ms; whether the event was kept is not known: send "
+        "it again with the same event_id",
+        retry_after_ms=_RETRY_MS,
+    )

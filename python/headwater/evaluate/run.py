@@ -21,7 +21,7 @@ from headwater.evaluate.reading import read_columns
 from headwater.evaluate.replay import Plan, rejected_types, replay
 from headwater.evaluate.score import Score
 from headwater.evaluate.sessions import Sessions, load_sessions
-from headwater.evaluate.splits import Split, last_of_each_user, load_splits
+from headwater.evaluate.splits import Split, held_out, last_of_each_user, load_splits
 from headwater.evaluate.trial import Trial
 from headwater.progress import Call
 
@@ -209,7 +209,7 @@ def _check_comparable(configured: list[Configured], log: EventLog) -> None:
 
 
 def tuning_measure(
-    shape: Literal["sessions", "events"],
+    shape: Literal["sessions", "split", "events"],
     path: Path,
     source: str,
     metric: str,
@@ -218,14 +218,21 @@ def tuning_measure(
     sample: float,
     until: float,
     seed: int,
+    *,
+    only_new: bool = False,
 ) -> Callable[[Configured], float]:
     """What `headwater tune` maximises: reads the data once. Raises `InvalidInput`, also for the test part."""
     if part == "test" or not 0 < until <= 0.9:
         raise InvalidInput("a search never sees the test part: part valid or tail, a prefix up to 0.9", field="part")
     silent: Call = lambda done, total: None  # noqa: E731
     if shape == "events":
-        log, plan = load_events(path), Plan(k, sample, seed, 0.0, until)
+        log, plan = load_events(path), Plan(k, sample, seed, 0.0, until, only_new)
         return lambda one: float(replay_log(log, [one], (source,), plan, silent).report.overall[source][metric])
+    if shape == "split":
+        held = [held_out(split, seed) for split in load_splits(path)]
+        return lambda one: float(
+            _over_splits("fixed-split", held, one, (source,), k, silent).rows[source][f"{metric}@{k}"]
+        )
     data: dict[float, Sessions] = {}
 
     def measure(one: Configured) -> float:

@@ -56,9 +56,12 @@ def load_sessions(folder: Path, part: str = "test", drop_longest: float = 0.0) -
         raise InvalidInput(f"{folder}: not a folder; --format sessions reads a folder", field="path", value=str(folder))
     lists, notes = _training(folder)
     lists = lists.with_row_index("number")
-    predictions, skipped = _tail(lists) if part == "tail" else _asked(folder, part)
     if part == "tail":
+        predictions, skipped = _tail(lists)
         lists = lists.head(_tail_start(len(lists)))
+    else:
+        predictions, skipped, more = _asked(folder, part)
+        notes += more
     if drop_longest > 0:
         longest = lists["items"].list.len().quantile(1 - drop_longest, "linear")
         kept = lists.filter(pl.col("items").list.len() <= longest)
@@ -104,20 +107,37 @@ def _from_clicks(path: Path) -> tuple[pl.DataFrame, list[str]]:
     return lists.sort(pl.col("times").list.last(), "session").drop("session"), notes
 
 
-def _asked(folder: Path, part: str) -> tuple[list[Prediction], int]:
+def _asked(folder: Path, part: str) -> tuple[list[Prediction], int, list[str]]:
     prefixes = find_table(folder, f"{part}_prefixes")
     if prefixes is not None:
         table = read_columns(prefixes, ("prefix", "target"))
         pairs = zip(table["prefix"].to_list(), table["target"].to_list(), strict=True)
         found = [Prediction(prefix, target, None) for prefix, target in pairs if prefix]
-        return found, len(table) - len(found)
+        return found, len(table) - len(found), []
     whole, clicks = find_table(folder, f"{part}_sessions"), find_table(folder, part)
     if whole is not None:
-        return _every_position(read_columns(whole, ("items",))["items"])
+        return *_every_position(read_columns(whole, ("items",))["items"]), []
     if clicks is None:
         names = f"{part}_prefixes (prefix, target), {part}_sessions (items) or {part} (session, item, time)"
         raise InvalidInput(f"{folder}: holds none of {names}", field="path", value=str(folder))
-    return _every_position(_from_clicks(clicks)[0]["items"])
+    _refuse_trained(folder, clicks)
+    lists, notes = _from_clicks(clicks)
+    return *_every_position(lists["items"]), notes
+
+
+def _refuse_trained(folder: Path, asked: Path) -> None:
+    """Clicks that stand in training as well would be found because they were learned. Raises `InvalidInput`."""
+    trained = find_table(folder, "train")
+    if trained is None:
+        return
+    names = ("session", "item", "ts")
+    both = read_columns(asked, names).join(read_columns(trained, names), on=names, how="semi")
+    if len(both):
+        raise InvalidInput(
+            f"{asked.name}: {len(both)} clicks stand in {trained.name} too, e.g. {both.row(0)}",
+            field="test",
+            value=len(both),
+        )
 
 
 def _every_position(sessions: pl.Series) -> tuple[list[Prediction], int]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 
 from headwater.errors import InvalidInput
@@ -94,3 +95,11 @@ def last_of_each_user(events: pl.DataFrame) -> Split:
     left_out = numbered.join(asked, on="row", how="semi").sort("row")
     relevant = {user: [item] for user, item in left_out.select("user", "item").iter_rows()}
     return Split("leave-one-out", _purchases(train), relevant, len(last) - len(asked), [])
+
+
+def held_out(split: Split, seed: int, share: float = 0.1) -> Split:
+    """A validation of a split's own: this share of its training rows, drawn by `seed`, is asked for by the rest. The
+    test part is not looked at; users whose rows were all drawn are skipped."""
+    drawn = pl.Series(np.random.default_rng(seed).random(len(split.train)) < share)
+    train, asked = split.train.filter(~drawn), split.train.filter(drawn)
+    return Split(split.name, train, *_relevant(train, asked), split.notes)

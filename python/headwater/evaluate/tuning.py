@@ -3,7 +3,8 @@
 A *space* is a configuration file with a table `[tune]`: which metric counts, and for each key the values to try. The
 search is optuna's TPE (Bergstra et al., NeurIPS 2011); the study lies in an SQLite file, so that the same command goes
 on where it was interrupted. What it sees is the `valid` part or the last 10 % of training sessions (`--format
-sessions`), or a prefix of the log (`--format events`): the rest stays unseen until `headwater evaluate` is run on it.
+sessions`), a tenth of the training rows (`--format split`), or a prefix of the log (`--format events`): the rest stays
+unseen until `headwater evaluate` is run on it.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ What is answered:
 
 What answers:
 * `verbs`: which body asks what of an engine. `door`: how a web worker reaches it. `live`: what is going on.
+* `gateway`: a cluster instead of an engine. `cluster_door`: its client answers; `cluster_engine`: for verbs on threads.
 * `app` puts the routes together, `server` runs them, `serve` opens the engine and does both.
 * `visitors` play a shop for the demonstration. `live_page`: what a browser shows of all that.
 

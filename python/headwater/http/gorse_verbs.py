@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,6 +25,9 @@ from headwater.http.log_index import LogIndex
 from headwater.http.problems import Refused
 from headwater.http.verbs import ById, Verb, Verbs, known_item
 from headwater.slate import format_time
+
+if TYPE_CHECKING:
+    from headwater.http.cluster_engine import ClusterEngine
 
 MAX_PAGE = 1000
 _MOST = 1000
@@ -77,7 +80,7 @@ class PatchItem(msgspec.Struct, frozen=True):
     changes: dict[str, Any]
 
 
-def gorse_verbs(engine: Engine) -> dict[str, Verb]:
+def gorse_verbs(engine: Engine | ClusterEngine) -> dict[str, Verb]:
     """The verbs, over one engine's log."""
     generation = engine.config.generation
     index = LogIndex(lambda: engine.log, generation.partitions, generation.max_future_ms)

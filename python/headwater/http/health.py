@@ -26,7 +26,7 @@ def live() -> HealthReply:
 @get(["/health/ready", "/api/health/ready"], tags=["health"], summary="Whether the engine answers")
 async def ready(request: HttpRequest) -> HealthReply:
     """503 until it does."""
-    raw = await request.app.state.door.ask("status", verbs.Nothing())
+    raw = await request.app.state.door.ask("ready", verbs.Nothing())
     return HealthReply(status="ok", position=msgspec.json.decode(raw)["position"])
 
 

@@ -59,12 +59,32 @@ KINDS: dict[str, Kind] = {
     "internal": Kind(500, "The server failed", "Its log says more under the id in `instance`."),
     "store-error": Kind(500, "The store cannot be used as it is", "The operator finds the cause in the server's log."),
     "not-supported": Kind(501, "This part of gorse's interface is not there", "See the guide on moving from gorse."),
+    "not-on-cluster": Kind(
+        501, "A cluster does not answer this over HTTP", "`detail` names the command that answers it from the log."
+    ),
+    "unavailable": Kind(503, "Nobody answers for this now", "Wait for Retry-After seconds; a host is started again."),
+    "recovering": Kind(503, "The host rebuilds its state", "Wait for Retry-After seconds."),
+    "access-denied": Kind(
+        503, "The gateway may not ask this of the cluster", "The operator gives its NATS user the role `gateway`."
+    ),
+    "deadline-exceeded": Kind(
+        504, "The cluster did not answer in time", "A write may be kept: send it again with the same event_id."
+    ),
     "overloaded": Kind(503, "Too many requests are in progress", "Wait for Retry-After seconds."),
     "store-closed": Kind(503, "The engine is closed or stopping", "Ask again in a moment."),
     "store-full": Kind(507, "The disk is full", "Nothing of the write was kept; send it again once there is space."),
 }
 
-_RETRY_AFTER = {"rate-limited": 1, "overloaded": 1, "store-closed": 2, "store-full": 30, "not-ready": 1}
+_RETRY_AFTER = {
+    "unavailable": 1,
+    "recovering": 1,
+    "deadline-exceeded": 1,
+    "rate-limited": 1,
+    "overloaded": 1,
+    "store-closed": 2,
+    "store-full": 30,
+    "not-ready": 1,
+}
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -126,6 +146,8 @@ def refusal(err: errors.HeadwaterError) -> Refused:
     if KINDS[code].status == 500:
         return Refused(code, KINDS[code].title)  # the message names files; the log has it
     members = {name: _plain(value) for name, value in err.details.items() if name not in ("path", "retry_after")}
+    if "retry_after_ms" in err.details:
+        members["retry_after"] = max(1, -(-int(err.details["retry_after_ms"] or 0) // 1000))
     return Refused(code, err.message, **members)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -114,7 +115,7 @@ class Verb(NamedTuple):
     """O(log) instead of O(answer)."""
 
 
-def _fields(body: msgspec.Struct, *without: str) -> dict[str, Any]:
+def fields_of(body: msgspec.Struct, *without: str) -> dict[str, Any]:
     """The fields of a body as keyword arguments."""
     return {f: getattr(body, f) for f in body.__struct_fields__ if f not in without}
 
@@ -122,38 +123,38 @@ def _fields(body: msgspec.Struct, *without: str) -> dict[str, Any]:
 def _slate(verb: str, *positional: str) -> Callable[[Verbs, Any], replies.SlateReply]:
     def ask(engine: Verbs, body: Any) -> replies.SlateReply:
         first = [getattr(body, name) for name in positional]
-        slate: Slate = getattr(engine, verb)(*first, **_fields(body, "details", *positional))
+        slate: Slate = getattr(engine, verb)(*first, **fields_of(body, "details", *positional))
         return replies.slate_reply(slate, body.details)
 
     return ask
 
 
 def _track(engine: Verbs, body: bodies.EventBody) -> replies.WrittenReply:
-    return replies.WrittenReply(position=engine.track(body.type, **_fields(body, "type")))
+    return replies.WrittenReply(position=engine.track(body.type, **fields_of(body, "type")))
 
 
 def _track_many(engine: Verbs, body: bodies.EventsBody) -> replies.WrittenReply:
     now = engine.now()
-    events = [Feedback(**(_fields(event) | {"ts": now if event.ts is None else event.ts})) for event in body.events]
+    events = [Feedback(**(fields_of(event) | {"ts": now if event.ts is None else event.ts})) for event in body.events]
     return replies.WrittenReply(position=engine.track_many(events), count=len(events))
 
 
 def _seen(engine: Verbs, body: bodies.SeenBody) -> replies.WrittenReply:
-    position = engine.seen(body.slate, body.slots, **_fields(body, "slate", "slots"))
+    position = engine.seen(body.slate, body.slots, **fields_of(body, "slate", "slots"))
     return replies.WrittenReply(position=position)
 
 
 def _put_item(engine: Verbs, named: PutItem) -> replies.WrittenReply:
-    return replies.WrittenReply(position=engine.put_item(named.id, **_fields(named.body)))
+    return replies.WrittenReply(position=engine.put_item(named.id, **fields_of(named.body)))
 
 
 def _put_items(engine: Verbs, body: bodies.ItemsBody) -> replies.WrittenReply:
-    position = engine.put_items([_fields(row) for row in body.items])
+    position = engine.put_items([fields_of(row) for row in body.items])
     return replies.WrittenReply(position=position, count=len(body.items))
 
 
 def _patch_item(engine: Verbs, named: PatchItem) -> replies.WrittenReply:
-    changes = {field: value for field, value in _fields(named.body).items() if value is not msgspec.UNSET}
+    changes = {field: value for field, value in fields_of(named.body).items() if value is not msgspec.UNSET}
     return replies.WrittenReply(position=engine.patch_item(named.id, **changes))
 
 
@@ -176,7 +177,7 @@ def _item(engine: Verbs, named: ById) -> replies.ItemReply:
 
 
 def _put_user(engine: Verbs, named: PutUser) -> replies.WrittenReply:
-    return replies.WrittenReply(position=engine.put_user(named.id, **_fields(named.body)))
+    return replies.WrittenReply(position=engine.put_user(named.id, **fields_of(named.body)))
 
 
 def _user(engine: Verbs, named: ById) -> replies.UserReply:
@@ -235,7 +236,33 @@ VERBS: dict[str, Verb] = {
     "merge": Verb(bodies.MergeBody, _merge, "write"),
     "forget": Verb(ById, _forget, "write"),
     "status": Verb(Nothing, _status, "other"),
+    "ready": Verb(Nothing, _status, "other"),
 }
+
+
+@contextmanager
+def as_problems(live: Live, verb: str) -> Iterator[None]:
+    """Whatever an engine raises is raised as `Refused`, and counted."""
+    try:
+        yield
+    except Refused:
+        live.refused(verb)
+        raise
+    except HeadwaterError as err:
+        live.refused(verb)
+        problem = refusal(err)
+        if problem.status >= 500:
+            logger.error("%s: %s", verb, err.message)
+        raise problem from err
+    except Exception as err:
+        incident = secrets.token_hex(8)
+        logger.exception("%s failed; incident %s", verb, incident)
+        raise Refused("internal", "The server failed; its log says more.", instance=incident) from err
+
+
+def encoded(reply: Any, form: Form) -> bytes:
+    """A reply's bytes."""
+    return msgspec.json.encode(reply) if form == "json" else msgspec.msgpack.encode(reply)
 
 
 class Service:
@@ -251,20 +278,7 @@ class Service:
         """The reply's bytes. Raises `Refused`, and nothing else."""
         entry = self.verbs[verb]
         started = time.perf_counter()
-        try:
+        with as_problems(self.live, verb):
             reply = entry.ask(self.engine, question)
-        except Refused:
-            self.live.refused(verb)
-            raise
-        except HeadwaterError as err:
-            self.live.refused(verb)
-            problem = refusal(err)
-            if problem.status >= 500:
-                logger.error("%s: %s", verb, err.message)
-            raise problem from err
-        except Exception as err:
-            incident = secrets.token_hex(8)
-            logger.exception("%s failed; incident %s", verb, incident)
-            raise Refused("internal", "The server failed; its log says more.", instance=incident) from err
         self.live.answered(verb, entry.kind, time.perf_counter() - started, reply)
-        return msgspec.json.encode(reply) if form == "json" else msgspec.msgpack.encode(reply)
+        return encoded(reply, form)

@@ -120,7 +120,9 @@ class HnswGraph:
         nodes = np.arange(self._nodes, self._nodes + len(ids))
         self._item_of_node = _room(self._item_of_node, self._nodes + len(ids))
         self._node_of_item = _room(self._node_of_item, items)
-        self._index.add(nodes, vectors, threads=threads)
+        # Nodes that are added side by side do not see each other. In a graph that is nearly empty some would be left
+        # without a link that leads to them, so one thread lays the ground.
+        self._index.add(nodes, vectors, threads=threads if self._nodes else 1)
         self._item_of_node[nodes] = ids
         self._node_of_item[ids] = nodes
         self._nodes, self._items = self._nodes + len(ids), items

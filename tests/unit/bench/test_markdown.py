@@ -25,6 +25,27 @@ def test_a_table_replaces_the_one_before_and_nothing_else(tmp_path: Path) -> Non
         assert text.endswith("<!-- /kernels -->\nc\n")
 
 
+def test_a_part_of_a_table_leaves_the_other_rows(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- machine -->\n<!-- /machine -->\n<!-- kernels -->\n<!-- /kernels -->\n")
+
+    def put(part: bool, *named: tuple[str, str, float]) -> list[list[str]]:
+        rows = [make_row(kernel, size, {"ours": [seconds]}) for kernel, size, seconds in named]
+        update(page, kernel_sections(rows, {"cpu": "x"}), part)
+        lines = [line for line in page.read_text().splitlines() if line.startswith("| ") and "to reach" not in line]
+        return [line.split(" | ")[:3] for line in lines]
+
+    small, large = "small; threads: 1", "large; threads: 1"
+    put(True, ("a", "small", 1.0), ("b", "small", 1e-6), ("b", "large", 2e-6), ("c", "small", 3e-6))
+    assert put(True, ("b", "small", 5e-6), ("d", "small", 6e-6)) == [
+        ["| a", small, "1e+03 ms / call"],
+        ["| b", small, "5 us / call"],
+        ["| c", small, "3 us / call"],
+        ["| d", small, "6 us / call"],
+    ]
+    assert put(False, ("b", "large", 5e-6)) == [["| b", large, "5 us / call"]]
+
+
 def test_a_page_without_a_place_is_left_alone(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("nothing\n")

@@ -42,7 +42,18 @@ def test_clicks_are_sorted_within_sessions_and_sessions_by_their_end(tmp_path: P
         (["y", "x"], "z", ["z"]),
     ]
     assert data.skipped == 1, "a session of one click"
-    assert any("not in order of time" in note for note in data.notes)
+    assert data.notes == [
+        "train.parquet: 1 sessions were not in order of time and are sorted",
+        "test.parquet: 1 sessions were not in order of time and are sorted",
+    ]
+
+
+def test_clicks_that_were_trained_on_are_not_asked_for(tmp_path: Path) -> None:
+    rows = [(1, "a", 1.0), (1, "b", 2.0)]
+    clicks(tmp_path / "train.parquet", rows)
+    clicks(tmp_path / "test.parquet", [*rows, (2, "a", 3.0), (2, "b", 4.0)])
+    with pytest.raises(InvalidInput, match=r"test\.parquet: 2 clicks stand in train\.parquet too, e\.g\. \('1', 'a'"):
+        load_sessions(tmp_path)
 
 
 def test_repeated_rows_stay_clicks_and_are_noted(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from headwater.config import load_table
 from headwater.errors import ConfigError, InvalidInput
 from headwater.evaluate import run, tuning
-from headwater.evaluate.configured import Configured, load
+from headwater.evaluate.configured import Configured, load, shipped
+from headwater.evaluate.splits import held_out, load_splits
 
 SILENT = lambda done, total: None  # noqa: E731
 SPACE = """
@@ -82,6 +83,44 @@ def test_the_test_part_is_never_seen(tmp_path: Path) -> None:
         run.tuning_measure("sessions", tmp_path, "fused", "mrr", 5, "test", 1.0, 0.3, 7)
     with pytest.raises(InvalidInput, match="never sees the test part"):
         run.tuning_measure("events", tmp_path, "fused", "mrr", 5, "tail", 1.0, 1.0, 7)
+
+
+def test_a_split_is_tuned_on_its_training_part_alone(tmp_path: Path) -> None:
+    """Another test part, the same measure; and what is asked for was not trained on."""
+    rng = np.random.default_rng(3)
+    rows = [(f"u{user}", f"i{item}") for user in range(60) for item in rng.permutation(20)[:9] + 20 * (user % 2)]
+    pl.DataFrame(rows, schema=["user", "item"], orient="row").write_csv(tmp_path / "train.csv")
+    space = space_file(
+        tmp_path,
+        "[generation]\nprofile = 'media'\n[query]\nsources = { also_liked = 1.0 }\n"
+        "[tune.space]\n'query.shrinkage' = { low = 0.0, high = 9.0 }\n",
+    )
+    found = []
+    for item in ("i0", "never seen"):
+        pl.DataFrame([("u1", item)], schema=["user", "item"], orient="row").write_csv(tmp_path / "test.csv")
+        measure = run.tuning_measure("split", tmp_path, "also_liked", "ndcg", 5, "tail", 1.0, 0.3, 7)
+        found.append(measure(tuning.load_space(space).configured({})))
+    assert found[0] == found[1] > 0.1
+    [split] = load_splits(tmp_path)
+    held = held_out(split, 7)
+    trained = set(held.train.select("user", "item").iter_rows())
+    asked = {(user, item) for user, items in held.relevant.items() for item in items}
+    assert trained | asked == set(rows)
+    assert not trained & asked
+    assert 30 < len(asked) < 80
+    assert held_out(split, 8).relevant != held.relevant
+
+
+def test_what_was_touched_is_no_target_of_a_search_for_what_is_new(tmp_path: Path) -> None:
+    """Everybody comes back to one item of their own: found, unless only what is new counts."""
+    rows = [("view", f"u{n % 5}", f"i{n % 5}", n * 3_600_000) for n in range(100)]
+    pl.DataFrame(rows, schema=["type", "user", "item", "ts"], orient="row").write_csv(tmp_path / "events.csv")
+    [with_repeats, only_new] = [
+        run.tuning_measure("events", tmp_path, "last-items", "hr", 2, "tail", 1.0, 0.9, 7, only_new=only)
+        for only in (False, True)
+    ]
+    assert with_repeats(shipped("shop")) > 0.9
+    assert only_new(shipped("shop")) == 0.0
 
 
 @pytest.mark.parametrize(

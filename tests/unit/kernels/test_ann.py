@@ -213,6 +213,17 @@ def test_magnitudes_at_the_edge(scale: float) -> None:
     assert recall(filled(vectors), vectors[:5], 10) >= 0.95
 
 
+def test_the_first_nodes_see_each_other_whatever_the_number_of_threads() -> None:
+    # Added side by side, nodes of an empty graph miss each other, now and then one for good.
+    vectors = clustered(500, 19)
+    answers = []
+    for threads in (1, 4):
+        index = filled(vectors, build=False)
+        index.build(threads=threads)
+        answers.append(index.search(vectors, 10))
+    assert_same(*answers)
+
+
 def test_what_is_added_is_found_at_once() -> None:
     index = filled(clustered(1000, 20))
     fresh = clustered(50, 21) * np.float32(1.5)

@@ -23,7 +23,7 @@ def live_view(view: dict[str, Any], keys: bool, base: str) -> Html:
             None if keys else _no_keys(),
             [
                 el("p", f"{name.replace('_', ' ')}: {view[name]}", class_="warn")
-                for name in ("snapshot_error", "slate_record_error")
+                for name in ("snapshot_error", "slate_record_error", "trouble")
                 if view.get(name)
             ],
             el("div", _tiles(view), class_="tiles"),

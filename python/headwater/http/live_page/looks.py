@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -15,6 +15,9 @@ from headwater.http.problems import Refused
 from headwater.http.verbs import Nothing, Verb, Verbs, explained, known_item
 from headwater.scenario import Metric
 from headwater.slate import Slate, reason_dict
+
+if TYPE_CHECKING:
+    from headwater.http.cluster_engine import ClusterEngine
 
 METRICS: tuple[str, ...] = Metric.__args__  # type: ignore[attr-defined]
 _NEIGHBOURS = 12
@@ -43,14 +46,23 @@ class WhyLook(msgspec.Struct, frozen=True):
     item: str
 
 
-def look_verbs(engine: Engine, live: Live) -> dict[str, Verb]:
+def look_verbs(engine: Engine | ClusterEngine, live: Live) -> dict[str, Verb]:
     """The verbs, over one engine."""
     relations = [relation.name for relation in engine.config.generation.relations]
     directory = engine.status()["path"]
 
     def live_look(verbs: Verbs, _: Nothing) -> dict[str, Any]:
         status = verbs.status()
-        kept = ("position", "users", "items", "last_event_ts", "profile", "snapshot_error", "slate_record_error")
+        kept = (
+            "position",
+            "users",
+            "items",
+            "last_event_ts",
+            "profile",
+            "snapshot_error",
+            "slate_record_error",
+            "trouble",
+        )
         return {
             **live.view(),
             **{name: status.get(name) for name in kept},
@@ -119,7 +131,7 @@ def _slots(slate: Slate) -> list[dict[str, Any]]:
     ]
 
 
-def _experiments(engine: Engine) -> dict[str, Any]:
+def _experiments(engine: Engine | ClusterEngine) -> dict[str, Any]:
     """The configuration's experiments as plain data; none where it has none."""
     plain: dict[str, Any] = msgspec.to_builtins(engine.config.query.experiments)
     return plain

@@ -1,0 +1,143 @@
+"""nats-py's client with a direct way in and out, for those who answer or ask thousands of times a second.
+
+nats-py gives each message to a queue, wakes a task that takes it from there, and sends by waking another task; a
+request has a task, a timer and an inbox of random letters of its own. That is right for programs that do little else
+and costs more than most answers. Connecting, logging in, TLS, keeping alive, dialling again and renewing
+subscriptions stay nats-py's; only these change:
+
+* `hear`: a function is called with each message of a subscription, where it is read. It must not take long.
+* `send`: a message goes to the socket at once; the event loop joins what is sent in one turn into one write.
+* `ask`: a request without a task or a timer: whoever asks has a time limit of its own, often one for many requests.
+
+It reaches into nats-py (`_process_msg`, `_pending`, `_transport`); `tests/contract/test_direct_client.py` holds what it
+relies on. Where one of these is not as expected, messages go nats-py's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
+from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError
+
+logger = logging.getLogger(__name__)
+
+Heard = Callable[[str, str, bytes, bytes | None], None]
+"""Takes subject, reply subject ("" for none), data and the headers as they came, `None` for none."""
+
+Answered = Callable[[bytes, bool], None]
+"""Takes the data of an answer, and whether there is nobody who could answer."""
+
+_NOBODY = b"NATS/1.0 503"
+
+
+class DirectClient(Client):
+    """A client of nats-py. For one event loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._takers: dict[int, Heard] = {}
+        self._asked: dict[str, Answered] = {}
+        self._numbers = itertools.count()
+        self._inbox = ""
+        self._inbox_made: asyncio.Task[Subscription] | None = None
+
+    # --- in ------------------------------------------------------------------------------------------------------
+
+    async def hear(self, subject: str, take: Heard, queue: str = "") -> Subscription:
+        """Subscribe; `take` is called with each message."""
+
+        async def late(message: Msg) -> None:  # what came before the subscription was noted
+            take(message.subject, message.reply, message.data, None)
+
+        subscription = await self.subscribe(subject, queue=queue, cb=late)
+        self.divert(subscription, take)
+        return subscription
+
+    def divert(self, subscription: Subscription, take: Heard) -> None:
+        """Have `take` called with the messages of a subscription, instead of what it was made with."""
+        self._takers[subscription._id] = take
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        take = self._takers.get(sid)
+        if take is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+            return
+        if sid not in self._subs:  # left meanwhile
+            del self._takers[sid]
+            return
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(data)
+        try:
+            take(subject.decode(), reply.decode(), data, headers)
+        except Exception:  # a defect in one place must not make the whole connection deaf
+            logger.exception("%s: a message was not taken", subject.decode())
+
+    # --- out -----------------------------------------------------------------------------------------------------
+
+    def send(self, subject: str, data: bytes, reply: str = "") -> None:
+        """Publish. While the connection is being made again it waits, as far as there is room. Subjects are not looked
+        at: the caller made them. Raises nats-py's errors (`MaxPayloadError`, `OutboundBufferLimitError`,
+        `ConnectionClosedError`)."""
+        if len(data) > self._max_payload:
+            raise MaxPayloadError
+        if self.is_closed:
+            raise ConnectionClosedError
+        line = f"PUB {subject} {reply} {len(data)}\r\n" if reply else f"PUB {subject} {len(data)}\r\n"
+        command = b"%b%b\r\n" % (line.encode(), data)
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += len(data)
+        if not self._pending and self.is_connected and type(self._transport) is TcpTransport:
+            writer = self._transport._io_writer
+            assert writer is not None
+            if writer.transport.get_write_buffer_size() > self._max_pending_size:
+                raise OutboundBufferLimitError
+            writer.write(command)
+            return
+        if self._pending_data_size + len(command) > self._max_pending_size:
+            raise OutboundBufferLimitError
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        queue = self._flush_queue
+        if self.is_connected and queue is not None and queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+
+    # --- requests ------------------------------------------------------------------------------------------------
+
+    async def ready_to_ask(self) -> None:
+        """Listen for answers: once before the first `ask`."""
+        if self._inbox_made is None:
+            self._inbox = f"{self.new_inbox()}."
+            self._inbox_made = asyncio.ensure_future(self.hear(f"{self._inbox}*", self._answer))
+        await asyncio.shield(self._inbox_made)
+
+    def ask(self, subject: str, data: bytes, answered: Answered) -> str:
+        """Send a request; `answered` is called once with the answer. The request's name, for `forget`. Raises as
+        `send`."""
+        name = f"{self._inbox}{next(self._numbers)}"
+        self.send(subject, data, name)
+        self._asked[name] = answered
+        return name
+
+    def forget(self, name: str) -> None:
+        """Wait no longer for the answer to a request."""
+        self._asked.pop(name, None)
+
+    def _answer(self, subject: str, _: str, data: bytes, headers: bytes | None) -> None:
+        answered = self._asked.pop(subject, None)
+        if answered is not None:
+            answered(data, not data and headers is not None and headers.startswith(_NOBODY))
+
+
+async def dial(**settings: Any) -> DirectClient:
+    """As `nats.connect`."""
+    client = DirectClient()
+    await client.connect(**settings)
+    return client

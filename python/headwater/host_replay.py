@@ -1,0 +1,145 @@
+"""Slates of a cluster made again, where the hosts that answered together stood at different positions.
+
+A record holds the position of the owner and of each item host that was asked. Each host's part is folded to its own
+position and asked as it was asked then: scatter, candidates, gather. Hosts only fold forward, so slates are asked in
+runs within which no position of a later run is smaller; a question that needed a second scatter is asked in a second
+pass over the log.
+
+Where all hosts stood at one position, the state of one engine gives the same (`tests/unit/split`), and
+`headwater.slate_replay` asks that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from headwater.actors.past_state import ForwardFold
+from headwater.actors.topology import deal
+from headwater.answer import Answer, decode_answer
+from headwater.config import Config
+from headwater.core import Core, Ownership, new_core
+from headwater.errors import InvalidQuery, NotReady
+from headwater.events.log import EventLog
+from headwater.events.types import SlateServed
+
+_ROUNDS = 8
+"""Scatters that one question may need."""
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def of_several_positions(served: SlateServed) -> bool:
+    """Whether hosts of several positions answered a slate, or one was left out."""
+    return len(served.positions) > 1 and (len(set(served.positions)) > 1 or bool(served.left_out))
+
+
+class Remade(NamedTuple):
+    """What a slate's question gives again, or why it gives nothing; `core` is the owner's state at that moment."""
+
+    served: SlateServed
+    answer: Answer | str
+    core: Core
+
+
+class _Asked(NamedTuple):
+    served: SlateServed
+    sent: bytes | None
+    """What is scattered; None: not yet known."""
+
+    @property
+    def positions(self) -> list[int]:
+        return self.served.positions
+
+
+def remade_by_hosts(records: Iterable[SlateServed], log: EventLog, config: Config, threads: int) -> Iterator[Remade]:
+    """Slates of several positions, asked again; a result's core is good until the next one is asked for.
+
+    O(log) for each number of item hosts and each scatter that a question needed. Raises `LogCorrupt`.
+    """
+    groups: dict[tuple[str, ...], list[_Asked]] = {}
+    for served in records:
+        groups.setdefault(_item_hosts(served), []).append(_Asked(served, None))
+    for hosts, waiting in groups.items():
+        for _ in range(_ROUNDS):
+            more: list[_Asked] = []
+            yield from _Pass(log, config, threads, hosts).ask(waiting, more)
+            if not (waiting := more):
+                break
+        for asked in waiting:
+            yield Remade(asked.served, f"more than {_ROUNDS} scatters", new_core(config, threads))
+
+
+def _item_hosts(served: SlateServed) -> tuple[str, ...]:
+    """Names of the item hosts whose positions a record holds, in order, with how many there were in all in front."""
+    count = len(served.positions) - 1 + len(served.left_out)
+    names = [f"i{n}" for n in range(count)]
+    return (str(count), *(name for name in names if name not in served.left_out))
+
+
+class _Pass:
+    """One pass over the log, by hosts of one size of cluster."""
+
+    def __init__(self, log: EventLog, config: Config, threads: int, hosts: tuple[str, ...]) -> None:
+        fold = config.generation
+        dealt = {spec.name: spec for spec in deal(fold.partitions, fold.shards, 1, int(hosts[0]))}
+        everyone = Ownership.session(range(fold.partitions))
+        # Scattering and gathering are done at the same position, but with all that lies between in between.
+        self._scattering = ForwardFold(new_core(config, threads, everyone), log)
+        self._gathering = ForwardFold(new_core(config, threads, everyone), log)
+        self._items = [
+            ForwardFold(new_core(config, threads, Ownership.item(dealt[name].shards)), log) for name in hosts[1:]
+        ]
+
+    def ask(self, waiting: Sequence[_Asked], more: list[_Asked]) -> Iterator[Remade]:
+        """Results; questions that need another scatter are added to `more`."""
+        for run in runs(sorted(waiting, key=lambda asked: asked.positions)):
+            sent: list[bytes | str] = [asked.sent or self._scattered(asked.served) for asked in run]
+            replies: list[list[bytes]] = [[] for _ in run]
+            for host, fold in enumerate(self._items):
+                for at in sorted(range(len(run)), key=lambda at: run[at].positions[1 + host]):
+                    body = sent[at]
+                    if isinstance(body, bytes):
+                        core = fold.reach(run[at].positions[1 + host])
+                        try:
+                            replies[at].append(core.candidates(body))
+                        except NotReady as err:
+                            sent[at] = err.message
+            for asked, body, told in zip(run, sent, replies, strict=True):
+                core = self._gathering.reach(asked.positions[0])
+                if isinstance(body, str):
+                    yield Remade(asked.served, body, core)
+                    continue
+                answer, again = core.gather(body, told)
+                if answer is None:
+                    more.append(_Asked(asked.served, again))
+                else:
+                    yield Remade(asked.served, decode_answer(answer), core)
+
+    def _scattered(self, served: SlateServed) -> bytes | str:
+        core = self._scattering.reach(served.positions[0])
+        try:
+            return core.scatter(_encoder.encode(dict(served.request) | {"key": served.slate}))
+        except InvalidQuery as err:
+            return f"the recorded request is refused: {err.message}"
+
+
+def runs(asked: Sequence[_Asked]) -> Iterator[Sequence[_Asked]]:
+    """Cut a sequence where no position behind is smaller than one before, host by host."""
+    if not asked:
+        return
+    hosts = range(len(asked[0].positions))
+    least: list[list[int]] = [[]] * len(asked)
+    low = list(asked[-1].positions)
+    for at in range(len(asked) - 1, -1, -1):
+        low = [min(low[h], asked[at].positions[h]) for h in hosts]
+        least[at] = low
+    start, high = 0, list(asked[0].positions)
+    for at in range(1, len(asked)):
+        if all(high[h] <= least[at][h] for h in hosts):
+            yield asked[start:at]
+            start = at
+        high = [max(high[h], asked[at].positions[h]) for h in hosts]
+    yield asked[start:]
