@@ -97,7 +97,7 @@ $(RANX)/.built: .ci/ranx-constraints.txt $(DEPS)
 ranx-parity: $(BUILT) $(RANX)/.built ## accuracy of lists against ranx
 	$(BIN)/python tests/parity/make_ranx_golden.py --check $(RANX)/bin/python
 
-.PHONY: bench bench-ann bench-kernels bench-engine bench-recall bench-rust fuzz
+.PHONY: bench bench-ann bench-kernels bench-engine bench-recall bench-rust fuzz sanitize
 bench: bench-engine bench-kernels ## measure this machine: the engine, then the kernels
 bench-kernels: $(BUILT) $(PEERS) ## every kernel beside its peers and the machine's limit
 	$(BIN)/headwater bench kernels $(if $(DATA),--data $(DATA)) $(ARGS)
@@ -111,6 +111,10 @@ bench-rust: ## criterion benchmarks of the core
 	cargo bench --locked -p headwater-bench $(ARGS)
 fuzz: ## damaged frames and snapshots for a minute; more with ARGS="600 7" (seconds, seed)
 	cargo run --locked --release -p headwater-bench --bin fuzz -- $(or $(ARGS),60)
+# The flag is for nightly compilers; the variable lets the stable one take it, so that the pinned compiler is what is tested.
+sanitize: ## the core's unit tests under AddressSanitizer; fewer with ARGS="diversity::"
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address PROPTEST_CASES=$(or $(CASES),32) cargo test --locked \
+	  -p headwater-core --lib --target $(shell rustc -vV | sed -n 's/^host: //p') --target-dir target/sanitize $(ARGS)
 
 # Python tests run in so many processes, each test module in one of them.
 WORKERS ?= 2

@@ -14,6 +14,7 @@ import msgspec
 
 from headwater.actors.committer import Committer
 from headwater.actors.gate import Gate
+from headwater.actors.graph_growth import GraphGrowth
 from headwater.actors.recovery import Progress, Recovered, Refusals, recover
 from headwater.actors.snapshot_rhythm import SnapshotRhythm
 from headwater.actors.snapshots import DirectorySnapshots
@@ -97,9 +98,11 @@ class EmbeddedRuntime:
         self.epoch = self._unused_epoch(epoch)
         self._writer = FrameWriter(PRODUCER, self.epoch)
         self._committer = Committer(self.log, self.core, self._note)
+        self._graphs = GraphGrowth(self.core, config.engine.graph_above)
         self._gate = Gate()
         self._moved: deque[tuple[int, NewPosition]] = deque(maxlen=_MOVES_KEPT)
         self._closed = False
+        self._graphs.begin_if_due()
 
     def _unused_epoch(self, epoch: int) -> int:
         """The log's next epoch. If frames already carry it, its counter was damaged: new frames would be taken for
@@ -132,6 +135,7 @@ class EmbeddedRuntime:
                 frames = [frame for group in packed for frame in group]
             position = self._committer.commit(frames)
         self.snapshot_if_due()
+        self._graphs.begin_if_due()
         return position
 
     def append_frames(self, frames: Sequence[bytes]) -> int:
@@ -144,6 +148,11 @@ class EmbeddedRuntime:
         """Fold everything committed so far."""
         with self._gate.shared():
             self._committer.fold()
+        self._graphs.begin_if_due()
+
+    def wait_for_graphs(self) -> None:
+        """Until the graphs of large embeddings know all that was folded."""
+        self._graphs.wait()
 
     @contextmanager
     def replacing(self) -> Iterator[Callable[[Core, NewPosition | None], None]]:
@@ -182,7 +191,10 @@ class EmbeddedRuntime:
         if not isinstance(log, SqliteLog):
             raise StoreError("an engine in memory has no directory in which a log could be replaced")
         log.replace()
+        self._graphs.close()
         self.core = core
+        self._graphs = GraphGrowth(core, self.config.engine.graph_above)
+        self._graphs.begin_if_due()
         self.refusals.clear()
         if new_position is not None:
             self._moved.append((self.epoch, new_position))
@@ -231,5 +243,6 @@ class EmbeddedRuntime:
         """
         if not self._closed:
             self._rhythm.close()
+            self._graphs.close()
             self._closed = True
             self.log.close()

@@ -181,11 +181,19 @@ def _check_item(event: ItemPut | ItemPatch) -> None:
         _refuse("embeddings", list(embeddings), f"at most {MAX_EMBEDDINGS} embeddings")
     for name, raw in embeddings.items():
         check_text("embeddings", name, 128)
-        count, rest = divmod(len(raw), 4)
-        sized = not rest and 1 <= count <= MAX_DIMENSIONS
-        if not sized or not all(abs(x) <= MAX_MAGNITUDE for x in struct.unpack(f"<{count}f", raw)):
-            rule = f"1 to {MAX_DIMENSIONS} finite float32 of at most {MAX_MAGNITUDE:g}"
-            _refuse(f"embeddings[{name}]", f"{len(raw)} bytes", rule)
+        _check_embedding(f"embeddings[{name}]", raw)
+
+
+def _check_embedding(field: str, raw: bytes) -> None:
+    count, rest = divmod(len(raw), 4)
+    if rest or not 1 <= count <= MAX_DIMENSIONS:
+        _refuse(field, f"{len(raw)} bytes", f"1 to {MAX_DIMENSIONS} float32, 4 bytes each")
+    numbers = struct.unpack(f"<{count}f", raw)
+    for at, x in enumerate(numbers):
+        if not abs(x) <= MAX_MAGNITUDE:  # false for NaN
+            _refuse(field, f"{x} at place {at}", f"finite numbers of at most {MAX_MAGNITUDE:g}")
+    if not any(numbers):
+        _refuse(field, f"{count} zeros", "a vector that is not zero: leave out what an item has no vector for")
 
 
 def _check_comment(comment: str | None) -> None:

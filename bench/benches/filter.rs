@@ -6,7 +6,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use headwater_bench::random::Random;
 use headwater_core::bitmap::Bitmap;
 use headwater_core::catalogue::{Catalogue, ItemChange, Label};
-use headwater_core::filter::{Filter, FilterCache, Params, Value};
+use headwater_core::filter::{Filter, FilterCache, Params, Unheard, Value};
 use headwater_core::ids::{ItemIx, TagIx};
 use headwater_core::names::Names;
 
@@ -91,7 +91,13 @@ fn filters(c: &mut Criterion) {
     group.bench_function("cached", |b| {
         b.iter(|| {
             cache
-                .evaluate(black_box(text), &params, &catalogue, &names)
+                .evaluate(
+                    black_box(text),
+                    &params,
+                    &catalogue,
+                    &names,
+                    Unheard::Refused,
+                )
                 .map(black_box)
                 .is_ok()
         });

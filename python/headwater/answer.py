@@ -22,6 +22,17 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
     feature_names: list[str]
     candidates: list[tuple[str, list[float]]]
     why: list[str] | None
+    approximate: list[tuple[str, list[tuple[str, float]]]]
+
+
+def approximate_notes(answer: Answer) -> list[str]:
+    """That sources were answered from a graph, for whoever reads the slate."""
+    return [graph_note(source) for source, _ in answer.approximate]
+
+
+def graph_note(source: str) -> str:
+    """That a source was answered from a graph."""
+    return f"{source} was answered from a graph: a few of the nearest may be missing"
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -35,6 +35,7 @@ from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject
 from headwater.events.sync import sync_directory
 from headwater.events.types import Event
+from headwater.plain_data import PlainData
 
 if TYPE_CHECKING:
     import polars
@@ -52,7 +53,7 @@ _json = msgspec.json.Encoder()
 _FIELDS = ("user", "item", "type", "ts", "value")
 
 
-class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
+class ArchiveReport(PlainData, frozen=True, kw_only=True):
     """What an archiving did: positions `first` to `last` went from the log into `files`; the log begins behind.
 
     Its base is the snapshot at `base`, whose digest is `digest`.
@@ -69,11 +70,6 @@ class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
     log_bytes_before: int
     log_bytes: int
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
 
 
 def archive(runtime: EmbeddedRuntime) -> ArchiveReport:
@@ -284,18 +280,13 @@ def archived_frames(directory: Path, until: int) -> Iterator[LogBatch]:
         )
 
 
-class UnarchiveReport(msgspec.Struct, frozen=True, kw_only=True):
+class UnarchiveReport(PlainData, frozen=True, kw_only=True):
     """What came back: frames from the archive, and the digest, which is the one from before."""
 
     frames: int
     position: int
     digest: str
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
 
 
 def unarchive(runtime: EmbeddedRuntime) -> UnarchiveReport:

@@ -2,7 +2,7 @@
 
 For a relation: the other visitors whose events made a draw from the visitor's item to the recommended one, counted as
 `core_rs/src/neighbourhood/user.rs` counts, but without decay, evictions and admission to a bounded row. For
-session-knn: the other visitors' sessions that hold both items; the session index may have let go of the older of them.
+session-knn: the other visitors' sessions that voted, as the state that answered names them, found again in the log.
 Visitors who asked to be forgotten, at any time, are counted and not named.
 
 Two passes over the log, of which the first goes on to its end to see who is forgotten by now; memory is bounded by
@@ -12,7 +12,7 @@ Two passes over the log, of which the first goes on to its end to see who is for
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -36,8 +36,27 @@ class _Link(NamedTuple):
     seed: str
 
 
-def audit_reasons(log: EventLog, config: Config, slate: Slate, item: str, reasons: Sequence[Reason]) -> Audit:
-    """Who led to `item` in `slate`, by each of its reasons that other visitors can have caused. O(log)."""
+class Voter(NamedTuple):
+    """A session that voted: its user, the visitor's newest item that it has too, and all its items."""
+
+    user: str
+    seed: str
+    items: frozenset[str]
+
+
+def audit_reasons(
+    log: EventLog,
+    config: Config,
+    slate: Slate,
+    item: str,
+    reasons: Sequence[Reason],
+    voters: Sequence[Voter] | None = None,
+) -> Audit:
+    """Who led to `item` in `slate`, by each of its reasons that other visitors can have caused. O(log).
+
+    `voters`: the sessions that voted for the item, from the state that answered; without them every session that holds
+    seed and item is named.
+    """
     relations = {relation.name: relation for relation in config.generation.relations}
     links = [_Link(r.source, r.seed) for r in reasons if r.seed is not None and r.source in {*relations, SESSION_KNN}]
     links = list(dict.fromkeys(links))
@@ -50,6 +69,7 @@ def audit_reasons(log: EventLog, config: Config, slate: Slate, item: str, reason
     named: Counter[_Link] = Counter()
     unnamed: Counter[_Link] = Counter()
     visitors: dict[str, _Visitor] = {}
+    votes = _Votes(voters or ())
     for event, ref in scan.of(followed):
         if isinstance(event, UserForget):
             visitors.pop(event.user, None)
@@ -62,11 +82,19 @@ def audit_reasons(log: EventLog, config: Config, slate: Slate, item: str, reason
         else:
             made = visitor.fold(event, ref)
         for link, witness in made:
-            if name in forgotten:
+            if link.source == SESSION_KNN and voters is not None:
+                votes.add(link, witness, visitor.session_items)
+            elif name in forgotten:
                 unnamed[link] += 1
             else:
                 named[link] += 1
                 found[link].append(witness)
+    for link, witness in votes.counted():
+        if witness.user in forgotten:
+            unnamed[link] += 1
+        else:
+            named[link] += 1
+            found[link].append(witness)
     return Audit(
         position=scan.until,
         followed=len(followed),
@@ -78,6 +106,29 @@ def audit_reasons(log: EventLog, config: Config, slate: Slate, item: str, reason
             for link in links
         ],
     )
+
+
+class _Votes:
+    """Which sessions of the log are those that voted.
+
+    The index gives a session's user and items. A session of the log is one of them if it is the user's and touched
+    nothing else; of several that fit, the latest is the one that the index still holds.
+    """
+
+    def __init__(self, voters: Sequence[Voter]) -> None:
+        self._voters = voters
+        self._found: dict[int, tuple[_Link, Witness]] = {}
+
+    def add(self, link: _Link, witness: Witness, items: Collection[str]) -> None:
+        """A session, so far with these items, came to hold both items of a link."""
+        for number, voter in enumerate(self._voters):
+            if (voter.user, voter.seed) == (witness.user, link.seed) and voter.items.issuperset(items):
+                self._found[number] = (link, witness)
+
+    def counted(self) -> list[tuple[_Link, Witness]]:
+        """The sessions that voted, each once, in log order."""
+        once = {(link, witness.item.id, witness.seed.id): (link, witness) for link, witness in self._found.values()}
+        return sorted(once.values(), key=lambda vote: (vote[1].item.position, vote[1].item.index))
 
 
 class _Scan:
@@ -216,6 +267,11 @@ class _Visitor:
         self._session: dict[str, EventRef] = {}
         self._knn_seeds = wanted[SESSION_KNN]
         self._pairs = [_Pairs(r, item, wanted[r.name]) for r in config.relations if wanted[r.name]]
+
+    @property
+    def session_items(self) -> Collection[str]:
+        """The items of the session in progress."""
+        return self._session.keys()
 
     def fold(self, event: Feedback, ref: EventRef) -> Iterator[tuple[_Link, Witness]]:
         """Take in one event; the links that it made."""

@@ -18,7 +18,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import xxhash
@@ -34,6 +34,7 @@ from headwater.events.head import Head, chain_frames
 from headwater.events.log import LogBatch
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.sync import write_whole
+from headwater.plain_data import PlainData
 from headwater.whole_directory import appearing_whole
 
 MANIFEST = "backup.json"
@@ -114,7 +115,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Part -> XXH3-128 of its file."""
 
 
-class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
+class BackupReport(PlainData, frozen=True, kw_only=True):
     """What a backup copied. `frames` and `bytes` are the new ones; `digest` is the state's at `position`."""
 
     destination: str
@@ -126,13 +127,8 @@ class BackupReport(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     seconds: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
 
-
-class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
+class RestoreReport(PlainData, frozen=True, kw_only=True):
     """What a restore made: frames checked and appended, and the digest, equal to the recorded one."""
 
     directory: str
@@ -140,11 +136,6 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     digest: str
     seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
 
 
 def backup(
@@ -177,7 +168,7 @@ def backup(
         known = [] if old is None else old.segments
         new, chain = _copy_frames(log, destination, done, position, progress)
         if isinstance(log, SqliteLog):
-            _check_chain(log, position, chain)
+            _check_chain(log, position, chain, None if old is None else destination)
         segments = [*known, *new]
         written = old is None or old.position != position or old.digest != digest
         hashes = _write_snapshot(destination, position, parts) if written or old is None else old.snapshot
@@ -295,19 +286,31 @@ def _write_segment(destination: Path, first: int, last: int, content: bytes) -> 
     return segment
 
 
-def _check_chain(log: SqliteLog, position: int, chain: int) -> None:
-    """The chain at the log's acknowledged end, reached from the frames that were copied."""
+def _check_chain(log: SqliteLog, position: int, chain: int, earlier: Path | None) -> None:
+    """The chain at the log's acknowledged end, reached from the frames that were copied behind those of `earlier`."""
     head = log.acknowledged()
     if head.last < position:
         raise BackupInvalid(f"the log acknowledges {head.last} frames, {position} were copied", path="head")
     for batch in log.read(position + 1, stop=head.last + 1):
         chain = chain_frames(chain, batch.frames)
+    if chain != head.chain and earlier is not None and _whole_chain(log, head.last) == head.chain:
+        raise BackupInvalid(
+            f"{earlier} holds a backup of another log: an earlier frame differs, as after an erasure; name a new place",
+            path=str(earlier),
+        )
     if chain != head.chain:
         raise BackupInvalid(
             f"the frames up to {head.last} are not those that were acknowledged (checksum chain): the log is damaged, "
             "see `headwater verify`; the backup was not replaced",
             path="head",
         )
+
+
+def _whole_chain(log: SqliteLog, last: int) -> int:
+    chain = log.base.chain
+    for batch in log.read(log.base.last + 1, stop=last + 1):
+        chain = chain_frames(chain, batch.frames)
+    return chain
 
 
 def _write_snapshot(destination: Path, position: int, parts: list[tuple[str, bytes]]) -> dict[str, str]:

@@ -153,6 +153,8 @@ class EngineConfig(Strict, frozen=True, kw_only=True):
     snapshot_every_events: int = 5_000_000
     snapshots_kept: int = 2
     record_slates: bool = True
+    graph_above: int = 400_000
+    """An embedding of so many vectors or more is answered from a graph (HNSW) instead of a scan; 0: none is."""
 
 
 class Config(Strict, frozen=True, kw_only=True):
@@ -451,6 +453,7 @@ def validate_config(config: Config, where: str = "configuration") -> None:
     in_range(where, "engine.threads", engine.threads, 1, 256)
     in_range(where, "engine.snapshot_every_events", engine.snapshot_every_events, 0, 1 << 50)
     in_range(where, "engine.snapshots_kept", engine.snapshots_kept, 1, 100)
+    in_range(where, "engine.graph_above", engine.graph_above, 0, 1 << 32)
     validate_cluster(where, config.cluster)
     validate_http(where, config.http)
 

@@ -22,6 +22,7 @@ from headwater.actors.recovery import Progress
 from headwater.actors.runtime import EmbeddedRuntime
 from headwater.arguments import Id, id_text
 from headwater.config import Config, Profile, default_config, validate_config
+from headwater.core import graph_sizes
 from headwater.errors import InvalidEvent
 from headwater.events.log import EventLog
 from headwater.events.types import Feedback, ItemDelete
@@ -199,9 +200,11 @@ class Engine(Operations):
         if isinstance(items, str | PathLike) or type(items).__module__.startswith("polars"):
             return self.ingest(items, kind="items", progress=False).position  # type: ignore[arg-type]
         puts = []
+        rules = self._embedding_rules()
         for entry in items:  # type: ignore[union-attr]
             put = item_row(entry, self._write_time())  # type: ignore[arg-type]
             self._check(put)
+            rules.check(put)
             puts.append(put)
         if puts:
             importer.put_items(self._runtime, puts, wall_clock, lambda _: None)
@@ -282,6 +285,15 @@ class Engine(Operations):
         self._runtime.wait_for_snapshot()
         return self._runtime.core.position
 
+    def grow_graphs(self) -> int:
+        """Wait until the graphs of large embeddings (`engine.graph_above`) know every vector. How many there are.
+
+        They grow behind the writers anyhow. O(n log n) for vectors that are new.
+        """
+        self._runtime.check_open()
+        self._runtime.wait_for_graphs()
+        return len(graph_sizes(self._runtime.core))
+
     def digest(self) -> dict[str, str]:
         """Digest of every part and of the `whole`, as 32 hex digits: equal state, equal digest."""
         return self._runtime.core.digest()
@@ -317,6 +329,7 @@ class Engine(Operations):
             "last_event_ts": core.clock,
             "read_only": runtime.read_only,
             "log_bytes": runtime.log.size_bytes(),
+            "graphs": [{"embedding": e, "items": n, "bytes": b} for e, n, b in graph_sizes(core)],
             "snapshots": [] if runtime.snapshots is None else runtime.snapshots.positions(),
             "recovered_from_snapshot": runtime.recovered_from,
             "snapshots_passed_over": runtime.passed_over,

@@ -7,23 +7,24 @@ and the state at that position is a fold away (`headwater.actors.past_state`). T
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from headwater.actors.past_state import PastStates
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.answer import Answer, ask
-from headwater.audit import audit_reasons
-from headwater.core import Core
+from headwater.answer import Answer, ask, graph_note
+from headwater.audit import SESSION_KNN, Voter, audit_reasons
+from headwater.core import Core, session_voters
 from headwater.errors import InvalidQuery
 from headwater.events.frame import decode_frame
 from headwater.events.log import EventLog
 from headwater.host_replay import of_several_positions, remade_by_hosts
 from headwater.served_slates import find_record
-from headwater.slate import EventRef, Explanation, Slate, SlateItem
+from headwater.slate import Audit, EventRef, Explanation, Reason, Slate, SlateItem
 from headwater.slate_memory import Answered
+from headwater.slate_record import recorded_request
 
 Dress = Callable[[str, Answer, dict[str, Any], list[str], str, Core], Slate]
 """Dresses an answer as a slate: kind, answer, request, what it is about, slate id, state."""
@@ -48,8 +49,20 @@ def explain(
         reasons=reasons,
         events=[event_at(runtime.log, ref) for ref in refs],
         rules=_absence(answered, item, runtime, past) if chosen is None else _rules(chosen, slate),
-        audit=audit_reasons(runtime.log, runtime.config, slate, item, reasons) if audit else None,
+        audit=_audit(answered, item, reasons, runtime, past) if audit else None,
     )
+
+
+def _audit(
+    answered: Answered, item: str, reasons: Sequence[Reason], runtime: EmbeddedRuntime, past: PastStates
+) -> Audit:
+    slate, request, voters = answered.slate, answered.request, None
+    if request is not None and any(reason.source == SESSION_KNN for reason in reasons):
+        asked = msgspec.msgpack.encode(request)
+        with past.at(slate.positions[0]) as core:
+            found = session_voters(core, asked, item)
+        voters = [Voter(user, seed, frozenset(items)) for user, seed, items in found if user != slate.user]
+    return audit_reasons(runtime.log, runtime.config, slate, item, reasons, voters)
 
 
 def _rules(chosen: SlateItem, slate: Slate) -> list[str]:
@@ -57,6 +70,7 @@ def _rules(chosen: SlateItem, slate: Slate) -> list[str]:
     rules = [f"{name}: score x {factor:g}" for name, factor in chosen.factors]
     if chosen.pinned:
         rules.append("pinned to this slot")
+    rules += [graph_note(part.source) for part in chosen.parts if part.source in slate.approximate]
     if chosen.promoted:
         rules.append("the slot was kept for promoted items")
     if slate.exploring.temperature > 0:
@@ -70,7 +84,11 @@ def _absence(answered: Answered, item: str, runtime: EmbeddedRuntime, past: Past
     slate, request = answered.slate, answered.request
     if request is None:
         return ["The slate was not recorded and is no longer remembered: what kept the item out cannot be said."]
-    position, asked, key = slate.positions[0], request | {"why": item}, answered.key or slate.id
+    position, asked, key = (
+        slate.positions[0],
+        request | {"why": item, "found": slate.approximate},
+        answered.key or slate.id,
+    )
     if runtime.core.position == position:
         answer = ask(runtime.core, asked, key)
         if answer.position == position:  # it did not move on meanwhile
@@ -94,7 +112,7 @@ def recorded(slate: str, runtime: EmbeddedRuntime, past: PastStates, dress: Dres
     served = find_record(slate, runtime.log)
     if served is None:
         return None
-    kind, request = (served.extra or {}).get("kind", "recommend"), dict(served.request)
+    kind, request = (served.extra or {}).get("kind", "recommend"), recorded_request(served)
 
     def dressed(answer: Answer, core: Core) -> Slate:
         return dress(kind, answer, request, request["items"] or answer.about, slate, core)

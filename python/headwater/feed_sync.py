@@ -23,6 +23,7 @@ from headwater.core import Core, catalogue_page
 from headwater.errors import FeedShrunk
 from headwater.events.types import Event, ItemPatch, ItemPut, Label
 from headwater.ingest.dead_letters import DeadLetter, DeadLetterFile
+from headwater.plain_data import PlainData
 
 if TYPE_CHECKING:
     from headwater.ingest.item_table import ItemTable
@@ -55,7 +56,7 @@ class Change(msgspec.Struct, frozen=True):
     fields: list[str] = []
 
 
-class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
+class SyncReport(PlainData, frozen=True, kw_only=True):
     """What a sync did, or with `dry_run` would do.
 
     `put`, `patched`, `hidden`, `returned` (hidden by an earlier sync, and back) and `unchanged` count items; `refused`
@@ -77,11 +78,6 @@ class SyncReport(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: str | None
     seconds: float
     position: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
 
 
 _rows = msgspec.msgpack.Decoder(list[CatalogueRow])

@@ -18,9 +18,10 @@ from headwater.actors.runtime import EmbeddedRuntime, SubjectEvents
 from headwater.archive import ArchiveReport, UnarchiveReport, archive, unarchive
 from headwater.arguments import Id, id_text, share_of
 from headwater.backup import BackupReport, backup
-from headwater.core import knows_event, query_json
+from headwater.core import embedding_dims, knows_event, query_json
 from headwater.erasure import Erased, check_erasable, erase
 from headwater.errors import InvalidEvent, StoreError
+from headwater.events.embedding_rules import EmbeddingRules, carries_embeddings
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.subjects import Subject, subject_of
 from headwater.events.types import (
@@ -183,6 +184,9 @@ class Operations(Questions):
     def _check(self, event: Event) -> None:
         check_event(event, wall_clock(), self._max_future_ms)
 
+    def _embedding_rules(self) -> EmbeddingRules:
+        return EmbeddingRules(embedding_dims(self._runtime.core))
+
     def _commit(self, events: Sequence[Event]) -> int:
         """Check events and write them; those of merged users as their account's. The position."""
         appended = wall_clock()
@@ -192,6 +196,10 @@ class Operations(Questions):
                 shown = repr(event)[:80]
                 raise InvalidEvent(f"events: {shown}; allowed: {rule}", field="events", value=shown, rule=rule)
             check_event(event, appended, self._max_future_ms)
+        if carries_embeddings(events):
+            rules = self._embedding_rules()
+            for event in events:
+                rules.check(event)
         made = self._merges.made
         users = {event.user for event in events if isinstance(event, Feedback | Impression | UserPut)}
         known = known_as(self._runtime.core, users)

@@ -20,11 +20,12 @@ from headwater.active_query import active_version, query_version
 from headwater.actors.past_state import PastStates
 from headwater.actors.recovery import fold_log
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.answer import Answer, ask, ask_similar, ask_trending
+from headwater.answer import Answer, approximate_notes, ask, ask_similar, ask_trending
 from headwater.arguments import Id, Param, context_of, ids_of, position_of, query_id, time_of
 from headwater.core import Core
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import Scalar
+from headwater.forgotten import forgotten_note, forgotten_since
 from headwater.merging import account_of
 from headwater.request import asked_beside, similar_request, slate_request, trending_request
 from headwater.scenario import Metric
@@ -92,8 +93,8 @@ class Questions:
         `as_of` asks the past instead: a slate or its id, or a log position. The state at that position answers, under
         the configuration that was active there; `now` defaults to the slate's, or to the largest event time of that
         state; the same question as a slate's own gives that slate again. Nothing is recorded. The first question about
-        a stretch of the log costs a fold from the nearest snapshot, later ones a fold from there. Raises
-        `InvalidQuery`, `NotReady`.
+        a stretch of the log costs a fold from the nearest snapshot, later ones a fold from there. A user
+        who was forgotten since is answered as a stranger. Raises `InvalidQuery`, `NotReady`.
         """
         request = slate_request(query_id("user", user), [], n, exclude, now, sources)
         request |= asked_beside(scenario, filter, params, diversity, exploration, features)
@@ -263,6 +264,11 @@ class Questions:
         name = slate if isinstance(slate, str) else slate.id
         known = self._slates.get(name)
         answered = known or explanation.recorded(name, self._runtime, self._past, self._dressed)
+        if answered is not None and known is None and answered.slate.user is not None:
+            user = answered.slate.user
+            if self._forgotten_since(user, answered.slate.positions[0]):
+                rule = "a slate whose user was not forgotten since"
+                raise InvalidQuery(f"slate = {name!r:.80}: {forgotten_note(user)}; allowed: {rule}", field="slate")
         if answered is None and isinstance(slate, Slate):
             answered = Answered(slate, None)
         if answered is None:
@@ -318,10 +324,6 @@ class Questions:
                 after=after,
             )
 
-    def _remembered(self, slate: str) -> Slate | None:
-        known = self._slates.get(slate)
-        return None if known is None else known.slate
-
     @contextmanager
     def _then(self, as_of: AsOf, after: int | None, request: dict[str, Any]) -> Iterator[tuple[Core, Moment]]:
         """The state of the past that `as_of` names; the request's `now` is set to that moment's unless it was given."""
@@ -329,7 +331,7 @@ class Questions:
         if after is not None:
             rule = "one of the two: as_of asks the past, after waits for what is new"
             raise InvalidQuery(f"as_of together with after = {after!r:.80}; allowed: {rule}", field="as_of", rule=rule)
-        moment = moment_of(as_of, self._runtime.log, self._past, self._remembered)
+        moment = moment_of(as_of, self._runtime.log, self._past, self._slates.get)
         with self._past.at(moment.position) as core:
             if request["now"] is None:
                 request["now"] = core.clock if moment.now is None else moment.now
@@ -365,10 +367,11 @@ class Questions:
             config=active_version(core, self._query_version),
             scenario=request.get("scenario"),
             variant=request.get("variant"),
-            notes=answer.notes,
+            notes=[*answer.notes, *approximate_notes(answer)],
             exploring=answer.exploring,
             feature_names=answer.feature_names,
             candidates=dict(answer.candidates),
+            approximate=dict(answer.approximate),
         )
 
     def _slate(
@@ -408,9 +411,20 @@ class Questions:
             rule = "record=False: a slate of the past was not served"
             raise InvalidQuery(f"as_of together with record=True; allowed: {rule}", field="record", rule=rule)
         with self._then(as_of, after, request) as (core, moment):
+            user = request["user"]
+            gone = user is not None and self._forgotten_since(user, moment.position)
+            if gone:
+                request["user"] = None
             take_part(core, request, _asker(request, visitor, core))
-            slate = self._answer(kind, request, self._next_id(), core, moment.slate)
+            found = moment.found_for(request)
+            asked = request | {"found": found} if found else request
+            slate = self._answer(kind, asked, self._next_id(), core, moment.slate)
+            if gone:
+                slate.notes.append(forgotten_note(user))
         return self._remember(slate, request, moment.slate)
+
+    def _forgotten_since(self, user: str, position: int) -> bool:
+        return forgotten_since(self._runtime.log, user, position, self._config.generation.partitions)
 
     def _remember(self, slate: Slate, request: dict[str, Any], key: str | None = None) -> Slate:
         self._slates.add(Answered(slate, request, key))

@@ -15,19 +15,19 @@ import hashlib
 import hmac
 import secrets
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from headwater.errors import InvalidInput, StoreError
 from headwater.events.sync import write_whole
+from headwater.plain_data import PlainData
 
 KEY_FILE = "receipt.key"
 FOLDER = "receipts"
 _KEY_BYTES = 32
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class Receipt(PlainData, frozen=True, kw_only=True):
     """What an erasure did. `subject` is HMAC-SHA256 of the user's id; `ids` how many ids of theirs were erased.
 
     `digest` is the state's at `position`, where the log ended when it took the old one's place: the digest of a
@@ -46,11 +46,6 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     digest: str
     seconds: float
     signature: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        plain: dict[str, Any] = msgspec.to_builtins(self)
-        return plain
 
 
 def subject_of(directory: Path, user: str) -> str:

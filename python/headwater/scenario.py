@@ -136,6 +136,8 @@ class Scenario(Strict, frozen=True, kw_only=True):
     """So many of the best candidates are what a slate is chosen from."""
     diversity: float = 0.0
     """0 orders by score alone, 1 by unlikeness alone."""
+    diversity_debias: float = 0.0
+    """This times `diversity` is added to `popularity_debias`: unlikeness alone shows everybody the same few items."""
     diversity_by: str = "tags"
     """What makes items alike: "tags", or the name of an embedding."""
     diversity_method: Method = "mmr"
@@ -205,6 +207,7 @@ def query_profile(profile: Literal["shop", "media"]) -> QueryConfig:
                 "popular": 0.1,
             },
             consumed_expiry_days=None,
+            diversity_debias=0.5,
         )
     return QueryConfig(
         sources={
@@ -255,6 +258,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "popularity_debias": (0, 2),
     "slate_pool": (1, 1000),
     "diversity": (0, 1),
+    "diversity_debias": (0, 2),
     "exploration": (0, 1),
     "exploration_uniform": (0, 1),
 }

@@ -168,6 +168,8 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
     feature_names: list[str] = []
     candidates: dict[str, list[float]] = {}
     """Features of every candidate of the pool, when they were asked for."""
+    approximate: dict[str, list[tuple[str, float]]] = {}
+    """What sources found that a graph answered: item and raw score, best first. A few of the nearest may be missing."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -230,6 +232,7 @@ class Slate(msgspec.Struct, frozen=True, kw_only=True):
             "exploring": _named(self.exploring),
             "feature_names": self.feature_names,
             "candidates": [{"item": item, "features": row} for item, row in self.candidates.items()],
+            "approximate": list(self.approximate),
         }
 
     def _title(self) -> str:

@@ -22,7 +22,7 @@ from headwater.events.types import SlateServed
 from headwater.events.validate import MAX_EXTRA
 from headwater.slate import Slate
 
-SCORER_VERSION = "rrf-2"
+SCORER_VERSION = "rrf-3"
 """Changes whenever the same state and request would give another slate."""
 
 QUEUE_LIMIT = 10_000
@@ -186,7 +186,23 @@ def slate_record(slate: Slate, request: dict[str, Any], context: dict[str, Any] 
         else:
             slate.degraded.append(f"features not recorded: more than {MAX_EXTRA:,} bytes")
     items = [(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in slate.items]
-    return served(slate.id, slate.user or "", request, slate.positions, slate.config, items, extra)
+    record = served(slate.id, slate.user or "", request, slate.positions, slate.config, items, extra)
+    if not slate.approximate:
+        return record
+    found = [(item, source, score) for source, ranked in slate.approximate.items() for item, score in ranked]
+    return msgspec.structs.replace(record, candidates=found)
+
+
+def recorded_request(served: SlateServed) -> dict[str, Any]:
+    """The request that a record holds, as it makes the slate again: with what approximate sources found, for
+    another graph would find other items."""
+    request = dict(served.request)
+    if served.candidates and not served.left_out:  # of a degraded slate they are what its items had
+        found: dict[str, list[tuple[str, float]]] = {}
+        for item, source, score in served.candidates:
+            found.setdefault(source, []).append((item, score))
+        request["found"] = found
+    return request
 
 
 def served(

@@ -29,7 +29,7 @@ from headwater.events.types import SlateServed
 from headwater.host_replay import of_several_positions, remade_by_hosts
 from headwater.progress import Call
 from headwater.served_slates import ServedSlates, find_record
-from headwater.slate_record import SCORER_VERSION
+from headwater.slate_record import SCORER_VERSION, recorded_request
 from headwater.store import check_begun, directory_config
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ class SlateReplay(msgspec.Struct, frozen=True, kw_only=True):
     reasons: list[str]
     scorer: str
     config: str
+    approximate: list[str]
+    """Sources that a graph answered: what they found is taken from the record, and not looked for again."""
     logged: list[Slot]
     remade: list[Slot]
 
@@ -67,11 +69,16 @@ class SlateReplay(msgspec.Struct, frozen=True, kw_only=True):
             plain[side] = [dict(zip(_FIELDS, slot, strict=True)) for slot in getattr(self, side)]
         return plain
 
+    def _said(self) -> str:
+        from_record = f", with what {', '.join(self.approximate)} found as recorded" if self.approximate else ""
+        return f"identical{from_record}"
+
     def __rich__(self) -> Table:
         from rich.table import Table
         from rich.text import Text
 
-        said = "identical" if self.identical else "\n".join(["differs:", *self.differences, *self.reasons])
+        said = self._said()
+        said = said if self.identical else "\n".join(["differs:", *self.differences, *self.reasons])
         title = f"slate {self.slate} for {self.user or 'everyone'}, made again at position {self.position}"
         table = Table(title=Text(title), caption=Text(said))
         for name in ("slot", "item", "score", "source", "propensity", "cascade", "made again"):
@@ -93,6 +100,8 @@ class SlatesReport(msgspec.Struct, frozen=True, kw_only=True):
     slates: int
     identical: int
     different: list[SlateReplay]
+    approximate: int
+    """Slates of which a source was answered from a graph: what it found is taken from the record."""
     scorers: dict[str, int]
     """Records by the scorer that made them."""
     set_aside: dict[str, int]
@@ -113,7 +122,7 @@ class SlatesReport(msgspec.Struct, frozen=True, kw_only=True):
 def remake(served: SlateServed, core: Core, config: Config) -> SlateReplay:
     """Make a slate again from the state at its position and compare."""
     try:
-        answer: Answer | str = ask(core, dict(served.request), served.slate)
+        answer: Answer | str = ask(core, recorded_request(served), served.slate)
     except InvalidQuery as err:
         answer = f"the recorded request is refused: {err.message}"
     return _compared(served, answer, core, config)
@@ -135,6 +144,7 @@ def _compared(served: SlateServed, answer: Answer | str, core: Core, config: Con
         reasons=reasons if differences else [],
         scorer=served.scorer_version,
         config=served.config_version,
+        approximate=list(dict.fromkeys(source for _, source, _ in served.candidates or ())),
         logged=served.items,
         remade=remade,
     )
@@ -230,7 +240,7 @@ def replay_slates(
     records = ServedSlates(log, config.generation.max_future_ms, since=since, until=until)
     scorers: Counter[str] = Counter()
     different: list[SlateReplay] = []
-    identical = 0
+    identical = approximate = 0
     threads = threads or config.engine.threads
     apart: list[SlateServed] = []
 
@@ -252,12 +262,14 @@ def replay_slates(
     for replay in made_again():
         scorers[replay.scorer] += 1
         identical += replay.identical
+        approximate += bool(replay.approximate)
         if not replay.identical and len(different) < DIFFERENT_SHOWN:
             different.append(replay)
     return SlatesReport(
         slates=sum(scorers.values()),
         identical=identical,
         different=different,
+        approximate=approximate,
         scorers=dict(scorers),
         set_aside=dict(records.set_aside),
         since=since,

@@ -8,13 +8,15 @@ later is known to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headwater.actors.past_state import PastStates
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.log import EventLog
 from headwater.served_slates import find_record
 from headwater.slate import Slate
+from headwater.slate_memory import Answered
+from headwater.slate_record import recorded_request
 
 AsOf = Slate | str | int | Sequence[int]
 
@@ -22,14 +24,24 @@ _RULE = "the id of a slate, a log position, or a list with one position"
 
 
 class Moment(NamedTuple):
-    """A position; of a slate also its `now` and its id, by which exploration is drawn."""
+    """A position; of a slate also its `now`, its id, by which exploration is drawn, and the request that it answered,
+    with what approximate sources found, where that is known."""
 
     position: int
     now: int | None = None
     slate: str | None = None
+    request: dict[str, Any] | None = None
+
+    def found_for(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What approximate sources found when the same question was answered; empty for another question."""
+        mine = dict(self.request or {})
+        found: dict[str, Any] = mine.pop("found", {})
+        alike = {name: value for name, value in request.items() if name != "features"}
+        mine.pop("features", None)
+        return found if found and mine == alike else {}
 
 
-def moment_of(as_of: AsOf, log: EventLog, past: PastStates, remembered: Callable[[str], Slate | None]) -> Moment:
+def moment_of(as_of: AsOf, log: EventLog, past: PastStates, remembered: Callable[[str], Answered | None]) -> Moment:
     """The moment that `as_of` names. O(log) for a slate that `remembered` does not know.
 
     Raises `InvalidQuery` for a slate that is neither remembered nor recorded, for a position before the log's start and
@@ -50,16 +62,20 @@ def moment_of(as_of: AsOf, log: EventLog, past: PastStates, remembered: Callable
     return moment
 
 
-def _of_slate(as_of: Slate | str, log: EventLog, remembered: Callable[[str], Slate | None]) -> Moment:
+def _of_slate(as_of: Slate | str, log: EventLog, remembered: Callable[[str], Answered | None]) -> Moment:
     name = as_of if isinstance(as_of, str) else as_of.id
-    known = as_of if isinstance(as_of, Slate) else remembered(name)
+    known = remembered(name)
+    if known is None and isinstance(as_of, Slate):
+        known = Answered(as_of, None)
     if known is not None:
-        return Moment(known.positions[0], known.now, name)
+        slate = known.slate
+        request = None if known.request is None else known.request | {"found": slate.approximate}
+        return Moment(slate.positions[0], slate.now, name, request)
     served = find_record(name, log)
     if served is None:
         raise unknown_slate(name, "as_of")
     # The request's own time: it is what the slate was answered at.
-    return Moment(served.positions[0], served.ts, name)
+    return Moment(served.positions[0], served.ts, name, recorded_request(served))
 
 
 def _position(as_of: int | Sequence[int]) -> int:

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections import Counter
+from pathlib import Path
 from random import Random
 
 import psutil
@@ -73,8 +74,10 @@ class Notes:
 class Storm:
     """One storm, drawn by a seed."""
 
-    def __init__(self, cluster: Cluster, seed: int, seconds: float) -> None:
+    def __init__(self, cluster: Cluster, seed: int, seconds: float, disk: Path | None = None) -> None:
+        """`disk`: the file system that the server writes to, if it is one of its own that may be filled."""
         self._cluster = cluster
+        self._disk = disk
         self._random = Random(seed)
         self._seconds = seconds
         self._over = asyncio.Event()
@@ -94,6 +97,8 @@ class Storm:
             while time.monotonic() < until:
                 await asyncio.sleep(self._random.uniform(0.5, 2.5))
                 fault = self._random.choice(FAULTS)
+                if fault == "fill the log" and self._disk is not None:
+                    fault = "fill the disk"
                 self.notes.faults[fault] += 1
                 await self._strike(fault, proxy)
             await asyncio.to_thread(self._cluster.all_ready, 120.0)
@@ -183,6 +188,9 @@ class Storm:
             await asyncio.to_thread(self._cluster.serve)
         elif fault == "fill the log":
             await self._fill()
+        elif fault == "fill the disk":
+            assert self._disk is not None
+            await self._fill_disk(self._disk)
         else:
             host = self._random.choice([h for h in HOSTS if h.startswith("s" if "session" in whom else "i")])
             pid = await asyncio.to_thread(self._living, host)
@@ -199,6 +207,19 @@ class Storm:
             return None
         pid = None if told is None else told.get("pid")
         return pid if pid is not None and psutil.pid_exists(pid) else None
+
+    async def _fill_disk(self, disk: Path) -> None:
+        """Leave no byte of the server's file system free, for a moment."""
+        ballast = disk / "ballast"
+        try:
+            with open(ballast, "wb") as file, contextlib.suppress(OSError):  # what is written meanwhile takes its part
+                while True:
+                    free = os.statvfs(disk)
+                    os.posix_fallocate(file.fileno(), file.tell(), max(4096, free.f_bavail * free.f_bsize))
+                    file.seek(0, os.SEEK_END)
+            await asyncio.sleep(self._random.uniform(0.5, 2.0))
+        finally:
+            ballast.unlink()
 
     async def _fill(self) -> None:
         """Bound the stream to what it holds, as a full disk does, and after a moment lift the bound again."""

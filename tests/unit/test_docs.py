@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ import pytest
 from e2e.command_process import on_path
 from headwater.cli import main
 from headwater.config import Config, Relation
+from headwater.evaluate.configured import load
+from headwater.evaluate.contender import check_source
+from headwater.evaluate.tuning import load_space
 from headwater.scenario import SOURCES, VECTOR, Scenario
 
 ROOT = Path(__file__).parents[2]
@@ -71,6 +75,33 @@ def test_code_on_the_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) ->
         done = subprocess.run([*command, code], cwd=tmp_path, env=environment, capture_output=True)
         assert done.returncode == 0, f"{code}\n{done.stderr.decode()}"
         assert done.stdout, code
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """Words of the indented `headwater` commands of a page that name no placeholder (DIR, NAME, a|b, [--option])."""
+    found = re.findall(r"^    (headwater (?:[^\n]*\\\n)*[^\n]*)$", page.read_text(), re.MULTILINE)
+    words = [shlex.split(command.replace("\\\n", " ")) for command in found]
+    return [one for one in words if not any(re.search(r"[A-Z]{3}|[|\[]", word) for word in one)]
+
+
+def test_commands_on_the_page_of_quality_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they do needs data that is not shipped; here options, sources, configurations and spaces are checked."""
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
+    monkeypatch.chdir(tmp_path)
+    commands = commands_of(ROOT / "docs" / "quality.md")
+    assert len(commands) > 12
+    for words in commands:
+        for word in words:
+            if word.startswith("data/"):
+                (tmp_path / word).mkdir(parents=True, exist_ok=True)
+        command = main.commands[words[1]]
+        asked = command.make_context(words[1], words[2:]).params
+        if words[1] == "tune":
+            load_space(asked["space"])
+        elif asked["config_file"]:
+            config = load(asked["config_file"]).config
+            for source in asked["sources"]:
+                check_source(config, source.removeprefix("item-knn:"))
 
 
 def test_readme_says_what_its_example_prints() -> None:

@@ -143,6 +143,8 @@ impl Kinds {
     pub const TEXT: Self = Self(8);
     /// Lists of texts.
     pub const LIST: Self = Self(16);
+    /// Any type: of a field that no item has yet, nothing can be said.
+    pub const ANY: Self = Self(31);
 
     /// Whether they have any type in common.
     pub fn meets(self, other: Self) -> bool {

@@ -66,17 +66,12 @@ pub(crate) struct State<'a, S> {
     residuals: Vec<Lanes<f64>>,
     /// `w^2 d^2` of each candidate.
     values: Vec<Lanes<f64>>,
-    /// Cholesky rows of the blocks that were needed, one after the other: k places for a row's entries, one for each choice
-    /// that the block knows.
-    rows: Vec<PerLane>,
-    /// Where each block's begin, or [`UNTOUCHED`], and how many choices it knows.
-    known: Vec<(usize, usize)>,
+    /// Cholesky rows of each block's candidates, one entry for each choice that the block knows.
+    rows: Vec<Vec<PerLane>>,
     /// Cholesky row of each choice, up to itself, and 1 / d.
     chosen: Vec<(Vec<f32>, f32)>,
     residual_of: Vec<f64>,
 }
-
-const UNTOUCHED: usize = usize::MAX;
 
 /// Squared weights of candidates, relative to the largest.
 struct Weigh<'a> {
@@ -124,8 +119,7 @@ impl<'a, S: Similarity> State<'a, S> {
             weights: vec![None; blocks],
             residuals: (0..blocks).map(|b| order.lanes(b, |_| 1.0, 0.0)).collect(),
             values: vec![[0.0; LANES]; blocks],
-            rows: Vec::with_capacity(blocks * how.k.min(order.len())),
-            known: vec![(UNTOUCHED, 0); blocks],
+            rows: vec![Vec::new(); blocks],
             chosen: Vec::new(),
             residual_of: Vec::new(),
         }
@@ -144,23 +138,22 @@ impl<S: Similarity> Objective for State<'_, S> {
         let simd = self.simd;
         let weigh = &self.weigh;
         let weights = &*self.weights[block].get_or_insert_with(|| weigh.block(block));
-        let (start, known) = &mut self.known[block];
-        if *start == UNTOUCHED {
-            *start = self.rows.len();
-            self.rows.resize(*start + self.k, PerLane([0.0; LANES]));
-        }
-        let rows = &mut self.rows[*start..][..self.k];
-        let (residuals, values) = (&mut self.residuals[block], &mut self.values[block]);
-        let mut largest = if *known == chosen {
+        let (rows, residuals) = (&mut self.rows[block], &mut self.residuals[block]);
+        let values = &mut self.values[block];
+        let mut largest = if rows.len() == chosen {
             gains(weights, residuals, values)
         } else {
             f64::NEG_INFINITY
         };
-        for number in *known..chosen {
+        if rows.capacity() == 0 {
+            rows.reserve_exact(self.k);
+        }
+        for number in rows.len()..chosen {
             let similarity = &self.candidates.with_chosen(simd, block, number);
             let (row, inverse) = &self.chosen[number];
-            let projected = &scaled_sums(simd, &rows[..number], row, &[1.0; LANES], 1.0);
-            let (inverse, to) = (*inverse, &mut rows[number].0);
+            let projected = &scaled_sums(simd, rows, row, &[1.0; LANES], 1.0);
+            let mut entry = [0.0; LANES];
+            let (inverse, to) = (*inverse, &mut entry);
             largest = by_simd!(simd, fn run(
                 similarity: &Lanes<f32>,
                 projected: &Lanes<f32>,
@@ -170,12 +163,12 @@ impl<S: Similarity> Objective for State<'_, S> {
                 residuals: &mut Lanes<f64>,
                 values: &mut Lanes<f64>,
             ) -> f64 = advance);
-            *known = number + 1;
+            rows.push(PerLane(entry));
             if largest < mark {
                 break;
             }
         }
-        (largest, *known)
+        (largest, rows.len())
     }
 
     fn values(&self, block: usize) -> &Lanes<f64> {
@@ -189,9 +182,7 @@ impl<S: Similarity> Objective for State<'_, S> {
         if residual < MIN_RESIDUAL {
             return false;
         }
-        let (start, known) = self.known[block];
-        let rows = &self.rows[start..start + known];
-        let row = rows.iter().map(|entry| entry.0[lane]).collect();
+        let row = self.rows[block].iter().map(|entry| entry.0[lane]).collect();
         self.chosen.push((row, (1.0 / residual.sqrt()) as f32));
         self.residual_of.push(residual);
         self.candidates.choose(block, lane);

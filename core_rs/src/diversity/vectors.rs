@@ -15,10 +15,8 @@ pub struct Vectors<'a> {
     rows: &'a [f32],
     dim: usize,
     order: Order,
-    /// The blocks that were needed, one after the other: `dim` rows of one dimension each.
-    turned: Vec<PerLane>,
-    /// Where each block begins there, or [`UNTURNED`].
-    starts: Vec<usize>,
+    /// `turned[block][dimension]`; empty until needed.
+    turned: Vec<Vec<PerLane>>,
     /// One over the length of each candidate, 0 for a zero vector.
     inverses: Vec<Lanes<f32>>,
     /// The chosen rows, and one over their lengths.
@@ -27,8 +25,6 @@ pub struct Vectors<'a> {
 }
 
 const MAX_DIM: usize = *crate::embedding::DIMS.end();
-const UNTURNED: usize = usize::MAX;
-
 /// Stands where a block has no candidate.
 static NO_VECTOR: [f32; MAX_DIM] = [0.0; MAX_DIM];
 
@@ -42,35 +38,28 @@ impl<'a> Vectors<'a> {
             dim,
             order: Order::new(&[]),
             turned: Vec::new(),
-            starts: Vec::new(),
             inverses: Vec::new(),
             chosen: Vec::new(),
             chosen_inverses: Vec::new(),
         })
     }
 
-    /// Where the block begins.
-    #[inline]
-    fn start(&mut self, block: usize) -> usize {
-        match self.starts[block] {
-            UNTURNED => self.turn(block),
-            start => start,
+    fn prepare(&mut self, block: usize) {
+        if self.turned[block].is_empty() {
+            self.turn(block);
         }
     }
 
     #[cold]
-    fn turn(&mut self, block: usize) -> usize {
-        let start = self.turned.len();
-        self.starts[block] = start;
-        self.turned.resize(start + self.dim, PerLane([0.0; LANES]));
-        let turned = &mut self.turned[start..];
+    fn turn(&mut self, block: usize) {
+        let mut turned = vec![PerLane([0.0; LANES]); self.dim];
         let mut rows = [&NO_VECTOR[..self.dim]; LANES];
         let candidates = self.order.block(block);
         for (row, index) in rows.iter_mut().zip(candidates) {
             *row = &self.rows[*index as usize * self.dim..][..self.dim];
         }
-        transpose(&rows, turned);
-        let mut squares_of = squares(self.simd, turned);
+        transpose(&rows, &mut turned);
+        let mut squares_of = squares(self.simd, &turned);
         for lane in 0..candidates.len() {
             if SQUARES.contains(&squares_of[lane]) {
                 continue;
@@ -80,7 +69,7 @@ impl<'a> Vectors<'a> {
             for (lanes, x) in turned.iter_mut().zip(&scaled) {
                 lanes.0[lane] = *x;
             }
-            squares_of[lane] = squares(self.simd, turned)[lane];
+            squares_of[lane] = squares(self.simd, &turned)[lane];
         }
         self.inverses[block] = squares_of.map(|square| {
             if square > 0.0 {
@@ -89,7 +78,7 @@ impl<'a> Vectors<'a> {
                 0.0
             }
         });
-        start
+        self.turned[block] = turned;
     }
 }
 
@@ -98,15 +87,14 @@ const SQUARES: std::ops::RangeInclusive<f32> = 1e-20..=1e30;
 
 impl Similarity for Vectors<'_> {
     fn arrange(&mut self, order: &Order) {
-        self.turned = Vec::with_capacity(order.blocks() * self.dim);
-        self.starts = vec![UNTURNED; order.blocks()];
+        self.turned = vec![Vec::new(); order.blocks()];
         self.inverses = vec![[0.0; LANES]; order.blocks()];
         self.order = order.clone();
     }
 
     fn choose(&mut self, block: usize, lane: usize) {
-        let start = self.start(block);
-        let turned = &self.turned[start..start + self.dim];
+        self.prepare(block);
+        let turned = &self.turned[block];
         self.chosen.extend(turned.iter().map(|lanes| lanes.0[lane]));
         self.chosen_inverses.push(self.inverses[block][lane]);
     }
@@ -118,8 +106,8 @@ impl Similarity for Vectors<'_> {
 
     #[inline]
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32> {
-        let start = self.start(block);
-        let turned = &self.turned[start..start + self.dim];
+        self.prepare(block);
+        let turned = &self.turned[block];
         let chosen = &self.chosen[number * self.dim..][..self.dim];
         let (inverses, inverse) = (&self.inverses[block], self.chosen_inverses[number]);
         scaled_sums(simd, turned, chosen, inverses, inverse)

@@ -4,6 +4,7 @@
 //! * [`store`]: vectors packed so that one instruction handles 16 of them; grows and changes in place.
 //! * [`query`]: queries as the scan wants them.
 //! * [`scan`]: scores, filter, threshold and top-k in one pass; `avx512`, `avx2` and their twin `portable` do the work.
+//! * [`graph`]: most of the best, found by looking at few vectors.
 //! * [`rescore`]: exact f32 scores for the best.
 //!
 //! The score of a stored vector is `(dot as f32 * scale) * query_scale` with the exact i32 dot of the codes: three IEEE
@@ -13,6 +14,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod graph;
 mod portable;
 pub mod quantize;
 pub mod query;

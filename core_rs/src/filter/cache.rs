@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::value::Params;
-use super::{Filter, FilterError};
+use super::{Filter, FilterError, Unheard};
 use crate::bitmap::Bitmap;
 use crate::catalogue::Catalogue;
 use crate::names::Names;
@@ -33,7 +33,16 @@ struct Entry {
     used: u64,
     version: u64,
     filter: Arc<Filter>,
-    bits: Arc<Bitmap>,
+    passing: Passing,
+}
+
+/// The items that pass a filter.
+#[derive(Clone, Debug)]
+pub struct Passing {
+    /// One bit for each item.
+    pub items: Arc<Bitmap>,
+    /// Fields of the filter that no item ever had.
+    pub unheard: Arc<[Box<str>]>,
 }
 
 impl Default for FilterCache {
@@ -51,7 +60,7 @@ impl FilterCache {
         }
     }
 
-    /// The items that pass a filter. O(text) if it was asked at this version of the catalogue; otherwise it is evaluated,
+    /// The items that pass a filter; `unheard`: what becomes of a field that no item ever had. O(text) if it was asked at this version of the catalogue; otherwise it is evaluated,
     /// and the one that was not asked for longest makes room. Errors: those of [`Filter::parse`] and [`Filter::check`];
     /// nothing is kept of a filter with an error.
     pub fn evaluate(
@@ -60,11 +69,12 @@ impl FilterCache {
         params: &Params,
         catalogue: &Catalogue,
         names: &Names,
-    ) -> Result<Arc<Bitmap>, FilterError> {
-        let key = key(text, params);
+        unheard: Unheard,
+    ) -> Result<Passing, FilterError> {
+        let key = key(text, params, unheard);
         let version = catalogue.version();
         let known = match self.find(&key, version) {
-            Found::Bits(bits) => return Ok(bits),
+            Found::Passing(passing) => return Ok(passing),
             Found::Stale(filter) => Some(filter),
             Found::Nothing => None,
         };
@@ -73,12 +83,18 @@ impl FilterCache {
             Some(filter) => filter,
             None => Arc::new(Filter::parse(text)?),
         };
-        let checked = filter.check(catalogue, params)?;
+        let checked = match unheard {
+            Unheard::Refused => filter.check(catalogue, params)?,
+            Unheard::Missing => filter.check_early(catalogue, params)?,
+        };
         let mut bits = Bitmap::default();
         checked.evaluate(catalogue, names, &mut bits);
-        let bits = Arc::new(bits);
-        self.keep(key, version, filter, bits.clone());
-        Ok(bits)
+        let passing = Passing {
+            items: Arc::new(bits),
+            unheard: checked.unheard.into_iter().collect(),
+        };
+        self.keep(key, version, filter, passing.clone());
+        Ok(passing)
     }
 
     /// Number of filters kept.
@@ -96,7 +112,7 @@ impl FilterCache {
         let kept = self.kept.lock();
         let entries = kept.by_key.iter();
         entries
-            .map(|(key, entry)| 2 * key.len() + entry.bits.memory() + size_of::<Entry>())
+            .map(|(key, entry)| 2 * key.len() + entry.passing.items.memory() + size_of::<Entry>())
             .sum()
     }
 
@@ -108,13 +124,13 @@ impl FilterCache {
             None => Found::Nothing,
             Some(entry) if entry.version == version => {
                 entry.used = now;
-                Found::Bits(entry.bits.clone())
+                Found::Passing(entry.passing.clone())
             }
             Some(entry) => Found::Stale(entry.filter.clone()),
         }
     }
 
-    fn keep(&self, key: Box<[u8]>, version: u64, filter: Arc<Filter>, bits: Arc<Bitmap>) {
+    fn keep(&self, key: Box<[u8]>, version: u64, filter: Arc<Filter>, passing: Passing) {
         let mut kept = self.kept.lock();
         if kept.by_key.len() >= self.entries && !kept.by_key.contains_key(&key) {
             let oldest = kept.by_key.iter().min_by_key(|(_, entry)| entry.used);
@@ -126,21 +142,22 @@ impl FilterCache {
             used: kept.clock,
             version,
             filter,
-            bits,
+            passing,
         };
         kept.by_key.insert(key, entry);
     }
 }
 
 enum Found {
-    Bits(Arc<Bitmap>),
+    Passing(Passing),
     Stale(Arc<Filter>),
     Nothing,
 }
 
-/// Equal for equal text and parameters, and for no others.
-fn key(text: &str, params: &Params) -> Box<[u8]> {
-    let mut key = Vec::with_capacity(text.len() + 16 + 32 * params.len());
+/// Equal for equal text, parameters and rule, and for no others.
+fn key(text: &str, params: &Params, unheard: Unheard) -> Box<[u8]> {
+    let mut key = Vec::with_capacity(text.len() + 17 + 32 * params.len());
+    key.push(unheard as u8);
     key.extend((text.len() as u64).to_le_bytes());
     key.extend(text.as_bytes());
     for (name, value) in params {

@@ -14,6 +14,17 @@ use crate::catalogue::number::Number;
 #[derive(Clone, Debug)]
 pub struct Checked {
     pub(super) root: Node,
+    /// Fields that no item ever had, ascending; none of a filter that was checked strictly.
+    pub(super) unheard: BTreeSet<Box<str>>,
+}
+
+/// What becomes of a field that no item ever had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// An error with its place: whoever asks can mend it.
+    Refused,
+    /// Missing on every item, and told: a configuration may be there before the first item.
+    Missing,
 }
 
 /// A condition with everything resolved.
@@ -51,17 +62,24 @@ struct Checker<'a> {
     known: &'a KnownLabels,
     params: &'a Params,
     used: BTreeSet<&'a str>,
+    unheard: Option<BTreeSet<Box<str>>>,
 }
 
 type Outcome<T> = Result<T, FilterError>;
 
 /// Checks a filter against the known fields.
-pub(super) fn check(filter: &Filter, known: &KnownLabels, params: &Params) -> Outcome<Checked> {
+pub(super) fn check(
+    filter: &Filter,
+    known: &KnownLabels,
+    params: &Params,
+    unheard: Unheard,
+) -> Outcome<Checked> {
     let mut checker = Checker {
         text: filter.text(),
         known,
         params,
         used: BTreeSet::new(),
+        unheard: (unheard == Unheard::Missing).then(BTreeSet::new),
     };
     let root = checker.node(filter.root())?;
     let unused: Vec<String> = params
@@ -81,7 +99,8 @@ pub(super) fn check(filter: &Filter, known: &KnownLabels, params: &Params) -> Ou
         );
         return Err(FilterError::whole(message));
     }
-    Ok(Checked { root })
+    let unheard = checker.unheard.unwrap_or_default();
+    Ok(Checked { root, unheard })
 }
 
 impl<'a> Checker<'a> {
@@ -151,14 +170,20 @@ impl<'a> Checker<'a> {
                         return Ok(Side::Field(field, kinds));
                     }
                 }
-                self.fail(span, self.known.unknown(name).to_string())
+                match &mut self.unheard {
+                    Some(unheard) => Ok(missing(unheard, name)),
+                    None => self.fail(span, self.known.unknown(name).to_string()),
+                }
             }
             Atom::Name(name) => {
                 let field = Field::named(name);
                 match (self.known.kinds(&field), self.params.get_key_value(name)) {
                     (Some(kinds), None) => Ok(Side::Field(field, kinds)),
                     (None, Some((name, value))) => self.parameter(name, value, span),
-                    (None, None) => self.fail(span, self.no_name(name)),
+                    (None, None) => match &mut self.unheard {
+                        Some(unheard) if !is_nothing(name) => Ok(missing(unheard, name)),
+                        _ => self.fail(span, self.no_name(name)),
+                    },
                     (Some(_), Some(_)) => self.fail(
                         span,
                         format!(
@@ -205,7 +230,7 @@ impl<'a> Checker<'a> {
     }
 
     fn no_name(&self, name: &str) -> String {
-        if ["null", "none", "nil", "undefined", "missing"].contains(&name.to_lowercase().as_str()) {
+        if is_nothing(name) {
             return format!("there is no value {name}; write `FIELD is missing`");
         }
         let mut message = self.known.unknown(name).to_string();
@@ -231,11 +256,21 @@ impl<'a> Checker<'a> {
             (Side::Value(value), Side::Field(field, kinds)) => {
                 self.test(field, kinds, comparison.mirrored(), value, &left.span)
             }
-            (Side::Field(..), Side::Field(..)) => self.fail(
-                &right.span,
-                "two fields cannot be compared; one side must be a value or a parameter"
-                    .to_string(),
-            ),
+            (Side::Field(a, _), Side::Field(b, _)) => {
+                // What no item has yet stands where a parameter was meant.
+                let new = |field: &Field| {
+                    let unheard = self.unheard.as_ref();
+                    unheard.is_some_and(|unheard| unheard.contains(field.name()))
+                };
+                match [(left, a), (right, b)].iter().find(|(_, field)| new(field)) {
+                    Some((operand, field)) => self.fail(&operand.span, self.no_name(field.name())),
+                    None => self.fail(
+                        &right.span,
+                        "two fields cannot be compared; one side must be a value or a parameter"
+                            .to_string(),
+                    ),
+                }
+            }
             (Side::Value(_), Side::Value(_)) => self.fail(
                 &left.span,
                 "two values are compared; one side must be a field".to_string(),
@@ -403,6 +438,17 @@ impl<'a> Checker<'a> {
             _ => Node::Or(nodes),
         })
     }
+}
+
+/// A label that every item lacks, of whatever type it will be.
+fn missing<'a>(unheard: &mut BTreeSet<Box<str>>, name: &str) -> Side<'a> {
+    unheard.insert(name.into());
+    Side::Field(Field::Label(name.into()), Kinds::ANY)
+}
+
+/// What other languages call a missing value; never the name of a field that is still to come.
+fn is_nothing(name: &str) -> bool {
+    ["null", "none", "nil", "undefined", "missing"].contains(&name.to_lowercase().as_str())
 }
 
 fn negate(node: Node, negated: bool) -> Node {

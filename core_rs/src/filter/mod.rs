@@ -16,7 +16,8 @@
 //! # What it means
 //!
 //! * Fields: `item`, `categories`, `group`, `timestamp` (UTC milliseconds) and every label by its name; names that are
-//!   no identifiers, or keywords, stand in backticks. A field is known once any item had it.
+//!   no identifiers, or keywords, stand in backticks. A field is known once any item had it; one that no item ever had is
+//!   refused in a request's own filter, and missing on every item in a configuration's, whose answers say so.
 //! * A bare name that was given as a parameter is one; `$name` always is. What could be both is refused.
 //! * `==` (or `=`), `!=`, `<`, `<=`, `>`, `>=` compare a field with a value, on either side. Numbers compare exactly,
 //!   whole or not; texts by their bytes; booleans only for equality.
@@ -42,7 +43,7 @@ pub mod value;
 mod tests;
 
 pub use cache::FilterCache;
-pub use check::Checked;
+pub use check::{Checked, Unheard};
 pub use error::FilterError;
 pub use value::{Params, Value};
 
@@ -93,6 +94,15 @@ impl Filter {
     /// Resolves names and compares types. Errors: a field that no item ever had, a parameter that was not given or is not
     /// used, values of a type that the field never has. The result holds as long as the catalogue's version.
     pub fn check(&self, catalogue: &Catalogue, params: &Params) -> Result<Checked, FilterError> {
-        check::check(self, catalogue.known(), params)
+        check::check(self, catalogue.known(), params, Unheard::Refused)
+    }
+
+    /// [`Filter::check`] where a field that no item ever had is missing on every item: for filters of a configuration.
+    pub fn check_early(
+        &self,
+        catalogue: &Catalogue,
+        params: &Params,
+    ) -> Result<Checked, FilterError> {
+        check::check(self, catalogue.known(), params, Unheard::Missing)
     }
 }

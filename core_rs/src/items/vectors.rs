@@ -3,8 +3,11 @@
 //! The codes follow from the catalogue and are in no digest and no snapshot. What a name's first put says of its dimension
 //! is state: it holds for the rest of the generation's log, so every reader refuses the same later puts.
 
+use std::collections::VecDeque;
+
 use crate::bitmap::Bitmap;
 use crate::embedding::Embedding;
+use crate::embedding::graph::Rows;
 use crate::embedding::store::PackedVectors;
 use crate::error::CoreError;
 use crate::ids::ItemIx;
@@ -27,6 +30,25 @@ pub struct ItemVectors {
     /// Codes once more, item by item: the store scatters a vector over a cache line for every four dimensions, and who wants
     /// single items would wait for each of them.
     rows: Vec<i8>,
+    /// For each item the number of the latest change of its vector, from 1 on; 0 where it never had one.
+    change_of_each: Vec<u32>,
+    /// Changes so far.
+    changes: u64,
+    /// Whose vectors the latest changes were.
+    latest: VecDeque<u32>,
+}
+
+/// So many of the latest changes are known by name.
+const LATEST: usize = 4096;
+
+impl Rows for ItemVectors {
+    fn codes(&self, id: u32) -> &[i8] {
+        self.codes_of(id)
+    }
+
+    fn scale(&self, id: u32) -> f32 {
+        self.store.scale(id as usize)
+    }
 }
 
 impl ItemVectors {
@@ -34,6 +56,28 @@ impl ItemVectors {
     pub fn codes(&self, item: ItemIx) -> Option<&[i8]> {
         let at = item.0 as usize * self.dim;
         self.has(item).then(|| &self.rows[at..at + self.dim])
+    }
+
+    /// Codes of an item that has or had a vector.
+    pub fn codes_of(&self, id: u32) -> &[i8] {
+        &self.rows[id as usize * self.dim..][..self.dim]
+    }
+
+    /// How often vectors were put.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// For each item the number of the latest change of its vector, from 1 on; 0 where it never had one.
+    pub fn change_of_each(&self) -> &[u32] {
+        &self.change_of_each
+    }
+
+    /// The items whose vectors were put after so many changes, some more than once; `None` where they are too many.
+    pub fn changed_since(&self, changes: u64) -> Option<impl Iterator<Item = u32>> {
+        let behind = usize::try_from(self.changes.saturating_sub(changes)).ok()?;
+        let first = self.latest.len().checked_sub(behind)?;
+        Some(self.latest.range(first..).copied())
     }
 
     /// Whether an item has a vector.
@@ -53,6 +97,16 @@ impl ItemVectors {
             self.present.resize(at + 1, false);
         }
         self.present.set(at);
+        self.changes += 1;
+        if self.change_of_each.len() <= at {
+            self.change_of_each.resize(at + 1, 0);
+        }
+        // After four billion changes numbers come again; that an item meets its own is of no account.
+        self.change_of_each[at] = (self.changes as u32).max(1);
+        if self.latest.len() == LATEST {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(item.0);
     }
 
     fn clear(&mut self, item: ItemIx) {
@@ -92,6 +146,11 @@ impl Vectors {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let scanned = self.named.iter().filter(|n| n.vectors.is_some());
         scanned.map(|named| &*named.name)
+    }
+
+    /// Every name with the dimension that it is bound to, in order of the names.
+    pub fn dims(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.named.iter().map(|named| (&*named.name, named.dim))
     }
 
     /// Dimension that a name is bound to.
@@ -150,6 +209,9 @@ impl Vectors {
                 present: Bitmap::default(),
                 dim,
                 rows: Vec::new(),
+                change_of_each: Vec::new(),
+                changes: 0,
+                latest: VecDeque::new(),
             });
             let name = name.into();
             self.named.insert(at, Named { name, dim, vectors });
@@ -160,7 +222,12 @@ impl Vectors {
     pub fn memory(&self) -> usize {
         let scanned = self.named.iter().filter_map(|named| named.vectors.as_ref());
         scanned
-            .map(|v| v.store.memory() + v.rows.capacity() + v.present.memory())
+            .map(|v| {
+                v.store.memory()
+                    + v.rows.capacity()
+                    + 4 * v.change_of_each.capacity()
+                    + v.present.memory()
+            })
             .sum()
     }
 

@@ -125,6 +125,12 @@ impl SessionIndex {
         }
     }
 
+    /// Whose a held session is.
+    pub fn owner_of(&self, number: SessionNo) -> (usize, UserIx) {
+        let session = &self.ring[(number % self.max_sessions as u64) as usize];
+        (usize::from(session.partition), session.user)
+    }
+
     /// Forgets whose sessions these were: their items leave the index.
     pub fn forget(&mut self, partition: usize, user: UserIx) {
         for session in &mut self.ring {

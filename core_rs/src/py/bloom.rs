@@ -153,10 +153,12 @@ fn code(verdict: EventVerdict) -> u8 {
 #[pymethods]
 impl DedupKernel {
     #[new]
-    fn new(horizon: u64) -> Self {
-        Self {
+    fn new(horizon: u64) -> PyResult<Self> {
+        // Chosen before the ledger's filters ask for it.
+        simd()?;
+        Ok(Self {
             ledger: Mutex::new(EventLedger::new(horizon)),
-        }
+        })
     }
 
     /// Judges ids (pairs of upper and lower half) and event times in order: 0 fresh, 1 repeat, 2 beyond the horizon.

@@ -23,6 +23,7 @@ use crate::py::hosts::{has_everything, owns_item, owns_user};
 use crate::py::kernels::simd;
 use crate::py::stats::stats;
 use crate::query::batch::recommend_batch;
+use crate::query::graphs::Graphs;
 use crate::query::hosts::anonymous;
 use crate::query::many::recommend_many;
 use crate::query::plan::Tools;
@@ -50,6 +51,7 @@ pub struct Core {
     generation_bits: u128,
     query: QueryConfig,
     filters: FilterCache,
+    pub(super) graphs: Graphs,
     /// Threads beside that of a question; the fold has its own, and neither waits for the other.
     query_pool: Option<rayon::ThreadPool>,
     pool: Option<rayon::ThreadPool>,
@@ -57,7 +59,10 @@ pub struct Core {
 }
 
 /// A pool of so many threads; none for 0.
-fn threads_named(name: &'static str, count: usize) -> PyResult<Option<rayon::ThreadPool>> {
+pub(super) fn threads_named(
+    name: &'static str,
+    count: usize,
+) -> PyResult<Option<rayon::ThreadPool>> {
     if count == 0 {
         return Ok(None);
     }
@@ -102,6 +107,7 @@ impl Core {
             generation_bits,
             query,
             filters: FilterCache::default(),
+            graphs: Graphs::default(),
             query_pool: threads_named("query", threads.saturating_sub(1))?,
             pool: threads_named("fold", if threads > 1 { threads } else { 0 })?,
             state: RwLock::new(state),
@@ -117,6 +123,7 @@ impl Core {
         Tools {
             query: active.map_or(&self.query, |(_, query)| query),
             filters: &self.filters,
+            graphs: Some(&self.graphs),
             pool: self.query_pool.as_ref(),
         }
     }
@@ -276,15 +283,18 @@ impl Core {
     }
 
     /// The variant, `experiment/variant`, that answers a visitor's question of a scenario at `now`, if one does.
-    fn assign(&self, visitor: &str, scenario: Option<&str>, now: i64) -> Option<String> {
+    fn assign(&self, visitor: &str, scenario: Option<&str>, now: i64) -> PyResult<Option<String>> {
         let state = self.state.read();
+        owns_user(&state, visitor)?;
         let query = self.tools(&state).query;
-        taking_part::assign(&state, query, visitor, scenario, now).map(str::to_string)
+        let variant = taking_part::assign(&state, query, visitor, scenario, now);
+        Ok(variant.map(str::to_string))
     }
 
     /// The variant of a visitor in an experiment at `now`, whatever they ask; `None` for one who does not take part.
     fn variant_of(&self, visitor: &str, experiment: &str, now: i64) -> PyResult<Option<String>> {
         let state = self.state.read();
+        owns_user(&state, visitor)?;
         let query = self.tools(&state).query;
         let variant = taking_part::variant_of(&state, query, visitor, experiment, now)?;
         Ok(variant.map(str::to_string))

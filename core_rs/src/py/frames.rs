@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 use crate::config::{FOLD_VERSION, generation_id};
 use crate::frame::body::decode_events;
+use crate::frame::event::Decoded;
 use crate::frame::header::parse_frame;
 use crate::ids::stable_hash;
 
@@ -20,11 +21,26 @@ fn event_faults(frame: &[u8], max_future_ms: i64) -> Vec<(usize, &'static str)> 
     let Ok(events) = parse_frame(frame).and_then(|f| decode_events(&f, max_future_ms)) else {
         return Vec::new();
     };
-    events
-        .iter()
-        .enumerate()
+    coded(&events)
+}
+
+fn coded(events: &[Decoded<'_>]) -> Vec<(usize, &'static str)> {
+    let faults = events.iter().enumerate();
+    faults
         .filter_map(|(i, event)| event.as_ref().err().map(|err| (i, err.code())))
         .collect()
+}
+
+/// [`frame_fault`] and, for a sound frame, [`event_faults`], from one reading of it.
+#[pyfunction]
+fn frame_faults(
+    frame: &[u8],
+    max_future_ms: i64,
+) -> (Option<&'static str>, Vec<(usize, &'static str)>) {
+    match parse_frame(frame).and_then(|f| decode_events(&f, max_future_ms)) {
+        Ok(events) => (None, coded(&events)),
+        Err(err) => (Some(err.code()), Vec::new()),
+    }
 }
 
 /// The stable hash behind ownership.
@@ -44,6 +60,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add("FOLD_VERSION", FOLD_VERSION)?;
     m.add_function(wrap_pyfunction!(frame_fault, m)?)?;
     m.add_function(wrap_pyfunction!(event_faults, m)?)?;
+    m.add_function(wrap_pyfunction!(frame_faults, m)?)?;
     m.add_function(wrap_pyfunction!(py_stable_hash, m)?)?;
     m.add_function(wrap_pyfunction!(py_generation_id, m)?)
 }

@@ -7,7 +7,8 @@
 //! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
 //! * [`neighbours`]: co-occurrence counts and the session index, for use without an engine.
 //! * [`slate_scan`]: a log's slates as columns, for reports.
-//! * [`operations`]: merged users and what a merge moves, the catalogue page by page.
+//! * [`operations`]: merged users and what a merge moves, the catalogue page by page, whose sessions voted.
+//! * [`graphs`]: embeddings and the graphs of large ones.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
@@ -19,6 +20,7 @@ mod core;
 mod diversity;
 mod error;
 mod frames;
+mod graphs;
 mod hosts;
 mod kernels;
 mod limits;
@@ -33,6 +35,7 @@ use pyo3::prelude::*;
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
     frames::register(m)?;
+    graphs::register(m)?;
     hosts::register(m)?;
     kernels::register(m)?;
     diversity::register(m)?;

@@ -6,7 +6,9 @@ use pyo3::types::PyBytes;
 use crate::ids::UserIx;
 use crate::py::core::Core;
 use crate::py::error::protocol;
+use crate::py::hosts::has_everything;
 use crate::query::catalogue_page as pages;
+use crate::query::voters::voters;
 
 /// Of these users, those who turned out to be others: user, who that is (one step), whether something is left to be moved.
 #[pyfunction]
@@ -82,6 +84,26 @@ fn catalogue_page<'py>(
     Ok((PyBytes::new(py, &rows.map_err(protocol)?), next))
 }
 
+/// Of the sessions that voted for an item when a `RecommendRequest` is answered: user, the newest shared item, items.
+#[pyfunction]
+fn session_voters(
+    py: Python<'_>,
+    core: &Core,
+    request: &[u8],
+    item: &str,
+) -> PyResult<Vec<(String, String, Vec<String>)>> {
+    let request = rmp_serde::from_slice(request).map_err(protocol)?;
+    py.detach(|| {
+        let state = core.state.read();
+        has_everything(&state)?;
+        let found = voters(&state, &core.tools(&state), &request, item)?;
+        let found = found.into_iter();
+        Ok(found
+            .map(|voter| (voter.user, voter.seed, voter.items))
+            .collect())
+    })
+}
+
 /// Adds this file's functions to the module.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(merged_users, m)?)?;
@@ -89,5 +111,6 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(is_forgotten, m)?)?;
     m.add_function(wrap_pyfunction!(knows_event, m)?)?;
     m.add_function(wrap_pyfunction!(moving_state, m)?)?;
+    m.add_function(wrap_pyfunction!(session_voters, m)?)?;
     m.add_function(wrap_pyfunction!(catalogue_page, m)?)
 }

@@ -1,15 +1,32 @@
 //! The class `SlateScan`: a log's slates as columns, which leave as bytes for numpy.
 
+use std::collections::BTreeMap;
+
 use parking_lot::Mutex;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::intern::Interner;
+use crate::py::core::threads_named;
 use crate::py::error::protocol;
-use crate::slate_scan::{NONE, SlateScan};
+use crate::slate_scan::{NONE, SlateScan, Texts};
 
-/// Collects the columns of a log, frame by frame.
+/// Collects the columns of a log, batch by batch.
 #[pyclass(frozen, name = "SlateScan", module = "headwater._core")]
-struct PySlateScan(Mutex<SlateScan>);
+struct PySlateScan {
+    scan: Mutex<SlateScan>,
+    pool: Option<rayon::ThreadPool>,
+}
+
+fn dictionary<'a>(texts: &'a Texts, of: &str) -> PyResult<&'a Interner> {
+    match of {
+        "users" => Ok(&texts.users),
+        "ids" => Ok(&texts.ids),
+        "names" => Ok(&texts.names),
+        _ => Err(protocol(format!("no dictionary {of:?}"))),
+    }
+}
 
 /// Puts a column's values, little endian, under its name.
 fn put<'py, T: Copy, const N: usize>(
@@ -29,40 +46,59 @@ fn put<'py, T: Copy, const N: usize>(
 
 #[pymethods]
 impl PySlateScan {
+    /// `threads` read frames beside each other; 0 and 1: the calling one.
     #[new]
-    fn new(wanted: Vec<String>) -> Self {
-        Self(Mutex::new(SlateScan::new(wanted)))
+    fn new(wanted: Vec<String>, threads: usize) -> PyResult<Self> {
+        let threads = if threads > 1 { threads } else { 0 };
+        Ok(Self {
+            scan: Mutex::new(SlateScan::new(wanted)),
+            pool: threads_named("slates", threads)?,
+        })
     }
 
-    /// Takes in a frame: the code of its fault, codes of refused events, and whether it holds others than are collected.
+    /// Takes in frames at their positions: the places of those that hold other events than are collected.
     fn add(
         &self,
-        position: u64,
-        frame: &[u8],
+        py: Python<'_>,
+        positions: Vec<u64>,
+        frames: Vec<PyBackedBytes>,
         max_future_ms: i64,
-    ) -> (Option<&'static str>, Vec<&'static str>, bool) {
-        match self.0.lock().add(position, frame, max_future_ms) {
-            Ok((refused, others)) => (None, refused, others),
-            Err(fault) => (Some(fault), Vec::new(), false),
+    ) -> PyResult<Vec<usize>> {
+        if positions.len() != frames.len() {
+            return Err(protocol("as many positions as frames are needed"));
         }
+        let frames: Vec<(u64, &[u8])> = positions
+            .into_iter()
+            .zip(frames.iter().map(|frame| &frame[..]))
+            .collect();
+        Ok(py.detach(|| {
+            let mut scan = self.scan.lock();
+            scan.add(&frames, max_future_ms, self.pool.as_ref())
+        }))
     }
 
-    /// The number of a text; `None` for one that nothing named.
-    fn number(&self, text: &str) -> Option<u32> {
-        self.0.lock().texts.get(text)
+    /// Frames and events that do not count, by reason.
+    fn set_aside(&self) -> BTreeMap<&'static str, u64> {
+        self.scan.lock().set_aside.clone()
     }
 
-    /// The texts of numbers; `None` for the number of no text.
-    fn texts(&self, numbers: Vec<u32>) -> Vec<Option<String>> {
-        let scan = self.0.lock();
-        let known = |number: u32| (number as usize) < scan.texts.len();
-        let text = |number| known(number).then(|| scan.texts.name(number).to_string());
-        numbers.into_iter().map(text).collect()
+    /// The number of a text in the dictionary `of` ("users", "ids", "names"); `None` for one that nothing named.
+    fn number(&self, of: &str, text: &str) -> PyResult<Option<u32>> {
+        let scan = self.scan.lock();
+        Ok(dictionary(&scan.texts, of)?.get(text))
+    }
+
+    /// The texts of numbers in the dictionary `of`; `None` for the number of no text.
+    fn texts(&self, of: &str, numbers: Vec<u32>) -> PyResult<Vec<Option<String>>> {
+        let scan = self.scan.lock();
+        let held = dictionary(&scan.texts, of)?;
+        let text = |number: u32| ((number as usize) < held.len()).then(|| held.name(number).into());
+        Ok(numbers.into_iter().map(text).collect())
     }
 
     /// The columns of one table as bytes.
     fn columns<'py>(&self, py: Python<'py>, table: &str) -> PyResult<Bound<'py, PyDict>> {
-        let scan = self.0.lock();
+        let scan = self.scan.lock();
         let out = PyDict::new(py);
         let numbers = |name, column: &[u32]| put(&out, name, column, u32::to_le_bytes);
         let times = |name, column: &[i64]| put(&out, name, column, i64::to_le_bytes);

@@ -9,7 +9,7 @@ use crate::ids::{DAY_MS, ItemIx, Millis};
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
-use crate::sessions::seen::SeenFilter;
+use crate::sessions::seen::{SEEN_SURELY, SeenFilter};
 use crate::sessions::touches::Touch;
 
 /// Up to so many items all of them are looked at; of more, only the leaders that the fold keeps.
@@ -19,8 +19,39 @@ pub const FEW: usize = 20_000;
 pub struct Allowed<'a> {
     state: &'a State,
     bits: &'a Bitmap,
-    forever: Option<&'a SeenFilter>,
+    beyond: Option<Beyond<'a>>,
     few: bool,
+}
+
+/// Consumed items beyond those that are remembered exactly, and when consumed ones come back.
+#[derive(Clone, Copy)]
+struct Beyond<'a> {
+    seen: &'a SeenFilter,
+    scenario: &'a Scenario,
+    now: Millis,
+}
+
+impl Beyond<'_> {
+    /// Whether the item is gone. One that was consumed a while before its time is over may be, too: a filter tells no times
+    /// apart within one of its generations.
+    fn holds(&self, state: &State, item: ItemIx) -> bool {
+        let hash = state.names.item_hash(item);
+        let own = !self.scenario.consumed_expiry_label.is_empty();
+        // Looking up an item's own time costs more than the filter's answer, which mostly is no.
+        (!own || self.seen.contains(hash))
+            && self.seen.contains_since(
+                hash,
+                since(expiry(state, self.scenario, item), self.now),
+                state.limits.generation_ms,
+            )
+    }
+}
+
+/// Since when what was consumed is not shown, by the days after which it comes back.
+fn since(expiry_days: Option<f64>, now: Millis) -> Millis {
+    expiry_days.map_or(Millis::MIN, |days| {
+        now.saturating_sub((days * DAY_MS) as Millis)
+    })
 }
 
 /// What of the visitor's past must not be shown.
@@ -28,22 +59,44 @@ pub struct Allowed<'a> {
 pub struct Barred<'a> {
     /// Rejected and consumed items.
     pub items: Vec<ItemIx>,
-    /// Where consumed items never come back: those beyond the exact list.
-    pub forever: Option<&'a SeenFilter>,
+    /// Consumed items beyond the exact list.
+    pub beyond: Option<&'a SeenFilter>,
+    /// What the visitor's state may have let go of, in words.
+    pub notes: Vec<String>,
 }
 
 impl<'a> Barred<'a> {
     /// What `asker` may not see at `now`.
     pub fn of(state: &State, scenario: &Scenario, asker: &Asker<'a>, now: Millis) -> Self {
         let mut items: Vec<ItemIx> = rejected(asker).map(|touch| touch.item).collect();
-        let mut forever = None;
+        let mut beyond = None;
+        let mut notes = Vec::new();
+        let exactly = state.limits.consumed;
+        if asker
+            .user
+            .is_some_and(|user| user.rejected.len() >= exactly)
+        {
+            notes.push(format!(
+                "the visitor rejected {exactly} items or more: only the latest {exactly} are surely left out"
+            ));
+        }
         if scenario.exclude_consumed {
             items.extend(consumed(state, scenario, asker, now).map(|touch| touch.item));
-            let never = scenario.consumed_expiry_days.is_none();
             let seen = asker.user.map(|user| &user.consumed_seen);
-            forever = seen.filter(|seen| never && !seen.is_empty());
+            beyond = seen.filter(|seen| !seen.is_empty());
+            let since = since(scenario.consumed_expiry_days, now);
+            if beyond.is_some_and(|seen| seen.lets_go_since(since, state.limits.generation_ms)) {
+                let surely = exactly + SEEN_SURELY;
+                notes.push(format!(
+                    "the visitor consumed more than {surely} items: only the latest {surely} are surely left out"
+                ));
+            }
         }
-        Self { items, forever }
+        Self {
+            items,
+            beyond,
+            notes,
+        }
     }
 }
 
@@ -52,6 +105,7 @@ impl<'a> Allowed<'a> {
     /// scenario and of the request.
     pub fn new(
         state: &'a State,
+        scenario: &'a Scenario,
         request: &RecommendRequest,
         barred: &Barred<'a>,
         filters: &[(&str, Arc<Bitmap>)],
@@ -88,7 +142,11 @@ impl<'a> Allowed<'a> {
         Self {
             state,
             bits,
-            forever: barred.forever,
+            beyond: barred.beyond.map(|seen| Beyond {
+                seen,
+                scenario,
+                now: request.now,
+            }),
             few,
         }
     }
@@ -99,10 +157,10 @@ impl<'a> Allowed<'a> {
         self.bits.get(item.0 as usize) && !self.is_gone(item)
     }
 
-    /// Whether the item was consumed so long ago that only the Bloom filter knows.
+    /// Whether the item was consumed before those that are remembered exactly, and has not come back.
     pub fn is_gone(&self, item: ItemIx) -> bool {
-        self.forever
-            .is_some_and(|seen| seen.contains(self.state.names.item_hash(item)))
+        self.beyond
+            .is_some_and(|beyond| beyond.holds(self.state, item))
     }
 
     /// One bit for each item. Items that [`Allowed::is_gone`] are still in.
@@ -138,10 +196,7 @@ pub fn consumed<'a>(
     let user = asker.user;
     user.into_iter()
         .flat_map(|user| user.consumed.iter())
-        .filter(move |touch| match expiry(state, scenario, touch.item) {
-            None => true,
-            Some(days) => touch.ts >= now.saturating_sub((days * DAY_MS) as Millis),
-        })
+        .filter(move |touch| touch.ts >= since(expiry(state, scenario, touch.item), now))
 }
 
 /// Days after which a consumed item comes back; `None`: never.

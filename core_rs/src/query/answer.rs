@@ -78,6 +78,8 @@ pub struct Answer {
     pub candidates: Vec<(String, Vec<f64>)>,
     /// What became of the item that was asked about.
     pub why: Option<Vec<String>>,
+    /// Of each source that may have missed a few of its best: its name and what it found, best first.
+    pub approximate: Vec<(String, Vec<(String, f64)>)>,
 }
 
 impl AnswerItem {

@@ -62,6 +62,7 @@ impl Filling<'_> {
                 name: CATALOGUE.to_string(),
                 weight: WEIGHT,
                 personal: false,
+                approximate: false,
                 ranked: Vec::new(),
             });
         }

@@ -15,6 +15,8 @@ pub struct SourceList {
     pub weight: f64,
     /// Whether it follows from what the visitor did.
     pub personal: bool,
+    /// Whether a few of the best may be missing.
+    pub approximate: bool,
     /// Item and raw score.
     pub ranked: Vec<(ItemIx, f64)>,
 }

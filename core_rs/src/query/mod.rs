@@ -4,12 +4,13 @@
 //! * [`plan`]: a request worked out: scenario, sources, filters. [`seeds`]: the visitor's own items that candidates are
 //!   looked up from. [`allowed`]: what may be shown.
 //! * [`source`], [`retrieve`]: the candidate sources; each gives raw scores: [`relation`], [`session_knn`], [`vectors`],
-//!   [`leaders`]. [`accumulator`]: dense scores, no allocation per candidate.
+//!   [`leaders`]; [`graphs`]: large embeddings without a scan. [`accumulator`]: dense scores, no allocation per candidate.
 //! * [`fuse`]: reciprocal-rank fusion; [`blend`]: what raises and lowers a fused score; [`filling`]: when nobody knows
 //!   anything; [`features`]: what a learned ranker would see.
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
 //! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
-//! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item.
+//! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item;
+//!   [`voters`]: whose sessions voted for it.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
 //! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs;
 //!   [`parallel`]: many questions at once.
@@ -31,6 +32,7 @@ pub mod counted;
 pub mod features;
 pub mod filling;
 pub mod fuse;
+pub mod graphs;
 pub mod hosts;
 pub mod item_view;
 pub mod leaders;
@@ -51,5 +53,6 @@ pub mod source;
 pub mod taking_part;
 pub mod trending;
 pub mod vectors;
+pub mod voters;
 pub mod why;
 pub mod witness;

@@ -22,8 +22,18 @@ pub fn related(
     let view = RelationView::of_counts(counts);
     with_scratch(counts.width(), |scratch| {
         view.score(seeds, metric, shrinkage, &mut scratch.scores);
-        let eligible = |item| !seeds.iter().any(|seed| seed.item == item);
-        top_by(&scratch.scores, k, ItemIx::cmp, eligible, |_, score| score)
+        // So many more that the seeds, which few of the best are, can be left out afterwards.
+        let wanted = k.saturating_add(seeds.len());
+        let mut top = top_by(
+            &scratch.scores,
+            wanted,
+            ItemIx::cmp,
+            |_| true,
+            |_, score| score,
+        );
+        top.retain(|(item, _)| !seeds.iter().any(|seed| seed.item == *item));
+        top.truncate(k);
+        top
     })
 }
 

@@ -16,8 +16,10 @@ pub fn each<A: Send>(
     pool: Option<&rayon::ThreadPool>,
     answer: impl Fn(&Tools<'_>, usize) -> Result<A, CoreError> + Sync,
 ) -> Result<Vec<A>, CoreError> {
-    // One question a thread: none of them needs a second one.
+    // One question a thread: none of them needs a second one. Records of many slates hold no candidates, so all of them
+    // must be what a scan finds.
     let tools = &Tools {
+        graphs: None,
         pool: None,
         ..*tools
     };
@@ -45,6 +47,7 @@ mod tests {
         let tools = Tools {
             query: &query,
             filters: &filters,
+            graphs: None,
             pool: Some(&pool),
         };
         let refused = |at: usize| CoreError::Config(at.to_string());

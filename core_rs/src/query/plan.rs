@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use crate::bitmap::Bitmap;
 use crate::error::CoreError;
-use crate::filter::{Filter, FilterCache, FilterError, Params};
+use crate::filter::cache::Passing;
+use crate::filter::{Filter, FilterCache, FilterError, Params, Unheard};
 use crate::fold::state::State;
+use crate::query::graphs::Graphs;
 use crate::query::request::{RecommendRequest, check_n};
 use crate::query::source::{Source, Weighted};
 use crate::query::taking_part;
@@ -24,6 +26,8 @@ pub struct Tools<'a> {
     pub query: &'a QueryConfig,
     /// Items of filters that were asked for before.
     pub filters: &'a FilterCache,
+    /// Graphs of large embeddings; absent: all are scanned.
+    pub graphs: Option<&'a Graphs>,
     /// Threads that one question may use beside its own.
     pub pool: Option<&'a rayon::ThreadPool>,
 }
@@ -42,6 +46,8 @@ pub struct Plan<'a> {
     pub promoted: Option<Arc<Bitmap>>,
     /// What a holdout of an experiment is given instead, in words.
     pub holdout: Option<String>,
+    /// What the caller should know of the scenario's own filters.
+    pub notes: Vec<String>,
     /// Whether the request lets the visitor's own items be answers.
     own_items: bool,
 }
@@ -60,7 +66,7 @@ impl<'a> Plan<'a> {
         let holdout = taking_part::holdout(tools.query, request)?;
         let scenario = match holdout {
             Some(_) => Cow::Borrowed(configured),
-            None => overridden(configured, request)?,
+            None => lesser_known(overridden(configured, request)?),
         };
         if scenario.exploration > 0.0 && request.n > MAX_EXPLORING_SLOTS {
             return Err(CoreError::Query {
@@ -72,29 +78,34 @@ impl<'a> Plan<'a> {
             });
         }
         let own = Some(configured.filter.as_str()).filter(|text| !text.is_empty());
-        let texts = [own, request.filter.as_deref()];
+        let texts = [
+            (own, Unheard::Missing),
+            (request.filter.as_deref(), Unheard::Refused),
+        ];
         let promote = Some(&configured.promote).filter(|promote| promote.share > 0.0);
-        let count =
-            texts.iter().flatten().count() + configured.boosts.len() + promote.iter().count();
+        let count = texts.iter().filter(|(text, _)| text.is_some()).count()
+            + configured.boosts.len()
+            + promote.iter().count();
         let mut evaluation = Evaluation::new(state, tools, request, count);
         let filters = texts
             .into_iter()
-            .flatten()
-            .map(|text| Ok((text, evaluation.items("filter", text)?)))
+            .filter_map(|(text, unheard)| Some((text?, unheard)))
+            .map(|(text, unheard)| Ok((text, evaluation.items("filter", text, unheard)?)))
             .collect::<Result<_, CoreError>>()?;
         let boosted = configured
             .boosts
             .iter()
-            .map(|boost| evaluation.items("boosts", &boost.filter))
+            .map(|boost| evaluation.items("boosts", &boost.filter, Unheard::Missing))
             .collect::<Result<_, _>>()?;
         let promoted = promote
-            .map(|promote| evaluation.items("promote", &promote.filter))
+            .map(|promote| evaluation.items("promote", &promote.filter, Unheard::Missing))
             .transpose()?;
         evaluation.check_parameters()?;
         Ok(Self {
             sources: sources(state, &scenario, request, holdout.is_none())?,
             scenario,
             holdout,
+            notes: evaluation.notes,
             filters,
             boosted,
             promoted,
@@ -136,6 +147,17 @@ fn overridden<'a>(
         own.to_mut().exploration = share("exploration", exploration)?;
     }
     Ok(own)
+}
+
+/// The scenario with what its diversity takes from popular items: unlikeness alone would send all visitors to the same few.
+fn lesser_known(scenario: Cow<'_, Scenario>) -> Cow<'_, Scenario> {
+    let more = scenario.diversity * scenario.diversity_debias;
+    if more <= 0.0 {
+        return scenario;
+    }
+    let mut own = scenario.into_owned();
+    own.popularity_debias += more;
+    Cow::Owned(own)
 }
 
 /// The sources in force with their weights: the scenario's, where `heard` overridden by the request's, ordered by name.
@@ -195,6 +217,7 @@ struct Evaluation<'a> {
     /// Whether one filter has all the parameters, and need not be asked which are its own.
     alone: bool,
     used: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl<'a> Evaluation<'a> {
@@ -210,10 +233,34 @@ impl<'a> Evaluation<'a> {
             params: &request.params,
             alone: filters == 1,
             used: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
-    fn items(&mut self, field: &'static str, text: &str) -> Result<Arc<Bitmap>, CoreError> {
+    fn items(
+        &mut self,
+        field: &'static str,
+        text: &str,
+        unheard: Unheard,
+    ) -> Result<Arc<Bitmap>, CoreError> {
+        let passing = self.passing(field, text, unheard)?;
+        for name in &*passing.unheard {
+            let note = format!(
+                "{field} of the scenario: no item has a field {name:?} yet; it is missing on all"
+            );
+            if !self.notes.contains(&note) {
+                self.notes.push(note);
+            }
+        }
+        Ok(passing.items)
+    }
+
+    fn passing(
+        &mut self,
+        field: &'static str,
+        text: &str,
+        unheard: Unheard,
+    ) -> Result<Passing, CoreError> {
         let refused = |err: FilterError| CoreError::Filter {
             field,
             rule: err.to_string(),
@@ -224,7 +271,7 @@ impl<'a> Evaluation<'a> {
             self.used.extend(self.params.keys().cloned());
             return self
                 .filters
-                .evaluate(text, self.params, catalogue, names)
+                .evaluate(text, self.params, catalogue, names, unheard)
                 .map_err(refused);
         }
         let filter = Filter::parse(text).map_err(refused)?;
@@ -238,7 +285,7 @@ impl<'a> Evaluation<'a> {
             .collect();
         self.used.extend(own.keys().cloned());
         self.filters
-            .evaluate(text, &own, catalogue, names)
+            .evaluate(text, &own, catalogue, names, unheard)
             .map_err(refused)
     }
 

@@ -37,23 +37,25 @@ pub fn recommend(
     let plan = Plan::new(state, tools, request)?;
     let asker = seeds::of_request(state, request, plan.scenario.seeds);
     with_scratch(state.names.items.len(), |scratch| {
-        answer(state, &plan, tools.pool, request, &asker, scratch)
+        answer(state, &plan, tools, request, &asker, scratch)
     })
 }
 
 fn answer(
     state: &State,
     plan: &Plan<'_>,
-    pool: Option<&rayon::ThreadPool>,
+    tools: &Tools<'_>,
     request: &RecommendRequest,
     asker: &Asker<'_>,
     scratch: &mut Scratch,
 ) -> Result<Answer, CoreError> {
     let (scenario, now) = (&*plan.scenario, request.now);
+    let barred = Barred::of(state, scenario, asker, now);
     let allowed = Allowed::new(
         state,
+        scenario,
         request,
-        &Barred::of(state, scenario, asker, now),
+        &barred,
         &plan.filters,
         plan.offers_own_items(),
         &mut scratch.allowed,
@@ -68,10 +70,12 @@ fn answer(
         allowed: &allowed,
         list: &list,
         now,
+        graphs: tools.graphs,
+        found: &request.found,
         whole: true,
     };
     let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-    let lists = retrieval.lists(&plan.sources, pool, scores, filter)?;
+    let lists = retrieval.lists(&plan.sources, tools.pool, scores, filter)?;
     let all = request.all_reasons;
     let ranking = Ranking {
         state,
@@ -79,6 +83,7 @@ fn answer(
         request,
         asker,
         allowed: &allowed,
+        barred: &barred,
         counted: &CountedHere { state, now },
         stock: &StockHere {
             state,
@@ -118,6 +123,8 @@ pub struct Ranking<'a> {
     pub asker: &'a Asker<'a>,
     /// What may be shown.
     pub allowed: &'a Allowed<'a>,
+    /// What of the visitor's past is not.
+    pub barred: &'a Barred<'a>,
     /// Counts of items.
     pub counted: &'a dyn Counted,
     /// Items for when sources find too little.
@@ -177,6 +184,12 @@ impl Ranking<'_> {
             composed: &composed,
             request,
             holdout: plan.holdout.as_deref(),
+            notes: plan
+                .notes
+                .iter()
+                .chain(&self.barred.notes)
+                .cloned()
+                .collect(),
         };
         let trace = request.why.as_deref().map(|item| {
             Trace {
@@ -204,6 +217,7 @@ struct Page<'a> {
     composed: &'a Composed,
     request: &'a RecommendRequest,
     holdout: Option<&'a str>,
+    notes: Vec<String>,
 }
 
 impl Page<'_> {
@@ -244,7 +258,7 @@ impl Page<'_> {
                 .map(|s| state.names.item(s.item).to_string())
                 .collect(),
             position: state.position.0,
-            notes: composed.notes.clone(),
+            notes: self.notes.iter().chain(&composed.notes).cloned().collect(),
             exploring: Exploring(slate.temperature, slate.floor, composed.pool),
             feature_names: features.as_ref().map_or_else(Vec::new, Features::names),
             candidates: features.map_or_else(Vec::new, |features| {
@@ -253,7 +267,21 @@ impl Page<'_> {
                     .collect()
             }),
             why: trace,
+            approximate: self.approximate(),
         }
+    }
+
+    /// What was found by sources that may have missed something: what their slates are made again from.
+    fn approximate(&self) -> Vec<(String, Vec<(String, f64)>)> {
+        let name = |item: &ItemIx| self.state.names.item(*item).to_string();
+        let found = self.lists.iter().filter(|list| list.approximate);
+        found
+            .map(|list| {
+                let ranked = list.ranked.iter();
+                let items = ranked.map(|(item, score)| (name(item), *score)).collect();
+                (list.name.clone(), items)
+            })
+            .collect()
     }
 
     /// What each source said of each chosen item. `places` serves as a map from chosen item to its place.

@@ -50,6 +50,8 @@ pub struct RecommendRequest {
     pub brief: bool,
     /// An item of which to say what became of it.
     pub why: Option<String>,
+    /// What approximate sources found when this was answered before, by their names: it takes the place of looking.
+    pub found: BTreeMap<String, Vec<(String, f64)>>,
 }
 
 /// `similar(item)`.

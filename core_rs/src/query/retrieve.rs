@@ -1,5 +1,7 @@
 //! Candidates: every source's raw scores, cut to its best that may be shown.
 
+use std::collections::BTreeMap;
+
 use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
@@ -7,6 +9,7 @@ use crate::ids::{ItemIx, Millis};
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
 use crate::query::fuse::{SourceList, top};
+use crate::query::graphs::Graphs;
 use crate::query::leaders;
 use crate::query::relation::RelationView;
 use crate::query::seeds::Asker;
@@ -23,6 +26,7 @@ fn listed(source: &Weighted, ranked: Vec<(ItemIx, f64)>) -> SourceList {
         name: source.name.clone(),
         weight: source.weight,
         personal: source.source.is_personal(),
+        approximate: false,
         ranked,
     }
 }
@@ -43,6 +47,10 @@ pub struct Retrieval<'a> {
     pub list: &'a [ItemIx],
     /// When.
     pub now: Millis,
+    /// Graphs of large embeddings.
+    pub graphs: Option<&'a Graphs>,
+    /// What approximate sources found when this was answered before, by their names.
+    pub found: &'a BTreeMap<String, Vec<(String, f64)>>,
     /// Whether this is all there is; otherwise others find items as well, and who puts all together settles which of them
     /// are the best.
     pub whole: bool,
@@ -101,13 +109,27 @@ impl Retrieval<'_> {
 
     /// The list of a vector source.
     fn nearest(&self, source: &Weighted, filter: &mut Bitmap) -> Result<SourceList, CoreError> {
+        if let Some(found) = self.found.get(&source.name) {
+            let known = |(item, score): &(String, f64)| {
+                let item = self.state.names.find_item(item)?;
+                self.allowed.contains(item).then_some((item, *score))
+            };
+            let mut list = listed(source, found.iter().filter_map(known).collect());
+            list.approximate = true;
+            return Ok(list);
+        }
+        let mut approximate = false;
         let ranked = match &source.source {
             Source::Vector(name) => match self.state.vectors.get(name) {
                 Some(embedding) => {
                     let limit = self.limit();
                     let seeds = &self.asker.seeds;
-                    let mut ranked =
-                        vectors::found(self.state, embedding, seeds, self.allowed, limit, filter)?;
+                    let graph = self.graphs.map(|graphs| (graphs, name.as_str()));
+                    let (state, allowed) = (self.state, self.allowed);
+                    let found =
+                        vectors::found(state, embedding, seeds, allowed, limit, filter, graph)?;
+                    approximate = found.approximate;
+                    let mut ranked = found.ranked;
                     if self.whole {
                         vectors::settle(&self.state.names, self.allowed, limit, &mut ranked);
                     }
@@ -117,7 +139,9 @@ impl Retrieval<'_> {
             },
             _ => Vec::new(),
         };
-        Ok(listed(source, ranked))
+        let mut list = listed(source, ranked);
+        list.approximate = approximate;
+        Ok(list)
     }
 
     /// The best of one source, best first.

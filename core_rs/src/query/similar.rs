@@ -105,6 +105,7 @@ impl<'a> Question<'a> {
             name: name.to_string(),
             weight,
             personal: true,
+            approximate: false,
             ranked,
         }
     }

@@ -8,6 +8,7 @@ use crate::ids::ItemIx;
 use crate::items::vectors::ItemVectors;
 use crate::names::Names;
 use crate::query::allowed::Allowed;
+use crate::query::graphs::{Graphs, Wanted};
 use crate::query::seeds::Seed;
 use crate::simd::Simd;
 use crate::topk::Ties;
@@ -63,8 +64,18 @@ pub fn settle(names: &Names, allowed: &Allowed<'_>, limit: usize, ranked: &mut V
     ranked.truncate(limit);
 }
 
+/// What was found near a visitor.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Best first.
+    pub ranked: Vec<(ItemIx, f64)>,
+    /// Whether a few of the best may be missing.
+    pub approximate: bool,
+}
+
 /// The [`reach`] of `limit` items with the largest inner product with the visitor's vector, best first, equal ones by the
-/// id's hash; the seeds themselves are left out, those that are gone for good are not. O(items x dimension).
+/// id's hash; the seeds themselves are left out, those that are gone for good are not. O(items x dimension), less
+/// where the embedding's graph, by its name, answers.
 pub fn found(
     state: &State,
     vectors: &ItemVectors,
@@ -72,16 +83,30 @@ pub fn found(
     allowed: &Allowed<'_>,
     limit: usize,
     filter: &mut Bitmap,
-) -> Result<Vec<(ItemIx, f64)>, CoreError> {
+    graph: Option<(&Graphs, &str)>,
+) -> Result<Found, CoreError> {
     let (query, found) = of_seeds(vectors, seeds);
     if found == 0 {
-        return Ok(Vec::new());
+        return Ok(Found::default());
     }
     let (words, present) = (allowed.bits().words(), vectors.present.words());
     filter.reset(allowed.bits().len());
     filter.fill_words(|i| words[i] & present.get(i).copied().unwrap_or(0));
     for seed in seeds {
         filter.clear(seed.item.0 as usize);
+    }
+    if let Some((graphs, name)) = graph {
+        let wanted = Wanted {
+            name,
+            k: reach(limit),
+            filter,
+        };
+        if let Some(ranked) = graphs.nearest(state, vectors, &query, wanted)? {
+            return Ok(Found {
+                ranked,
+                approximate: true,
+            });
+        }
     }
     let find = Search {
         k: reach(limit),
@@ -100,5 +125,8 @@ pub fn found(
             ranked.push((ItemIx(index), f64::from(score)));
         },
     )?;
-    Ok(ranked)
+    Ok(Found {
+        ranked,
+        approximate: false,
+    })
 }

@@ -99,7 +99,10 @@ impl Trace<'_> {
                     event(touch)
                 ));
             } else if self.allowed.is_gone(item) {
-                said.push("the visitor consumed it long ago".to_string());
+                let latest = state.limits.consumed;
+                said.push(format!(
+                    "the visitor consumed it before the latest {latest} consumed items"
+                ));
             }
         }
         if said.is_empty() && !self.allowed.contains(item) {

@@ -14,6 +14,8 @@ use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 pub const KEYS_PER_BLOCK: usize = 16;
 /// Blocks per generation: beyond 1,024 items a generation rotates early.
 const MAX_BLOCKS: usize = 64;
+/// So many of the items inserted last, of one generation's time, are surely remembered.
+pub const SEEN_SURELY: usize = MAX_BLOCKS * KEYS_PER_BLOCK;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Generation {
@@ -25,6 +27,15 @@ struct Generation {
 impl Generation {
     fn contains(&self, hash: u32) -> bool {
         self.blocks.iter().any(|block| block_contains(block, hash))
+    }
+
+    /// Whether its event time ends at `since` or later; never for one without keys.
+    fn reaches(&self, since: Millis, generation_ms: i64) -> bool {
+        let end = self
+            .number
+            .saturating_add(1)
+            .saturating_mul(generation_ms.max(1));
+        self.keys > 0 && end > since
     }
 
     /// Takes in another's blocks. The last block of either counts as full, so that the next key opens a block.
@@ -58,6 +69,21 @@ impl SeenFilter {
     pub fn contains(&self, item_hash: u64) -> bool {
         let hash = fold(item_hash);
         self.current.contains(hash) || self.previous.contains(hash)
+    }
+
+    /// Whether the item with this stable hash may have been inserted at `since` or later. A generation that ended before is
+    /// passed over; of one that reaches beyond, everything counts: what was inserted a little earlier does too, nothing
+    /// later is ever missed, as long as the filter [has not let go of it](Self::lets_go_since).
+    pub fn contains_since(&self, item_hash: u64, since: Millis, generation_ms: i64) -> bool {
+        let hash = fold(item_hash);
+        let within = |generation: &Generation| generation.reaches(since, generation_ms);
+        within(&self.current) && self.current.contains(hash)
+            || within(&self.previous) && self.previous.contains(hash)
+    }
+
+    /// Whether items inserted at `since` or later may be forgotten: a generation was full before its time was over.
+    pub fn lets_go_since(&self, since: Millis, generation_ms: i64) -> bool {
+        self.previous.blocks.len() == MAX_BLOCKS && self.previous.reaches(since, generation_ms)
     }
 
     /// Inserts an item touched at `ts`; generations are `generation_ms` of event time long.
@@ -223,6 +249,25 @@ mod tests {
         for (keys, blocks) in [(5, 0), (0, 1), (16, 2), (u32::MAX, 1), (1040, 65)] {
             assert!(read(keys, blocks).is_err(), "{keys} keys, {blocks} blocks");
         }
+    }
+
+    #[test]
+    fn what_was_inserted_since_is_never_missed_and_old_generations_are_passed_over() {
+        let mut filter = SeenFilter::default();
+        filter.insert(1, 50, 100);
+        filter.insert(2, 150, 100);
+        filter.insert(3, 20, 100); // late: in the generation that is current
+        let since = |hash, since| filter.contains_since(hash, since, 100);
+        assert!(since(1, 0) && since(1, 50) && since(1, 99) && !since(1, 100));
+        assert!(since(2, 0) && since(2, 150) && since(2, 199) && !since(2, 200));
+        assert!(since(3, 20) && since(3, 199) && !since(4, 0));
+        assert!(!filter.lets_go_since(0, 100));
+        let mut full = SeenFilter::default();
+        let hash = |i: u32| stable_hash(&i.to_le_bytes());
+        (0..2049).for_each(|i| full.insert(hash(i), 150, 100));
+        assert!(full.lets_go_since(0, 100) && full.lets_go_since(199, 100));
+        assert!(!full.lets_go_since(200, 100));
+        assert!(!full.contains(hash(0)) && full.contains(hash(1024)));
     }
 
     #[test]

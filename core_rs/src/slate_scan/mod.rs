@@ -1,16 +1,22 @@
 //! A log's slates and what was answered to them, as columns of numbers: what a report counts.
 //!
-//! Frames go in one by one, in log order; which events count is decided by the same reader as in the fold. All texts
-//! (users, items, slates, sources ...) are numbered by one dictionary, so that a report joins and groups numbers.
+//! Frames go in by batches, in log order. Which frames and events count is decided by the same readers and the same ledger of
+//! frame numbers as in the fold. Texts are numbered, so that a report joins and groups numbers.
+//!
+//! * `rows`: what one frame says. Frames are read in parallel, then numbered in order.
 
-use std::collections::HashSet;
+mod rows;
 
-use crate::frame::body::decode_events;
-use crate::frame::event::{Event, Feedback};
-use crate::frame::header::{Subject, parse_frame};
-use crate::frame::msgpack::{Cursor, Malformed, Read, Value};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use rayon::prelude::*;
+
+use crate::admission::frames::FrameLedger;
+use crate::frame::event::Feedback;
+use crate::frame::header::Subject;
 use crate::ids::Millis;
 use crate::intern::Interner;
+use rows::{FrameRows, Row, Slate, frame_rows};
 
 /// The number of a text that is not there.
 pub const NONE: u32 = u32::MAX;
@@ -76,24 +82,33 @@ pub struct ActivityColumns {
     pub ts: Vec<Millis>,
 }
 
+/// Three dictionaries: ids that are named once or twice each would crowd out of the caches those that are named all the
+/// time. A number means a text only together with its dictionary.
+#[derive(Debug, Default)]
+pub struct Texts {
+    /// Users.
+    pub users: Interner,
+    /// Slates, events and baskets.
+    pub ids: Interner,
+    /// Everything else: items, types, sources, scenarios, variants, configurations.
+    pub names: Interner,
+}
+
 /// Collects the columns of a log.
 #[derive(Debug, Default)]
 #[allow(missing_docs)]
 pub struct SlateScan {
-    pub texts: Interner,
+    pub texts: Texts,
     pub slates: SlateColumns,
     pub slots: SlotColumns,
     pub answers: AnswerColumns,
     pub views: ViewColumns,
     pub activity: ActivityColumns,
+    /// Frames and events that do not count, by reason.
+    pub set_aside: BTreeMap<&'static str, u64>,
     wanted: HashSet<String>,
+    received: HashMap<u32, FrameLedger>,
 }
-
-/// Slate, user and time of an event.
-type Who<'a> = (&'a str, &'a str, Millis);
-
-/// What became of a frame: codes of its refused events, and whether it holds others than are collected here.
-pub type Added = (Vec<&'static str>, bool);
 
 impl SlateScan {
     /// A scan that keeps feedback of these types in full beside answers to slates.
@@ -104,159 +119,133 @@ impl SlateScan {
         }
     }
 
-    /// Takes in a frame. Errors: the code of the fault for which the fold refuses the whole frame; nothing was taken then.
-    pub fn add(
+    /// Takes in frames with their positions: the places of those that hold other events than are collected here. Reads them on
+    /// `pool`, if there is one. O(bytes).
+    pub fn add<'a>(
         &mut self,
-        position: u64,
-        frame: &[u8],
+        frames: &[(u64, &'a [u8])],
         max_future_ms: i64,
-    ) -> Result<Added, &'static str> {
-        let frame = parse_frame(frame).map_err(|err| err.code())?;
-        let events = decode_events(&frame, max_future_ms).map_err(|err| err.code())?;
-        let partition = match frame.subject {
+        pool: Option<&rayon::ThreadPool>,
+    ) -> Vec<usize> {
+        let read = |(_, frame): &(u64, &'a [u8])| frame_rows(frame, max_future_ms, &self.wanted);
+        let found: Vec<_> = match pool {
+            Some(pool) => pool.install(|| frames.par_iter().map(read).collect()),
+            None => frames.iter().map(read).collect(),
+        };
+        let mut others = Vec::new();
+        for (place, (found, (position, _))) in found.into_iter().zip(frames).enumerate() {
+            match found {
+                Ok(rows) if self.counts(&rows) => {
+                    if rows.others {
+                        others.push(place);
+                    }
+                    self.take(*position, rows);
+                }
+                Ok(_) => {}
+                Err(fault) => self.note(fault, 1),
+            }
+        }
+        others
+    }
+
+    fn note(&mut self, reason: &'static str, count: u64) {
+        *self.set_aside.entry(reason).or_default() += count;
+    }
+
+    /// Whether a sound frame is none that was received before.
+    fn counts(&mut self, rows: &FrameRows<'_>) -> bool {
+        let frame = &rows.frame;
+        let ledger = self.received.entry(subject_key(frame.subject)).or_default();
+        let verdict = ledger.admit(frame.producer, frame.epoch, frame.sequence);
+        match verdict.set_aside() {
+            None => true,
+            Some(reason) => {
+                self.note(reason, u64::from(frame.count));
+                false
+            }
+        }
+    }
+
+    fn take(&mut self, position: u64, rows: FrameRows<'_>) {
+        let partition = match rows.frame.subject {
             Subject::Partition(number) => u32::from(number),
             Subject::Catalogue | Subject::Control => NONE,
         };
-        let (mut refused, mut others) = (Vec::new(), false);
-        let mut cursor = Cursor::new(frame.body);
-        let walked = |Malformed| "bad-body";
-        cursor.array().map_err(walked)?;
-        for event in &events {
-            let mut own = cursor;
-            cursor.skip().map_err(walked)?;
-            match event {
-                Ok(Event::Feedback(feedback)) => self.feedback(feedback, partition, position),
-                Ok(Event::SlateServed {
-                    slate, user, ts, ..
-                }) => self
-                    .slate((slate, user, *ts), position, &mut own)
-                    .map_err(walked)?,
-                Ok(Event::Impression { user, slate, ts }) => {
-                    self.view((slate, user, *ts), &mut own).map_err(walked)?
-                }
-                Ok(_) => others = true,
-                Err(fault) => refused.push(fault.code()),
+        for fault in rows.refused {
+            self.note(fault, 1);
+        }
+        for row in rows.rows {
+            match row {
+                Row::Activity(user, ts) => drop(self.activity(user, ts)),
+                Row::Answer(feedback) => self.answer(&feedback, partition, position),
+                Row::Slate(slate) => self.slate(&slate, position),
+                Row::View(slate, user, ts, slots) => self.view((slate, user, ts), &slots),
             }
         }
-        Ok((refused, others))
     }
 
-    fn text(&mut self, text: Option<&str>) -> u32 {
-        text.map_or(NONE, |text| self.texts.intern_str(text))
-    }
-
-    fn feedback(&mut self, feedback: &Feedback<'_>, partition: u32, position: u64) {
-        let user = self.texts.intern_str(feedback.user);
+    /// The user's number.
+    fn activity(&mut self, user: &str, ts: Millis) -> u32 {
+        let user = self.texts.users.intern_str(user);
         self.activity.user.push(user);
-        self.activity.ts.push(feedback.ts);
-        if feedback.slate.is_none() && !self.wanted.contains(feedback.ty) {
-            return;
-        }
-        let ty = self.text(Some(feedback.ty));
-        let item = self.text(Some(feedback.item));
-        let event_id = self.text(feedback.event_id);
-        let basket = self.text(feedback.basket);
-        let slate = self.text(feedback.slate);
+        self.activity.ts.push(ts);
+        user
+    }
+
+    fn answer(&mut self, feedback: &Feedback<'_>, partition: u32, position: u64) {
+        let user = self.activity(feedback.user, feedback.ts);
+        let (ids, names) = (&mut self.texts.ids, &mut self.texts.names);
         let to = &mut self.answers;
-        to.ty.push(ty);
+        to.ty.push(names.intern_str(feedback.ty));
         to.user.push(user);
-        to.item.push(item);
+        to.item.push(names.intern_str(feedback.item));
         to.ts.push(feedback.ts);
         to.value.push(feedback.value.unwrap_or(f64::NAN));
-        to.event_id.push(event_id);
-        to.basket.push(basket);
-        to.slate.push(slate);
+        to.event_id.push(optional(ids, feedback.event_id));
+        to.basket.push(optional(ids, feedback.basket));
+        to.slate.push(optional(ids, feedback.slate));
         to.slot.push(feedback.slot.unwrap_or(NO_SLOT));
         to.partition.push(partition);
         to.position.push(position);
     }
 
-    /// `own` stands before the event whose slate, user and time are given.
-    fn slate(&mut self, who: Who<'_>, position: u64, own: &mut Cursor<'_>) -> Read<()> {
-        own.array()?;
-        for _ in 0..4 {
-            own.skip()?; // tag, slate, user, time
+    fn slate(&mut self, slate: &Slate<'_>, position: u64) {
+        let names = &mut self.texts.names;
+        for (item, source) in &slate.slots {
+            self.slots.item.push(names.intern_str(item));
+            self.slots.source.push(optional(names, *source));
         }
-        let scenario = scenario(own)?;
-        let variant = text(own)?;
-        let config = text(own)?;
-        for _ in 0..4 {
-            own.skip()?; // scorer, positions, left out, candidates
-        }
-        let count = own.array()?;
-        for _ in 0..count {
-            let fields = own.array()?;
-            let item = text(own)?;
-            if fields > 1 {
-                own.skip()?; // score
-            }
-            let source = if fields > 2 { text(own)? } else { None };
-            for _ in 3..fields {
-                own.skip()?;
-            }
-            let (item, source) = (self.text(item), self.text(source));
-            self.slots.item.push(item);
-            self.slots.source.push(source);
-        }
-        let (slate, user) = (self.text(Some(who.0)), self.text(Some(who.1)));
-        let scenario = self.text(scenario);
-        let variant = self.text(variant);
-        let config = self.text(config);
         let to = &mut self.slates;
-        to.slate.push(slate);
-        to.user.push(user);
-        to.ts.push(who.2);
-        to.scenario.push(scenario);
-        to.variant.push(variant);
-        to.config.push(config);
+        to.slate.push(self.texts.ids.intern_str(slate.slate));
+        to.user.push(self.texts.users.intern_str(slate.user));
+        to.ts.push(slate.ts);
+        to.scenario.push(optional(names, slate.scenario));
+        to.variant.push(optional(names, slate.variant));
+        to.config.push(optional(names, slate.config));
         to.position.push(position);
-        to.slots.push(count);
-        Ok(())
+        to.slots.push(slate.slots.len() as u32);
     }
 
-    /// `own` stands before the event whose slate, user and time are given.
-    fn view(&mut self, who: Who<'_>, own: &mut Cursor<'_>) -> Read<()> {
-        own.array()?;
-        for _ in 0..4 {
-            own.skip()?; // tag, user, slate, time
+    fn view(&mut self, (slate, user, ts): (&str, &str, Millis), slots: &[u32]) {
+        let slate = self.texts.ids.intern_str(slate);
+        let user = self.texts.users.intern_str(user);
+        for slot in slots {
+            self.views.slate.push(slate);
+            self.views.user.push(user);
+            self.views.ts.push(ts);
+            self.views.slot.push(*slot);
         }
-        let (slate, user) = (self.text(Some(who.0)), self.text(Some(who.1)));
-        for _ in 0..own.array()? {
-            if let Value::Int(slot) = own.value()? {
-                self.views.slate.push(slate);
-                self.views.user.push(user);
-                self.views.ts.push(who.2);
-                self.views.slot.push(u32::try_from(slot).unwrap_or(NO_SLOT));
-            }
-        }
-        Ok(())
     }
 }
 
-/// The next value, if it is a text.
-fn text<'a>(cursor: &mut Cursor<'a>) -> Read<Option<&'a str>> {
-    let value = cursor.value()?;
-    cursor.skip_rest(value)?;
-    Ok(match value {
-        Value::Str(raw) => std::str::from_utf8(raw).ok(),
-        _ => None,
-    })
+fn optional(texts: &mut Interner, text: Option<&str>) -> u32 {
+    text.map_or(NONE, |text| texts.intern_str(text))
 }
 
-/// The scenario that a request names.
-fn scenario<'a>(cursor: &mut Cursor<'a>) -> Read<Option<&'a str>> {
-    let head = cursor.value()?;
-    let Value::Map(entries) = head else {
-        cursor.skip_rest(head)?;
-        return Ok(None);
-    };
-    let mut found = None;
-    for _ in 0..entries {
-        if text(cursor)? == Some("scenario") {
-            found = text(cursor)?;
-        } else {
-            cursor.skip()?;
-        }
+fn subject_key(subject: Subject) -> u32 {
+    match subject {
+        Subject::Partition(number) => u32::from(number),
+        Subject::Catalogue => 1 << 16,
+        Subject::Control => 2 << 16,
     }
-    Ok(found)
 }

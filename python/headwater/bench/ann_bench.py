@@ -59,18 +59,18 @@ def run_ann(scale: Scale, starting: Callable[[str], object] = lambda name: None)
         random = np.random.default_rng(11)
         centres = random.standard_normal((_CENTRES, scale.dim), np.float32)
         index = AnnIndex(scale.dim, count)
-        index.add(_around(centres, random, count))
+        index.add(around(centres, random, count))
         started = time.perf_counter()
         index.build(threads=2)
         build_s = time.perf_counter() - started
-        queries = _around(centres, random, _QUERIES)
+        queries = around(centres, random, _QUERIES)
         for admitted in ADMITTED:
             mask = None if admitted == 1 else np.packbits(random.random(count) < admitted, bitorder="little")
             rows.append(_row(scale, index, queries, admitted, mask, build_s))
     return rows
 
 
-def _around(centres: NDArray[np.float32], random: np.random.Generator, count: int) -> NDArray[np.float32]:
+def around(centres: NDArray[np.float32], random: np.random.Generator, count: int) -> NDArray[np.float32]:
     """Vectors of length 1 around the centres."""
     vectors = centres[random.integers(0, len(centres), count)]
     vectors += np.float32(_SPREAD) * random.standard_normal(vectors.shape, np.float32)

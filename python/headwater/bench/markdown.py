@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from headwater.bench.ann_bench import ANN_HEADINGS, AnnRow, ann_cells
 from headwater.bench.diversity_bench import DIVERSITY_HEADINGS, DiversityRow, diversity_cells
+from headwater.bench.graph_bench import GRAPH_HEADINGS, GraphRow, graph_cells
 from headwater.bench.ingest_bench import INGEST_HEADINGS, IngestRun, ingest_cells, ingest_held
 from headwater.bench.latency.figures import LatencyRun
 from headwater.bench.latency.show import HEADINGS, remarks, rows, title
@@ -79,6 +80,11 @@ def recall_sections(rows: Sequence[RecallRow]) -> dict[str, str]:
 def ann_sections(rows: Sequence[AnnRow]) -> dict[str, str]:
     """The section `ann`."""
     return {"ann": _table(ANN_HEADINGS, ann_cells(rows))}
+
+
+def graph_sections(rows: Sequence[GraphRow]) -> dict[str, str]:
+    """The section `graphs`."""
+    return {"graphs": _table(GRAPH_HEADINGS, graph_cells(rows))}
 
 
 def diversity_sections(rows: Sequence[DiversityRow]) -> dict[str, str]:

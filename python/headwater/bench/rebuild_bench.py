@@ -1,7 +1,7 @@
 """`headwater bench rebuild`: from a log to state, whole and from a snapshot with a tail, and the snapshot itself.
 
-Each rebuild runs in a process of its own, so that what it adds to memory is its own. Both must end at the same digest,
-or the run ends with an error.
+The log is made, and each rebuild runs, in a process of its own, so that what it adds to memory is its own and one state
+is held at a time. Both rebuilds must end at the same digest, or the run ends with an error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -79,22 +80,30 @@ class RebuildRun(msgspec.Struct, kw_only=True):
 
 
 def run_rebuild(
-    supply: Supply, config: Config, *, tail: int, threads: int, runs: int, scratch: Path | None, progress: Progress
+    supply: Callable[[], Supply],
+    config: Config,
+    *,
+    tail: int,
+    threads: int,
+    runs: int,
+    scratch: Path | None,
+    progress: Progress,
 ) -> RebuildRun:
-    """Make a log, with a snapshot before its last `tail` events, and rebuild its state both ways.
+    """Make a log of what `supply` gives, with a snapshot before its last `tail` events, and rebuild its state both
+    ways. `supply` is called in another process.
 
     Raises `HeadwaterError` if the two differ.
     """
     with tempfile.TemporaryDirectory(prefix="headwater-bench-", dir=scratch) as temporary:
         place = Path(temporary)
-        made, after = _make_log(place / "log", supply, config, tail, progress)
+        source, made, after = _make_log_apart(place / "log", supply, config, tail, progress)
         whole = [_apart(_from_zero, place / "log", threads) for _ in range(runs)]
         short = [_apart(_from_snapshot, place / "log", threads) for _ in range(runs)]
         check_equal([*whole, *short])
         snapshot = _apart(_snapshot, place / "log", threads)
         log_bytes = (place / "log" / "log.sqlite3").stat().st_size
         return RebuildRun(
-            source=supply.name,
+            source=source,
             events=made,
             tail=after,
             threads=threads,
@@ -107,19 +116,45 @@ def run_rebuild(
         )
 
 
-def _make_log(place: Path, supply: Supply, config: Config, tail: int, progress: Progress) -> tuple[int, int]:
-    """Import all events, with a snapshot `tail` events before the end: events in all, and after the snapshot."""
+_told: Connection | None = None
+"""Where the process that makes the log says how far it is."""
+
+
+def _tell(whom: Connection) -> None:
+    global _told
+    _told = whom
+
+
+def _make_log_apart(
+    place: Path, supply: Callable[[], Supply], config: Config, tail: int, progress: Progress
+) -> tuple[str, int, int]:
+    """`_make_log` in a new process, whose progress is passed on."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    with ours, theirs, ProcessPoolExecutor(1, context, initializer=_tell, initargs=(theirs,)) as pool:
+        making = pool.submit(_make_log, place, supply, config, tail)
+        while not making.done():
+            if ours.poll(0.1):
+                progress(*ours.recv())
+        return making.result()
+
+
+def _make_log(place: Path, make: Callable[[], Supply], config: Config, tail: int) -> tuple[str, int, int]:
+    """Import all events, with a snapshot `tail` events before the end: what they are, events in all, and after the
+    snapshot."""
+    assert _told is not None
+    supply = make()
     made, taken_at = 0, None
     with Engine.open(place, config=config, clock="log") as engine:
         for table in _portions(supply.tables, supply.events - tail):
             engine.ingest(table, progress=False)
             made += len(table)
-            progress(made, supply.events)
+            _told.send((made, supply.events))
             if made == supply.events - tail:
                 engine.snapshot()
                 taken_at = made
     assert taken_at is not None
-    return made, made - taken_at
+    return supply.name, made, made - taken_at
 
 
 def _portions(tables: Iterator[pl.DataFrame], cut: int) -> Iterator[pl.DataFrame]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,16 +43,21 @@ _log_options = options(
 )
 
 
-def _supply(events: int, dataset: str | None, path: Path | None, items: int, seed: int) -> tuple[Supply, Config]:
+def _supply(
+    events: int, dataset: str | None, path: Path | None, items: int, seed: int
+) -> tuple[Callable[[], Supply], Config]:
+    """What gives the events, each time it is called from their beginning, and the configuration."""
     from headwater.bench.event_supply import dataset_supply, zipf_supply
     from headwater.config import default_config
 
     if dataset is not None and path is None:
         raise click.UsageError("--dataset needs --path: where its files are")
-    supply = (
-        zipf_supply(events, items, seed) if dataset is None or path is None else dataset_supply(dataset, path, events)
+    supply: Callable[[], Supply] = (
+        partial(zipf_supply, events, items, seed)
+        if dataset is None or path is None
+        else partial(dataset_supply, dataset, path, events)
     )
-    config = default_config(supply.profile)
+    config = default_config(supply().profile)
     # Snapshots are measured by themselves, not in the middle of something else.
     return supply, msgspec.structs.replace(
         config, engine=msgspec.structs.replace(config.engine, snapshot_every_events=0)
@@ -86,7 +93,7 @@ def ingest(
 
     supply, config = _supply(events, dataset, path, items, seed)
     with progress_call(sys.stderr.isatty(), "events") as progress:
-        run = run_ingest(supply, config, threads, scratch, progress)
+        run = run_ingest(supply(), config, threads, scratch, progress)
     if plot is not None:
         plot_ingest(run, plot)
     if update is not None:

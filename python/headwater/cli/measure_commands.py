@@ -227,6 +227,32 @@ def ann(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool
 
 
 @bench.command()
+@_table_options
+@click.option(
+    "--vectors", multiple=True, type=click.IntRange(1000, 10_000_000), help="How many vectors; may be repeated."
+)
+@json_option
+def graph(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool) -> None:
+    """An engine's graph of a large embedding beside its own scan: recall@100 and time a question.
+
+    Example: headwater bench graph --vectors 100000
+    """
+    from rich.console import Console
+
+    from headwater.bench import markdown
+    from headwater.bench.graph_bench import graph_table, run_graphs
+    from headwater.bench.scale import FULL, TINY
+
+    scale = TINY if tiny else FULL
+    scale = scale._replace(ann_vectors=vectors or scale.ann_vectors)
+    with Console(stderr=True).status("measuring") as status:
+        rows = run_graphs(scale, lambda name: status.update(f"measuring: {name}"))
+    if update is not None:
+        markdown.update(update, markdown.graph_sections(rows))
+    show(as_json, rows, None if as_json else graph_table(rows))
+
+
+@bench.command()
 @click.option("--tiny", is_flag=True, help="Sizes that only show that everything runs.")
 @click.option(
     "--queries", type=click.IntRange(100, 1_000_000), default=5000, show_default=True, help="Visitors that ask."

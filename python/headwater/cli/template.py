@@ -66,6 +66,7 @@ _NOTES: dict[str, str] = {
     "query.boosts": "[[query.boosts]]: filter, factor",
     "query.slate_pool": "best candidates that a slate is chosen from",
     "query.diversity": "0: by score alone, 1: by unlikeness alone",
+    "query.diversity_debias": "this x diversity is added to popularity_debias, so that slates do not become alike",
     "query.diversity_by": '"tags", or the name of an embedding',
     "query.diversity_method": "mmr, dpp",
     "query.one_per_group": "of the items of a group_id at most one in a slate",

@@ -42,6 +42,8 @@ _SLACK_SECONDS = 0.25
 _RETRY_MS = 250
 _FRAMES_SECONDS = 10.0
 _DRAIN_SECONDS = 60.0
+_LANES_PER_OWNER = 2
+"""While the log stores the frames of one, the owner checks those of the other."""
 
 _encoder = msgspec.msgpack.Encoder()
 _anything = msgspec.msgpack.Decoder()
@@ -188,7 +190,7 @@ class Client(ClientWrites):
         return self._lane(subject.partition if subject.kind == PARTITION else 0).add(subject, event)
 
     def _lane(self, partition: int) -> Lane:
-        return self._lanes[partition % len(self._lanes)]
+        return self._lanes[partition % len(self._lanes)]  # partitions are dealt like this: a lane has one owner
 
     def noted(self, position: int) -> int:
         """Remember the last position acknowledged."""
@@ -327,7 +329,7 @@ class Client(ClientWrites):
         data = await self._request(plain_subject(self._namespace, "cluster"), b"\x80", self._deadline_ms / 1000)
         self._cluster = _clusters.decode(data)
         if not self._lanes:
-            lanes = len(self._topology.answering())
+            lanes = _LANES_PER_OWNER * len(self._topology.answering())
             for _ in range(lanes):
                 lane = Lane(self._send, self._taker, self.refresh, wall_clock, self._patience, self._room)
                 self._lanes.append(lane)

@@ -39,6 +39,7 @@ from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
 from headwater.cluster.writing import Writing
 from headwater.config import Config
+from headwater.core import embedding_dims
 from headwater.errors import HeadwaterError, InvalidQuery, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
 from headwater.protocol import Activate, Question, beat_subject, plain_subject
@@ -260,6 +261,7 @@ class Host:
             self._config.generation.max_future_ms,
             limits,
             self.metrics,
+            lambda: embedding_dims(self.state.core),
         )
         self._records = RecordWriter(self._ingest, clock)
         slates = Slates(

@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from headwater.actors.host_state import HostLog
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.rate import TokenBucket
 from headwater.cluster_limits import ClusterConfig
-from headwater.core import event_faults, frame_fault
+from headwater.core import frame_faults
 from headwater.errors import (
     AccessDenied,
     HeadwaterError,
@@ -30,17 +30,21 @@ from headwater.errors import (
     StoreError,
     Unavailable,
 )
-from headwater.events.frame import MAX_FRAME, FrameWriter, decode_header
+from headwater.events.embedding_rules import EmbeddingRules, carries_embeddings
+from headwater.events.frame import MAX_FRAME, FrameWriter, decode_frame, decode_header
 from headwater.events.jetstream_writer import MAX_APPEND
-from headwater.events.subjects import PARTITION, Subject, subject_of
+from headwater.events.subjects import CATALOGUE, PARTITION, Subject, subject_of
 from headwater.events.types import Event, SlateServed
 from headwater.events.validate import check_event, check_record
 
 logger = logging.getLogger(__name__)
 
 _GROUP_BYTES = 4 << 20
+_EVENT_BYTES = 256
+"""What an event is reckoned with before it is encoded."""
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _RETRY_OVERLOADED_MS = 100
+_CHECKED_AT_ONCE = 16
 
 
 Clock = Callable[[], int]
@@ -69,7 +73,10 @@ class Ingest:
         max_future_ms: int,
         limits: ClusterConfig,
         metrics: HostMetrics,
+        embedding_dims: Callable[[], Mapping[str, int]],
     ) -> None:
+        """`embedding_dims`: the dimension of each embedding name, as far as this host has read the catalogue."""
+        self._embedding_dims = embedding_dims
         self._log = log
         self._writer = FrameWriter(producer, epoch)
         # Numbered when they are asked for, not when their turn comes: so they need numbers of their own.
@@ -88,22 +95,22 @@ class Ingest:
 
     # --- for callers ---------------------------------------------------------------------------------------------
 
+    def submit(self, event: Event, now: int) -> asyncio.Future[int]:
+        """Validate and queue an event; its frame's position later. Who waits for it may settle it before the log does.
+        Raises `InvalidEvent`, `Overloaded`, `Unavailable`; the future raises `StoreFull` too."""
+        self._check(event, now, self._rules([event]))
+        self._admit(1, _EVENT_BYTES)
+        return self._enqueue(subject_of(event, self._partitions), [event], [], _EVENT_BYTES)
+
     async def write(self, events: Sequence[Event], now: int) -> int:
-        """Validate and append events; the position of the last one's frame. Raises `InvalidEvent`, `Overloaded`,
-        `StoreFull`, `Unavailable`."""
+        """Validate and append events; the position of the last one's frame. Raises as `submit` and its future."""
         groups: dict[Subject, list[Event]] = {}
+        rules = self._rules(events)
         for event in events:
-            try:
-                if isinstance(event, SlateServed):
-                    check_record(event, now, self._max_future_ms)
-                else:
-                    check_event(event, now, self._max_future_ms)
-            except InvalidEvent as err:
-                self._metrics.dead_letter(f"invalid:{err.details.get('field')}")
-                raise
+            self._check(event, now, rules)
             groups.setdefault(subject_of(event, self._partitions), []).append(event)
-        self._admit(len(events), 256 * len(events))
-        waiting = [self._enqueue(subject, group, [], 256 * len(group)) for subject, group in groups.items()]
+        self._admit(len(events), _EVENT_BYTES * len(events))
+        waiting = [self._enqueue(subject, group, [], _EVENT_BYTES * len(group)) for subject, group in groups.items()]
         return max(await asyncio.gather(*waiting))
 
     async def write_apart(self, events: Sequence[Event], now: int) -> int:
@@ -120,20 +127,39 @@ class Ingest:
         self._metrics.wrote(len(events))
         return position
 
+    def _rules(self, events: Sequence[Event]) -> EmbeddingRules | None:
+        return EmbeddingRules(self._embedding_dims()) if carries_embeddings(events) else None
+
+    def _check(self, event: Event, now: int, rules: EmbeddingRules | None) -> None:
+        try:
+            if isinstance(event, SlateServed):
+                check_record(event, now, self._max_future_ms)
+            else:
+                check_event(event, now, self._max_future_ms)
+            if rules is not None:
+                rules.check(event)
+        except InvalidEvent as err:
+            self._metrics.dead_letter(f"invalid:{err.details.get('field')}")
+            raise
+
     async def append(self, frames: list[bytes], partitions: Sequence[int]) -> int:
         """Append a client's frames of user partitions that this host owns, or of the catalogue; the last position.
         Raises `InvalidEvent` naming the first fault; then none of them was appended."""
         count = 0
+        rules = EmbeddingRules(self._embedding_dims())
         for at, frame in enumerate(frames):
-            fault = frame_fault(frame)
+            if at % _CHECKED_AT_ONCE == _CHECKED_AT_ONCE - 1:
+                await asyncio.sleep(0)  # some thousand events, about a millisecond: others may go first
+            fault, faults = frame_faults(frame, self._max_future_ms)
             if fault is None:
                 header = decode_header(frame)
                 foreign = header.subject.kind == PARTITION and header.subject.partition not in partitions
                 if foreign or header.subject.kind > PARTITION + 1:
                     fault = f"subject {header.subject.name} is not taken here"
                 else:
-                    faults = event_faults(frame, self._max_future_ms)
                     fault = f"event {faults[0][0]}: {faults[0][1]}" if faults else None
+                    if fault is None and header.subject.kind == CATALOGUE:
+                        fault = rules.first_fault(decode_frame(frame)[1])
                     count += header.events
             if fault is not None:
                 self._metrics.dead_letter("frame")

@@ -44,7 +44,7 @@ _ASK_SECONDS = 10.0
 _LOOK_SECONDS = 0.2
 _AGAIN_SECONDS = 2.0
 _DISK_LOOKS = 10
-_ROOM_BYTES = 64 << 20
+_FULL_BYTES, _ROOM_BYTES = 64 << 10, 64 << 20
 
 
 class ServeSettings(msgspec.Struct, kw_only=True, frozen=True):
@@ -192,17 +192,23 @@ class Serving:
         """Start the packaged server again when it ended without being told to, or when a full disk silenced its stream
         and there is room again."""
         looks = 0
+        refused: str | None = None
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             looks += 1
             if server.pid is None and running_pid(server.pid_file) is None:
                 server.kill()  # takes leave of a child that ended by itself
                 await self._start_again(server, "had ended")
-            elif server.pid is not None and looks % _DISK_LOOKS == 0:
+                continue
+            free = shutil.disk_usage(server.options.directory).free
+            if free < _FULL_BYTES:
+                refused = "the disk was full"  # its log may lie there too, and not say so
+            elif refused is None and server.pid is not None and looks % _DISK_LOOKS == 0:
                 refused = await asyncio.to_thread(server.write_error)
-                if refused is not None and shutil.disk_usage(server.options.directory).free > _ROOM_BYTES:
-                    await asyncio.to_thread(server.stop)
-                    await self._start_again(server, f"could not write ({refused})")
+            if refused is not None and free > _ROOM_BYTES:
+                await asyncio.to_thread(stop_server, server)
+                await self._start_again(server, f"could not write ({refused})")
+                refused = None
 
     async def _start_again(self, server: NatsServer, why: str) -> None:
         try:

@@ -97,16 +97,30 @@ class Writing:
         return self._clock() if asked.ts is None else int(asked.ts)
 
     async def _write(self, asked: Request, event: Event) -> dict[str, int]:
-        wait = asked.deadline_ms or self._deadline_ms
-        return {"position": await self._in_time(self._ingest.write([event], self._clock()), wait)}
+        milliseconds = asked.deadline_ms or self._deadline_ms
+        written = self._ingest.submit(event, self._clock())
+        timer = asyncio.get_running_loop().call_later(milliseconds / 1000, _give_up, written, milliseconds)
+        try:
+            return {"position": await written}
+        finally:
+            timer.cancel()
 
     @staticmethod
     async def _in_time(write: Any, milliseconds: int) -> int:
         try:
             return int(await asyncio.wait_for(write, milliseconds / 1000))
         except TimeoutError:
-            raise DeadlineExceeded(
-                f"the log did not acknowledge within {milliseconds} ms; whether the event was kept is not known: send "
-                "it again with the same event_id",
-                retry_after_ms=_RETRY_MS,
-            ) from None
+            raise _late(milliseconds) from None
+
+
+def _give_up(written: asyncio.Future[int], milliseconds: int) -> None:
+    if not written.done():
+        written.set_exception(_late(milliseconds))
+
+
+def _late(milliseconds: int) -> DeadlineExceeded:
+    return DeadlineExceeded(
+        f"the log did not acknowledge within {milliseconds} ms; whether the event was kept is not known: send "
+        "it again with the same event_id",
+        retry_after_ms=_RETRY_MS,
+    )

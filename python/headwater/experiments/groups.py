@@ -57,13 +57,15 @@ class Group(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Cells(NamedTuple):
-    """Rows of one dimension in the order of time, each with its person and number of a group, and the groups' names."""
+    """Rows of one dimension in the order of time, each with its person and number of a group, those of them that were
+    clicked, and the groups' names."""
 
     dimension: str
     person: Ints
     group: Ints
     ts: Ints
-    clicked: Floats
+    clicked: tuple[Ints, Ints]
+    """Person and group of each clicked row."""
     credited: Ints
     """Group that each purchase is credited to, -1 without."""
     names: list[tuple[str, str]]
@@ -93,7 +95,7 @@ def _dimensions(columns: LogColumns, journeys: Journeys) -> list[_Cells]:
     scenario, scenarios = _named(columns, slates["scenario"], DEFAULT_SCENARIO)
     segment, segments = _texts(slates["segment"], NO_SEGMENT)
     person, ts = slates["person"].to_numpy(), slates["ts"].to_numpy()
-    clicked = slates["clicked"].to_numpy().astype(np.float64)
+    clicked = np.flatnonzero(slates["clicked"].to_numpy())
     row = purchases["row"].fill_null(-1).to_numpy()
     order = np.argsort(ts, kind="stable")
 
@@ -101,7 +103,8 @@ def _dimensions(columns: LogColumns, journeys: Journeys) -> list[_Cells]:
         group = variant * len(names) + of
         credited = np.where(row >= 0, group[row] if len(group) else 0, -1)
         named = [(n, v) for v in variants for n in names]
-        return _Cells(dimension, person[order], group[order], ts[order], clicked[order], credited, named)
+        hit = person[clicked], group[clicked]
+        return _Cells(dimension, person[order], group[order], ts[order], hit, credited, named)
 
     cells = [whole("all", np.zeros(len(slates), dtype=np.int64), ["all"])]
     cells.append(whole("scenario", scenario, scenarios))
@@ -110,15 +113,17 @@ def _dimensions(columns: LogColumns, journeys: Journeys) -> list[_Cells]:
     before = slates["first"].to_numpy()[order] - (np.cumsum(counts) - counts)
     place = np.repeat(before, counts) + np.arange(len(of))
     source, sources = _named(columns, slots["source"], NO_SOURCE)
-    group = variant[of] * len(sources) + source[place]
-    hit = np.zeros(len(slots), dtype=np.float64)
-    hit[journeys.clicks["place"].to_numpy()] = 1.0
-    at = purchases["place"].fill_null(-1).to_numpy()
-    by_place = np.full(len(slots), -1, dtype=np.int64)
-    by_place[place] = group
-    credited = np.where(at >= 0, by_place[at] if len(by_place) else -1, -1)
     names = [(n, v) for v in variants for n in sources]
-    cells.append(_Cells("source", person[of], group, ts[of], hit[place], credited, names))
+
+    def group_at(row: Ints, place: Ints) -> Ints:
+        found: Ints = variant[row] * len(sources) + source[place]
+        return found
+
+    clicks, at = journeys.clicks["row"].to_numpy(), journeys.clicks["place"].to_numpy()
+    hit = person[clicks], group_at(clicks, at)
+    at = purchases["place"].fill_null(-1).to_numpy()
+    credited = np.where(at >= 0, group_at(row, at) if len(source) else -1, -1)
+    cells.append(_Cells("source", person[of], group_at(of, place), ts[of], hit, credited, names))
     if segments != [NO_SEGMENT]:
         cells.append(whole("segment", segment, segments))
     return cells
@@ -132,7 +137,7 @@ def _named(columns: LogColumns, numbers: pl.Series, none: str) -> tuple[Ints, li
     place = np.minimum(given, size)
     present[place] = True
     seen = np.flatnonzero(present)
-    texts = [none if number == size else str(columns.texts.texts([int(number)])[0]) for number in seen]
+    texts = [none if number == size else str(columns.texts.texts("names", [int(number)])[0]) for number in seen]
     order = sorted(range(len(texts)), key=lambda at: texts[at])
     dense = np.zeros(size + 1, dtype=np.int64)
     dense[seen[order]] = np.arange(len(order))
@@ -201,7 +206,7 @@ def _sums(cells: _Cells, journeys: Journeys, units: Ints, size: int, settings: R
 
     sums = {
         "exposures": summed(cells.person, cells.group),
-        "clicked": summed(cells.person, cells.group, cells.clicked),
+        "clicked": summed(*cells.clicked),
     }
     person, group, first = _firsts(cells, count)
     sums["users"] = summed(person, group)

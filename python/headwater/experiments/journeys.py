@@ -103,13 +103,13 @@ class _Persons:
         # Whoever stands for a group need not have done anything themselves.
         first: dict[str, int] = {}
         for name in sorted({name for pair in columns.merges for name in pair}):
-            number = columns.texts.number(name)
+            number = columns.texts.number("users", name)
             if number is not None and number < size:
                 numbers[number] = first.setdefault(people.leader(name), number)
         self.gone = np.zeros(size, dtype=np.uint64)
         for user, position in columns.forgotten.items():
             for name in people.became(user):
-                number = columns.texts.number(name)
+                number = columns.texts.number("users", name)
                 if number is not None and number < size:
                     self.gone[number] = max(int(self.gone[number]), position)
         present = np.zeros(size, dtype=bool)
@@ -181,7 +181,7 @@ def _of_types(columns: LogColumns, specs: Iterable[str]) -> Any:
     found = pl.lit(False)
     for spec in specs:
         match = TYPE_SPEC.match(spec)
-        number = None if match is None else columns.texts.number(match["type"])
+        number = None if match is None else columns.texts.number("names", match["type"])
         if match is None or number is None:
             continue
         one = pl.col("type") == number
@@ -293,9 +293,16 @@ def _credited(
 
 def _before(events: pl.DataFrame, causes: pl.DataFrame, by: list[str], hours: float) -> pl.DataFrame:
     """`events` with row and place of the last of `causes` at most so many hours before; null without."""
-    causes = causes.sort("ts", maintain_order=True)
+    import polars as pl
+
+    # Of one number instead of two: that is joined several times as fast.
+    both = pl.col("person") * (1 << 32) + pl.col("item").cast(pl.Int64) if "item" in by else pl.col("person")
+    causes = causes.sort("ts", maintain_order=True).select("row", "place", "ts", both.alias("#by"))
     tolerance = round(hours * HOUR)
-    return events.join_asof(causes, on="ts", by=by, strategy="backward", tolerance=tolerance, check_sortedness=False)
+    found = events.with_columns(both.alias("#by")).join_asof(
+        causes, on="ts", by="#by", strategy="backward", tolerance=tolerance, check_sortedness=False
+    )
+    return found.drop("#by")
 
 
 def _exposures(columns: LogColumns, slates: pl.DataFrame, purchases: pl.DataFrame) -> pl.DataFrame:

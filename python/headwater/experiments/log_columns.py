@@ -1,11 +1,12 @@
 """One pass over a log into columns: the slates, what was answered to them, what was bought.
 
-Texts are numbers of one dictionary (`SlateScan` of the core), so that a million slates are joined and grouped in
+Texts are numbers of three dictionaries (`SlateScan` of the core), so that a million slates are joined and grouped in
 moments. Which frames and events count is decided as in `headwater.learning.sound_events`: as the fold decides it.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,11 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from headwater.core import NO_TEXT, SlateScan
-from headwater.errors import LogCorrupt
-from headwater.events.frame import decode_header
 from headwater.events.log import EventLog
 from headwater.events.types import ConfigActivated, Event, ItemPatch, ItemPut, UserForget, UserMerge, UserPut
-from headwater.learning.sound_events import ReceivedFrames, taken_events
+from headwater.learning.sound_events import taken_events
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,6 +32,8 @@ _TABLES: dict[str, dict[str, str]] = {
 }
 _TEXTS = ("slate", "user", "scenario", "variant", "config", "item", "source", "type", "event_id", "basket", "slot")
 """Columns in which `NO_TEXT` stands for nothing."""
+_READERS = 8
+"""Threads that read frames, at most."""
 
 
 class Wanted(NamedTuple):
@@ -70,7 +71,7 @@ class LogColumns(NamedTuple):
     """Version -> JSON of the query configurations that were active."""
     set_aside: Counter[str]
     texts: SlateScan
-    """The dictionary: `number(text)`, `texts(numbers)`."""
+    """The dictionaries: "users"; "ids" of slates, events, baskets; "names" of all else."""
 
     @property
     def clock(self) -> int:
@@ -84,29 +85,12 @@ def read_columns(
 ) -> LogColumns:
     """Read frames `start` up to, not including, `stop`. O(log) time; memory grows with slates, their slots and
     feedback. Raises `LogCorrupt` for a gap in the log."""
-    scan, received, rest = SlateScan(sorted(wanted.types)), ReceivedFrames(), _Rest(wanted)
-    set_aside: Counter[str] = Counter()
+    scan, rest = SlateScan(sorted(wanted.types), min(os.cpu_count() or 1, _READERS)), _Rest(wanted)
     for batch in log.read(start, stop=stop):
-        for position, frame in zip(batch.positions, batch.frames, strict=True):
-            try:
-                header = decode_header(frame)
-            except LogCorrupt as err:
-                set_aside[err.details["reason"]] += 1
-                continue
-            repeat = received.known(header)
-            if repeat is not None:
-                set_aside[repeat] += header.events
-                continue
-            fault, refused, others = scan.add(position, frame, max_future_ms)
-            if fault is not None:
-                set_aside[fault] += 1
-                continue
-            received.note(header)
-            set_aside.update(refused)
-            if others:
-                for _, event in taken_events(frame, max_future_ms, Counter()):
-                    rest.add(position, event)
-    return _columns(scan, rest, set_aside)
+        for place in scan.add(batch.positions, batch.frames, max_future_ms):
+            for _, event in taken_events(batch.frames[place], max_future_ms, Counter()):
+                rest.add(batch.positions[place], event)
+    return _columns(scan, rest)
 
 
 class _Rest:
@@ -143,22 +127,22 @@ class _Rest:
         return next((known for known in self._wanted.segment_values if known in has), None)
 
 
-def _columns(scan: SlateScan, rest: _Rest, set_aside: Counter[str]) -> LogColumns:
+def _columns(scan: SlateScan, rest: _Rest) -> LogColumns:
     import polars as pl
 
-    def numbered(rows: Sequence[tuple[str, int, Any]], id: str, value: str, dtype: Any) -> pl.DataFrame:
-        known = [(scan.number(name), position, held) for name, position, held in rows]
+    def numbered(rows: Sequence[tuple[str, int, Any]], of: str, id: str, value: str, dtype: Any) -> pl.DataFrame:
+        known = [(scan.number(of, name), position, held) for name, position, held in rows]
         schema = {id: pl.UInt32, "position": pl.UInt64, value: dtype}
         return pl.DataFrame([row for row in known if row[0] is not None], schema=schema, orient="row")
 
     return LogColumns(
         **{table: _frame(scan, table) for table in _TABLES},
-        segments=numbered(rest.segments, "user", "segment", pl.String),
-        prices=numbered(rest.prices, "item", "price", pl.Float64),
+        segments=numbered(rest.segments, "users", "user", "segment", pl.String),
+        prices=numbered(rest.prices, "names", "item", "price", pl.Float64),
         merges=rest.merges,
         forgotten=rest.forgotten,
         configs=rest.configs,
-        set_aside=set_aside,
+        set_aside=Counter(scan.set_aside()),
         texts=scan,
     )
 

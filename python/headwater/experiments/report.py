@@ -21,6 +21,7 @@ from headwater.experiments.log_columns import LogColumns, Wanted, read_columns
 from headwater.experiments.settings import ReportSettings, settings_for
 from headwater.experiments.significance import ratio_mismatch_p
 from headwater.experiments.units import Units, units_of
+from headwater.plain_data import PlainData
 from headwater.scenario import Experiment
 from headwater.store import check_begun, directory_config
 
@@ -65,7 +66,7 @@ class ExperimentReport(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Report(PlainData, frozen=True, kw_only=True):
     """What a log's slates earned. Times are UTC ms."""
 
     since: int
@@ -77,10 +78,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     experiments: list[ExperimentReport]
     set_aside: dict[str, int]
     notes: list[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data, ready for JSON."""
-        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
 
 
 class _Configured(msgspec.Struct):
@@ -149,7 +146,7 @@ def _experiments(body: str) -> dict[str, Experiment]:
 def _variants(columns: LogColumns) -> dict[str, int]:
     """Label -> number of every variant that a slate names."""
     numbers = columns.slates["variant"].drop_nulls().unique().to_list()
-    return {str(label): number for label, number in zip(columns.texts.texts(numbers), numbers, strict=True)}
+    return {str(label): number for label, number in zip(columns.texts.texts("names", numbers), numbers, strict=True)}
 
 
 def _chosen(history: dict[str, dict[str, Experiment]], seen: dict[str, int], asked: str | None) -> list[str]:
@@ -241,7 +238,7 @@ def _expected(
     that is not known."""
     numbers, counts = np.unique(units.config, return_counts=True)
     total = np.zeros(len(variants))
-    for version, count in zip(columns.texts.texts(numbers.tolist()), counts, strict=True):
+    for version, count in zip(columns.texts.texts("names", numbers.tolist()), counts, strict=True):
         experiment = history.get(str(version), {}).get(name)
         if experiment is None:
             return [math.nan] * len(variants)

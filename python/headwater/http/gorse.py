@@ -139,8 +139,15 @@ class Gorse(Controller):
         """In the order of the log."""
         return await ask(request, "gorse-feedback", gorse_verbs.Page(n, cursor, type=id_of(type_, "type")))
 
-    @delete("/feedback/{user:str}/{item:str}", status_code=200, opt=ADMIN, include_in_schema=False)
-    async def delete_feedback(self, request: HttpRequest, user: PathId, item: PathId) -> RowAffected:
+    @delete(
+        ["/feedback/{user:str}/{item:str}", "/feedback/{type_:str}/{user:str}/{item:str}"],
+        status_code=200,
+        opt=ADMIN,
+        include_in_schema=False,
+    )
+    async def delete_feedback(
+        self, request: HttpRequest, user: PathId, item: PathId, type_: InCategory = None
+    ) -> RowAffected:
         """What happened stays in the log. Insert feedback that rejects the item, or forget the user."""
         raise Refused(
             "not-supported",

@@ -90,7 +90,8 @@ class Intake:
         path: str = scope["path"]
         if counting and self._in_progress >= self._max_concurrent:
             raise Refused("overloaded", f"{self._in_progress} requests are in progress already")
-        caller = self._caller(headers, path)
+        asks_first = scope["method"] == "OPTIONS" and b"access-control-request-method" in headers
+        caller = self._caller(headers, path, asks_first and bool(self._config.cors_origins))
         if self._config.rate_per_key > 0 and counting:
             address = (scope.get("client") or ("-",))[0]
             self._spend(caller.name if self._keys.required and caller.name != "-" else f"@{address}")
@@ -99,12 +100,13 @@ class Intake:
             raise self._too_large(length.decode("latin-1")[:20])
         scope.setdefault("state", {})["caller"] = caller
 
-    def _caller(self, headers: dict[bytes, bytes], path: str) -> Caller:
+    def _caller(self, headers: dict[bytes, bytes], path: str, asks_first: bool) -> Caller:
+        """`asks_first`: a browser that asks whether a page of another origin may call; it sends no key with that."""
         if not self._keys.required:
             self._check_host(headers.get(b"host", b"").decode("latin-1"))
             return ANYONE
         presented = _presented(headers)
-        if path.startswith(_OPEN):
+        if path.startswith(_OPEN) or asks_first:
             return Caller("-", "reader")
         if presented is None:
             raise Refused("missing-key", "No API key was sent; allowed: X-API-Key, Authorization: Bearer or Basic")

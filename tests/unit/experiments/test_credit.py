@@ -54,7 +54,7 @@ def read(events: Sequence[Event], settings: ReportSettings = SETTINGS) -> tuple[
 
 def told(columns: LogColumns, walks: Journeys) -> list[tuple[str | None, int | None, str | None]]:
     """Slate, slot and how of each purchase, in the order of the log."""
-    names = dict(zip(walks.slates["row"], columns.texts.texts(walks.slates["slate"].to_list()), strict=True))
+    names = dict(zip(walks.slates["row"], columns.texts.texts("ids", walks.slates["slate"].to_list()), strict=True))
     firsts = dict(zip(walks.slates["row"], walks.slates["first"], strict=True))
     rows = walks.purchases.sort("answer").select("row", "place", "how").rows()
     return [(names.get(row), None if row is None else place - firsts[row], how) for row, place, how in rows]
@@ -196,7 +196,7 @@ def test_random_logs_are_credited_as_the_slow_model_does(seed: int, match: Any) 
     slots, expected = credits(events, settings)
     assert told(columns, walks) == [tuple(credit) for credit in expected]
     assert sum(how is not None for _, _, how in expected) > 3
-    names = columns.texts.texts(walks.slates["slate"].to_list())
+    names = columns.texts.texts("ids", walks.slates["slate"].to_list())
     found = {(names[row], slot) for row, slot in walks.clicks.select("row", "slot").rows()}
     assert found == slots
 

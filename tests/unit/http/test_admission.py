@@ -141,6 +141,23 @@ def test_cors_is_off_unless_origins_are_named() -> None:
         assert "access-control-allow-origin" not in other.headers
 
 
+def test_a_browser_asks_first_without_a_key(tmp_path: Path) -> None:
+    key = add_key(tmp_path, "page", "reader")
+    origin = {"origin": "https://shop.example"}
+    asked = origin | {"access-control-request-method": "POST", "access-control-request-headers": "x-api-key"}
+    with Gateway(tmp_path, cors_origins=("https://shop.example",)) as gateway:
+        response = gateway.request("OPTIONS", "/v1/recommend", headers=asked)
+        assert response.is_success
+        assert response.headers["access-control-allow-origin"] == "https://shop.example"
+        assert "x-api-key" in response.headers["access-control-allow-headers"].lower()
+        problem(gateway.request("OPTIONS", "/v1/recommend", headers=origin), "missing-key", 401)
+        problem(gateway.post("/v1/recommend", {"user": "bob"}, headers=asked), "missing-key", 401)
+        answered = gateway.post("/v1/recommend", {"user": "bob"}, headers=origin | {"x-api-key": key})
+        assert answered.headers["access-control-allow-origin"] == "https://shop.example"
+    with Gateway(tmp_path) as gateway:
+        problem(gateway.request("OPTIONS", "/v1/recommend", headers=asked), "missing-key", 401)
+
+
 def test_rates_are_counted_by_key(tmp_path: Path) -> None:
     keys = {name: {"x-api-key": add_key(tmp_path, name, "reader")} for name in ("a", "b")}
     with Gateway(tmp_path, rate_per_key=0.01, rate_burst=3) as gateway:

@@ -167,6 +167,8 @@ def test_what_has_no_place_is_refused_whole(gateway: Gateway) -> None:
         problem(gateway.get(f"/api/items?cursor={cursor}"), "invalid-query", 422)
     for cursor in ("x", "1", "1:x", f"{1 << 63}:0"):
         problem(gateway.get(f"/api/feedback?cursor={cursor}"), "invalid-query", 422)
+    for one in ("u/i1", "view/u/i1"):
+        problem(gateway.request("DELETE", f"/api/feedback/{one}"), "not-supported", 501)
     problem(gateway.get("/api/recommend/u?n=0"), "bad-request", 400)
     problem(gateway.get("/api/recommend/u?n=900&offset=900"), "invalid-query", 422)
     assert gateway.engine.position == before

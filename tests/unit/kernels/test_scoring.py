@@ -166,7 +166,7 @@ def test_searches_and_inserts_from_several_threads() -> None:
 PROGRAM = """
 import sys
 import numpy as np
-from headwater.kernels import Int8Index, TagSets, dpp, mmr, simd_path, slate
+from headwater.kernels import BloomFilter, CooccurrenceCounts, Int8Index, TagSets, dpp, mmr, simd_path, slate
 rng = np.random.default_rng(5)
 out = sys.stdout.buffer
 for dim in (16, 33, 64, 200):
@@ -187,13 +187,20 @@ for dim in (16, 33, 64, 200):
     ):
         for array in found:
             out.write(array.tobytes())
+counts = CooccurrenceCounts(window=12)
+counts.add_units(np.arange(0, 30_001, 30), rng.integers(0, 300, 30_000).astype(np.uint32))
+for array in counts.top(np.arange(40, dtype=np.uint32), 300, shrinkage=3.0):
+    out.write(array.tobytes())
+bloom = BloomFilter(500)
+out.write(bytes(bloom.add(key % 700) for key in range(2_000)))
+out.write(bytes(key in bloom for key in range(1_500)))
 print(simd_path(), file=sys.stderr)
 """
 
 
-def run_with(path: str) -> subprocess.CompletedProcess[bytes]:
+def run_with(path: str, program: str = PROGRAM) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={**os.environ, "HEADWATER_SIMD": path}, capture_output=True, timeout=120
+        [sys.executable, "-c", program], env={**os.environ, "HEADWATER_SIMD": path}, capture_output=True, timeout=120
     )
 
 
@@ -212,8 +219,17 @@ def test_every_path_gives_the_same_bytes() -> None:
     assert len(set(digests.values())) == 1, digests
 
 
-def test_an_unknown_path_is_refused() -> None:
-    done = run_with("sse9")
+@pytest.mark.parametrize(
+    "program",
+    [
+        PROGRAM,
+        "from headwater.kernels import CooccurrenceCounts; CooccurrenceCounts()",
+        "from headwater import config, core; core.new_core(config.default_config('shop'), 1)",
+    ],
+    ids=["kernels", "counts", "engine"],
+)
+def test_an_unknown_path_is_refused(program: str) -> None:
+    done = run_with("sse9", program)
     assert done.returncode != 0
     assert b"InvalidArray" in done.stderr
     assert b'HEADWATER_SIMD: "sse9"; allowed: auto, avx512, avx2, portable' in done.stderr

@@ -15,6 +15,7 @@ from headwater import backup as backup_module
 from headwater.backup import MANIFEST, restore
 from headwater.errors import BackupInvalid, GenerationMismatch, InvalidInput, StoreError
 from headwater.events.sqlite_log import SqliteLog
+from headwater.events.types import Feedback
 from headwater.progress import ignore_progress
 
 START = 1_700_000_000_000
@@ -167,6 +168,20 @@ def test_backups_of_two_logs_are_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "full" / "file").touch()
     with shop(tmp_path / "d") as d, pytest.raises(BackupInvalid, match="neither empty nor a backup"):
         d.backup(tmp_path / "full")
+
+
+def test_a_backup_is_not_continued_after_an_erasure(tmp_path: Path) -> None:
+    """Also where it left all positions as they were, and the backup's last frame too."""
+    events = [Feedback("view", f"u{n}", "i1", START + n) for n in range(200)]  # several of them in each frame
+    with Engine.open(tmp_path / "shop", clock="log") as engine:
+        engine.track_many(events)
+        engine.track("view", user="last", item="i1", ts=START + 1000)
+        before = engine.backup(tmp_path / "backup")
+        engine.erase("u7")
+        assert engine.position >= before.position
+        with pytest.raises(BackupInvalid, match="another log: an earlier frame differs, as after an erasure"):
+            engine.backup(tmp_path / "backup")
+        engine.backup(tmp_path / "new")
 
 
 def test_a_restore_overwrites_nothing(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ use super::shop::Shop;
 use crate::catalogue::columns::MAX_COLUMNS;
 use crate::catalogue::field::FieldError;
 use crate::catalogue::{ItemChange, Label};
-use crate::filter::{FilterCache, Params, Value};
+use crate::filter::{FilterCache, Params, Unheard, Value};
 
 fn params(given: &[(&str, Value)]) -> Params {
     given
@@ -145,13 +145,52 @@ fn a_field_stays_known_after_its_last_item() {
 }
 
 #[test]
+fn a_field_that_no_item_has_yet_is_missing_where_a_configuration_names_it() {
+    let mut shop = Shop::empty();
+    shop.put("a", &["shoes"], &[("price", Label::Int(3))]);
+    let cache = FilterCache::default();
+    let ask = |shop: &Shop, text: &str, unheard| {
+        cache.evaluate(text, &Params::new(), &shop.catalogue, &shop.names, unheard)
+    };
+    for (text, passing) in [
+        ("stock > 0", 0),
+        ("stock != 0", 0),
+        ("not stock > 0", 1),
+        ("stock is missing", 1),
+        ("`in stock` or price < 5", 1),
+        ("on_sale", 0),
+        ("'red' in colours", 0),
+        ("brand in ['acme', 3, true]", 0),
+        ("brand not in ['acme']", 1),
+    ] {
+        let early = ask(&shop, text, Unheard::Missing).unwrap();
+        assert_eq!(early.items.count(), passing, "{text}");
+        assert_eq!(early.unheard.len(), 1, "{text}");
+        // Kept for a configuration, it is no answer to a request.
+        assert!(ask(&shop, text, Unheard::Refused).unwrap_err().at.is_some());
+    }
+    for text in ["stock > null", "price == stock", "stock >", "price < $max"] {
+        assert!(ask(&shop, text, Unheard::Missing).is_err(), "{text}");
+    }
+    assert!(
+        ask(&shop, "price == 'x'", Unheard::Missing).is_err(),
+        "a known field keeps its types"
+    );
+    shop.put("b", &[], &[("stock", Label::Int(2))]);
+    let known = ask(&shop, "stock > 0", Unheard::Missing).unwrap();
+    assert_eq!((known.items.count(), known.unheard.len()), (1, 0));
+    assert!(ask(&shop, "stock > 'x'", Unheard::Missing).is_err());
+}
+
+#[test]
 fn the_cache_keeps_a_version_and_no_more() {
     let mut shop = Shop::small();
     let cache = FilterCache::new(2);
     let ask = |shop: &Shop, text: &str, given: &Params| {
         cache
-            .evaluate(text, given, &shop.catalogue, &shop.names)
+            .evaluate(text, given, &shop.catalogue, &shop.names, Unheard::Refused)
             .unwrap()
+            .items
     };
     let none = Params::new();
     let first = ask(&shop, "price < 30", &none);
@@ -168,7 +207,13 @@ fn the_cache_keeps_a_version_and_no_more() {
     assert!(Arc::ptr_eq(&second, &ask(&shop, "price < 30", &none)));
     assert!(
         cache
-            .evaluate("price <", &none, &shop.catalogue, &shop.names)
+            .evaluate(
+                "price <",
+                &none,
+                &shop.catalogue,
+                &shop.names,
+                Unheard::Refused
+            )
             .is_err()
     );
     let before = ask(&shop, "not price < 30", &none).count();

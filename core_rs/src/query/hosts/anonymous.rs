@@ -96,6 +96,7 @@ pub fn trending_candidates(
             name: name.to_string(),
             weight: 1.0,
             personal: false,
+            approximate: false,
             ranked,
         };
         let mut table = Table::new(fused);

@@ -44,7 +44,8 @@ pub fn candidates(
     let visitor = scatter.visitor.as_ref();
     let barred = Barred {
         items: visitor.map_or_else(Vec::new, |visitor| known(&state.names, &visitor.barred)),
-        forever: visitor.and_then(|visitor| visitor.forever.as_deref()),
+        beyond: visitor.and_then(|visitor| visitor.beyond.as_deref()),
+        notes: Vec::new(),
     };
     with_scratch(state.names.items.len(), |scratch| {
         let part = Part {
@@ -166,7 +167,15 @@ impl Part<'_> {
         let (names, now) = (&state.names, request.now);
         let repeats = plan.offers_own_items();
         let bits = &mut scratch.allowed;
-        let allowed = Allowed::new(state, request, barred, &plan.filters, repeats, bits);
+        let allowed = Allowed::new(
+            state,
+            scenario,
+            request,
+            barred,
+            &plan.filters,
+            repeats,
+            bits,
+        );
         let list = filling::listed(state, request);
         let neighbours = neighbours(state, plan, asker);
         let retrieval = Retrieval {
@@ -177,6 +186,8 @@ impl Part<'_> {
             allowed: &allowed,
             list: &list,
             now,
+            graphs: None,
+            found: &request.found,
             whole: false,
         };
         let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);

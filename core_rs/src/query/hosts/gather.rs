@@ -49,10 +49,12 @@ pub fn gather(
     let asker = who(state, scatter, request, scenario.seeds);
     let told = Told::new(state, &asker, replies);
     let answer = with_scratch(state.names.items.len(), |scratch| {
+        let barred = Barred::of(state, scenario, &asker, now);
         let allowed = Allowed::new(
             state,
+            scenario,
             request,
-            &Barred::of(state, scenario, &asker, now),
+            &barred,
             &plan.filters,
             plan.offers_own_items(),
             &mut scratch.allowed,
@@ -72,6 +74,7 @@ pub fn gather(
             request,
             asker: &asker,
             allowed: &allowed,
+            barred: &barred,
             counted: &told,
             stock: &told,
         };
@@ -150,6 +153,7 @@ impl Settling<'_> {
             name: source.name.clone(),
             weight: source.weight,
             personal: source.source.is_personal(),
+            approximate: false,
             ranked,
         }
     }

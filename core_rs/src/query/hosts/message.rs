@@ -37,8 +37,8 @@ pub struct Visitor<'a> {
     pub tags: Vec<(&'a str, f64)>,
     /// Rejected and consumed items.
     pub barred: Vec<&'a str>,
-    /// Consumed items beyond these, where they never come back.
-    pub forever: Option<Cow<'a, SeenFilter>>,
+    /// Consumed items beyond these.
+    pub beyond: Option<Cow<'a, SeenFilter>>,
 }
 
 /// A seed: item, weight, whether touched in this session, and the event: position, index, type, time.
@@ -193,7 +193,7 @@ mod tests {
                 seeds: vec![SeedSaid("a", 1.5, true, Some((9, 2, "view", -4)))],
                 tags: vec![("hats", 0.25)],
                 barred: vec!["b"],
-                forever: Some(Cow::Borrowed(&seen)),
+                beyond: Some(Cow::Borrowed(&seen)),
             }),
             refill: Some(Refill {
                 touched: Some((vec!["c"], Cow::Borrowed(&seen))),

@@ -67,7 +67,7 @@ fn visitor<'a>(
             .map(|(tag, weight)| (names.tag(*tag), *weight))
             .collect(),
         barred: barred.items.iter().map(|item| names.item(*item)).collect(),
-        forever: barred.forever.map(Cow::Borrowed),
+        beyond: barred.beyond.map(Cow::Borrowed),
     }
 }
 
