@@ -115,6 +115,8 @@ class StreamState(NamedTuple):
     replicas: int = 1
     rewritten: int = 0
     """Where the log ended when a user was last erased from it; 0: never."""
+    rewriting: bool = False
+    """It is being written anew and not whole yet."""
 
 
 class StreamSettings(NamedTuple):
@@ -242,6 +244,7 @@ def _checked(api: JetStreamApi, place: Place, info: dict[str, Any], rewriting: b
         max_bytes=None if max_bytes < 0 else max_bytes,
         replicas=int(config.get("num_replicas", 1)),
         rewritten=int(meta.get("hw_rewritten", 0)),
+        rewriting=_REWRITING in meta,
     )
 
 

@@ -14,7 +14,7 @@ from headwater import Engine
 from headwater.cli import main
 from headwater.client import erasing
 from headwater.config import Config, config_from_table
-from headwater.errors import InvalidQuery, StoreError, Unavailable
+from headwater.errors import AccessDenied, InvalidQuery, StoreError, Unavailable
 from headwater.events.nats_server import NatsServer
 from headwater.events.types import Feedback
 from headwater.receipts import check
@@ -147,6 +147,41 @@ def test_an_erasure_that_was_cut_short_is_finished_by_the_same_command(
         names = {event.user for event in events_of(running)}
         assert "u1" not in names
         assert len(names) == 12
+
+
+def test_an_erasure_that_fails_before_the_stream_is_touched_lets_the_cluster_go_on(
+    nats_server: NatsServer,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with hosts(nats_server, config(), 1, 0) as running:
+
+        def erase() -> erasing.ErasedFromCluster:
+            with running.client() as client:
+                return erasing.erase_from_cluster(
+                    client, running.options, running.namespace, "u1", tmp_path / "r", START, lambda _: None
+                )
+
+        def again() -> None:
+            running.wait(running.begin("w0"))
+            wait_for("ready", lambda: running.hosts["w0"].phase == "ready")
+
+        async def denied(*_: object) -> None:
+            raise AccessDenied("these credentials do not permit $JS.API.STREAM.DELETE")
+
+        with running.client() as client:
+            client.track_many(history(0, 60))
+        with monkeypatch.context() as cut:
+            cut.setattr(erasing, "replace_stream", denied)
+            with pytest.raises(AccessDenied):
+                erase()
+        again()
+        with running.client() as client:
+            client.track("view", user="late", item="i1")
+        done = erase()
+        again()
+        assert running.whole_digest() == (done.receipt.position, done.receipt.digest)
+        assert {"late", "u2"} <= {event.user for event in events_of(running)}, "what came in between is kept"
 
 
 def events_of(running: Any) -> list[Feedback]:

@@ -18,7 +18,9 @@ import asyncio
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -27,8 +29,16 @@ from headwater.cluster_backup import check_contiguous
 from headwater.cluster_log import cluster_log, find_log
 from headwater.core import new_core
 from headwater.errors import StoreError
+from headwater.events.jetstream_api import JetStreamApi
 from headwater.events.jetstream_log import AsyncJetStreamLog, JetStreamLog
-from headwater.events.jetstream_stream import Place, StreamSettings, finish_rewriting, place_of, replace_stream
+from headwater.events.jetstream_stream import (
+    Place,
+    StreamSettings,
+    finish_rewriting,
+    place_of,
+    replace_stream,
+    stream_state,
+)
 from headwater.events.nats_options import NatsOptions
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.sync import write_whole
@@ -49,6 +59,8 @@ class _Mark(msgspec.Struct, frozen=True):
 
     namespace: str
     generation: str
+    log_id: str
+    """Of the old log."""
     config: str
     max_bytes: int | None
     replicas: int
@@ -69,16 +81,18 @@ def erase_from_cluster(
 
     O(log). The cluster does not answer from the moment its hosts stop until they have folded the new log. Raises
     `StoreError` (a trimmed log, several generations, no room), `AccessDenied` (of the stream), `Unavailable`; where the
-    directory says that an erasure was cut short, that one is finished and its receipt is given.
+    directory says that an erasure was cut short when the stream was gone already, that one is finished and its receipt
+    is given.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    if not (directory / _MARK).exists():
-        _build(client, options, namespace, user, directory, now_ms, say)
-    mark = msgspec.json.decode((directory / _MARK).read_bytes(), type=_Mark)
-    if mark.namespace != namespace:
-        raise StoreError(f"{directory} holds an erasure of namespace {mark.namespace!r} that was cut short")
-    asyncio.run(_exchange(options, mark, directory, say))
-    client.dismiss()
+    with ExitStack() as stopped:  # hosts that were stopped begin again, also where this fails
+        mark = _left(options, namespace, directory)
+        if mark is None:
+            mark = _build(client, options, namespace, user, directory, now_ms, say, stopped)
+        else:
+            stopped.callback(client.dismiss)
+        if asyncio.run(_standing(options, mark)) != "new":
+            asyncio.run(_exchange(options, mark, directory, say))
     say("the hosts leave; whoever looks after them starts them on the new log")
     receipt, file = issue(directory, mark.receipt)
     (directory / _MARK).unlink()
@@ -86,9 +100,47 @@ def erase_from_cluster(
     return ErasedFromCluster(receipt, file)
 
 
+def _left(options: NatsOptions, namespace: str, directory: Path) -> _Mark | None:
+    """What an erasure that was cut short left to be done. One that had not touched the stream is begun anew: the
+    cluster may have gone on since."""
+    path = directory / _MARK
+    if not path.exists():
+        return None
+    mark = msgspec.json.decode(path.read_bytes(), type=_Mark)
+    if mark.namespace != namespace:
+        raise StoreError(
+            f"{directory} holds an erasure of namespace {mark.namespace!r} that was cut short; finish that"
+        )
+    if asyncio.run(_standing(options, mark)) == "old":
+        path.unlink()
+        return None
+    return mark
+
+
+async def _standing(options: NatsOptions, mark: _Mark) -> Literal["old", "between", "new"]:
+    """Which log the stream holds."""
+    api = JetStreamApi(options)
+    try:
+        state = await stream_state(api, place_of(mark.namespace, mark.generation), rewriting=True)
+    except StoreError:  # deleted, and not made anew
+        return "between"
+    finally:
+        await api.close()
+    if state.rewriting:
+        return "between"
+    return "old" if state.log_id == mark.log_id else "new"
+
+
 def _build(
-    client: SyncClient, options: NatsOptions, namespace: str, user: str, directory: Path, now_ms: int, say: Say
-) -> None:
+    client: SyncClient,
+    options: NatsOptions,
+    namespace: str,
+    user: str,
+    directory: Path,
+    now_ms: int,
+    say: Say,
+    stopped: ExitStack,
+) -> _Mark:
     started = time.perf_counter()
     place, state, _ = find_log(options, namespace)
     if state.first > 1:
@@ -102,7 +154,7 @@ def _build(
         sink = SqliteLog(directory / _NEXT, place.generation)
         try:
             rewriter = Rewriter(new_core(config, config.engine.threads), sink.append, ids)
-            before = _copy(client, log, rewriter, say)
+            before = _copy(client, log, rewriter, say, stopped)
         finally:
             sink.close()
     receipt = Receipt(
@@ -118,11 +170,12 @@ def _build(
         digest=rewriter.core.digest()["whole"],
         seconds=time.perf_counter() - started,
     )
-    mark = _Mark(namespace, place.generation, state.config, state.max_bytes, state.replicas, receipt)
+    mark = _Mark(namespace, place.generation, state.log_id, state.config, state.max_bytes, state.replicas, receipt)
     write_whole(directory / _MARK, msgspec.json.encode(mark))
+    return mark
 
 
-def _copy(client: SyncClient, log: JetStreamLog, rewriter: Rewriter, say: Say) -> int:
+def _copy(client: SyncClient, log: JetStreamLog, rewriter: Rewriter, say: Say, stopped: ExitStack) -> int:
     """All frames of the log, the last of them while nobody writes; where the old log ended."""
     done = 0
     for _ in range(_ROUNDS):
@@ -132,6 +185,7 @@ def _copy(client: SyncClient, log: JetStreamLog, rewriter: Rewriter, say: Say) -
         if log.last() - done <= _CLOSE:
             break
     say(f"the next log is built up to position {done:,}; the hosts stop")
+    stopped.callback(client.dismiss)
     client.drain()
     last = log.last()
     _catch_up(log, rewriter, done, last)

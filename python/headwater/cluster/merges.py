@@ -37,7 +37,7 @@ _RETRY_MS = 250
 
 class _Known(msgspec.Struct, array_like=True, frozen=True):
     """What one host knows: of its own users who they are now (one step) and who was forgotten; and which of its own
-    users are merged into any of those that were asked about."""
+    users are merged into any of those that were asked about, if that was asked."""
 
     into: dict[str, str]
     forgotten: list[str]
@@ -46,6 +46,7 @@ class _Known(msgspec.Struct, array_like=True, frozen=True):
 
 _known = msgspec.msgpack.Decoder(_Known)
 _users = msgspec.msgpack.Decoder(list[str])
+_asked = msgspec.msgpack.Decoder(tuple[list[str], bool])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -144,15 +145,17 @@ class HostMerges:
                 continue
             try:
                 async with self._lock:
-                    left = [user for user, _, left in self._all_merged() if left]
+                    left = [user for user, _, left in await self._all_merged() if left]
                     await self._settle(left)
                 seen = position
             except HeadwaterError as err:  # the log or a host is away: what is left stays where it is
                 logger.info("merged users are not settled yet: %s", err.message)
             pause = max(_PAUSE_SECONDS, _SHARE * (time.monotonic() - started))
 
-    def _all_merged(self) -> list[tuple[str, str, bool]]:
-        return [entry for entry in all_merged(self._state.core) if self._owns(entry[0])]
+    async def _all_merged(self) -> list[tuple[str, str, bool]]:
+        """O(merges), beside the answers."""
+        merged = await asyncio.get_running_loop().run_in_executor(None, all_merged, self._state.core)
+        return [entry for entry in merged if self._owns(entry[0])]
 
     async def _settle(self, users: Iterable[str]) -> bool:
         """See `Merges.settle`; for users of this host. Where a way goes on at another host, that one goes on."""
@@ -199,14 +202,15 @@ class HostMerges:
     async def answer(self, data: bytes) -> bytes:
         """What this host knows of users, for other hosts (`_Known`), from all that was acknowledged until now."""
         await self._state.reach(await self._state.learn_end(), self._deadline_ms / 1000)
-        users = _users.decode(data)
+        users, joined = _asked.decode(data)
         own = [user for user in users if self._owns(user)]
         core, wanted = self._state.core, set(users)
+        merged = await self._all_merged() if joined else []
         return _encoder.encode(
             _Known(
                 {user: into for user, into, _ in merged_users(core, own)},
                 [user for user in own if is_forgotten(core, user)],
-                {user: into for user, into, _ in self._all_merged() if into in wanted},
+                {user: into for user, into, _ in merged if into in wanted},
             )
         )
 
@@ -216,8 +220,9 @@ class HostMerges:
             self._forget_slates(user)
         return _encoder.encode(None)
 
-    async def _told(self, host: HostSpec, users: Sequence[str]) -> _Known:
-        data = _encoder.encode(list(users))
+    async def _told(self, host: HostSpec, users: Sequence[str], *, joined: bool = False) -> _Known:
+        """What a host knows of users; with `joined` also who of its own is merged into them."""
+        data = _encoder.encode((users, joined))
         if host.name == self._state.spec.name:
             return _known.decode(await self.answer(data))
         return _known.decode(await self._peers.ask(host.name, "identities", data, self._deadline_ms / 1000))
@@ -249,7 +254,7 @@ class HostMerges:
         account = (await self._known_as([user])).get(user, user)
         ids, new = [account], [account]
         while new:
-            told = await asyncio.gather(*(self._told(host, new) for host in self._topology.answering()))
+            told = await asyncio.gather(*(self._told(host, new, joined=True) for host in self._topology.answering()))
             new = sorted({known for answer in told for known in answer.merged} - set(ids))
             ids += new
         return ids

@@ -7,6 +7,7 @@ next question sees it, whichever host that goes to; one that is away begins with
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -24,6 +25,8 @@ from headwater.http.live import Live
 from headwater.http.problems import Refused
 from headwater.http.verbs import ById, Form, PatchItem, PutItem, PutUser, as_problems, encoded, fields_of
 from headwater.slate import Slate
+
+logger = logging.getLogger(__name__)
 
 Handler = Callable[[Client, Any], Awaitable[Any]]
 
@@ -46,7 +49,8 @@ class Visible:
 
     async def _ask(self, position: int) -> None:
         try:
-            await self._client.reached(position)
+            if late := await self._client.reached(position):
+                logger.info("position %d was written, and not yet seen by %s", position, ", ".join(late))
         finally:
             self._seen, self._asking = max(self._seen, position), None
 
