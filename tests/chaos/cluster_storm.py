@@ -80,6 +80,7 @@ class Storm:
         self._disk = disk
         self._random = Random(seed)
         self._seconds = seconds
+        self._coming: list[str] = []
         self._over = asyncio.Event()
         self.notes = Notes()
 
@@ -96,7 +97,7 @@ class Storm:
             until = time.monotonic() + self._seconds
             while time.monotonic() < until:
                 await asyncio.sleep(self._random.uniform(0.5, 2.5))
-                fault = self._random.choice(FAULTS)
+                fault = self._next_fault()
                 if fault == "fill the log" and self._disk is not None:
                     fault = "fill the disk"
                 self.notes.faults[fault] += 1
@@ -106,6 +107,12 @@ class Storm:
             await asyncio.gather(*work)
         await proxy.stop()
         return self.notes
+
+    def _next_fault(self) -> str:
+        """Each of them once in drawn order, then anew: a storm of a minute knows all kinds."""
+        if not self._coming:
+            self._coming = self._random.sample(FAULTS, len(FAULTS))
+        return self._coming.pop()
 
     # --- those who go on ---
 
