@@ -46,6 +46,7 @@ fn question(c: &mut Criterion) {
     let tools = Tools {
         query: &query,
         filters: &FilterCache::default(),
+        graphs: None,
         pool: None,
     };
     c.bench_function("cooccurrence/query of 10 seeds", |b| {

@@ -26,6 +26,7 @@ fn question(c: &mut Criterion) {
     let tools = Tools {
         query: &query,
         filters: &FilterCache::default(),
+        graphs: None,
         pool: None,
     };
     c.bench_function("knn/query of 6 items, m = 500", |b| {

@@ -53,6 +53,7 @@ fn ask(state: &State, query: &QueryConfig, filters: &FilterCache, user: &str) ->
     let tools = Tools {
         query,
         filters,
+        graphs: None,
         pool: None,
     };
     let request = RecommendRequest {

@@ -119,12 +119,13 @@ impl Graphs {
     /// Of each graph its name, how many items it knows of, and its bytes.
     pub fn sizes(&self) -> Vec<(String, usize, usize)> {
         let grown = self.grown.read();
-        let size = |(name, grown): (&Box<str>, &Arc<RwLock<Grown>>)| {
+        let mut sizes = Vec::with_capacity(grown.len());
+        for (name, grown) in &*grown {
             let grown = grown.read();
             let bytes = grown.graph.memory() + 4 * grown.linked.capacity();
-            (name.to_string(), grown.linked.len(), bytes)
-        };
-        grown.iter().map(size).collect()
+            sizes.push((name.to_string(), grown.linked.len(), bytes));
+        }
+        sizes
     }
 
     fn catch_up(&self, held: &impl Held, name: &str, grown: &RwLock<Grown>) {

@@ -77,6 +77,7 @@ _NOTES: dict[str, str] = {
     "query.promote": "share of the slots that is kept for items that pass",
     "query.scenarios": "[query.scenarios.NAME]: says only what differs from [query]",
     "engine.clock": '"wall", or "log": the last event\'s time, for replays',
+    "engine.graph_above": "embeddings of so many vectors are answered from a graph, nearly exactly; 0: never",
     "engine.record_slates": "write what was served to the log",
     "cluster.item_hosts": "0 with one session host: that host owns everything",
     "cluster.deadline_ms": "of a request that names none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from headwater import Engine
 from headwater.config import config_from_table
@@ -29,7 +30,15 @@ def test_every_variant_answers_as_in_one_engine() -> None:
         for user in USERS:
             variant = core.assign(user, None, START)
             dealt.add(variant)
-            assert cluster.session_of(user).assign(user, None, START) == variant
+            owner = cluster.session_of(user)
+            assert owner.assign(user, None, START) == variant
+            for other in (*cluster.sessions, *cluster.items):
+                if other.core is not owner:
+                    # Who does not know the visitor must not deal by what it does not know.
+                    with pytest.raises(RuntimeError, match="was asked"):
+                        other.core.assign(user, None, START)
+                    with pytest.raises(RuntimeError, match="was asked"):
+                        other.core.variant_of(user, "e", START)
             for more in ({}, {"candidates": ["i3", "i16", "i1"]}, {"why": "i3", "sources": {"trending": 2.0}}):
                 fields = {"user": user, "n": 6, "now": START, "key": "1-1", "variant": variant} | more
                 request = msgspec.msgpack.encode(fields)
