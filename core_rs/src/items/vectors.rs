@@ -8,6 +8,7 @@ use crate::embedding::Embedding;
 use crate::embedding::store::PackedVectors;
 use crate::error::CoreError;
 use crate::ids::ItemIx;
+use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Most embedding names of a generation.
@@ -34,6 +35,14 @@ impl ItemVectors {
     pub fn codes(&self, item: ItemIx) -> Option<&[i8]> {
         let at = item.0 as usize * self.dim;
         self.has(item).then(|| &self.rows[at..at + self.dim])
+    }
+
+    /// Asks for the codes of an item that are read soon.
+    pub fn prefetch(&self, item: ItemIx) {
+        let first = item.0 as usize * self.dim;
+        for line in (first..first + self.dim).step_by(64) {
+            prefetch(&self.rows, line);
+        }
     }
 
     /// Whether an item has a vector.
