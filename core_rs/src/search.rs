@@ -25,6 +25,21 @@ pub fn find(haystack: &[u32], wanted: u32) -> Option<usize> {
         .map(|at| start + at)
 }
 
+/// Place of the first pair that begins with `wanted`. O(n), without a branch inside a block.
+#[inline]
+pub fn find_first(pairs: &[[u32; 2]], wanted: u32) -> Option<usize> {
+    let (blocks, rest) = pairs.as_chunks::<BLOCK>();
+    for (b, block) in blocks.iter().enumerate() {
+        let hits = block.iter().map(|pair| pair[0] == wanted);
+        if hits.fold(false, |any, hit| any | hit) {
+            let at = block.iter().position(|pair| pair[0] == wanted);
+            return at.map(|at| b * BLOCK + at);
+        }
+    }
+    let at = rest.iter().position(|pair| pair[0] == wanted);
+    at.map(|at| blocks.len() * BLOCK + at)
+}
+
 /// Asks for the cache line that holds `slice[at]`. Nothing happens for a place outside the slice.
 #[inline(always)]
 pub fn prefetch<T>(slice: &[T], at: usize) {
@@ -49,6 +64,8 @@ mod tests {
             for wanted in 0..45 {
                 let expected = entries.iter().position(|e| *e == wanted);
                 assert_eq!(find(&entries, wanted), expected, "{wanted} of {len}");
+                let pairs: Vec<[u32; 2]> = entries.iter().map(|e| [*e, 100 - *e]).collect();
+                assert_eq!(find_first(&pairs, wanted), expected, "{wanted} of {len}");
             }
             prefetch(&entries, len + 1000);
         }

@@ -17,6 +17,7 @@ use crate::fold::rules::Flags;
 use crate::ids::{ItemIx, Millis, TagIx};
 use crate::items::vectors::Vectors;
 use crate::names::Names;
+use crate::search::prefetch;
 use crate::simd::Simd;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -197,6 +198,17 @@ impl Catalogue {
         self.entries
             .get(ix.0 as usize)
             .map_or(&[], |entry| &entry.tags)
+    }
+
+    /// Asks for the tags of an item that are read soon: first for where they lie, then, once that is `found`, for them.
+    pub fn prefetch_tags(&self, ix: ItemIx, found: bool) {
+        let at = ix.0 as usize;
+        if !found {
+            return prefetch(&self.entries, at);
+        }
+        if let Some(entry) = self.entries.get(at) {
+            prefetch(&entry.tags, 0);
+        }
     }
 
     /// Whether any item ever was a variant of others.

@@ -10,7 +10,7 @@ use crate::cooccurrence::draws::{Draw, DrawSorter};
 use crate::cooccurrence::row::Row;
 use crate::ids::ItemIx;
 use crate::names::ItemHashes;
-use crate::search::prefetch;
+use crate::search::{find_first, prefetch};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 const NO_ROW: u32 = u32::MAX;
@@ -293,9 +293,14 @@ impl RowStore {
 
     /// The neighbour `target` in the row of `seed`, with the row's epoch.
     pub fn pair(&self, seed: ItemIx, target: ItemIx) -> Option<(u32, Neighbour)> {
-        let (epoch, mut row) = self.row(seed);
-        row.find(|neighbour| neighbour.item == target)
-            .map(|neighbour| (epoch, neighbour))
+        let (epoch, pairs, errors) = self.slots(seed);
+        let slot = find_first(pairs, target.0)?;
+        let neighbour = Neighbour {
+            item: target,
+            count: pairs[slot][1],
+            error: errors.get(slot).copied().unwrap_or(0),
+        };
+        Some((epoch, neighbour))
     }
 
     /// Writes all rows of relation `relation`.

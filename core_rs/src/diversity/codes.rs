@@ -3,7 +3,7 @@
 use crate::embedding::query::QueryGroup;
 use crate::embedding::scan::block_dots;
 use crate::embedding::store::{LANES, Line};
-use crate::simd::Simd;
+use crate::simd::{Simd, by_simd};
 
 use super::Similarity;
 use super::blocks::{Lanes, Order};
@@ -38,12 +38,12 @@ impl<F: Fn(usize, &mut [i8])> Codes<F> {
     }
 
     #[cold]
-    fn pack(&mut self, block: usize) {
+    fn pack(&mut self, simd: Simd, block: usize) {
         let mut codes = vec![0i8; self.groups * 4];
         let lines = &mut self.lines[block * self.groups..][..self.groups];
         for (lane, index) in self.order.block(block).iter().enumerate() {
             (self.codes_of)(*index as usize, &mut codes[..self.dim]);
-            self.inverses[block][lane] = inverse_length(&codes);
+            self.inverses[block][lane] = inverse_length(simd, &codes);
             let (fours, _) = codes.as_chunks::<4>();
             for (line, four) in lines.iter_mut().zip(fours) {
                 let biased = four.map(|code| code as u8 ^ 0x80);
@@ -54,13 +54,18 @@ impl<F: Fn(usize, &mut [i8])> Codes<F> {
     }
 }
 
-fn inverse_length(codes: &[i8]) -> f32 {
-    let square: i32 = codes.iter().map(|c| i32::from(*c) * i32::from(*c)).sum();
+fn inverse_length(simd: Simd, codes: &[i8]) -> f32 {
+    let square = by_simd!(simd, fn run(codes: &[i8]) -> i32 = square);
     if square == 0 {
         0.0
     } else {
         1.0 / (square as f32).sqrt()
     }
+}
+
+#[inline(always)]
+fn square(codes: &[i8]) -> i32 {
+    codes.iter().map(|c| i32::from(*c) * i32::from(*c)).sum()
 }
 
 impl<F: Fn(usize, &mut [i8])> Similarity for Codes<F> {
@@ -75,7 +80,7 @@ impl<F: Fn(usize, &mut [i8])> Similarity for Codes<F> {
         let mut codes = vec![0i8; self.groups * 4];
         let index = self.order.block(block)[lane] as usize;
         (self.codes_of)(index, &mut codes[..self.dim]);
-        let inverse = inverse_length(&codes);
+        let inverse = inverse_length(Simd::best(), &codes);
         self.chosen
             .push((QueryGroup::of_codes(&codes, 1.0), inverse));
     }
@@ -87,7 +92,7 @@ impl<F: Fn(usize, &mut [i8])> Similarity for Codes<F> {
     #[inline]
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32> {
         if !self.ready[block] {
-            self.pack(block);
+            self.pack(simd, block);
         }
         let lines = &self.lines[block * self.groups..][..self.groups];
         let (query, inverse) = &self.chosen[number];

@@ -8,10 +8,14 @@ use crate::items::leaders::{Electorate, Leaders, read_set, write_set};
 use crate::items::topset::TopSet;
 use crate::items::votes::{ItemClocks, ItemStats, Vote};
 use crate::names::Names;
+use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Leaders kept per tag and shard.
 pub const TAG_LEADERS: usize = 32;
+
+/// So many members ahead their counts are asked for.
+const AHEAD: usize = 16;
 
 /// What a put, patch or delete did to an item's tags.
 #[derive(Clone, Copy, Debug)]
@@ -182,9 +186,14 @@ impl Shard {
         members: &'a [u32],
     ) -> impl Iterator<Item = (ItemIx, &'a ItemStats)> {
         let stats = leaders.stats();
-        members
-            .iter()
-            .map(|m| (self.items[*m as usize], &stats[*m as usize]))
+        members.iter().enumerate().map(move |(at, m)| {
+            // Members' counts lie anywhere among the items', on one line or two.
+            if let Some(next) = members.get(at + AHEAD) {
+                prefetch(stats, *next as usize);
+                prefetch(stats, *next as usize + 1);
+            }
+            (self.items[*m as usize], &stats[*m as usize])
+        })
     }
 
     /// Popular items, in no particular order.

@@ -11,6 +11,7 @@ use crate::embedding::graph::Rows;
 use crate::embedding::store::PackedVectors;
 use crate::error::CoreError;
 use crate::ids::ItemIx;
+use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Most embedding names of a generation.
@@ -78,6 +79,14 @@ impl ItemVectors {
         let behind = usize::try_from(self.changes.saturating_sub(changes)).ok()?;
         let first = self.latest.len().checked_sub(behind)?;
         Some(self.latest.range(first..).copied())
+    }
+
+    /// Asks for the codes of an item that are read soon.
+    pub fn prefetch(&self, item: ItemIx) {
+        let first = item.0 as usize * self.dim;
+        for line in (first..first + self.dim).step_by(64) {
+            prefetch(&self.rows, line);
+        }
     }
 
     /// Whether an item has a vector.

@@ -9,6 +9,7 @@ use crate::fold::fact::Joined;
 use crate::ids::{ItemIx, UserIx};
 use crate::names::Names;
 use crate::neighbourhood::user::SessionTouch;
+use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Number of an indexed session; later sessions have larger numbers.
@@ -48,6 +49,8 @@ struct Session {
 #[derive(Debug)]
 pub struct SessionIndex {
     postings: Vec<Posting>,
+    /// Lengths of the postings, side by side: every vote asks for one.
+    frequencies: Vec<u32>,
     ring: Vec<Session>,
     next: SessionNo,
     /// By partition and user: number + 1 of the session in progress, 0 for none.
@@ -65,6 +68,7 @@ impl SessionIndex {
     pub fn new(config: &SessionKnnConfig, partitions: usize) -> Self {
         Self {
             postings: Vec::new(),
+            frequencies: Vec::new(),
             ring: Vec::new(),
             next: 0,
             open: (0..partitions).map(|_| Vec::new()).collect(),
@@ -77,6 +81,7 @@ impl SessionIndex {
     pub fn ensure(&mut self, len: usize) {
         if self.postings.len() < len {
             self.postings.resize_with(len, Posting::default);
+            self.frequencies.resize(len, 0);
         }
     }
 
@@ -110,7 +115,7 @@ impl SessionIndex {
                     self.ring.push(session);
                 }
                 for item in [first, second] {
-                    self.postings[item.0 as usize].push(number as u32, self.max_postings);
+                    self.post(item, number);
                 }
                 self.set_open(partition, user, number + 1);
             }
@@ -120,7 +125,7 @@ impl SessionIndex {
                 };
                 let slot = (number % self.max_sessions as u64) as usize;
                 self.ring[slot].items.push(item.0);
-                self.postings[item.0 as usize].push(number as u32, self.max_postings);
+                self.post(item, number);
             }
         }
     }
@@ -129,6 +134,12 @@ impl SessionIndex {
     pub fn owner_of(&self, number: SessionNo) -> (usize, UserIx) {
         let session = &self.ring[(number % self.max_sessions as u64) as usize];
         (usize::from(session.partition), session.user)
+    }
+
+    fn post(&mut self, item: ItemIx, number: SessionNo) {
+        let posting = &mut self.postings[item.0 as usize];
+        posting.push(number as u32, self.max_postings);
+        self.frequencies[item.0 as usize] = posting.sessions.len() as u32;
     }
 
     /// Forgets whose sessions these were: their items leave the index.
@@ -213,9 +224,20 @@ impl SessionIndex {
 
     /// Number of postings of an item, at most the bound: how common it is among recent sessions.
     pub fn frequency(&self, item: ItemIx) -> usize {
-        self.postings
+        self.frequencies
             .get(item.0 as usize)
-            .map_or(0, |p| p.sessions.len())
+            .map_or(0, |length| *length as usize)
+    }
+
+    /// Asks for the items of a session that are read soon: first for where they lie, then, on the second call, for them.
+    pub fn prefetch(&self, number: SessionNo, found: bool) {
+        let slot = (number % self.max_sessions as u64) as usize;
+        if !found {
+            return prefetch(&self.ring, slot);
+        }
+        if let Some(session) = self.ring.get(slot) {
+            prefetch(&session.items, 0);
+        }
     }
 
     /// Distinct items of a held session, in order of first touch.
@@ -246,6 +268,7 @@ impl SessionIndex {
                 .iter()
                 .map(|s| size_of::<Session>() + s.items.capacity() * 4)
                 .sum::<usize>()
+            + self.frequencies.capacity() * 4
             + self.open.iter().map(|o| o.capacity() * 8).sum::<usize>()
     }
 
@@ -306,6 +329,7 @@ impl SessionIndex {
                     return Err(r.broken("a posting longer than its bound"));
                 }
                 self.ensure(item.0 as usize + 1);
+                self.frequencies[item.0 as usize] = posting.sessions.len() as u32;
                 self.postings[item.0 as usize] = posting;
             }
             KIND_SESSION => self.read_session(r, names)?,

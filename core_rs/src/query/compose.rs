@@ -18,7 +18,7 @@ use crate::query::request::RecommendRequest;
 use crate::scenario::{DiversityMethod, Scenario};
 use crate::simd::Simd;
 use crate::slate::answer::{PinFault, Slate, Slot};
-use crate::slate::choose;
+use crate::slate::choose_unless;
 use crate::slate::request::{Cap, Exploration, Method, NO_GROUP, Pin, Promotion, Request, Rules};
 
 /// What a slate is chosen from, and how.
@@ -75,33 +75,40 @@ impl Composition<'_> {
             filled += filling.fill(n.saturating_sub(inside), Some(promoted), &mut pool, lists);
         }
         if !self.has_rules() {
-            return Ok((self.choose(pool, true)?, filled));
+            return Ok((self.choose(pool, |_, _| false)?.0, filled));
         }
         // The slate without exploration decides whether more is needed: a draw must not, or the probabilities of draws would
         // not be those of the candidates that were drawn from.
-        let best = self.choose(pool, false)?;
-        let slots = &best.slate.slots;
-        let unpromoted = self.promoted.as_deref().filter(|_| {
-            let promise = self.promise(&[]);
-            let broken = |slot: &Slot| promise.keeps(slot.slot) && !slot.promoted && !slot.pinned;
-            slots.iter().any(broken)
-        });
-        let short = slots.len() < n && best.pool < limit;
-        let done = !short && unpromoted.is_none() && self.scenario.exploration <= 0.0;
+        let wanting = |slots: &[Slot], pool: usize| {
+            slots.len() < n && pool < limit || self.lacks_promoted(slots)
+        };
+        let (best, done) = self.choose(pool, wanting)?;
         if done {
             return Ok((best, filled));
         }
+        let slots = &best.slate.slots;
+        let short = slots.len() < n && best.pool < limit;
+        let promoted = self.promoted.as_deref();
+        let unpromoted = promoted.filter(|_| self.lacks_promoted(slots));
         let mut pool = best.candidates;
         pool.truncate(best.pool);
-        let mut more = 0;
         if unpromoted.is_some() {
-            more += filling.fill(limit, unpromoted, &mut pool, lists);
+            filled += filling.fill(limit, unpromoted, &mut pool, lists);
         }
         if short {
-            more += filling.fill(limit.saturating_sub(pool.len()), None, &mut pool, lists);
+            filled += filling.fill(limit.saturating_sub(pool.len()), None, &mut pool, lists);
         }
-        filled += more;
-        Ok((self.choose(pool, true)?, filled))
+        Ok((self.choose(pool, |_, _| false)?.0, filled))
+    }
+
+    /// Whether a slot that is kept for promoted items has another, once all slots have moved up.
+    fn lacks_promoted(&self, slots: &[Slot]) -> bool {
+        let promise = self.promise(&[]);
+        let broken = |(place, slot): (usize, &Slot)| {
+            let pinned = slot.pinned && slot.slot == place;
+            promise.keeps(place) && !slot.promoted && !pinned
+        };
+        self.promoted.is_some() && slots.iter().enumerate().any(broken)
     }
 
     /// Whether anything but scores decides what may stand beside what.
@@ -119,8 +126,13 @@ impl Composition<'_> {
         }
     }
 
-    /// Chooses up to `n` of a pool that is ordered by score, equal scores by item id.
-    fn choose(&self, pool: Vec<(ItemIx, f64)>, explore: bool) -> Result<Composed, CoreError> {
+    /// Chooses up to `n` of a pool that is ordered by score, equal scores by item id; only by score, and says so by
+    /// `false`, where `wanting` says of that slate and the size of the pool that it is not enough.
+    fn choose(
+        &self,
+        pool: Vec<(ItemIx, f64)>,
+        wanting: impl Fn(&[Slot], usize) -> bool,
+    ) -> Result<(Composed, bool), CoreError> {
         let scenario = self.scenario;
         let mut notes = Vec::new();
         let within = pool.len();
@@ -151,7 +163,7 @@ impl Composition<'_> {
                 .map(|(item, _)| items.get(item.0 as usize))
                 .collect()
         });
-        let exploration = (explore && scenario.exploration > 0.0).then(|| Exploration {
+        let exploration = (scenario.exploration > 0.0).then(|| Exploration {
             share: scenario.exploration,
             uniform: scenario.exploration_uniform.max(f64::MIN_POSITIVE),
             key: xxh3_128(self.request.key.as_bytes()),
@@ -173,7 +185,8 @@ impl Composition<'_> {
             },
             exploration,
         };
-        let mut slate = self.choose_by(&candidates, within, &request)?;
+        let wanting = |slots: &[Slot]| wanting(slots, within);
+        let (mut slate, done) = self.choose_by(&candidates, within, &request, wanting)?;
         notes.extend(self.close_gaps(&candidates, &mut slate));
         notes.extend(slate.skipped.iter().map(|(pin, fault)| {
             let item = self.state.names.item(candidates[pin.candidate as usize].0);
@@ -183,12 +196,13 @@ impl Composition<'_> {
                 said(*fault)
             )
         }));
-        Ok(Composed {
+        let composed = Composed {
             candidates,
             pool: within,
             slate,
             notes,
-        })
+        };
+        Ok((composed, done))
     }
 
     /// Moves up what stands below an empty slot: nothing was left to fill it. A pin that moves is one no longer.
@@ -216,10 +230,11 @@ impl Composition<'_> {
         candidates: &[(ItemIx, f64)],
         pool: usize,
         request: &Request<'_>,
-    ) -> Result<Slate, CoreError> {
+        wanting: impl FnOnce(&[Slot]) -> bool,
+    ) -> Result<(Slate, bool), CoreError> {
         let relevance = relevance(candidates, pool);
         let run = |similarity: Option<&mut dyn Similarity>| {
-            choose(Simd::chosen(), &relevance, similarity, request)
+            choose_unless(Simd::chosen(), &relevance, similarity, request, wanting)
         };
         if request.method == Method::Relevance {
             return run(None);
@@ -237,6 +252,10 @@ impl Composition<'_> {
             };
             return run(Some(&mut TagSets::new(&tags.starts, &tags.values)?));
         };
+        // They lie anywhere in memory: asked for all at once, they are waited for once.
+        for (item, _) in candidates {
+            vectors.prefetch(*item);
+        }
         let codes_of = |at: usize, codes: &mut [i8]| match vectors.codes(candidates[at].0) {
             Some(own) => codes.copy_from_slice(own),
             None => codes.fill(0),

@@ -1,6 +1,6 @@
 //! Reciprocal-rank fusion (Cormack et al., SIGIR 2009): sources have no common scale, ranks do.
 
-use std::cmp::Ordering;
+use std::cell::RefCell;
 
 use crate::ids::ItemIx;
 use crate::names::Names;
@@ -30,61 +30,74 @@ pub fn top(
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
-    let ties = |a: &ItemIx, b: &ItemIx| names.item(*a).cmp(names.item(*b));
-    top_by(scores, limit, ties, eligible, adjust)
+    top_by(scores, limit, |tied| by_name(names, tied), eligible, adjust)
 }
 
-/// [`top`] with equal scores ordered by `ties`, which must be a total order. O(scored + limit log limit).
+/// [`top`] with equal scores ordered by `ties`, which sorts items in one total order. O(scored + limit log limit).
 pub fn top_by(
     scores: &Accumulator,
     limit: usize,
-    ties: impl Fn(&ItemIx, &ItemIx) -> Ordering,
+    ties: impl Fn(&mut [Key]),
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
-    let mut keys: Vec<Key> = Vec::with_capacity(scores.len());
+    let mut keys = KEYS.take();
+    keys.clear();
+    keys.reserve(scores.len());
     keys.extend(scores.sums().filter_map(|(at, sum)| {
         let item = ItemIx(at);
         let score = adjust(item, sum);
         (score > 0.0 && eligible(item)).then(|| key(item, score))
     }));
-    best(keys, limit, ties)
+    let best = best(&mut keys, limit, ties);
+    KEYS.set(keys);
+    best
+}
+
+thread_local! {
+    /// Room for the keys of all scored items, kept from list to list.
+    static KEYS: RefCell<Vec<Key>> = RefCell::default();
 }
 
 /// The `limit` best of these, each of which stands there once and has a score above 0; equal scores by item id.
 pub fn top_of(names: &Names, found: Vec<(ItemIx, f64)>, limit: usize) -> Vec<(ItemIx, f64)> {
     let found = found.into_iter().filter(|(_, score)| *score > 0.0);
-    let keys = found.map(|(item, score)| key(item, score)).collect();
-    best(keys, limit, |a, b| names.item(*a).cmp(names.item(*b)))
+    let mut keys = found.map(|(item, score)| key(item, score)).collect();
+    best(&mut keys, limit, |tied| by_name(names, tied))
 }
 
-fn best(
-    mut keys: Vec<Key>,
-    limit: usize,
-    ties: impl Fn(&ItemIx, &ItemIx) -> Ordering,
-) -> Vec<(ItemIx, f64)> {
+/// Sorts by item id. Where ids lie is looked up once for each item, not for each comparison.
+fn by_name(names: &Names, tied: &mut [Key]) {
+    match tied {
+        [a, b] if names.item(a.1) > names.item(b.1) => tied.swap(0, 1),
+        [] | [_] | [_, _] => {}
+        _ => tied.sort_by_cached_key(|key| names.item(key.1)),
+    }
+}
+
+fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(ItemIx, f64)> {
     if keys.len() > limit {
-        cut(&mut keys, limit, &ties);
+        cut(keys, limit, &ties);
     }
     keys.sort_unstable();
     for run in keys.chunk_by_mut(|a, b| a.0 == b.0) {
         if run.len() > 1 {
-            run.sort_unstable_by(|a, b| ties(&a.1, &b.1));
+            ties(run);
         }
     }
-    let score = |(key, item): Key| (item, f64::from_bits(!key));
-    keys.into_iter().map(score).collect()
+    let score = |(key, item): &Key| (*item, f64::from_bits(!key));
+    keys.iter().map(score).collect()
 }
 
 /// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats.
-type Key = (u64, ItemIx);
+pub type Key = (u64, ItemIx);
 
 fn key(item: ItemIx, score: f64) -> Key {
     (!score.to_bits(), item)
 }
 
 /// Keeps the `limit` best of more; where equal scores lie across the cut, `ties` decides which of them stay.
-fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&ItemIx, &ItemIx) -> Ordering) {
+fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
     if limit == 0 {
         return keys.clear();
     }
@@ -93,7 +106,7 @@ fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&ItemIx, &ItemIx) -> Or
     if rest.iter().any(|key| key.0 == worst) {
         let better = keys.iter().filter(|key| key.0 < worst).count();
         let mut tied: Vec<Key> = keys.iter().filter(|key| key.0 == worst).copied().collect();
-        tied.sort_unstable_by(|a, b| ties(&a.1, &b.1));
+        ties(&mut tied);
         keys.retain(|key| key.0 < worst);
         keys.extend(tied.into_iter().take(limit - better));
     } else {
@@ -112,6 +125,8 @@ pub fn fuse(lists: &[SourceList], k: f64, fused: &mut Accumulator) {
 
 #[cfg(test)]
 mod tests {
+    use std::cmp::Ordering;
+
     use super::*;
 
     /// Higher scores first, equal ones by item id.

@@ -5,30 +5,74 @@
 
 use crate::decay::DecayReader;
 use crate::fold::state::State;
-use crate::ids::{DAY_MS, ItemIx, Millis};
+use crate::ids::{DAY_MS, ItemIx, Millis, TagIx};
 use crate::items::votes::TrendReader;
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
+use crate::query::leading::Leading;
 use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
 
 /// Tags looked up for one query.
 pub const TAGS: usize = 6;
 
-/// Leaders of the visitor's strongest tags: sum of affinities x sqrt(1 + popularity).
-pub fn tag_affinity(state: &State, asker: &Asker<'_>, now: Millis, scores: &mut Accumulator) {
-    let mut reader = DecayReader::new(state.clocks.popularity, now);
-    for (tag, weight) in asker.strongest_tags() {
-        for shard in &state.shards {
-            for (item, stats) in shard.tag_leaders(tag) {
-                let popularity = reader.read(&stats.popularity);
-                scores.add(item.0, weight * (1.0 + popularity).sqrt());
+/// What leaders of a tag are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagVotes {
+    /// sqrt(1 + popularity).
+    Popularity,
+    /// Trends above expectation.
+    Trends,
+}
+
+impl TagVotes {
+    /// Calls `with` for each leader of a tag that counts, with the item and its value.
+    #[inline]
+    pub fn of_tag(self, state: &State, tag: TagIx, now: Millis, mut with: impl FnMut(u32, f64)) {
+        let leaders = state.shards.iter().flat_map(|s| s.tag_leaders(tag));
+        match self {
+            Self::Popularity => {
+                let mut reader = DecayReader::new(state.clocks.popularity, now);
+                for (item, stats) in leaders {
+                    with(item.0, (1.0 + reader.read(&stats.popularity)).sqrt());
+                }
+            }
+            Self::Trends => {
+                let mut reader = TrendReader::new(&state.clocks, now);
+                for (item, stats) in leaders {
+                    let trend = reader.trend(stats);
+                    if trend > 0.0 {
+                        with(item.0, trend);
+                    }
+                }
             }
         }
     }
 }
 
-/// [`tag_affinity`] of every item of `few`.
+/// Leaders of the visitor's strongest tags: sum of affinities x what they count. `leading` knows it already, if it is there.
+pub fn in_tags(
+    state: &State,
+    asker: &Asker<'_>,
+    now: Millis,
+    votes: TagVotes,
+    leading: Option<&Leading<'_>>,
+    scores: &mut Accumulator,
+) {
+    for (tag, weight) in asker.strongest_tags() {
+        match leading {
+            Some(leading) => {
+                let own = leading.of_tag(votes, tag).iter();
+                scores.add_all(own.map(|(item, value)| (*item, weight * value)));
+            }
+            None => votes.of_tag(state, tag, now, |item, value| {
+                scores.add(item, weight * value)
+            }),
+        }
+    }
+}
+
+/// By popularity, [`in_tags`] of every item of `few`.
 pub fn tag_affinity_of(
     state: &State,
     asker: &Asker<'_>,
@@ -66,19 +110,6 @@ pub fn trending_of(state: &State, now: Millis, few: &Allowed<'_>, scores: &mut A
         let trend = reader.trend(state.stats(item));
         if trend > 0.0 {
             scores.add(item.0, trend);
-        }
-    }
-}
-
-/// Trends among the leaders of the visitor's strongest tags, by the tags' weights.
-pub fn trending_in_tags(state: &State, asker: &Asker<'_>, now: Millis, scores: &mut Accumulator) {
-    let mut reader = TrendReader::new(&state.clocks, now);
-    for (tag, weight) in asker.strongest_tags() {
-        for (item, stats) in state.shards.iter().flat_map(|s| s.tag_leaders(tag)) {
-            let trend = reader.trend(stats);
-            if trend > 0.0 {
-                scores.add(item.0, weight * trend);
-            }
         }
     }
 }
@@ -127,6 +158,9 @@ pub fn popular_in_segment(state: &State, segment: u8, now: Millis, scores: &mut 
     }
 }
 
+/// So many items ahead their tags are asked for.
+const AHEAD: usize = 6;
+
 /// Fresh items that were served less often than the budget: 1 / (1 + age in days), more for the visitor's tags. The
 /// newest `limit` allowed ones are looked at.
 pub fn fresh(
@@ -143,7 +177,13 @@ pub fn fresh(
         .fresh
         .newest_first(since, now)
         .filter(|(item, _)| allowed.contains(*item) && state.served(*item) < scenario.fresh_budget);
-    for (item, born) in newest.take(scenario.pool) {
+    let newest: Vec<(ItemIx, Millis)> = newest.take(scenario.pool).collect();
+    for (at, (item, born)) in newest.iter().copied().enumerate() {
+        for (ahead, found) in [(2 * AHEAD, false), (AHEAD, true)] {
+            if let Some((next, _)) = newest.get(at + ahead) {
+                state.catalogue.prefetch_tags(*next, found);
+            }
+        }
         let age = (now - born).max(0) as f64 / DAY_MS;
         scores.add(
             item.0,

@@ -1,14 +1,21 @@
 //! `recommend_many(users)`: one question for many users, answered in parallel, as columns.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
+use crate::embedding::query::MAX_GROUP;
 use crate::error::CoreError;
 use crate::fold::state::State;
+use crate::query::answer::Answer;
+use crate::query::leading::Leading;
 use crate::query::parallel;
 use crate::query::plan::Tools;
-use crate::query::recommend::recommend;
+use crate::query::recommend::{Question, Shared};
 use crate::query::request::RecommendRequest;
+use crate::query::retrieve::is_large;
 use crate::query::taking_part;
+use crate::query::together::{Asked, Scanned, found_together};
 
 /// The question; its user and key are those of each of `users` in turn.
 #[derive(Clone, Debug, Deserialize)]
@@ -40,7 +47,7 @@ pub struct ManyAnswer {
     pub pinned: Vec<bool>,
 }
 
-/// Answers for every user, in their order, on the threads of `pool`. Errors: as [`recommend`], of the first user that has
+/// Answers for every user, in their order, on the threads of `pool`. Errors: as [`crate::query::recommend::recommend`], of the first user that has
 /// one, and when there is not one key for each user.
 pub fn recommend_many(
     state: &State,
@@ -54,20 +61,16 @@ pub fn recommend_many(
             rule: format!("{} keys for {} users", many.keys.len(), many.users.len()),
         });
     }
-    let answers = parallel::each(many.users.len(), tools, pool, |tools, question| {
-        let (user, key) = (&many.users[question], &many.keys[question]);
-        let (scenario, now) = (many.request.scenario.as_deref(), many.request.now);
-        let variant = taking_part::assign(state, tools.query, user, scenario, now);
-        let request = RecommendRequest {
-            user: Some(user.clone()),
-            variant: variant.map(str::to_string),
-            key: key.clone(),
-            brief: true,
-            ..many.request.clone()
+    let leading = Leading::new(state, many.request.now);
+    let part = |tools: &Tools<'_>, part: Range<usize>| {
+        let requests: Vec<_> = part.map(|at| request(state, tools, many, at)).collect();
+        let answers = answers(state, tools, &leading, &requests).into_iter();
+        let with_variant = |(answer, request): (Result<_, _>, RecommendRequest)| {
+            answer.map(|answer| (answer, request.variant))
         };
-        let answer = recommend(state, tools, &request)?;
-        Ok((answer, request.variant))
-    })?;
+        answers.zip(requests).map(with_variant).collect()
+    };
+    let answers = parallel::parts(many.users.len(), MAX_GROUP, tools, pool, part)?;
     let mut out = ManyAnswer {
         position: state.position.0,
         ..ManyAnswer::default()
@@ -88,4 +91,88 @@ pub fn recommend_many(
         }
     }
     Ok(out)
+}
+
+/// The question of one user.
+fn request(
+    state: &State,
+    tools: &Tools<'_>,
+    many: &ManyRequest,
+    question: usize,
+) -> RecommendRequest {
+    let (user, key) = (&many.users[question], &many.keys[question]);
+    let (scenario, now) = (many.request.scenario.as_deref(), many.request.now);
+    let variant = taking_part::assign(state, tools.query, user, scenario, now);
+    RecommendRequest {
+        user: Some(user.clone()),
+        variant: variant.map(str::to_string),
+        key: key.clone(),
+        brief: true,
+        ..many.request.clone()
+    }
+}
+
+/// What [`crate::query::recommend::recommend`] answers to each, with one scan of an embedding and one order of leaders for all.
+fn answers(
+    state: &State,
+    tools: &Tools<'_>,
+    leading: &Leading<'_>,
+    requests: &[RecommendRequest],
+) -> Vec<Result<Answer, CoreError>> {
+    let begin = |request| match taking_part::withheld(state, tools.query, request)? {
+        Some(answer) => Ok(Err(answer)),
+        None => Question::new(state, tools, request).map(Ok),
+    };
+    let begun: Vec<Result<Result<Question<'_>, Answer>, CoreError>> =
+        requests.iter().map(begin).collect();
+    let questions: Vec<Option<&Question<'_>>> = begun
+        .iter()
+        .map(|begun| begun.as_ref().ok()?.as_ref().ok())
+        .collect();
+    let found = match found(state, &questions) {
+        Ok(found) => found,
+        // Each comes upon it again by itself.
+        Err(_) => questions.iter().map(|_| Vec::new()).collect(),
+    };
+    let answer = |(begun, scanned): (Result<Result<Question<'_>, Answer>, _>, Vec<_>)| match begun?
+    {
+        Ok(question) => {
+            let leading = Some(leading);
+            question.answer(tools, &Shared { scanned, leading })
+        }
+        Err(answer) => Ok(answer),
+    };
+    begun.into_iter().zip(found).map(answer).collect()
+}
+
+/// For each question, what was found in large embeddings, by name of the source.
+fn found(
+    state: &State,
+    questions: &[Option<&Question<'_>>],
+) -> Result<Vec<Vec<(String, Scanned)>>, CoreError> {
+    let mut found: Vec<Vec<(String, Scanned)>> = questions.iter().map(|_| Vec::new()).collect();
+    for name in state.vectors.names().filter(|name| is_large(state, name)) {
+        let Some(vectors) = state.vectors.get(name) else {
+            continue;
+        };
+        let (mut askers, mut asked): (Vec<(usize, &str)>, Vec<Asked>) = Default::default();
+        for (at, question) in questions.iter().enumerate() {
+            let Some(question) = question else { continue };
+            let mut embeddings = question.embeddings();
+            let source = embeddings.find(|(_, embedding)| *embedding == name);
+            if let Some((source, _)) = source
+                && let Some(own) = question.asked(vectors)
+            {
+                askers.push((at, source));
+                asked.push(own);
+            }
+        }
+        let all = found_together(vectors, state.names.items.hashes(), &asked)?;
+        for ((at, source), own) in askers.into_iter().zip(all) {
+            if let Some(own) = own {
+                found[at].push((source.to_string(), own));
+            }
+        }
+    }
+    Ok(found)
 }

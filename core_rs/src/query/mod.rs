@@ -13,7 +13,8 @@
 //!   [`voters`]: whose sessions voted for it.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
 //! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs;
-//!   [`parallel`]: many questions at once.
+//!   [`parallel`]: many questions at once; `beside`: two parts of one; `together`: one scan
+//!   for many; [`leading`]: leaders put in order once for many.
 //! * [`hosts`]: the same questions answered by several processes.
 //! * [`catalogue_page`]: the catalogue, page by page.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
@@ -25,6 +26,7 @@ pub mod accumulator;
 pub mod allowed;
 pub mod answer;
 pub mod batch;
+mod beside;
 pub mod blend;
 pub mod catalogue_page;
 pub mod compose;
@@ -36,6 +38,7 @@ pub mod graphs;
 pub mod hosts;
 pub mod item_view;
 pub mod leaders;
+pub mod leading;
 pub mod many;
 pub mod numbered;
 pub mod parallel;
@@ -51,6 +54,7 @@ pub mod session_view;
 pub mod similar;
 pub mod source;
 pub mod taking_part;
+mod together;
 pub mod trending;
 pub mod vectors;
 pub mod voters;

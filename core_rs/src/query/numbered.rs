@@ -4,7 +4,7 @@ use crate::ids::ItemIx;
 use crate::neighbourhood::counts::CooccurrenceCounts;
 use crate::neighbourhood::sealed::SealedSessions;
 use crate::query::accumulator::with_scratch;
-use crate::query::fuse::top_by;
+use crate::query::fuse::{Key, top_by};
 use crate::query::relation::RelationView;
 use crate::query::seeds::Seed;
 use crate::query::session_knn::{self, KnnWeights};
@@ -27,7 +27,7 @@ pub fn related(
         let mut top = top_by(
             &scratch.scores,
             wanted,
-            ItemIx::cmp,
+            by_number,
             |_| true,
             |_, score| score,
         );
@@ -65,7 +65,13 @@ pub fn next_in_session(
         let found = session_knn::neighbours(index, &seeds, None, &weights);
         session_knn::score(index, &found, &seeds, &weights, &mut scratch.scores);
         let eligible = |item: ItemIx| scratch.excluded.get(item.0).is_none();
-        let adjust = |item, score| score * session_knn::idf(index, item);
-        top_by(&scratch.scores, k, ItemIx::cmp, eligible, adjust)
+        let reader = session_knn::IdfReader::new(index);
+        let adjust = |item, score| score * reader.idf(item);
+        top_by(&scratch.scores, k, by_number, eligible, adjust)
     })
+}
+
+/// Equal scores in the order of the items' numbers.
+fn by_number(tied: &mut [Key]) {
+    tied.sort_unstable_by_key(|key| key.1);
 }

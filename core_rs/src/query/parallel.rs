@@ -1,5 +1,7 @@
 //! Many questions at one state, each answered by one thread.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use crate::error::CoreError;
@@ -16,6 +18,20 @@ pub fn each<A: Send>(
     pool: Option<&rayon::ThreadPool>,
     answer: impl Fn(&Tools<'_>, usize) -> Result<A, CoreError> + Sync,
 ) -> Result<Vec<A>, CoreError> {
+    let part = |tools: &Tools<'_>, part: Range<usize>| -> Vec<_> {
+        part.map(|question| answer(tools, question)).collect()
+    };
+    parts(count, AT_ONCE, tools, pool, part)
+}
+
+/// [`each`], where one thread answers up to `size` neighbouring questions at once.
+pub fn parts<A: Send>(
+    count: usize,
+    size: usize,
+    tools: &Tools<'_>,
+    pool: Option<&rayon::ThreadPool>,
+    answer: impl Fn(&Tools<'_>, Range<usize>) -> Vec<Result<A, CoreError>> + Sync,
+) -> Result<Vec<A>, CoreError> {
     // One question a thread: none of them needs a second one. Records of many slates hold no candidates, so all of them
     // must be what a scan finds.
     let tools = &Tools {
@@ -23,14 +39,18 @@ pub fn each<A: Send>(
         pool: None,
         ..*tools
     };
-    let answer = |question| answer(tools, question);
+    let part = |part: usize| {
+        let first = part * size;
+        answer(tools, first..(first + size).min(count))
+    };
+    let parts = count.div_ceil(size);
     let Some(pool) = pool.filter(|_| count > AT_ONCE) else {
-        return (0..count).map(answer).collect();
+        return (0..parts).flat_map(part).collect();
     };
     // All of them are answered first: which error threads come upon first is chance.
-    let questions = (0..count).into_par_iter().with_min_len(AT_ONCE);
-    let answers: Vec<Result<A, CoreError>> = pool.install(|| questions.map(answer).collect());
-    answers.into_iter().collect()
+    let all = (0..parts).into_par_iter();
+    let answers: Vec<Vec<Result<A, CoreError>>> = pool.install(|| all.map(part).collect());
+    answers.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! `recommend(user)`, `session(items)` and `rank(user, items)`: retrieve from every source, fuse, choose, say why.
 
+use std::sync::OnceLock;
+
 use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
+use crate::items::vectors::ItemVectors;
 use crate::query::accumulator::{Accumulator, Scratch, with_scratch};
 use crate::query::allowed::{Allowed, Barred};
 use crate::query::answer::{Answer, AnswerItem, Exploring, Part};
@@ -13,14 +16,16 @@ use crate::query::counted::{Counted, CountedHere, Stock, Witness};
 use crate::query::features::Features;
 use crate::query::filling::{self, Filling, StockHere};
 use crate::query::fuse::SourceList;
+use crate::query::leading::Leading;
 use crate::query::plan::{Plan, Tools};
 use crate::query::reasons::Reasoner;
 use crate::query::request::RecommendRequest;
-use crate::query::retrieve::Retrieval;
+use crate::query::retrieve::{self, Retrieval};
 use crate::query::seeds::{self, Asker};
-use crate::query::session_knn::{self, KnnWeights, NeighbourSession};
 use crate::query::source::Source;
 use crate::query::taking_part;
+use crate::query::together::{Asked, Scanned};
+use crate::query::vectors;
 use crate::query::why::Trace;
 use crate::query::witness::WitnessHere;
 use crate::slate::answer::Slot;
@@ -34,40 +39,126 @@ pub fn recommend(
     if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
         return Ok(answer);
     }
-    let plan = Plan::new(state, tools, request)?;
-    let asker = seeds::of_request(state, request, plan.scenario.seeds);
-    with_scratch(state.names.items.len(), |scratch| {
-        answer(state, &plan, tools, request, &asker, scratch)
-    })
+    Question::new(state, tools, request)?.answer(tools, &Shared::default())
+}
+
+/// What was worked out before, for others who ask at the same moment as well.
+#[derive(Clone, Default)]
+pub struct Shared<'a> {
+    /// What was found in embeddings, by name of the source.
+    pub scanned: Vec<(String, Scanned)>,
+    /// Leaders in order.
+    pub leading: Option<&'a Leading<'a>>,
+}
+
+/// A request, worked out, and who asks.
+pub struct Question<'a> {
+    state: &'a State,
+    request: &'a RecommendRequest,
+    plan: Plan<'a>,
+    asker: Asker<'a>,
+}
+
+impl<'a> Question<'a> {
+    /// Works a request out. Errors: as [`recommend`].
+    pub fn new(
+        state: &'a State,
+        tools: &Tools<'a>,
+        request: &'a RecommendRequest,
+    ) -> Result<Self, CoreError> {
+        let plan = Plan::new(state, tools, request)?;
+        let asker = seeds::of_request(state, request, plan.scenario.seeds);
+        Ok(Self {
+            state,
+            request,
+            plan,
+            asker,
+        })
+    }
+
+    /// The embeddings that are scanned, by name of the source.
+    pub fn embeddings(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.plan
+            .sources
+            .iter()
+            .filter_map(|source| match &source.source {
+                Source::Vector(name) => Some((source.name.as_str(), name.as_str())),
+                _ => None,
+            })
+    }
+
+    /// What is looked for in an embedding; `None` where there is nothing to look with.
+    pub fn asked(&self, vectors: &ItemVectors) -> Option<Asked> {
+        let mut filter = Bitmap::default();
+        let query = with_scratch(0, |scratch| {
+            let barred = self.barred();
+            let allowed = self.allowed(&barred, &mut scratch.allowed);
+            vectors::asked(vectors, &self.asker.seeds, &allowed, &mut filter)
+        })?;
+        let listed = self
+            .request
+            .candidates
+            .as_ref()
+            .map_or(0, |_| filling::listed(self.state, self.request).len());
+        Some(Asked {
+            query,
+            filter,
+            limit: retrieve::limit(&self.plan.scenario, listed),
+        })
+    }
+
+    /// The answer.
+    pub fn answer(&self, tools: &Tools<'_>, shared: &Shared<'_>) -> Result<Answer, CoreError> {
+        with_scratch(self.state.names.items.len(), |scratch| {
+            answer(self, tools, shared, scratch)
+        })
+    }
+
+    fn barred(&self) -> Barred<'_> {
+        Barred::of(
+            self.state,
+            &self.plan.scenario,
+            &self.asker,
+            self.request.now,
+        )
+    }
+
+    fn allowed<'b>(&'b self, barred: &Barred<'b>, bits: &'b mut Bitmap) -> Allowed<'b> {
+        let (state, plan) = (self.state, &self.plan);
+        let (scenario, repeats) = (&*plan.scenario, plan.offers_own_items());
+        Allowed::new(
+            state,
+            scenario,
+            self.request,
+            barred,
+            &plan.filters,
+            repeats,
+            bits,
+        )
+    }
 }
 
 fn answer(
-    state: &State,
-    plan: &Plan<'_>,
+    question: &Question<'_>,
     tools: &Tools<'_>,
-    request: &RecommendRequest,
-    asker: &Asker<'_>,
+    shared: &Shared<'_>,
     scratch: &mut Scratch,
 ) -> Result<Answer, CoreError> {
+    let (state, plan, request) = (question.state, &question.plan, question.request);
+    let asker = &question.asker;
     let (scenario, now) = (&*plan.scenario, request.now);
-    let barred = Barred::of(state, scenario, asker, now);
-    let allowed = Allowed::new(
-        state,
-        scenario,
-        request,
-        &barred,
-        &plan.filters,
-        plan.offers_own_items(),
-        &mut scratch.allowed,
-    );
+    let barred = question.barred();
+    let allowed = question.allowed(&barred, &mut scratch.allowed);
     let list = filling::listed(state, request);
-    let neighbours = neighbours(state, plan, asker);
+    let neighbours = OnceLock::new();
     let retrieval = Retrieval {
         state,
         scenario,
         asker,
         neighbours: &neighbours,
         allowed: &allowed,
+        scanned: &shared.scanned,
+        leading: shared.leading,
         list: &list,
         now,
         graphs: tools.graphs,
@@ -91,7 +182,8 @@ fn answer(
             now,
         },
     };
-    let witness = WitnessHere::new(state, asker, scenario, &neighbours, now, all);
+    let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
+    let witness = WitnessHere::new(state, asker, scenario, voted, now, all);
     ranking.answer(
         lists,
         &witness,
@@ -99,16 +191,6 @@ fn answer(
         &mut scratch.fused,
         &mut scratch.scores,
     )
-}
-
-/// The sessions that vote, where they are asked.
-pub fn neighbours(state: &State, plan: &Plan<'_>, asker: &Asker<'_>) -> Vec<NeighbourSession> {
-    if !plan.uses(&Source::SessionKnn) {
-        return Vec::new();
-    }
-    let latest = asker.latest(plan.scenario.knn_last_items);
-    let weights = KnnWeights::of(&plan.scenario);
-    session_knn::neighbours(&state.hood.sessions, &latest, asker.own_session, &weights)
 }
 
 /// What a slate is made with once all sources have spoken: the same in one process and where hosts were asked.

@@ -1,6 +1,9 @@
 //! Candidates: every source's raw scores, cut to its best that may be shown.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bitmap::Bitmap;
 use crate::error::CoreError;
@@ -8,18 +11,26 @@ use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
+use crate::query::beside::beside;
 use crate::query::fuse::{SourceList, top};
 use crate::query::graphs::Graphs;
-use crate::query::leaders;
+use crate::query::leaders::{self, TagVotes};
+use crate::query::leading::Leading;
 use crate::query::relation::RelationView;
 use crate::query::seeds::Asker;
 use crate::query::session_knn::{self, KnnWeights, NeighbourSession};
 use crate::query::source::{Source, Weighted};
+use crate::query::together::Scanned;
 use crate::query::vectors;
 use crate::scenario::Scenario;
 
 /// An embedding of at least so many items is worth waking another thread for.
 const LARGE: usize = 20_000;
+
+thread_local! {
+    /// Scores of sources that a thread looks at for another's question, beside those of a question of its own.
+    static ASIDE: RefCell<Accumulator> = RefCell::default();
+}
 
 fn listed(source: &Weighted, ranked: Vec<(ItemIx, f64)>) -> SourceList {
     SourceList {
@@ -31,6 +42,12 @@ fn listed(source: &Weighted, ranked: Vec<(ItemIx, f64)>) -> SourceList {
     }
 }
 
+/// Whether there are so many vectors that a scan of them is most of a question.
+pub fn is_large(state: &State, name: &str) -> bool {
+    let vectors = state.vectors.get(name);
+    vectors.is_some_and(|vectors| vectors.store.len() >= LARGE)
+}
+
 /// What all sources of one query share.
 pub struct Retrieval<'a> {
     /// The state that is asked.
@@ -39,10 +56,14 @@ pub struct Retrieval<'a> {
     pub scenario: &'a Scenario,
     /// Who asks.
     pub asker: &'a Asker<'a>,
-    /// Sessions like theirs.
-    pub neighbours: &'a [NeighbourSession],
+    /// Sessions like theirs, once a source asked for them.
+    pub neighbours: &'a OnceLock<Vec<NeighbourSession>>,
     /// What may be shown.
     pub allowed: &'a Allowed<'a>,
+    /// What was found in embeddings before, by name of the source.
+    pub scanned: &'a [(String, Scanned)],
+    /// Leaders in order, where others ask at the same moment.
+    pub leading: Option<&'a Leading<'a>>,
     /// The caller's list.
     pub list: &'a [ItemIx],
     /// When.
@@ -62,7 +83,8 @@ pub fn limit(scenario: &Scenario, listed: usize) -> usize {
 }
 
 impl Retrieval<'_> {
-    /// The lists of all sources, in their order. Large embeddings are scanned by a thread of `pool` meanwhile.
+    /// The lists of all sources, in their order. Where a large embedding is scanned, a thread of `pool` does that meanwhile
+    /// if one comes to it, and then what is left of the other sources from their end on.
     pub fn lists(
         &self,
         sources: &[Weighted],
@@ -70,41 +92,63 @@ impl Retrieval<'_> {
         scores: &mut Accumulator,
         filter: &mut Bitmap,
     ) -> Result<Vec<SourceList>, CoreError> {
-        let apart = |source: &Weighted| matches!(source.source, Source::Vector(_));
-        let mut scanned = Vec::new();
-        let mut scan = || {
-            let vectors = sources.iter().filter(|source| apart(source));
-            scanned = vectors.map(|source| self.nearest(source, filter)).collect();
+        let begun: Vec<AtomicBool> = sources.iter().map(|_| AtomicBool::new(false)).collect();
+        let claim = |at: &usize| !begun[*at].swap(true, Ordering::Relaxed);
+        let scanned = |at: &usize| matches!(sources[*at].source, Source::Vector(_));
+        let counts = |at: &usize| !scanned(at);
+        let list = |at: usize, scores: &mut Accumulator| {
+            (
+                at,
+                Ok(listed(
+                    &sources[at],
+                    self.ranked(&sources[at].source, scores),
+                )),
+            )
         };
-        let mut others = || {
-            let others = sources.iter().filter(|source| !apart(source));
-            let list = |source: &Weighted| listed(source, self.ranked(&source.source, scores));
-            others.map(list).collect::<Vec<_>>()
+        let all = || 0..sources.len();
+        let mut aside = || {
+            let nearest = |at| (at, self.nearest(&sources[at], filter));
+            let mut lists: Vec<_> = all().filter(scanned).map(nearest).collect();
+            ASIDE.with_borrow_mut(|scores| {
+                let left = all().rev().filter(counts).filter(claim);
+                lists.extend(left.map(|at| list(at, scores)));
+            });
+            lists
         };
-        let rest = match pool.filter(|_| sources.iter().any(|source| self.is_large(source))) {
-            Some(pool) => pool.in_place_scope(|scope| {
-                scope.spawn(|_| scan());
-                others()
-            }),
+        let mut own = || -> Vec<_> {
+            let others = all().filter(counts).filter(claim);
+            others.map(|at| list(at, scores)).collect()
+        };
+        let large = sources.iter().any(|source| self.is_large(source));
+        let (mut lists, own) = match pool.filter(|_| large) {
+            Some(pool) => beside(pool, aside, own),
             None => {
-                scan();
-                others()
+                let own = own();
+                (aside(), own)
             }
         };
-        let (mut scanned, mut rest) = (scanned.into_iter(), rest.into_iter());
-        let next = |source: &Weighted| match apart(source) {
-            true => scanned.next(),
-            false => rest.next().map(Ok),
-        };
-        sources.iter().filter_map(next).collect()
+        lists.extend(own);
+        lists.sort_unstable_by_key(|(at, _)| *at);
+        lists.into_iter().map(|(_, list)| list).collect()
+    }
+
+    /// Sessions like the visitor's.
+    fn neighbours(&self) -> &[NeighbourSession] {
+        self.neighbours.get_or_init(|| {
+            session_knn::of_asker(&self.state.hood.sessions, self.scenario, self.asker)
+        })
     }
 
     fn is_large(&self, source: &Weighted) -> bool {
         let Source::Vector(name) = &source.source else {
             return false;
         };
-        let vectors = self.state.vectors.get(name);
-        vectors.is_some_and(|vectors| vectors.store.len() >= LARGE)
+        let known = self
+            .scanned
+            .iter()
+            .any(|(scanned, _)| *scanned == source.name)
+            || self.found.contains_key(&source.name);
+        !known && is_large(self.state, name)
     }
 
     /// The list of a vector source.
@@ -124,12 +168,19 @@ impl Retrieval<'_> {
                 Some(embedding) => {
                     let limit = self.limit();
                     let seeds = &self.asker.seeds;
-                    let graph = self.graphs.map(|graphs| (graphs, name.as_str()));
                     let (state, allowed) = (self.state, self.allowed);
-                    let found =
-                        vectors::found(state, embedding, seeds, allowed, limit, filter, graph)?;
-                    approximate = found.approximate;
-                    let mut ranked = found.ranked;
+                    let before = self.scanned.iter().find(|scanned| scanned.0 == source.name);
+                    let mut ranked = match before {
+                        Some((_, scanned)) => scanned.clone(),
+                        None => {
+                            let graph = self.graphs.map(|graphs| (graphs, name.as_str()));
+                            let found = vectors::found(
+                                state, embedding, seeds, allowed, limit, filter, graph,
+                            )?;
+                            approximate = found.approximate;
+                            found.ranked
+                        }
+                    };
                     if self.whole {
                         vectors::settle(&self.state.names, self.allowed, limit, &mut ranked);
                     }
@@ -148,6 +199,12 @@ impl Retrieval<'_> {
     fn ranked(&self, source: &Source, scores: &mut Accumulator) -> Vec<(ItemIx, f64)> {
         let (state, now) = (self.state, self.now);
         scores.reset(state.names.items.len());
+        if let Some(leaders) = self.shared_leaders(source, scores) {
+            let shown = leaders
+                .iter()
+                .filter(|(item, _)| self.allowed.contains(*item));
+            return shown.take(self.limit()).copied().collect();
+        }
         match source {
             Source::Relation(relation) => {
                 let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
@@ -158,7 +215,7 @@ impl Retrieval<'_> {
                 let latest = self.asker.latest(self.scenario.knn_last_items);
                 let weights = KnnWeights::of(self.scenario);
                 let sessions = &state.hood.sessions;
-                session_knn::score(sessions, self.neighbours, &latest, &weights, scores);
+                session_knn::score(sessions, self.neighbours(), &latest, &weights, scores);
             }
             Source::Repeats => {
                 for seed in self.asker.seeds.iter().filter(|seed| seed.in_session) {
@@ -176,16 +233,25 @@ impl Retrieval<'_> {
             }
             other => self.leaders(other, scores),
         }
-        let knn = *source == Source::SessionKnn;
-        let adjust = |item: ItemIx, score: f64| {
-            if knn {
-                score * session_knn::idf(&state.hood.sessions, item)
-            } else {
-                score
-            }
-        };
+        let (names, limit) = (&state.names, self.limit());
         let eligible = |item| self.allowed.contains(item);
-        top(&state.names, scores, self.limit(), eligible, adjust)
+        if *source == Source::SessionKnn {
+            let reader = session_knn::IdfReader::new(&state.hood.sessions);
+            let adjust = |item: ItemIx, score: f64| score * reader.idf(item);
+            return top(names, scores, limit, eligible, adjust);
+        }
+        top(names, scores, limit, eligible, |_, score| score)
+    }
+
+    /// The leaders that a source takes the best of, where they were put in order for others already.
+    fn shared_leaders(
+        &self,
+        source: &Source,
+        scores: &mut Accumulator,
+    ) -> Option<&[(ItemIx, f64)]> {
+        let all = matches!(source, Source::Trending | Source::Popular) && self.allowed.is_few();
+        let leading = self.leading.filter(|_| !all)?;
+        leading.ranked(source, self.asker.segment, scores)
     }
 
     fn limit(&self) -> usize {
@@ -196,13 +262,24 @@ impl Retrieval<'_> {
         let (state, asker, now) = (self.state, self.asker, self.now);
         let few = Some(self.allowed).filter(|allowed| allowed.is_few());
         match (source, few) {
-            (Source::TagAffinity, None) => leaders::tag_affinity(state, asker, now, scores),
+            (Source::TagAffinity, None) => {
+                leaders::in_tags(
+                    state,
+                    asker,
+                    now,
+                    TagVotes::Popularity,
+                    self.leading,
+                    scores,
+                );
+            }
             (Source::TagAffinity, Some(few)) => {
                 leaders::tag_affinity_of(state, asker, now, few, scores);
             }
             (Source::Trending, None) => leaders::trending(state, now, scores),
             (Source::Trending, Some(few)) => leaders::trending_of(state, now, few, scores),
-            (Source::TrendingInTags, _) => leaders::trending_in_tags(state, asker, now, scores),
+            (Source::TrendingInTags, _) => {
+                leaders::in_tags(state, asker, now, TagVotes::Trends, self.leading, scores);
+            }
             (Source::Popular, None) => leaders::popular(state, now, scores),
             (Source::Popular, Some(few)) => leaders::popular_of(state, now, few, scores),
             (source, _) => {

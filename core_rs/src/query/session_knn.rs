@@ -8,9 +8,12 @@
 //! [`KnnWeights`] adds what STAN (Garg et al., SIGIR 2019, section 3) weighs: how old the neighbour session is, and how
 //! far from the shared item an item stands in it. All of them are off by default.
 
+use std::cell::RefCell;
+
 use crate::ids::ItemIx;
 use crate::neighbourhood::sessions::{SessionIndex, SessionNo};
 use crate::query::accumulator::Accumulator;
+use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
 
 /// What makes a session a neighbour, and what its vote counts. See `knn_*` in `headwater/scenario.py`.
@@ -69,6 +72,21 @@ impl KnnWeights {
     }
 }
 
+/// The sessions like an asker's, as a scenario weighs them.
+pub fn of_asker(
+    sessions: &SessionIndex,
+    scenario: &Scenario,
+    asker: &Asker<'_>,
+) -> Vec<NeighbourSession> {
+    let latest = asker.latest(scenario.knn_last_items);
+    neighbours(
+        sessions,
+        &latest,
+        asker.own_session,
+        &KnnWeights::of(scenario),
+    )
+}
+
 /// One session like the visitor's.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NeighbourSession {
@@ -81,22 +99,42 @@ pub struct NeighbourSession {
 }
 
 /// A small open-addressing table from session number to similarity, sized for one query.
+#[derive(Default)]
 struct Similarities {
+    /// At least as many as `mask` reaches; all are free but those in use.
     slots: Vec<(u64, f64, u32)>,
     mask: usize,
     used: Vec<u32>,
+    /// Room for all sessions that share an item.
+    found: Vec<NeighbourSession>,
 }
 
 const FREE: u64 = u64::MAX;
 
+thread_local! {
+    /// This thread's last table, so that a query need not make one: it is far larger than what is read of it.
+    static KEPT: RefCell<Similarities> = const {
+        RefCell::new(Similarities { slots: Vec::new(), mask: 0, used: Vec::new(), found: Vec::new() })
+    };
+}
+
 impl Similarities {
     fn with_capacity(entries: usize) -> Self {
         let size = (entries * 2).next_power_of_two().max(16);
-        Self {
-            slots: vec![(FREE, 0.0, 0); size],
-            mask: size - 1,
-            used: Vec::with_capacity(entries),
+        let mut kept = KEPT.take();
+        if kept.slots.len() < size {
+            kept.slots.resize(size, (FREE, 0.0, 0));
         }
+        kept.mask = size - 1;
+        kept
+    }
+
+    /// Leaves the table, free again, to the thread's next query.
+    fn keep(mut self) {
+        for at in self.used.drain(..) {
+            self.slots[at as usize].0 = FREE;
+        }
+        KEPT.set(self);
     }
 
     fn add(&mut self, number: u64, weight: f64, place: usize) {
@@ -157,16 +195,17 @@ pub fn neighbours(
     let (next, held) = index.len();
     let fade = (1.0 - weights.oldest) / held.max(1) as f64;
     let age = |number: u64| (next - 1 - number) as f64;
-    let mut found: Vec<NeighbourSession> = similarities
+    let mut found = std::mem::take(&mut similarities.found);
+    found.clear();
+    let slots = similarities
         .used
         .iter()
-        .map(|at| similarities.slots[*at as usize])
-        .map(|(number, similarity, newest)| NeighbourSession {
-            number,
-            similarity: similarity * (1.0 - fade * age(number)),
-            newest: newest as usize,
-        })
-        .collect();
+        .map(|at| similarities.slots[*at as usize]);
+    found.extend(slots.map(|(number, similarity, newest)| NeighbourSession {
+        number,
+        similarity: similarity * (1.0 - fade * age(number)),
+        newest: newest as usize,
+    }));
     let order = |a: &NeighbourSession, b: &NeighbourSession| {
         b.similarity
             .total_cmp(&a.similarity)
@@ -177,8 +216,14 @@ pub fn neighbours(
         found.truncate(k);
     }
     found.sort_unstable_by(order);
-    found
+    let neighbours = found.clone();
+    similarities.found = found;
+    similarities.keep();
+    neighbours
 }
+
+/// Sessions lie anywhere in memory, and their items elsewhere: so many neighbours ahead they are asked for.
+const AHEAD: usize = 6;
 
 /// Adds what the neighbours say of items; of the visitor's own seeds as far as `weights.own` lets them.
 pub fn score(
@@ -190,7 +235,12 @@ pub fn score(
 ) {
     let places = position_weights(seeds.len(), weights.vote_step);
     let mut nearness: Vec<f64> = Vec::new();
-    for neighbour in neighbours {
+    for (at, neighbour) in neighbours.iter().enumerate() {
+        for (ahead, found) in [(2 * AHEAD, false), (AHEAD, true)] {
+            if let Some(next) = neighbours.get(at + ahead) {
+                index.prefetch(next.number, found);
+            }
+        }
         let vote = neighbour.similarity * places[neighbour.newest];
         let items = index.items_of(neighbour.number);
         let shared = seeds[neighbour.newest];
@@ -223,5 +273,40 @@ pub fn score(
 /// Inverse document frequency of an item among the sessions held.
 pub fn idf(index: &SessionIndex, item: ItemIx) -> f64 {
     let (_, held) = index.len();
-    libm::log((held as f64 + 1.0) / (index.frequency(item) as f64 + 0.5)).max(0.0) + 1.0
+    idf_of(held, index.frequency(item))
+}
+
+fn idf_of(held: usize, frequency: usize) -> f64 {
+    libm::log((held as f64 + 1.0) / (frequency as f64 + 0.5)).max(0.0) + 1.0
+}
+
+/// [`idf`] of many items: postings are bounded, so most items are as frequent as another.
+pub struct IdfReader<'a> {
+    index: &'a SessionIndex,
+    held: usize,
+    /// By frequency; 0 where none was asked for yet.
+    known: RefCell<Vec<f64>>,
+}
+
+impl<'a> IdfReader<'a> {
+    /// A reader that knows nothing yet.
+    pub fn new(index: &'a SessionIndex) -> Self {
+        let (_, held) = index.len();
+        let known = RefCell::default();
+        Self { index, held, known }
+    }
+
+    /// [`idf`].
+    #[inline]
+    pub fn idf(&self, item: ItemIx) -> f64 {
+        let frequency = self.index.frequency(item);
+        let mut known = self.known.borrow_mut();
+        if known.len() <= frequency {
+            known.resize(frequency + 1, 0.0);
+        }
+        if known[frequency] == 0.0 {
+            known[frequency] = idf_of(self.held, frequency);
+        }
+        known[frequency]
+    }
 }

@@ -7,7 +7,7 @@ use crate::query::accumulator::{Accumulator, with_scratch};
 use crate::query::answer::{Answer, AnswerItem, Part};
 use crate::query::counted::Witness;
 use crate::query::fuse::{SourceList, fuse, top};
-use crate::query::leaders;
+use crate::query::leaders::{self, TagVotes};
 use crate::query::plan::Tools;
 use crate::query::reasons::Reasoner;
 use crate::query::relation::RelationView;
@@ -118,7 +118,8 @@ impl<'a> Question<'a> {
     /// What stands in for relations that have nothing to say: leaders of the item's tags.
     pub fn of_same_tags(&self, state: &State, scores: &mut Accumulator) -> SourceList {
         scores.reset(state.names.items.len());
-        leaders::tag_affinity(state, &self.asker, self.request.now, scores);
+        let (votes, now) = (TagVotes::Popularity, self.request.now);
+        leaders::in_tags(state, &self.asker, now, votes, None, scores);
         self.list(SAME_TAGS, 1.0, self.best(state, scores, self.request.n))
     }
 

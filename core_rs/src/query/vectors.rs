@@ -73,6 +73,27 @@ pub struct Found {
     pub approximate: bool,
 }
 
+/// The visitor's vector; none where no seed has one. `filter` receives the items that may be found: those that may be shown
+/// and have a vector, but the seeds.
+pub fn asked(
+    vectors: &ItemVectors,
+    seeds: &[Seed],
+    allowed: &Allowed<'_>,
+    filter: &mut Bitmap,
+) -> Option<Vec<f32>> {
+    let (query, found) = of_seeds(vectors, seeds);
+    if found == 0 {
+        return None;
+    }
+    let (words, present) = (allowed.bits().words(), vectors.present.words());
+    filter.reset(allowed.bits().len());
+    filter.fill_words(|i| words[i] & present.get(i).copied().unwrap_or(0));
+    for seed in seeds {
+        filter.clear(seed.item.0 as usize);
+    }
+    Some(query)
+}
+
 /// The [`reach`] of `limit` items with the largest inner product with the visitor's vector, best first, equal ones by the
 /// id's hash; the seeds themselves are left out, those that are gone for good are not. O(items x dimension), less
 /// where the embedding's graph, by its name, answers.
@@ -85,16 +106,9 @@ pub fn found(
     filter: &mut Bitmap,
     graph: Option<(&Graphs, &str)>,
 ) -> Result<Found, CoreError> {
-    let (query, found) = of_seeds(vectors, seeds);
-    if found == 0 {
+    let Some(query) = asked(vectors, seeds, allowed, filter) else {
         return Ok(Found::default());
-    }
-    let (words, present) = (allowed.bits().words(), vectors.present.words());
-    filter.reset(allowed.bits().len());
-    filter.fill_words(|i| words[i] & present.get(i).copied().unwrap_or(0));
-    for seed in seeds {
-        filter.clear(seed.item.0 as usize);
-    }
+    };
     if let Some((graphs, name)) = graph {
         let wanted = Wanted {
             name,

@@ -3,9 +3,10 @@
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::query::plan::{Plan, Tools};
-use crate::query::recommend::neighbours;
 use crate::query::request::RecommendRequest;
 use crate::query::seeds;
+use crate::query::session_knn;
+use crate::query::source::Source;
 
 /// A session that voted: its user, the visitor's item that it shares (the newest of them), and its items.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +32,10 @@ pub fn voters(
         return Ok(Vec::new());
     };
     let sessions = &state.hood.sessions;
-    let found = neighbours(state, &plan, &asker)
+    if !plan.uses(&Source::SessionKnn) {
+        return Ok(Vec::new());
+    }
+    let found = session_knn::of_asker(sessions, &plan.scenario, &asker)
         .into_iter()
         .filter(|session| sessions.items_of(session.number).contains(&item.0))
         .map(|session| {

@@ -377,7 +377,7 @@ impl<'e, 'a> Explorer<'e, 'a> {
                 each.push((self.table.worth(block, lane) - top, cost));
             }
         }
-        temperature(&each, self.exploration.share)
+        temperature(self.stage.simd, &each, self.exploration.share)
     }
 
     /// Block and lane of the candidate that is picked, and its probability; none when a given one is impossible.

@@ -7,7 +7,7 @@
 //! * [`rules`]: which candidates each slot may take. [`stage`]: what all slots of a slate share.
 //! * [`greedy`]: slot by slot the best.
 //! * [`explore`]: slot by slot a drawn one; [`table`]: what each candidate is worth, and its weight; [`temperature`]: how
-//!   sharp; [`charges`]: which slots of the greedy slate a choice costs; [`budget`]: how much may be spent;
+//!   sharp; [`exponential`]: `exp` of whole blocks; [`charges`]: which slots of the greedy slate a choice costs; [`budget`]: how much may be spent;
 //!   [`draws`]: the random numbers.
 //!
 //! Candidates are numbered from 0 by their caller, and ties go to the smaller number. Nothing here has state, a clock or
@@ -18,6 +18,7 @@ mod budget;
 mod charges;
 mod draws;
 mod explore;
+mod exponential;
 mod greedy;
 pub mod request;
 mod rules;
@@ -29,7 +30,7 @@ use crate::diversity::Similarity;
 use crate::error::CoreError;
 use crate::simd::Simd;
 
-use answer::Slate;
+use answer::{Slate, Slot};
 use explore::Pick;
 use request::Request;
 use stage::run;
@@ -44,19 +45,32 @@ pub fn choose(
     similarity: Option<&mut dyn Similarity>,
     request: &Request<'_>,
 ) -> Result<Slate, CoreError> {
-    run(
-        simd,
-        relevance,
-        similarity,
-        request,
-        |chooser| match chooser.exploration() {
-            None => chooser.greedy(),
+    choose_unless(simd, relevance, similarity, request, |_| false).map(|(slate, _)| slate)
+}
+
+/// [`choose`], unless `wanting` says of the greedy slate's slots that they are not what a slate should be: then the greedy
+/// slate comes back, and `false`.
+pub fn choose_unless(
+    simd: Simd,
+    relevance: &[f32],
+    similarity: Option<&mut dyn Similarity>,
+    request: &Request<'_>,
+    wanting: impl FnOnce(&[Slot]) -> bool,
+) -> Result<(Slate, bool), CoreError> {
+    run(simd, relevance, similarity, request, |mut chooser| {
+        let greedy = chooser.greedy();
+        if wanting(&greedy.slots) {
+            return (greedy, false);
+        }
+        let slate = match chooser.exploration() {
+            None => greedy,
             Some(exploration) => {
                 let mut pick = Pick::draw(exploration.key, request.n);
-                chooser.explore(&exploration, &mut pick)
+                chooser.explore(&exploration, &greedy.slots, &mut pick)
             }
-        },
-    )
+        };
+        (slate, true)
+    })
 }
 
 /// The probability of each slot of a slate, given the slots above: the propensities that [`choose`] would have reported,
@@ -85,7 +99,7 @@ pub fn probability_of(
         relevance,
         similarity,
         request,
-        |chooser| match chooser.exploration() {
+        |mut chooser| match chooser.exploration() {
             None => {
                 let greedy = chooser.greedy();
                 let differs = |slot: &usize| greedy.at(*slot).map(|s| s.candidate) != slots[*slot];
@@ -96,7 +110,8 @@ pub fn probability_of(
             }
             Some(exploration) => {
                 let mut pick = Pick::given(slots);
-                chooser.explore(&exploration, &mut pick);
+                let greedy = chooser.greedy();
+                chooser.explore(&exploration, &greedy.slots, &mut pick);
                 pick.probabilities()
             }
         },

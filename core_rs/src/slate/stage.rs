@@ -89,26 +89,21 @@ impl Chooser<'_, '_> {
     }
 
     /// The greedy slate.
-    pub fn greedy(mut self) -> Slate {
+    pub fn greedy(&mut self) -> Slate {
         let mut tracker = self.tracker.clone();
-        let slots = self.greedy_slots(&mut tracker);
+        let mut objective = self.stage.objective(self.similarity);
+        let slots = greedy(&self.stage, objective.as_mut(), &mut tracker);
+        drop(objective);
         self.slate(slots, &tracker)
     }
 
-    fn greedy_slots(&mut self, tracker: &mut Tracker<'_>) -> Vec<Slot> {
-        let mut objective = self.stage.objective(self.similarity);
-        greedy(&self.stage, objective.as_mut(), tracker)
-    }
-
-    /// A slate as it is picked.
-    pub fn explore(mut self, exploration: &Exploration, pick: &mut Pick<'_>) -> Slate {
-        let mut tracker = self.tracker.clone();
-        let greedy = self.greedy_slots(&mut tracker);
+    /// A slate as it is picked. `greedy`: the slots of the greedy one.
+    pub fn explore(self, exploration: &Exploration, greedy: &[Slot], pick: &mut Pick<'_>) -> Slate {
         self.similarity.forget();
         let mut objective = self.stage.objective(self.similarity);
         let tracker = self.tracker.clone();
         let stage = &self.stage;
-        let mut explorer = Explorer::new(stage, objective.as_mut(), tracker, exploration, &greedy);
+        let mut explorer = Explorer::new(stage, objective.as_mut(), tracker, exploration, greedy);
         let slots = explorer.run(pick);
         let (temperature, floor) = explorer.measures();
         let tracker = explorer.into_tracker();

@@ -9,8 +9,8 @@ use crate::embedding::store::LANES;
 use crate::simd::{Simd, by_simd};
 
 use super::charges::Charges;
+use super::exponential::weights;
 use super::stage::{Mask, lanes_of};
-use super::temperature::weight;
 
 /// Sums of weights that are trusted with all their digits.
 const TRUSTED: std::ops::RangeInclusive<f64> = 1e-9..=1e100;
@@ -76,13 +76,32 @@ impl Table {
                 new: &Lanes<f64>,
                 old: &mut Lanes<f64>,
             ) -> Mask = replace);
-            for lane in lanes_of(open & changed) {
-                let worth = objective.worth(block, lane);
-                self.worth[block][lane] = worth;
-                if let Some((temperature, reference)) = self.scale {
-                    self.weights[block][lane] = weight((worth - reference) / temperature);
-                }
+            let changed = open & changed;
+            for lane in lanes_of(changed) {
+                self.worth[block][lane] = objective.worth(block, lane);
             }
+            if changed != 0 {
+                self.weigh_block(block, changed);
+            }
+        }
+    }
+
+    /// Makes the weights of some lanes anew, if there is a temperature.
+    fn weigh_block(&mut self, block: usize, lanes: Mask) {
+        let Some((temperature, reference)) = self.scale else {
+            return;
+        };
+        let mut scaled = [0.0; LANES];
+        for (scaled, worth) in scaled.iter_mut().zip(&self.worth[block]) {
+            *scaled = (worth - reference) / temperature;
+        }
+        let made = weights(self.simd, &scaled);
+        for (lane, (weight, made)) in self.weights[block].iter_mut().zip(made).enumerate() {
+            *weight = if lanes >> lane & 1 == 1 {
+                made
+            } else {
+                *weight
+            };
         }
     }
 
@@ -98,10 +117,7 @@ impl Table {
         let reference = self.most(best_of);
         self.scale = Some((temperature, reference));
         for (block, open) in open.iter().enumerate() {
-            for lane in lanes_of(*open) {
-                let below = self.worth[block][lane] - reference;
-                self.weights[block][lane] = weight(below / temperature);
-            }
+            self.weigh_block(block, *open);
         }
     }
 

@@ -1,31 +1,23 @@
 //! The temperature at which a softmax costs what may be spent.
 
+use crate::embedding::store::LANES;
+use crate::simd::Simd;
+
+use super::exponential::weights;
+
 /// The range: below, only ties at the top are drawn; above, all candidates alike.
 const RANGE: (f64, f64) = (1e-4, 1e3);
 const MOST_STEPS: usize = 40;
 const TOLERANCE: f64 = 5e-3;
-/// Below this a weight adds nothing to a sum in which the best weighs 1e-9 or more.
-const LEAST: f64 = -60.0;
-
-/// `exp`, and 0 for weights that add nothing.
-#[inline]
-pub fn weight(scaled: f64) -> f64 {
-    if scaled < LEAST {
-        0.0
-    } else {
-        libm::exp(scaled)
-    }
-}
-
 /// The temperature T at which the softmax over a default, which is worth the most and costs nothing, and `others`, each
 /// with its worth below the most (never positive) and its cost, has the expected cost `wanted`, to 0.5 % of it; the end
 /// of the range where none has. Newton's method on the logarithms, kept in a bracket. O(N) a step, about 4 steps.
-pub fn temperature(others: &[(f64, f64)], wanted: f64) -> f64 {
+pub fn temperature(simd: Simd, others: &[(f64, f64)], wanted: f64) -> f64 {
     let (mut low, mut high) = (libm::log(RANGE.0), libm::log(RANGE.1));
     // Most scales are worth a tenth at their top.
     let mut at = libm::log(0.05);
     for _ in 0..MOST_STEPS {
-        let (ratio, slope) = expected_cost(others, libm::exp(at), wanted);
+        let (ratio, slope) = expected_cost(simd, others, libm::exp(at), wanted);
         if (ratio - 1.0).abs() <= TOLERANCE {
             break;
         }
@@ -48,17 +40,22 @@ pub fn temperature(others: &[(f64, f64)], wanted: f64) -> f64 {
 }
 
 /// Expected cost over the one wanted, and how its logarithm grows with that of T.
-fn expected_cost(others: &[(f64, f64)], temperature: f64, wanted: f64) -> (f64, f64) {
+fn expected_cost(simd: Simd, others: &[(f64, f64)], temperature: f64, wanted: f64) -> (f64, f64) {
     let (mut total, mut total_slope) = (1.0, 0.0);
     let (mut cost, mut cost_slope) = (0.0, 0.0);
-    for (below, price) in others {
-        let scaled = below / temperature;
-        let weight = weight(scaled);
-        let slope = -scaled * weight;
-        total += weight;
-        total_slope += slope;
-        cost += price * weight;
-        cost_slope += price * slope;
+    for part in others.chunks(LANES) {
+        let mut scaled = [0.0; LANES];
+        for (scaled, (below, _)) in scaled.iter_mut().zip(part) {
+            *scaled = below / temperature;
+        }
+        let weights = weights(simd, &scaled);
+        for ((_, price), (scaled, weight)) in part.iter().zip(scaled.iter().zip(weights)) {
+            let slope = -scaled * weight;
+            total += weight;
+            total_slope += slope;
+            cost += price * weight;
+            cost_slope += price * slope;
+        }
     }
     let ratio = cost / total / wanted;
     (ratio, cost_slope / cost - total_slope / total)
@@ -74,7 +71,7 @@ mod tests {
             .map(|rank| (-0.003 * f64::from(rank), if rank < 9 { 2.0 } else { 1.0 }))
             .collect();
         for wanted in [0.001, 0.05, 0.1, 0.3, 0.9] {
-            let found = temperature(&others, wanted);
+            let found = temperature(Simd::best(), &others, wanted);
             let weights = others.iter().map(|(below, _)| (below / found).exp());
             let total = 1.0 + weights.clone().sum::<f64>();
             let cost: f64 = weights.zip(&others).map(|(w, (_, cost))| w * cost).sum();
@@ -88,9 +85,9 @@ mod tests {
     #[test]
     fn out_of_reach_it_is_an_end_of_the_range() {
         let tied = [(0.0, 1.0), (0.0, 1.0)];
-        assert!(temperature(&tied, 0.1) < 2.0 * RANGE.0);
+        assert!(temperature(Simd::best(), &tied, 0.1) < 2.0 * RANGE.0);
         let far = [(-0.5, 1.0), (-1.0, 1.0)];
-        assert!(temperature(&far, 1.0) > 0.5 * RANGE.1);
-        assert!(temperature(&[(-1e9, 1.0)], 0.1).is_finite());
+        assert!(temperature(Simd::best(), &far, 1.0) > 0.5 * RANGE.1);
+        assert!(temperature(Simd::best(), &[(-1e9, 1.0)], 0.1).is_finite());
     }
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 import pytest
 
@@ -15,6 +16,8 @@ from headwater.scenario import Cap, Pin
 from headwater.served_slates import find_record
 from headwater.simulate import simulate_shop
 from reference.random_shops import default_scenario
+
+START = 1_700_000_000_000
 
 COLUMNS = {
     "user": pl.String,
@@ -214,3 +217,28 @@ def test_slates_of_a_time_that_no_event_may_have_cannot_be_recorded(tmp_path: Pa
             engine.recommend_many(["ann"], now=late, record=True)
         assert caught.value.details["field"] == "now"
         assert len(engine.recommend_many(["ann"], now=late)) == 1
+
+
+def test_users_who_share_a_scan_get_what_each_would_alone() -> None:
+    """Enough vectors that one scan serves sixteen users: what each may see differs, what each finds is its own."""
+    draws = np.random.default_rng(3)
+    count = 20_000
+    vectors = draws.standard_normal((count, 4), np.float32)
+    base = default_scenario()
+    scenario = msgspec.structs.replace(base, sources=base.sources | {"vector:text": 1.0}, diversity=0.3)
+    default = default_config("shop")
+    query = msgspec.structs.replace(default.query, scenarios={"near": scenario})
+    with Engine.open(":memory:", config=msgspec.structs.replace(default, query=query), clock="log") as engine:
+        puts = ({"item": f"i{n}", "embeddings": {"text": vector.tobytes()}} for n, vector in enumerate(vectors))
+        engine.put_items(list(puts))
+        users = [f"u{n}" for n in range(40)]
+        for n, user in enumerate(users):
+            for step, item in enumerate(draws.integers(0, count, 3).tolist()):
+                kind = ("view", "purchase", "dislike")[step]
+                engine.track(kind, user=user, item=f"i{item}", ts=START + n * 1000 + step)
+        frame = engine.recommend_many([*users, "nobody"], 10, scenario="near", filter="item != 'i7'")
+        alone = [
+            engine.recommend(u, 10, scenario="near", filter="item != 'i7'", record=False) for u in [*users, "nobody"]
+        ]
+        assert rows(frame) == [row for slate in alone for row in rows_of(slate)]
+        assert "vector:text" in frame["source"].to_list()

@@ -1,5 +1,7 @@
 //! An item host's part: its sources' best among its own items, and what only it knows of these.
 
+use std::sync::OnceLock;
+
 use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
@@ -16,7 +18,6 @@ use crate::query::hosts::message::{
 use crate::query::hosts::scatter::{asker, known};
 use crate::query::hosts::version::{check_version, version};
 use crate::query::plan::{Plan, Tools};
-use crate::query::recommend::neighbours;
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
@@ -177,13 +178,15 @@ impl Part<'_> {
             bits,
         );
         let list = filling::listed(state, request);
-        let neighbours = neighbours(state, plan, asker);
+        let neighbours = OnceLock::new();
         let retrieval = Retrieval {
             state,
             scenario,
             asker,
             neighbours: &neighbours,
             allowed: &allowed,
+            scanned: &[],
+            leading: None,
             list: &list,
             now,
             graphs: None,
@@ -193,7 +196,8 @@ impl Part<'_> {
         let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
         let lists = retrieval.lists(&plan.sources, pool, scores, filter)?;
         let all = request.all_reasons;
-        let witness = WitnessHere::new(state, asker, scenario, &neighbours, now, all);
+        let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
+        let witness = WitnessHere::new(state, asker, scenario, voted, now, all);
         let mut table = Table::new(&mut scratch.fused);
         let said = plan.sources.iter().zip(&lists).map(|(source, list)| {
             let grounds = match request.brief {

@@ -1,0 +1,180 @@
+//! Two things at once, if another thread has time; both on the asking thread if none has.
+//!
+//! A question that hands part of its work to a pool and waits for it depends on when a thread of the pool is given a core:
+//! milliseconds where all cores are busy. So the part lies where both can reach it, and whoever comes first takes it: the
+//! asker never waits for work that nobody has begun.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::Result as Outcome;
+
+/// The part on its way.
+enum Part<A> {
+    /// Nobody has it yet.
+    Offered(Box<dyn FnOnce() -> A + Send>),
+    /// Somebody is at it, or has taken the result.
+    Taken,
+    /// What came of it, or with what it panicked.
+    Done(Outcome<A>),
+}
+
+struct Shared<A> {
+    part: Mutex<Part<A>>,
+    done: Condvar,
+}
+
+impl<A> Shared<A> {
+    fn lock(&self) -> MutexGuard<'_, Part<A>> {
+        // Nothing panics while the lock is held.
+        self.part.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_offered(&self) -> Option<Box<dyn FnOnce() -> A + Send>> {
+        let mut part = self.lock();
+        match std::mem::replace(&mut *part, Part::Taken) {
+            Part::Offered(work) => Some(work),
+            other => {
+                *part = other;
+                None
+            }
+        }
+    }
+
+    /// The other thread's side.
+    fn help(&self) {
+        if let Some(work) = self.take_offered() {
+            let outcome = catch_unwind(AssertUnwindSafe(work));
+            *self.lock() = Part::Done(outcome);
+            self.done.notify_one();
+        }
+    }
+
+    /// What came of the part that another thread has begun.
+    fn wait(&self) -> Outcome<A> {
+        let mut part = self.lock();
+        loop {
+            match std::mem::replace(&mut *part, Part::Taken) {
+                Part::Done(outcome) => return outcome,
+                other => *part = other,
+            }
+            part = self.done.wait(part).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Takes the part back, or waits for it: when it is dropped, nothing of the part is left.
+struct Asker<A>(Arc<Shared<A>>);
+
+impl<A> Asker<A> {
+    fn settle(&self) -> Outcome<A> {
+        match self.0.take_offered() {
+            Some(work) => Ok(work()),
+            None => self.0.wait(),
+        }
+    }
+}
+
+/// For an asker that panics over its own work.
+struct Retreat<A>(Option<Asker<A>>);
+
+impl<A> Drop for Retreat<A> {
+    fn drop(&mut self) {
+        if let Some(asker) = self.0.take()
+            && asker.0.take_offered().is_none()
+        {
+            // A panic of the part is not told: another is on its way.
+            let _ = asker.0.wait();
+        }
+    }
+}
+
+/// What `aside` and `own` say. `aside` runs on a thread of `pool` if one comes to it before `own` is done, else after it on
+/// this thread. Panics of either reach the caller, once neither runs any longer.
+pub fn beside<A: Send + 'static, B>(
+    pool: &rayon::ThreadPool,
+    aside: impl FnOnce() -> A + Send,
+    own: impl FnOnce() -> B,
+) -> (A, B) {
+    let work: Box<dyn FnOnce() -> A + Send + '_> = Box::new(aside);
+    // SAFETY: only the lifetime changes. The work is called or dropped before this function returns or unwinds: it lies in
+    // `Part::Offered` alone, `Asker::settle` and `Retreat` take it out of there, and where another thread took it they
+    // wait until that thread has used it up. What the other thread keeps after that is an empty `Shared`.
+    let work: Box<dyn FnOnce() -> A + Send + 'static> = unsafe { std::mem::transmute(work) };
+    let shared = Arc::new(Shared {
+        part: Mutex::new(Part::Offered(work)),
+        done: Condvar::new(),
+    });
+    let mut retreat = Retreat(Some(Asker(shared.clone())));
+    pool.spawn(move || shared.help());
+    let own = own();
+    let outcome = retreat.0.take().map(|asker| asker.settle());
+    match outcome {
+        Some(Ok(aside)) => (aside, own),
+        Some(Err(panic)) => resume_unwind(panic),
+        None => unreachable!("the asker was put there above"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread::current;
+
+    use super::*;
+
+    fn pool() -> rayon::ThreadPool {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap()
+    }
+
+    #[test]
+    fn another_thread_helps_if_it_can() {
+        let (pool, met) = (pool(), Barrier::new(2));
+        let asker = current().id();
+        let aside = || {
+            met.wait();
+            current().id()
+        };
+        let (helper, own) = beside(&pool, aside, || met.wait().is_leader());
+        assert_ne!(helper, asker);
+        assert!([true, false].contains(&own));
+    }
+
+    #[test]
+    fn an_asker_whom_nobody_helps_does_both() {
+        let pool = pool();
+        let (begun, end) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (b, e) = (begun.clone(), end.clone());
+        pool.spawn(move || {
+            b.wait();
+            e.wait();
+        });
+        begun.wait();
+        let text = String::from("borrowed");
+        let (helper, own) = beside(&pool, || (current().id(), text.len()), || text.len() + 1);
+        assert_eq!((helper, own), ((current().id(), 8), 9));
+        end.wait();
+    }
+
+    #[test]
+    fn panics_reach_the_asker_when_nobody_works_any_longer() {
+        let (pool, met) = (pool(), Barrier::new(2));
+        let caught = |aside: &(dyn Fn() + Sync), own: &dyn Fn()| {
+            let run = || beside(&pool, aside, own);
+            let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+            panic.downcast_ref::<&str>().map(|s| s.to_string())
+        };
+        let both = |name: &'static str, who: &'static str| {
+            met.wait();
+            if name == who {
+                std::panic::panic_any(name);
+            }
+        };
+        for who in ["aside", "own"] {
+            let said = caught(&|| both("aside", who), &|| both("own", who));
+            assert_eq!(said.as_deref(), Some(who));
+        }
+    }
+}

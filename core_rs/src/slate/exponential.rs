@@ -1,0 +1,152 @@
+//! `exp` of whole blocks, bit for bit that of `libm`.
+//!
+//! An exploring slate weighs each candidate anew whenever its value changes: thousands of exponentials. The steps are those
+//! of `libm::exp` (FreeBSD's e_exp.c) for arguments whose result is a normal number, written without a branch, so that the
+//! compiler turns a block into vector code. Arguments outside that range go to `libm` itself.
+
+use crate::diversity::blocks::Lanes;
+use crate::embedding::store::LANES;
+use crate::simd::{Simd, by_simd};
+
+/// Below this a weight adds nothing to a sum in which the best weighs 1e-9 or more.
+const LEAST: f64 = -60.0;
+/// Up to here the vector code is right; real weights stay far below.
+const MOST: f64 = 700.0;
+
+/// ln(2) in two parts, of which the first has few digits, and the coefficients of the approximation: as `libm` has them.
+const LN2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
+const LN2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
+const OVER_LN2: f64 = std::f64::consts::LOG2_E;
+const P: [f64; 5] = [
+    f64::from_bits(0x3fc5_5555_5555_553e),
+    f64::from_bits(0xbf66_c16c_16be_bd93),
+    f64::from_bits(0x3f11_566a_af25_de2c),
+    f64::from_bits(0xbebb_bd41_c5d2_6bf1),
+    f64::from_bits(0x3e66_3769_72be_a4d0),
+];
+/// Upper halves of the magnitudes of 2^-28, ln(2) / 2 and 1.5 ln(2), where the steps change.
+const TINY: u64 = 0x3e30_0001 << 32;
+const HALF_LN2: u64 = 0x3fd6_2e43 << 32;
+const MORE_LN2: u64 = 0x3ff0_a2b2 << 32;
+/// 1.5 * 2^52: a whole number added to it stands in the lowest bits of the sum.
+const WHOLE: f64 = 6_755_399_441_055_744.0;
+
+/// `exp` of each, and 0 for weights that add nothing.
+#[inline]
+pub fn weights(simd: Simd, scaled: &Lanes<f64>) -> Lanes<f64> {
+    let mut out = [0.0; LANES];
+    let into = &mut out;
+    let odd = by_simd!(simd, fn run(scaled: &Lanes<f64>, into: &mut Lanes<f64>) -> bool = block);
+    if odd {
+        for (out, scaled) in out.iter_mut().zip(scaled) {
+            *out = weight(*scaled);
+        }
+    }
+    out
+}
+
+/// [`weights`] of one.
+#[inline]
+pub fn weight(scaled: f64) -> f64 {
+    if scaled < LEAST {
+        0.0
+    } else {
+        libm::exp(scaled)
+    }
+}
+
+/// Whether any argument is none that the steps are right for.
+#[inline(always)]
+fn block(scaled: &Lanes<f64>, out: &mut Lanes<f64>) -> bool {
+    let mut odd = [false; LANES];
+    for lane in 0..LANES {
+        let x = scaled[lane];
+        let small = x < LEAST;
+        odd[lane] = !(small | (x <= MOST));
+        let x = if small { 0.0 } else { x };
+        let value = exp(x);
+        out[lane] = if small { 0.0 } else { value };
+    }
+    odd.iter().fold(false, |any, odd| any | odd)
+}
+
+/// For [`LEAST`] to [`MOST`].
+#[inline(always)]
+fn exp(x: f64) -> f64 {
+    let magnitude = x.to_bits() & !(1 << 63);
+    let (near, half) = if x < 0.0 { (-1.0, -0.5) } else { (1.0, 0.5) };
+    let far = (OVER_LN2 * x + half).trunc();
+    let k = if magnitude >= MORE_LN2 { far } else { near };
+    let k = if magnitude >= HALF_LN2 { k } else { 0.0 };
+    let (high, low) = (x - k * LN2_HIGH, k * LN2_LOW);
+    let rest = high - low;
+    let square = rest * rest;
+    let c = rest
+        - square * (P[0] + square * (P[1] + square * (P[2] + square * (P[3] + square * P[4]))));
+    let value = 1.0 + (rest * c / (2.0 - c) - low + high);
+    let power = (k + WHOLE).to_bits() << 52;
+    let value = value * f64::from_bits(power.wrapping_add(1023 << 52));
+    if magnitude < TINY { 1.0 + x } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_libm_bit_for_bit_on_every_path() {
+        let ln2 = std::f64::consts::LN_2;
+        let mut edges = vec![
+            0.0,
+            -0.0,
+            1e-300,
+            LEAST,
+            LEAST.next_down(),
+            MOST,
+            MOST.next_up(),
+            f64::NAN,
+        ];
+        edges.extend([f64::INFINITY, f64::NEG_INFINITY, 1e9, -1e9]);
+        for edge in [2f64.powi(-28), 0.5 * ln2, 1.5 * ln2, 2.5 * ln2, 1.0, 59.9] {
+            let bits = edge.to_bits();
+            // The steps look at the upper half of a number only.
+            let near = [
+                bits,
+                bits & !0xffff_ffff,
+                bits | 0xffff_ffff,
+                (bits | 0xffff_ffff) + 1,
+            ];
+            edges.extend(
+                near.iter()
+                    .flat_map(|b| (b - 3)..(b + 3))
+                    .map(f64::from_bits),
+            );
+        }
+        let signed: Vec<f64> = edges.iter().flat_map(|e| [*e, -e]).collect();
+        let mut state = 9u64;
+        let mut unit = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 11) as f64 / (1u64 << 53) as f64
+        };
+        let spread: Vec<f64> = (0..200_000)
+            .map(|i| match i % 4 {
+                0 => -61.0 * unit(),
+                1 => -unit(),
+                2 => (unit() - 0.5) * 1e-7,
+                _ => 710.0 * unit(),
+            })
+            .collect();
+        for simd in Simd::available() {
+            for part in signed.chunks(LANES).chain(spread.chunks(LANES)) {
+                let mut lanes = [0.0; LANES];
+                lanes[..part.len()].copy_from_slice(part);
+                let found = weights(simd, &lanes);
+                for (x, found) in lanes.iter().zip(found) {
+                    assert_eq!(found.to_bits(), weight(*x).to_bits(), "exp({x:?})");
+                }
+            }
+        }
+    }
+}
