@@ -57,6 +57,8 @@ pub fn top_by(
 thread_local! {
     /// Room for the keys of all scored items, kept from list to list.
     static KEYS: RefCell<Vec<Key>> = RefCell::default();
+    /// Room for tied keys with the beginnings of their ids.
+    static BEGUN: RefCell<Vec<(u64, Key)>> = RefCell::default();
 }
 
 /// The `limit` best of these, each of which stands there once and has a score above 0; equal scores by item id.
@@ -66,13 +68,33 @@ pub fn top_of(names: &Names, found: Vec<(ItemIx, f64)>, limit: usize) -> Vec<(It
     best(&mut keys, limit, |tied| by_name(names, tied))
 }
 
-/// Sorts by item id. Where ids lie is looked up once for each item, not for each comparison.
+/// Sorts by item id. Ids are looked up once for each item, not for each comparison, unless they begin alike.
 fn by_name(names: &Names, tied: &mut [Key]) {
     match tied {
         [a, b] if names.item(a.1) > names.item(b.1) => tied.swap(0, 1),
         [] | [_] | [_, _] => {}
-        _ => tied.sort_by_cached_key(|key| names.item(key.1)),
+        _ => {
+            let mut begun = BEGUN.take();
+            begun.clear();
+            begun.extend(tied.iter().map(|key| (beginning(names.item(key.1)), *key)));
+            begun.sort_unstable_by(|(a, of_a), (b, of_b)| {
+                let whole = || names.item(of_a.1).cmp(names.item(of_b.1));
+                a.cmp(b).then_with(whole)
+            });
+            for (place, (_, key)) in tied.iter_mut().zip(&begun) {
+                *place = *key;
+            }
+            BEGUN.set(begun);
+        }
     }
+}
+
+/// The first eight bytes of an id as a number, which orders ids that differ in them.
+fn beginning(id: &str) -> u64 {
+    let mut bytes = [0; 8];
+    let known = id.len().min(8);
+    bytes[..known].copy_from_slice(&id.as_bytes()[..known]);
+    u64::from_be_bytes(bytes)
 }
 
 fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(ItemIx, f64)> {
@@ -142,7 +164,9 @@ mod tests {
         scores.reset(3000);
         let mut state = 5u64;
         for i in 0..3000u32 {
-            names.items.intern_str(&format!("i{}", i * 7 % 3000));
+            let beginning = ["i", "a-long-beginning-", ""][i as usize % 3];
+            let id = format!("{beginning}{}", i * 7 % 3000);
+            names.items.intern_str(&id);
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
