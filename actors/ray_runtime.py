@@ -54,10 +54,23 @@ def _run(entry: str, launch: bytes) -> None:
         os._exit(1)
 
 
+def _lead_session() -> None:
+    """Make this process a session of its own.
+
+    Linux shares processors out by session (`sched_autogroup`) before it does by process, and all that Ray starts is one
+    session: all hosts together would get as much as any one other program, and each wait for the turns of the others.
+    """
+    with contextlib.suppress(OSError):  # only worse shares
+        # Ray makes each worker the leader of a process group, who may not begin a session.
+        os.setpgid(0, os.getpgid(os.getppid()))
+        os.setsid()
+
+
 class HostActor:
     """Runs `entry` (`module:function`) with its launch bytes on a thread."""
 
     def __init__(self, entry: str, launch: bytes) -> None:
+        _lead_session()
         self._thread = threading.Thread(target=_run, args=(entry, launch), name="host", daemon=True)
         self._thread.start()
 

@@ -82,6 +82,27 @@ impl Interner {
         }
     }
 
+    /// [`Interner::get`] of many: step by step for all of them, so that a processor waits for many of the scattered reads
+    /// at once.
+    pub fn get_all(&self, texts: &[&str]) -> Vec<Option<u32>> {
+        let hashes: Vec<u64> = texts.iter().map(|t| stable_hash(t.as_bytes())).collect();
+        let first = |hash: &u64| self.table[*hash as usize & self.mask];
+        let first: Vec<u32> = hashes.iter().map(first).collect();
+        let likely = |(hash, ix): (&u64, &u32)| {
+            let known = self.hashes.get(*ix as usize);
+            known.is_some_and(|known| known == hash)
+        };
+        let likely: Vec<bool> = hashes.iter().zip(&first).map(likely).collect();
+        let each = texts.iter().zip(first.iter().zip(likely));
+        each.map(
+            |(text, (ix, likely))| match likely && self.name(*ix) == *text {
+                true => Some(*ix),
+                false => self.get(text),
+            },
+        )
+        .collect()
+    }
+
     /// The string of a number that this interner gave.
     pub fn name(&self, ix: u32) -> &str {
         let ix = ix as usize;
@@ -138,6 +159,11 @@ mod tests {
         }
         assert_eq!(interner.get("item-77"), Some(77));
         assert_eq!(interner.get("absent"), None);
+        let names: Vec<String> = (0..10_100).map(|i| format!("item-{i}")).collect();
+        let asked: Vec<&str> = names.iter().map(String::as_str).collect();
+        let known = |i: u32| (i < 10_000).then_some(i);
+        let expected: Vec<Option<u32>> = (0..10_100).map(known).collect();
+        assert_eq!(interner.get_all(&asked), expected);
         assert_eq!(interner.len(), 10_000);
     }
 }

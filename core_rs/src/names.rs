@@ -57,6 +57,12 @@ impl Names {
         self.items.get(item).map(ItemIx)
     }
 
+    /// [`Names::find_item`] of many.
+    pub fn find_items(&self, items: &[&str]) -> Vec<Option<ItemIx>> {
+        let numbers = self.items.get_all(items).into_iter();
+        numbers.map(|number| number.map(ItemIx)).collect()
+    }
+
     /// Id of an item.
     pub fn item(&self, ix: ItemIx) -> &str {
         self.items.name(ix.0)

@@ -104,7 +104,8 @@ def rich_config() -> Config:
     near = Scenario(
         sources={"session-knn": 1.0}, knn_step=0.8, knn_near=0.7, knn_before=0.5, knn_rarity=2.0, knn_own=0.4
     )
-    scenarios = {"s": diverse, "v": vanishing, "d": dpp, "k": near}
+    rare = Scenario(sources={"popular": 1.0, "also_viewed": 0.5}, popularity_debias=1.0)
+    scenarios = {"s": diverse, "v": vanishing, "d": dpp, "k": near, "r": rare}
     generation = msgspec.structs.replace(
         config.generation,
         recent_items=5,
@@ -189,6 +190,23 @@ def test_embeddings_segments_and_what_never_comes_back(
         assert cluster.recommend(request) == core.recommend(request)
     session = asked(None, **request_, items=["i3", "ghost", "i46", "i9"])
     assert cluster.recommend(session) == core.recommend(session)
+
+
+def test_hosts_are_asked_again_for_grounds_of_an_item_that_they_took_for_unlikely(
+    rich: tuple[Engine, dict[tuple[int, int], HostCluster]],
+) -> None:
+    engine, clusters = rich
+    cluster = clusters[2, 2]
+    for scenario, rounds in (("r", 2), (None, 1)):
+        request = asked("u1", scenario=scenario, n=1)
+        session = cluster.session_of("u1")
+        sent = session.scatter(request)
+        answer, more = session.gather(sent, [host.core.candidates(sent) for host in cluster.items])
+        assert (answer is None) == (rounds == 2)
+        if more is not None:
+            answer, more = session.gather(more, [host.core.candidates(more) for host in cluster.items])
+        assert more is None
+        assert answer == engine._runtime.core.recommend(request)
 
 
 def test_consumed_items_beyond_the_exact_list_are_gone_on_every_host(

@@ -38,7 +38,7 @@ pub fn similar_candidates(
         let mut table = Table::new(fused);
         let said = lists.iter().map(|list| {
             let grounds = match Source::named(state, &list.name) {
-                Some(source) => grounds(&witness, &source, list),
+                Some(source) => grounds(&witness, &source, list, None),
                 None => GroundsSaid::default(),
             };
             table.list(list, grounds)

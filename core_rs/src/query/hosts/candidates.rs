@@ -11,7 +11,7 @@ use crate::query::allowed::{Allowed, Barred};
 use crate::query::blend::{Knobs, Marks};
 use crate::query::counted::{Counted, CountedHere, Grounds, Witness};
 use crate::query::filling::{self, StockHere};
-use crate::query::fuse::SourceList;
+use crate::query::fuse::{SourceList, fuse, top_by};
 use crate::query::hosts::message::{
     GroundsSaid, LayersSaid, ListSaid, Refill, Reply, Scatter, StockSaid,
 };
@@ -23,6 +23,9 @@ use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
 use crate::query::source::Source;
 use crate::query::witness::WitnessHere;
+
+/// Grounds are told of so many items for each of the slate. Should others be in it, the session host asks again.
+const LIKELY: usize = 4;
 
 /// Answers a session host: the reply, encoded. `request` is the scatter's. Errors: those of the same request to one process,
 /// and another configuration being active there.
@@ -55,7 +58,7 @@ pub fn candidates(
             request,
             asker: &asker,
         };
-        part.reply(tools.pool, &barred, scatter.refill.as_ref(), scratch)
+        part.reply(tools.pool, &barred, scatter, scratch)
     })
 }
 
@@ -109,13 +112,23 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The grounds of a list, in its order. O(rows of the seeds) for a relation, O(sessions) for session kNN.
-pub fn grounds(witness: &WitnessHere<'_>, source: &Source, list: &SourceList) -> GroundsSaid {
+/// The grounds of a list, in its order: of those of its items that are `likely`, an ascending list, or of all. O(rows of the
+/// seeds) for a relation, O(sessions) for session kNN.
+pub fn grounds(
+    witness: &WitnessHere<'_>,
+    source: &Source,
+    list: &SourceList,
+    likely: Option<&[ItemIx]>,
+) -> GroundsSaid {
     let linked = matches!(source, Source::Relation(_) | Source::SessionKnn);
     if !linked && !matches!(source, Source::Fresh) && !source.counts_votes() {
         return GroundsSaid::default();
     }
-    let mut chosen: Vec<ItemIx> = list.ranked.iter().map(|(item, _)| *item).collect();
+    let items = list.ranked.iter().map(|(item, _)| *item).enumerate();
+    let told = items.filter(|(_, item)| likely.is_none_or(|some| some.binary_search(item).is_ok()));
+    let (places, items): (Vec<u32>, Vec<ItemIx>) =
+        told.map(|(place, item)| (place as u32, item)).unzip();
+    let mut chosen = items.clone();
     if linked {
         chosen.sort_unstable();
         witness.prepare(&chosen);
@@ -124,8 +137,11 @@ pub fn grounds(witness: &WitnessHere<'_>, source: &Source, list: &SourceList) ->
         Source::Relation(relation) => witness.relation_grounds(*relation),
         _ => Vec::new(),
     };
-    let mut said = GroundsSaid::default();
-    for (item, _) in &list.ranked {
+    let mut said = GroundsSaid {
+        of: likely.map(|_| places),
+        ..GroundsSaid::default()
+    };
+    for item in &items {
         let Grounds { links, own } = match source {
             Source::Relation(_) => match chosen.binary_search(item) {
                 Ok(at) => std::mem::take(&mut of_relation[at]),
@@ -160,7 +176,7 @@ impl Part<'_> {
         &self,
         pool: Option<&rayon::ThreadPool>,
         barred: &Barred<'_>,
-        refill: Option<&Refill<'_>>,
+        scatter: &Scatter<'_>,
         scratch: &mut Scratch,
     ) -> Result<Vec<u8>, CoreError> {
         let (state, plan, request) = (self.state, self.plan, self.request);
@@ -198,11 +214,14 @@ impl Part<'_> {
         let all = request.all_reasons;
         let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
         let witness = WitnessHere::new(state, asker, scenario, voted, now, all);
+        let likely = self.likely(&lists, &mut scratch.fused);
+        let likely = likely.as_deref().filter(|_| !scatter.thorough);
+        scratch.fused.reset(names.items.len());
         let mut table = Table::new(&mut scratch.fused);
         let said = plan.sources.iter().zip(&lists).map(|(source, list)| {
             let grounds = match request.brief {
                 true => GroundsSaid::default(),
-                false => grounds(&witness, &source.source, list),
+                false => grounds(&witness, &source.source, list, likely),
             };
             table.list(list, grounds)
         });
@@ -211,8 +230,10 @@ impl Part<'_> {
         pins.iter().for_each(|item| {
             table.place(*item);
         });
-        let stock =
-            refill.map(|refill| self.stock(refill, &allowed, &mut scratch.touched, &mut table));
+        let stock = scatter
+            .refill
+            .as_ref()
+            .map(|refill| self.stock(refill, &allowed, &mut scratch.touched, &mut table));
         let name = |item: &ItemIx| names.item(*item);
         let reply = Reply {
             position: state.position.0,
@@ -229,6 +250,22 @@ impl Part<'_> {
             stock,
         };
         Ok(reply.encode())
+    }
+
+    /// The items that a slate is likely made of, ascending: the best of those found here, as if nobody else found any.
+    /// `None` where much else than their places decides, so that it could be any.
+    fn likely(&self, lists: &[SourceList], fused: &mut Accumulator) -> Option<Vec<ItemIx>> {
+        let (request, scenario) = (self.request, &*self.plan.scenario);
+        let chance = scenario.exploration > 0.0 || scenario.diversity > 0.0;
+        if chance || request.all_reasons || request.why.is_some() {
+            return None;
+        }
+        fuse(lists, scenario.rrf_k, fused);
+        let limit = LIKELY * request.n;
+        let best = top_by(fused, limit, |_| (), |_| true, |_, score| score);
+        let mut likely: Vec<ItemIx> = best.into_iter().map(|(item, _)| item).collect();
+        likely.sort_unstable();
+        Some(likely)
     }
 
     /// Items that the request or its scenario names and that exist; and pinned ones that may be shown and are counted here.

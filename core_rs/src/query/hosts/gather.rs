@@ -26,7 +26,8 @@ use crate::query::vectors;
 pub enum Gathered {
     /// The answer.
     Answer(Box<Answer>),
-    /// The catalogue must fill in: what to ask all item hosts instead, encoded. What they then reply is enough.
+    /// The catalogue must fill in, or an item was chosen that nobody told grounds of: what to ask all item hosts instead,
+    /// encoded. What they then reply is enough.
     Again(Vec<u8>),
 }
 
@@ -86,10 +87,12 @@ pub fn gather(
             &mut scratch.scores,
         )
     })?;
-    if told.is_short() && scatter.refill.is_none() {
+    let short = told.is_short() && scatter.refill.is_none();
+    if short || told.is_silent() && !scatter.thorough {
         let marks = Marks::of(scenario, &asker);
         let again = Scatter {
-            refill: Some(refill(state, scenario, &marks)),
+            refill: short.then(|| refill(state, scenario, &marks)),
+            thorough: true,
             ..scatter.clone()
         };
         return Ok(Gathered::Again(again.encode()));

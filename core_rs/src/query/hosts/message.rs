@@ -7,6 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error, Visitor as Visiting};
 use serde::{Deserialize as Decode, Serialize, Serializer};
 
 use crate::ids::Millis;
+use crate::query::hosts::column;
 use crate::sessions::seen::SeenFilter;
 
 /// From the session host to every item host.
@@ -21,6 +22,8 @@ pub struct Scatter<'a> {
     pub visitor: Option<Visitor<'a>>,
     /// Asks for items of the catalogue as well.
     pub refill: Option<Refill<'a>>,
+    /// Whether grounds are told of every candidate, not only of the likeliest.
+    pub thorough: bool,
 }
 
 /// What of a user's past candidates depend on.
@@ -91,21 +94,27 @@ pub struct ListSaid<'a> {
     /// Name of the source.
     pub source: &'a str,
     /// Items.
+    #[serde(with = "column")]
     pub items: Vec<u32>,
     /// Their raw scores.
+    #[serde(with = "column")]
     pub scores: Vec<f64>,
     /// Why it named them.
     pub grounds: GroundsSaid,
 }
 
-/// Grounds of all items of a list, as columns; those that say nothing are empty.
+/// Grounds of items of a list, as columns; those that say nothing are empty.
 #[derive(Clone, Debug, Default, Serialize, Decode)]
 pub struct GroundsSaid {
+    /// The places in the list of those that are told of, ascending; `None`: all.
+    pub of: Option<Vec<u32>>,
     /// For each item, where its links end.
+    #[serde(with = "column")]
     pub ends: Vec<u32>,
     /// Of each link the seed's place in [`Reply::seeds`], count, error.
     pub links: Vec<(u32, f64, f64)>,
     /// For each item what the source says of itself.
+    #[serde(with = "column")]
     pub own: Vec<f64>,
 }
 
@@ -199,6 +208,7 @@ mod tests {
                 touched: Some((vec!["c"], Cow::Borrowed(&seen))),
                 disliked: Vec::new(),
             }),
+            thorough: true,
         };
         let bytes = scatter.encode();
         let read: Scatter<'_> = rmp_serde::from_slice(&bytes).unwrap();

@@ -16,6 +16,7 @@
 
 pub mod anonymous;
 pub mod candidates;
+pub mod column;
 pub mod gather;
 pub mod message;
 pub mod scatter;

@@ -37,6 +37,7 @@ pub fn scatter<'a>(
         request: Bytes(bytes),
         visitor,
         refill: None,
+        thorough: false,
     };
     Ok(scatter.encode())
 }

@@ -8,7 +8,7 @@ use crate::names::Names;
 use crate::query::counted::{Counted, Grounds, Link, Stock, Witness};
 use crate::query::filling::youth;
 use crate::query::fuse::top_of;
-use crate::query::hosts::message::{LayersSaid, ListSaid, Reply};
+use crate::query::hosts::message::{GroundsSaid, LayersSaid, ListSaid, Reply};
 use crate::query::seeds::Asker;
 use crate::query::source::Source;
 
@@ -33,8 +33,8 @@ impl<'a> Numbered<'a> {
         let mut items = Vec::with_capacity(replies.len());
         for reply in replies {
             let mut own = Vec::with_capacity(reply.items.len());
-            for name in &reply.items {
-                match names.find_item(name) {
+            for (name, item) in reply.items.iter().zip(names.find_items(&reply.items)) {
+                match item {
                     Some(item) => own.push(item),
                     None => unheard.push(*name),
                 }
@@ -63,6 +63,8 @@ pub struct Told<'a> {
     whose: Vec<(ItemIx, u32, u32)>,
     /// Whether items of the catalogue were needed that nobody was asked for.
     short: Cell<bool>,
+    /// Whether grounds were looked for that nobody told.
+    silent: Cell<bool>,
 }
 
 impl<'a> Told<'a> {
@@ -92,12 +94,18 @@ impl<'a> Told<'a> {
             heard,
             whose,
             short: Cell::new(false),
+            silent: Cell::new(false),
         }
     }
 
     /// Whether items of the catalogue were needed that nobody was asked for.
     pub fn is_short(&self) -> bool {
         self.short.get()
+    }
+
+    /// Whether grounds were looked for that nobody told.
+    pub fn is_silent(&self) -> bool {
+        self.silent.get()
     }
 
     /// The known items of the caller's list.
@@ -217,7 +225,13 @@ impl Witness for Told<'_> {
         let heard = &self.heard[at];
         let said = |list: &ListSaid<'_>| {
             let at = list.items.iter().position(|other| *other == place)?;
-            Some(grounds(list, at, &heard.seeds))
+            let told = match &list.grounds.of {
+                Some(of) => of.binary_search(&(at as u32)),
+                None => Ok(at),
+            };
+            self.silent.set(self.silent.get() || told.is_err());
+            told.ok()
+                .map(|told| grounds(&list.grounds, told, &heard.seeds))
         };
         let lists = heard.reply.lists.iter();
         let mut own = lists.filter(|list| list.source == name);
@@ -225,9 +239,8 @@ impl Witness for Told<'_> {
     }
 }
 
-/// Grounds of the item at place `at` of a list. `seeds`: places of the reply's seeds among the asker's.
-fn grounds(list: &ListSaid<'_>, at: usize, seeds: &[Option<usize>]) -> Grounds {
-    let said = &list.grounds;
+/// The grounds at place `at` of those said. `seeds`: places of the reply's seeds among the asker's.
+fn grounds(said: &GroundsSaid, at: usize, seeds: &[Option<usize>]) -> Grounds {
     let end = |at: usize| said.ends.get(at).map_or(0, |end| *end as usize);
     let start = at.checked_sub(1).map_or(0, end);
     let links = said.links.get(start..end(at)).unwrap_or_default().iter();
