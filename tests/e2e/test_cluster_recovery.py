@@ -67,8 +67,8 @@ def test_what_a_host_takes_is_bounded_and_said(tmp_path: Path) -> None:
         assert 0 < refused.value.details["retry_after_ms"] <= 1000
         with pytest.raises(InvalidQuery, match="max_request_bytes"):
             client.session([f"item-{n:05d}" for n in range(500)])
-        many = [Feedback(type="view", user=f"u{n}", item="x", ts=1) for n in range(3000)]
-        client.track_many(many)  # given, and owed for the next hundred seconds
+        # Of one user, so they go as one message: given, and owed for the next hundred seconds.
+        client.track_many([Feedback(type="view", user="u1", item="x", ts=n) for n in range(3000)])
         with pytest.raises(Unavailable, match="events a second"):
             client.track("view", user="u1", item="x")
         wait_for("it answers again", lambda: client.trending(n=1), 10)
