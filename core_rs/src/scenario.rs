@@ -277,4 +277,13 @@ mod tests {
         assert!(QueryConfig::from_json(br#"{"poool": 7}"#).is_err());
         assert!(QueryConfig::from_json(br#"{"scenarios": {"home": {"x": 1}}}"#).is_err());
     }
+
+    #[test]
+    fn numbers_are_read_to_the_last_place() {
+        for text in ["0.9999999999999999", "0.30000000000000004", "0.1"] {
+            let json = format!(r#"{{"promote": {{"share": {text}}}}}"#);
+            let query = QueryConfig::from_json(json.as_bytes()).unwrap();
+            assert_eq!(query.base.promote.share, text.parse::<f64>().unwrap());
+        }
+    }
 }

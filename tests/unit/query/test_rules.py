@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from headwater import Engine, Slate
-from headwater.scenario import Scenario
+from headwater.scenario import Promote, Scenario
 from reference.cooccurrence import DAY
 from reference.random_shops import (
     FILTERS,
@@ -152,6 +153,24 @@ def test_promoted_items_keep_their_share(shop: Shop, made: Rules, question: Ques
             above = slate.item_ids[:slot]
             fixed = [*above, *(item for item in pinned if item not in above)]
             assert addable(catalogue, made.scenario, fixed, promoted) == set()
+
+
+def test_a_share_a_hair_below_one_keeps_no_slot_of_one() -> None:
+    """The engine reads the configuration's numbers to the last place, as Python wrote them."""
+    share = math.nextafter(1.0, 0.0)
+    assert kept_slots(share, 1) == []
+    assert kept_slots(1.0, 1) == [0]
+    shown = {}
+    for kept in (share, 1.0):
+        scenario = Scenario(sources={"popular": 1.0}, promote=Promote(filter="x > 1", share=kept))
+        with Engine.open(":memory:", config=config_with(scenario), clock="log") as engine:
+            engine.put_items([{"item": "led", "labels": {"x": 0}}, {"item": "pushed", "labels": {"x": 2}}])
+            for user in ("u1", "u2", "u3"):
+                engine.track("view", user=user, item="led", ts=START)
+            engine.track("view", user="u1", item="pushed", ts=START)
+            slate = engine.recommend("stranger", 1, scenario="s", now=START + 1000)
+        shown[kept] = [(slot.item, slot.promoted) for slot in slate]
+    assert shown == {share: [("led", False)], 1.0: [("pushed", True)]}
 
 
 @given(shops(), rules(), st.lists(st.sampled_from([*ITEMS, *UNPUT, "ghost"]), min_size=1, max_size=4))
