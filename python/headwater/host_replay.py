@@ -1,6 +1,7 @@
 """Slates of a cluster made again, where the hosts that answered together stood at different positions.
 
-A record holds the position of the owner and of each item host that was asked. Each host's part is folded to its own
+A record holds the position of the owner and of each item host that was asked, and, where the owner folded on between
+its scatter and its answer or asked more than once, the positions of each round. Each host's part is folded to its own
 position and asked as it was asked then: scatter, candidates, gather. Hosts only fold forward, so slates are asked in
 runs within which no position of a later run is smaller; a question that needed a second scatter is asked in a second
 pass over the log.
@@ -33,7 +34,8 @@ _encoder = msgspec.msgpack.Encoder()
 
 def of_several_positions(served: SlateServed) -> bool:
     """Whether hosts of several positions answered a slate, or one was left out."""
-    return len(served.positions) > 1 and (len(set(served.positions)) > 1 or bool(served.left_out))
+    apart = len(set(served.positions)) > 1 or bool(served.left_out) or "rounds" in (served.extra or {})
+    return len(served.positions) > 1 and apart
 
 
 class Remade(NamedTuple):
@@ -48,10 +50,25 @@ class _Asked(NamedTuple):
     served: SlateServed
     sent: bytes | None
     """What is scattered; None: not yet known."""
+    round: int = 0
 
     @property
     def positions(self) -> list[int]:
-        return self.served.positions
+        """Where this round's scatter was made, where each item host answered, where the owner put that together."""
+        rounds = _rounds(self.served)
+        following = rounds[self.round + 1 : self.round + 2]
+        gathered = following[0][0] if following else self.served.positions[0]
+        return [*rounds[min(self.round, len(rounds) - 1)], gathered]
+
+
+def _rounds(served: SlateServed) -> list[list[int]]:
+    """Positions of each round: of its scatter, then of the item hosts. A record without them had one."""
+    try:
+        rounds = msgspec.convert((served.extra or {}).get("rounds", []), list[list[int]])
+    except msgspec.ValidationError:  # a foreign record
+        rounds = []
+    whole = bool(rounds) and all(len(positions) == len(served.positions) for positions in rounds)
+    return rounds if whole else [served.positions]
 
 
 def remade_by_hosts(records: Iterable[SlateServed], log: EventLog, config: Config, threads: int) -> Iterator[Remade]:
@@ -86,7 +103,7 @@ class _Pass:
         fold = config.generation
         dealt = {spec.name: spec for spec in deal(fold.partitions, fold.shards, 1, int(hosts[0]))}
         everyone = Ownership.session(range(fold.partitions))
-        # Scattering and gathering are done at the same position, but with all that lies between in between.
+        # Both the owner's: within a run all is scattered before anything is gathered.
         self._scattering = ForwardFold(new_core(config, threads, everyone), log)
         self._gathering = ForwardFold(new_core(config, threads, everyone), log)
         self._items = [
@@ -96,7 +113,7 @@ class _Pass:
     def ask(self, waiting: Sequence[_Asked], more: list[_Asked]) -> Iterator[Remade]:
         """Results; questions that need another scatter are added to `more`."""
         for run in runs(sorted(waiting, key=lambda asked: asked.positions)):
-            sent: list[bytes | str] = [asked.sent or self._scattered(asked.served) for asked in run]
+            sent: list[bytes | str] = [asked.sent or self._scattered(asked) for asked in run]
             replies: list[list[bytes]] = [[] for _ in run]
             for host, fold in enumerate(self._items):
                 for at in sorted(range(len(run)), key=lambda at: run[at].positions[1 + host]):
@@ -107,19 +124,21 @@ class _Pass:
                             replies[at].append(core.candidates(body))
                         except NotReady as err:
                             sent[at] = err.message
-            for asked, body, told in zip(run, sent, replies, strict=True):
-                core = self._gathering.reach(asked.positions[0])
+            for at in sorted(range(len(run)), key=lambda at: run[at].positions[-1]):
+                asked, body, told = run[at], sent[at], replies[at]
+                core = self._gathering.reach(asked.positions[-1])
                 if isinstance(body, str):
                     yield Remade(asked.served, body, core)
                     continue
                 answer, again = core.gather(body, told)
                 if answer is None:
-                    more.append(_Asked(asked.served, again))
+                    more.append(_Asked(asked.served, again, asked.round + 1))
                 else:
                     yield Remade(asked.served, decode_answer(answer), core)
 
-    def _scattered(self, served: SlateServed) -> bytes | str:
-        core = self._scattering.reach(served.positions[0])
+    def _scattered(self, asked: _Asked) -> bytes | str:
+        served = asked.served
+        core = self._scattering.reach(asked.positions[0])
         try:
             return core.scatter(_encoder.encode(dict(served.request) | {"key": served.slate}))
         except InvalidQuery as err:

@@ -45,11 +45,16 @@ _sessions = msgspec.msgpack.Decoder(SessionState)
 
 
 class _Asked(NamedTuple):
-    """An answer with the positions that it was made at (own, then item hosts) and who was left out, with why."""
+    """An answer with the positions that it was made at (own, then item hosts) and who was left out, with why.
+
+    `rounds`, where folds came in between or hosts were asked more than once: for each time, where its scatter was made
+    and where it was answered.
+    """
 
     answer: Answer
     positions: list[int]
     left_out: dict[str, str]
+    rounds: list[list[int]] | None = None
 
 
 class Slates:
@@ -107,12 +112,13 @@ class Slates:
         until = await self._begin(asked)
         key = self._next_id()
         take_part(self._state.core, request, asker)
-        slate = self._dressed(kind, await self._ask(request, key, asked.after, until), request, key)
+        answered = await self._ask(request, key, asked.after, until)
+        slate = self._dressed(kind, answered, request, key)
         if asker != slate.user:
             slate = msgspec.structs.replace(slate, user=asker)
         wanted = self._config.engine.record_slates if record is None else record
         if wanted and asker is not None:
-            slate = self._recorded(slate, request, context)
+            slate = self._recorded(slate, request, context, answered.rounds)
         self.memory.add(Answered(slate, request))
         return slate
 
@@ -199,25 +205,46 @@ class Slates:
         if not self._scatter.hosts:
             answer = decode_answer(await self._call(core.recommend, body))
             return _Asked(answer, [answer.position], {})
-        sent: bytes = await self._call(core.scatter, body)
+        sent, made_at = await self._call(self._scattered, body)
         left_out: dict[str, str] = {}
-        positions: list[int] = []
+        rounds: list[list[int]] = []
         while True:
             gathered = await self._scatter.ask_all("candidates", after, sent, self._share(until))
             left_out |= gathered.left_out
-            positions = positions or list(map(reply_position, gathered.replies))
+            rounds.append([made_at, *map(reply_position, gathered.replies)])
             try:
-                answer, more = await self._call(core.gather, sent, gathered.replies)
+                answer, more, made_at = await self._call(self._gathered, sent, gathered.replies)
             except NotReady:  # another configuration became active in between
                 if time.monotonic() >= until:
                     raise
-                sent = await self._call(core.scatter, body)
+                rounds.clear()
+                sent, made_at = await self._call(self._scattered, body)
                 continue
             if answer is not None:
                 decoded = decode_answer(answer)
-                return _Asked(decoded, [decoded.position, *positions], left_out)
+                apart = len(rounds) > 1 or rounds[0][0] != decoded.position
+                positions = [decoded.position, *rounds[0][1:]]
+                return _Asked(decoded, positions, left_out, rounds if apart else None)
             assert more is not None
             sent = more  # rare: the catalogue must fill in
+
+    def _scattered(self, body: bytes) -> tuple[bytes, int]:
+        """A scatter and the position that it was made at: made again where a fold came in between."""
+        core = self._state.core
+        while True:
+            before = core.position
+            sent = core.scatter(body)
+            if core.position == before:
+                return sent, before
+
+    def _gathered(self, sent: bytes, replies: list[bytes]) -> tuple[bytes | None, bytes | None, int]:
+        """An answer, or another scatter and the position that it was made at."""
+        core = self._state.core
+        while True:
+            before = core.position
+            answer, more = core.gather(sent, replies)
+            if answer is not None or core.position == before:
+                return answer, more, before
 
     async def _ask_items(
         self,
@@ -267,8 +294,16 @@ class Slates:
             candidates=dict(answer.candidates),
         )
 
-    def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
+    def _recorded(
+        self,
+        slate: Slate,
+        request: dict[str, Any],
+        context: dict[str, Any] | None,
+        rounds: list[list[int]] | None,
+    ) -> Slate:
         record = slate_record(slate, request, context)
+        if rounds is not None:
+            record = msgspec.structs.replace(record, extra=(record.extra or {}) | {"rounds": rounds})
         if slate.degraded:
             record = _with_candidates(record, slate)
         return recorded(slate, record, self._records, self._clock() + self._config.generation.max_future_ms)
