@@ -182,7 +182,7 @@ impl Graphs {
         else {
             return Ok(None);
         };
-        let simd = Simd::best();
+        let simd = Simd::chosen();
         let mut codes = vec![0; vectors.dim];
         let scale = quantize_row(simd, "query", 0, query, &mut codes)?;
         let kept = (wanted.k + wanted.k / 4).max(KEPT);
@@ -244,7 +244,7 @@ fn due(state: &State, above: usize) -> impl Iterator<Item = (&str, &ItemVectors)
 
 /// An empty graph for vectors of these lengths. O(n d).
 fn begin(vectors: &ItemVectors, above: usize) -> Grown {
-    let simd = Simd::best();
+    let simd = Simd::chosen();
     let mut lengths: Vec<f32> = vectors
         .present
         .iter_ones()
