@@ -80,7 +80,7 @@ impl<F: Fn(usize, &mut [i8])> Similarity for Codes<F> {
         let mut codes = vec![0i8; self.groups * 4];
         let index = self.order.block(block)[lane] as usize;
         (self.codes_of)(index, &mut codes[..self.dim]);
-        let inverse = inverse_length(Simd::best(), &codes);
+        let inverse = inverse_length(Simd::chosen(), &codes);
         self.chosen
             .push((QueryGroup::of_codes(&codes, 1.0), inverse));
     }
