@@ -8,10 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Result as Outcome;
 
+type Work<A> = Box<dyn FnOnce() -> A + Send>;
+
 /// The part on its way.
 enum Part<A> {
     /// Nobody has it yet.
-    Offered(Box<dyn FnOnce() -> A + Send>),
+    Offered(Work<A>),
     /// Somebody is at it, or has taken the result.
     Taken,
     /// What came of it, or with what it panicked.
@@ -29,7 +31,7 @@ impl<A> Shared<A> {
         self.part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_offered(&self) -> Option<Box<dyn FnOnce() -> A + Send>> {
+    fn take_offered(&self) -> Option<Work<A>> {
         let mut part = self.lock();
         match std::mem::replace(&mut *part, Part::Taken) {
             Part::Offered(work) => Some(work),
@@ -62,32 +64,6 @@ impl<A> Shared<A> {
     }
 }
 
-/// Takes the part back, or waits for it: when it is dropped, nothing of the part is left.
-struct Asker<A>(Arc<Shared<A>>);
-
-impl<A> Asker<A> {
-    fn settle(&self) -> Outcome<A> {
-        match self.0.take_offered() {
-            Some(work) => Ok(work()),
-            None => self.0.wait(),
-        }
-    }
-}
-
-/// For an asker that panics over its own work.
-struct Retreat<A>(Option<Asker<A>>);
-
-impl<A> Drop for Retreat<A> {
-    fn drop(&mut self) {
-        if let Some(asker) = self.0.take()
-            && asker.0.take_offered().is_none()
-        {
-            // A panic of the part is not told: another is on its way.
-            let _ = asker.0.wait();
-        }
-    }
-}
-
 /// What `aside` and `own` say. `aside` runs on a thread of `pool` if one comes to it before `own` is done, else after it on
 /// this thread. Panics of either reach the caller, once neither runs any longer.
 pub fn beside<A: Send + 'static, B>(
@@ -97,22 +73,25 @@ pub fn beside<A: Send + 'static, B>(
 ) -> (A, B) {
     let work: Box<dyn FnOnce() -> A + Send + '_> = Box::new(aside);
     // SAFETY: only the lifetime changes. The work is called or dropped before this function returns or unwinds: it lies in
-    // `Part::Offered` alone, `Asker::settle` and `Retreat` take it out of there, and where another thread took it they
-    // wait until that thread has used it up. What the other thread keeps after that is an empty `Shared`.
-    let work: Box<dyn FnOnce() -> A + Send + 'static> = unsafe { std::mem::transmute(work) };
+    // `Part::Offered` alone, nothing unwinds from here until it was taken out of there, and where another thread took it
+    // that thread is waited for until it has used it up. What the other thread keeps after that is an empty `Shared`.
+    let work: Work<A> = unsafe { std::mem::transmute(work) };
     let shared = Arc::new(Shared {
         part: Mutex::new(Part::Offered(work)),
         done: Condvar::new(),
     });
-    let mut retreat = Retreat(Some(Asker(shared.clone())));
-    pool.spawn(move || shared.help());
-    let own = own();
-    let outcome = retreat.0.take().map(|asker| asker.settle());
-    match outcome {
-        Some(Ok(aside)) => (aside, own),
-        Some(Err(panic)) => resume_unwind(panic),
-        None => unreachable!("the asker was put there above"),
-    }
+    let own = catch_unwind(AssertUnwindSafe(|| {
+        let other = shared.clone();
+        pool.spawn(move || other.help());
+        own()
+    }));
+    let aside = shared.take_offered().unwrap_or_else(|| {
+        let outcome = shared.wait();
+        Box::new(|| outcome.unwrap_or_else(|panic| resume_unwind(panic)))
+    });
+    // If both panicked, that of the part is not told.
+    let own = own.unwrap_or_else(|panic| resume_unwind(panic));
+    (aside(), own)
 }
 
 #[cfg(test)]
@@ -155,6 +134,25 @@ mod tests {
         let text = String::from("borrowed");
         let (helper, own) = beside(&pool, || (current().id(), text.len()), || text.len() + 1);
         assert_eq!((helper, own), ((current().id(), 8), 9));
+        end.wait();
+    }
+
+    #[test]
+    fn a_part_that_nobody_began_is_dropped_where_the_asker_panics() {
+        let pool = pool();
+        let (begun, end) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (b, e) = (begun.clone(), end.clone());
+        pool.spawn(move || {
+            b.wait();
+            e.wait();
+        });
+        begun.wait();
+        let held = Arc::new(());
+        let part = held.clone();
+        let run = || beside(&pool, move || drop(part), || panic!("own"));
+        let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"own"));
+        assert_eq!(Arc::strong_count(&held), 1);
         end.wait();
     }
 
