@@ -214,14 +214,15 @@ impl Part<'_> {
         let all = request.all_reasons;
         let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
         let witness = WitnessHere::new(state, asker, scenario, voted, now, all);
-        let likely = self.likely(&lists, &mut scratch.fused);
-        let likely = likely.as_deref().filter(|_| !scatter.thorough);
+        let told = !request.brief && !scatter.thorough;
+        let likely = told.then(|| self.likely(&lists, &mut scratch.fused));
+        let likely = likely.flatten();
         scratch.fused.reset(names.items.len());
         let mut table = Table::new(&mut scratch.fused);
         let said = plan.sources.iter().zip(&lists).map(|(source, list)| {
             let grounds = match request.brief {
                 true => GroundsSaid::default(),
-                false => grounds(&witness, &source.source, list, likely),
+                false => grounds(&witness, &source.source, list, likely.as_deref()),
             };
             table.list(list, grounds)
         });
