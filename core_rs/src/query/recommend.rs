@@ -95,11 +95,7 @@ impl<'a> Question<'a> {
             let allowed = self.allowed(&barred, &mut scratch.allowed);
             vectors::asked(vectors, &self.asker.seeds, &allowed, &mut filter)
         })?;
-        let listed = self
-            .request
-            .candidates
-            .as_ref()
-            .map_or(0, |_| filling::listed(self.state, self.request).len());
+        let listed = filling::listed(self.state, self.request).len();
         Some(Asked {
             query,
             filter,
@@ -162,7 +158,7 @@ fn answer(
         list: &list,
         now,
         graphs: tools.graphs,
-        found: &request.found,
+        recorded: &request.found,
         whole: true,
     };
     let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);

@@ -21,7 +21,7 @@ use crate::query::seeds::Asker;
 use crate::query::session_knn::{self, KnnWeights, NeighbourSession};
 use crate::query::source::{Source, Weighted};
 use crate::query::together::Scanned;
-use crate::query::vectors;
+use crate::query::vectors::{self, Found};
 use crate::scenario::Scenario;
 
 /// An embedding of at least so many items is worth waking another thread for.
@@ -60,7 +60,7 @@ pub struct Retrieval<'a> {
     pub neighbours: &'a OnceLock<Vec<NeighbourSession>>,
     /// What may be shown.
     pub allowed: &'a Allowed<'a>,
-    /// What was found in embeddings before, by name of the source.
+    /// What a scan for many visitors found in embeddings, by name of the source.
     pub scanned: &'a [(String, Scanned)],
     /// Leaders in order, where others ask at the same moment.
     pub leading: Option<&'a Leading<'a>>,
@@ -71,7 +71,7 @@ pub struct Retrieval<'a> {
     /// Graphs of large embeddings.
     pub graphs: Option<&'a Graphs>,
     /// What approximate sources found when this was answered before, by their names.
-    pub found: &'a BTreeMap<String, Vec<(String, f64)>>,
+    pub recorded: &'a BTreeMap<String, Vec<(String, f64)>>,
     /// Whether this is all there is; otherwise others find items as well, and who puts all together settles which of them
     /// are the best.
     pub whole: bool,
@@ -94,21 +94,19 @@ impl Retrieval<'_> {
     ) -> Result<Vec<SourceList>, CoreError> {
         let begun: Vec<AtomicBool> = sources.iter().map(|_| AtomicBool::new(false)).collect();
         let claim = |at: &usize| !begun[*at].swap(true, Ordering::Relaxed);
-        let scanned = |at: &usize| matches!(sources[*at].source, Source::Vector(_));
-        let counts = |at: &usize| !scanned(at);
+        let embedding = |at: usize| match &sources[at].source {
+            Source::Vector(name) => Some((at, name.as_str())),
+            _ => None,
+        };
+        let counts = |at: &usize| embedding(*at).is_none();
         let list = |at: usize, scores: &mut Accumulator| {
-            (
-                at,
-                Ok(listed(
-                    &sources[at],
-                    self.ranked(&sources[at].source, scores),
-                )),
-            )
+            let ranked = self.ranked(&sources[at].source, scores);
+            (at, Ok(listed(&sources[at], ranked)))
         };
         let all = || 0..sources.len();
         let mut aside = || {
-            let nearest = |at| (at, self.nearest(&sources[at], filter));
-            let mut lists: Vec<_> = all().filter(scanned).map(nearest).collect();
+            let nearest = |(at, name)| (at, self.nearest(&sources[at], name, filter));
+            let mut lists: Vec<_> = all().filter_map(embedding).map(nearest).collect();
             ASIDE.with_borrow_mut(|scores| {
                 let left = all().rev().filter(counts).filter(claim);
                 lists.extend(left.map(|at| list(at, scores)));
@@ -143,55 +141,51 @@ impl Retrieval<'_> {
         let Source::Vector(name) = &source.source else {
             return false;
         };
-        let known = self
-            .scanned
-            .iter()
-            .any(|(scanned, _)| *scanned == source.name)
-            || self.found.contains_key(&source.name);
+        let known =
+            self.scanned_before(source).is_some() || self.recorded.contains_key(&source.name);
         !known && is_large(self.state, name)
     }
 
-    /// The list of a vector source.
-    fn nearest(&self, source: &Weighted, filter: &mut Bitmap) -> Result<SourceList, CoreError> {
-        if let Some(found) = self.found.get(&source.name) {
+    fn scanned_before(&self, source: &Weighted) -> Option<&Scanned> {
+        let mut scanned = self.scanned.iter();
+        scanned.find_map(|(name, scanned)| (*name == source.name).then_some(scanned))
+    }
+
+    /// The list of a source that looks into the embedding `name`.
+    fn nearest(
+        &self,
+        source: &Weighted,
+        name: &str,
+        filter: &mut Bitmap,
+    ) -> Result<SourceList, CoreError> {
+        let (state, allowed, limit) = (self.state, self.allowed, self.limit());
+        if let Some(recorded) = self.recorded.get(&source.name) {
             let known = |(item, score): &(String, f64)| {
-                let item = self.state.names.find_item(item)?;
-                self.allowed.contains(item).then_some((item, *score))
+                let item = state.names.find_item(item)?;
+                allowed.contains(item).then_some((item, *score))
             };
-            let mut list = listed(source, found.iter().filter_map(known).collect());
+            let mut list = listed(source, recorded.iter().filter_map(known).collect());
             list.approximate = true;
             return Ok(list);
         }
-        let mut approximate = false;
-        let ranked = match &source.source {
-            Source::Vector(name) => match self.state.vectors.get(name) {
-                Some(embedding) => {
-                    let limit = self.limit();
-                    let seeds = &self.asker.seeds;
-                    let (state, allowed) = (self.state, self.allowed);
-                    let before = self.scanned.iter().find(|scanned| scanned.0 == source.name);
-                    let mut ranked = match before {
-                        Some((_, scanned)) => scanned.clone(),
-                        None => {
-                            let graph = self.graphs.map(|graphs| (graphs, name.as_str()));
-                            let found = vectors::found(
-                                state, embedding, seeds, allowed, limit, filter, graph,
-                            )?;
-                            approximate = found.approximate;
-                            found.ranked
-                        }
-                    };
-                    if self.whole {
-                        vectors::settle(&self.state.names, self.allowed, limit, &mut ranked);
-                    }
-                    ranked
-                }
-                None => Vec::new(),
-            },
-            _ => Vec::new(),
+        let Some(embedding) = state.vectors.get(name) else {
+            return Ok(listed(source, Vec::new()));
         };
-        let mut list = listed(source, ranked);
-        list.approximate = approximate;
+        let mut found = match self.scanned_before(source) {
+            Some(scanned) => Found {
+                ranked: scanned.clone(),
+                approximate: false,
+            },
+            None => {
+                let (seeds, graph) = (&self.asker.seeds, self.graphs.map(|graphs| (graphs, name)));
+                vectors::found(state, embedding, seeds, allowed, limit, filter, graph)?
+            }
+        };
+        if self.whole {
+            vectors::settle(&state.names, allowed, limit, &mut found.ranked);
+        }
+        let mut list = listed(source, found.ranked);
+        list.approximate = found.approximate;
         Ok(list)
     }
 

@@ -5,13 +5,10 @@
 //! what a scan of its own finds: both order all items alike.
 
 use crate::bitmap::Bitmap;
-use crate::embedding::scan::{Search, search};
 use crate::error::CoreError;
 use crate::ids::ItemIx;
 use crate::items::vectors::ItemVectors;
-use crate::query::vectors::reach;
-use crate::simd::Simd;
-use crate::topk::Ties;
+use crate::query::vectors::{reach, scan};
 
 /// A visitor who may not see so many more items than the others asks alone.
 const MOST_LACKING: usize = 512;
@@ -54,28 +51,15 @@ pub fn found_together(
         k = k.max(wanted + lacking[*at]);
         found[*at] = Some(Vec::with_capacity(wanted));
     }
-    let find = Search {
-        k,
-        min_score: f32::MIN_POSITIVE,
-        filter: Some(union.words()),
-        ties: Ties::Ranks(ranks),
-        threads: 1,
-    };
-    search(
-        Simd::chosen(),
-        &vectors.store,
-        &queries,
-        &find,
-        |q, _, index, score| {
-            let own = &asked[joined[q]];
-            if let Some(found) = &mut found[joined[q]]
-                && found.len() < reach(own.limit)
-                && own.filter.get(index as usize)
-            {
-                found.push((ItemIx(index), f64::from(score)));
-            }
-        },
-    )?;
+    scan(vectors, ranks, &queries, &union, k, |q, item, score| {
+        let own = &asked[joined[q]];
+        if let Some(found) = &mut found[joined[q]]
+            && found.len() < reach(own.limit)
+            && own.filter.get(item.0 as usize)
+        {
+            found.push((item, score));
+        }
+    })?;
     Ok(found)
 }
 
@@ -89,21 +73,16 @@ mod tests {
     const DIM: usize = 6;
 
     fn alone(vectors: &ItemVectors, ranks: &[u64], own: &Asked) -> Scanned {
-        let find = Search {
-            k: reach(own.limit),
-            min_score: f32::MIN_POSITIVE,
-            filter: Some(own.filter.words()),
-            ties: Ties::Ranks(ranks),
-            threads: 1,
-        };
         let mut found = Vec::new();
-        search(
-            Simd::chosen(),
-            &vectors.store,
+        let k = reach(own.limit);
+        scan(
+            vectors,
+            ranks,
             &own.query,
-            &find,
-            |_, _, index, score| {
-                found.push((ItemIx(index), f64::from(score)));
+            &own.filter,
+            k,
+            |_, item, score| {
+                found.push((item, score));
             },
         )
         .unwrap();

@@ -122,25 +122,36 @@ pub fn found(
             });
         }
     }
-    let find = Search {
-        k: reach(limit),
-        min_score: f32::MIN_POSITIVE,
-        filter: Some(filter.words()),
-        ties: Ties::Ranks(state.names.items.hashes()),
-        threads: 1,
-    };
-    let mut ranked = Vec::with_capacity(find.k);
-    search(
-        Simd::chosen(),
-        &vectors.store,
-        &query,
-        &find,
-        |_, _, index, score| {
-            ranked.push((ItemIx(index), f64::from(score)));
-        },
-    )?;
+    let k = reach(limit);
+    let mut ranked = Vec::with_capacity(k);
+    let ranks = state.names.items.hashes();
+    scan(vectors, ranks, &query, filter, k, |_, item, score| {
+        ranked.push((item, score));
+    })?;
     Ok(Found {
         ranked,
         approximate: false,
     })
+}
+
+/// For each of `queries`, one after the other, the `k` items of `filter` with the largest inner products, best first and
+/// equal ones by `ranks`: `found` is called with the query's place, the item and its score. O(items x dimension) a query.
+pub fn scan(
+    vectors: &ItemVectors,
+    ranks: &[u64],
+    queries: &[f32],
+    filter: &Bitmap,
+    k: usize,
+    mut found: impl FnMut(usize, ItemIx, f64),
+) -> Result<(), CoreError> {
+    let find = Search {
+        k,
+        min_score: f32::MIN_POSITIVE,
+        filter: Some(filter.words()),
+        ties: Ties::Ranks(ranks),
+        threads: 1,
+    };
+    let each = |query, _, index, score| found(query, ItemIx(index), f64::from(score));
+    search(Simd::chosen(), &vectors.store, queries, &find, each)?;
+    Ok(())
 }

@@ -206,7 +206,7 @@ impl Part<'_> {
             list: &list,
             now,
             graphs: None,
-            found: &request.found,
+            recorded: &request.found,
             whole: false,
         };
         let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
