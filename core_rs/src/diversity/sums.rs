@@ -2,7 +2,8 @@
 //! squared lengths.
 //!
 //! Row t goes to chain t mod 4; the chains are added as (0 + 1) + (2 + 3). Products and sums are rounded on their own, never
-//! fused, so every path gives the same bits. Rows lie on cache lines; across two, every load would count twice. Written with intrinsics because the compiler does not find the vectors.
+//! fused, so every path gives the same bits. Rows lie on cache lines; across two, every load would count twice. Written
+//! with intrinsics because the compiler does not find the vectors.
 
 use crate::simd::Simd;
 

@@ -60,9 +60,9 @@ impl FilterCache {
         }
     }
 
-    /// The items that pass a filter; `unheard`: what becomes of a field that no item ever had. O(text) if it was asked at this version of the catalogue; otherwise it is evaluated,
-    /// and the one that was not asked for longest makes room. Errors: those of [`Filter::parse`] and [`Filter::check`];
-    /// nothing is kept of a filter with an error.
+    /// The items that pass a filter; `unheard`: what becomes of a field that no item ever had. O(text) if it was asked at
+    /// this version of the catalogue; otherwise it is evaluated, and the one that was not asked for longest makes room.
+    /// Errors: those of [`Filter::parse`] and [`Filter::check`]; nothing is kept of a filter with an error.
     pub fn evaluate(
         &self,
         text: &str,

@@ -47,8 +47,8 @@ pub struct ManyAnswer {
     pub pinned: Vec<bool>,
 }
 
-/// Answers for every user, in their order, on the threads of `pool`. Errors: as [`crate::query::recommend::recommend`], of the first user that has
-/// one, and when there is not one key for each user.
+/// Answers for every user, in their order, on the threads of `pool`. Errors: as [`crate::query::recommend::recommend`], of
+/// the first user that has one, and when there is not one key for each user.
 pub fn recommend_many(
     state: &State,
     tools: &Tools<'_>,
@@ -112,7 +112,8 @@ fn request(
     }
 }
 
-/// What [`crate::query::recommend::recommend`] answers to each, with one scan of an embedding and one order of leaders for all.
+/// What [`crate::query::recommend::recommend`] answers to each, with one scan of an embedding and one order of leaders for
+/// all.
 fn answers(
     state: &State,
     tools: &Tools<'_>,

@@ -9,6 +9,7 @@ use super::exponential::weights;
 const RANGE: (f64, f64) = (1e-4, 1e3);
 const MOST_STEPS: usize = 40;
 const TOLERANCE: f64 = 5e-3;
+
 /// The temperature T at which the softmax over a default, which is worth the most and costs nothing, and `others`, each
 /// with its worth below the most (never positive) and its cost, has the expected cost `wanted`, to 0.5 % of it; the end
 /// of the range where none has. Newton's method on the logarithms, kept in a bracket. O(N) a step, about 4 steps.
