@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::check::check;
 use super::value::Params;
 use super::{Filter, FilterError, Unheard};
 use crate::bitmap::Bitmap;
@@ -83,10 +84,7 @@ impl FilterCache {
             Some(filter) => filter,
             None => Arc::new(Filter::parse(text)?),
         };
-        let checked = match unheard {
-            Unheard::Refused => filter.check(catalogue, params)?,
-            Unheard::Missing => filter.check_early(catalogue, params)?,
-        };
+        let checked = check(&filter, catalogue.known(), params, unheard)?;
         let mut bits = Bitmap::default();
         checked.evaluate(catalogue, names, &mut bits);
         let passing = Passing {

@@ -96,13 +96,4 @@ impl Filter {
     pub fn check(&self, catalogue: &Catalogue, params: &Params) -> Result<Checked, FilterError> {
         check::check(self, catalogue.known(), params, Unheard::Refused)
     }
-
-    /// [`Filter::check`] where a field that no item ever had is missing on every item: for filters of a configuration.
-    pub fn check_early(
-        &self,
-        catalogue: &Catalogue,
-        params: &Params,
-    ) -> Result<Checked, FilterError> {
-        check::check(self, catalogue.known(), params, Unheard::Missing)
-    }
 }
