@@ -14,7 +14,8 @@ use crate::query::leaders::{self, TagVotes};
 use crate::query::source::Source;
 
 type Ranked = OnceLock<Vec<(ItemIx, f64)>>;
-type Votes = OnceLock<Vec<(u32, f64)>>;
+/// By tag. There can be very many, and none of them is asked for where no source goes by tags.
+type Votes = OnceLock<Vec<OnceLock<Vec<(u32, f64)>>>>;
 
 /// Leaders of a state at one moment, as far as somebody asked for them. Safe to ask from many threads.
 pub struct Leading<'a> {
@@ -25,9 +26,8 @@ pub struct Leading<'a> {
     /// By segment.
     trending_in: Vec<Ranked>,
     popular_in: Vec<Ranked>,
-    /// By tag.
-    tag_trends: Vec<Votes>,
-    tag_popularity: Vec<Votes>,
+    tag_trends: Votes,
+    tag_popularity: Votes,
 }
 
 fn empty<T>(count: usize) -> Vec<OnceLock<T>> {
@@ -38,7 +38,6 @@ impl<'a> Leading<'a> {
     /// Nobody has asked yet.
     pub fn new(state: &'a State, now: Millis) -> Self {
         let segments = usize::from(u8::MAX) + 1;
-        let tags = state.names.tags.len();
         Self {
             state,
             now,
@@ -46,8 +45,8 @@ impl<'a> Leading<'a> {
             popular: Ranked::new(),
             trending_in: empty(segments),
             popular_in: empty(segments),
-            tag_trends: empty(tags),
-            tag_popularity: empty(tags),
+            tag_trends: Votes::new(),
+            tag_popularity: Votes::new(),
         }
     }
 
@@ -87,6 +86,7 @@ impl<'a> Leading<'a> {
             TagVotes::Trends => &self.tag_trends,
             TagVotes::Popularity => &self.tag_popularity,
         };
+        let by_tag = by_tag.get_or_init(|| empty(self.state.names.tags.len()));
         let Some(own) = by_tag.get(tag.0 as usize) else {
             return &[];
         };
