@@ -86,7 +86,7 @@ impl Graphs {
     }
 
     /// Grows the graphs that are due, or brings them up to date, until none is or [`Graphs::stop`] is called. From one
-    /// thread at a time. O(n log n d) times 128: about a minute for a few hundred thousand vectors.
+    /// thread at a time. O(n log n d) times 128: minutes for 400,000 vectors (docs/performance.md).
     pub fn grow(&self, held: &impl Held, above: usize) {
         let names: Vec<Box<str>> =
             held.with(|state| due(state, above).map(|(name, _)| name.into()).collect());
