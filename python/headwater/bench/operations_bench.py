@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,6 @@ from headwater import Engine
 from headwater.backup import restore
 from headwater.bench.event_supply import zipf_supply
 from headwater.config import Config, default_config
-from headwater.errors import HeadwaterError
 from headwater.events.types import Feedback
 from headwater.progress import ignore_progress
 
@@ -59,37 +59,31 @@ class OperationsRun(msgspec.Struct, frozen=True, kw_only=True):
     sought: dict[str, float]
 
 
-class _Asker:
+class Asker:
     """Asks at a rate from a thread; latencies with the times when they were due."""
 
     def __init__(self, engine: Engine, users: list[str], rate: float) -> None:
         self._engine, self._users, self._rate = engine, users, rate
         self._ending = threading.Event()
         self._told: list[tuple[float, float]] = []
-        self._failure: HeadwaterError | None = None
-        self._thread = threading.Thread(target=self._ask, name="asker")
 
     def _ask(self) -> None:
         start, asked = time.perf_counter(), 0
         while not self._ending.wait(max(0.0, (due := start + asked / self._rate) - time.perf_counter())):
-            try:
-                self._engine.recommend(self._users[asked % len(self._users)], 10)
-            except HeadwaterError as err:
-                self._failure = err
-                return
+            self._engine.recommend(self._users[asked % len(self._users)], 10)
             self._told.append((due, time.perf_counter() - due))
             asked += 1
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._ending.set()
-            self._thread.join()
-        if self._failure is not None:
-            raise self._failure
+        """Ask meanwhile. Raises whatever a question raised: from then on nothing was measured."""
+        with ThreadPoolExecutor(1, "asker") as pool:
+            questions = pool.submit(self._ask)
+            try:
+                yield
+            finally:
+                self._ending.set()
+            questions.result()
 
     def between(self, since: float, until: float) -> list[float]:
         """Latencies in ms of the questions that were due in this time and have been answered."""
@@ -101,7 +95,7 @@ def run_operations(
 ) -> OperationsRun:
     """Back up, back up what came since, restore, and erase the busiest user of a log of so many events.
 
-    Raises `HeadwaterError` if a question fails meanwhile.
+    Raises what a question raises that fails meanwhile.
     """
     with tempfile.TemporaryDirectory(prefix="headwater-bench-", dir=scratch) as place:
         directory = Path(place) / "shop"
@@ -114,7 +108,7 @@ def run_operations(
                     known[user] = known.get(user, 0) + count
             busiest = max(known, key=lambda user: (known[user], user))
             users = [user for user in list(known)[:5000] if user != busiest]
-            asker = _Asker(engine, users, rate)
+            asker = Asker(engine, users, rate)
             with asker.asking():
                 done = list(_operations(engine, Path(place), busiest, asker, says))
             return OperationsRun(
@@ -135,7 +129,7 @@ def _config() -> Config:
     return msgspec.structs.replace(config, engine=engine)
 
 
-def _operations(engine: Engine, place: Path, erased: str, asker: _Asker, says: Progress) -> Iterator[Operation]:
+def _operations(engine: Engine, place: Path, erased: str, asker: Asker, says: Progress) -> Iterator[Operation]:
     def timed(what: str, call: Callable[[], object]) -> Operation:
         says(what)
         since, cpu = time.perf_counter(), time.process_time()

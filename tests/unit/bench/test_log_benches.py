@@ -8,13 +8,16 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
 import polars as pl
 import pytest
 
+from headwater import Engine
 from headwater.bench.event_supply import ROWS, repetition, zipf_supply
+from headwater.bench.operations_bench import Asker
 from headwater.bench.rebuild_bench import Rebuilt, check_equal
 from headwater.errors import HeadwaterError, InvalidInput
 
@@ -125,3 +128,15 @@ def test_a_whole_log_is_copied_and_erased_from_while_questions_are_answered() ->
     assert all(operation["seconds"] > 0 for operation in operations.values())
     assert found["events"] == 3000
     assert found["sought"] == {}
+
+
+def test_a_question_that_fails_ends_the_run_whatever_it_raises() -> None:
+    asked = threading.Event()
+
+    class Nobody(list[str]):
+        def __len__(self) -> int:
+            asked.set()
+            return 0
+
+    with Engine.open(":memory:") as engine, pytest.raises(ZeroDivisionError), Asker(engine, Nobody(), 1000).asking():
+        assert asked.wait(60)
