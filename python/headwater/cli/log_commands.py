@@ -12,18 +12,12 @@ import click
 import msgspec
 
 from headwater.cli.errors import FAILURE, INTERRUPTED
-from headwater.cli.output import json_option, options, show, update_option
+from headwater.cli.output import json_option, options, scratch_option, show, update_option
 
 if TYPE_CHECKING:
     from headwater.bench.event_supply import Supply
     from headwater.config import Config
 
-_scratch_option = click.option(
-    "--dir",
-    "scratch",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
-)
 _log_options = options(
     click.option(
         "--events", type=click.IntRange(1000, 50_000_000), default=1_000_000, show_default=True, help="How many."
@@ -39,7 +33,7 @@ _log_options = options(
     ),
     click.option("--seed", type=int, default=11, show_default=True, help="Of the Zipf log."),
     click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads that fold."),
-    _scratch_option,
+    scratch_option,
 )
 
 
@@ -149,7 +143,7 @@ def rebuild(
 )
 @click.option("--items", type=click.IntRange(10, 10_000_000), default=20_000, show_default=True, help="Of the log.")
 @click.option("--rate", type=click.FloatRange(1, 10_000), default=100.0, show_default=True, help="Questions a second.")
-@_scratch_option
+@scratch_option
 @update_option
 @json_option
 def operations(events: int, items: int, rate: float, scratch: Path | None, update: Path | None, as_json: bool) -> None:
@@ -170,7 +164,7 @@ def operations(events: int, items: int, rate: float, scratch: Path | None, updat
 
 
 @click.command()
-@_scratch_option
+@scratch_option
 @json_option
 def guard(scratch: Path | None, as_json: bool) -> None:
     """Whether anything is several times slower than it should be, by ratios to floors of the same run; half a minute.
