@@ -6,6 +6,7 @@ earlier ones were answered; a latency runs from when a question was due.
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -36,7 +37,8 @@ Progress = Callable[[str], object]
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation: wall and CPU seconds of the whole process, and the questions that fell into it."""
+    """One operation: wall and CPU seconds of the whole process, and the questions that were due in it, also those that
+    were answered later."""
 
     what: str
     seconds: float
@@ -65,29 +67,44 @@ class Asker:
     def __init__(self, engine: Engine, users: list[str], rate: float) -> None:
         self._engine, self._users, self._rate = engine, users, rate
         self._ending = threading.Event()
+        self._end = math.inf
         self._told: list[tuple[float, float]] = []
 
     def _ask(self) -> None:
         start, asked = time.perf_counter(), 0
-        while not self._ending.wait(max(0.0, (due := start + asked / self._rate) - time.perf_counter())):
+        while True:
+            due = start + asked / self._rate
+            self._ending.wait(max(0.0, due - time.perf_counter()))
+            if due >= self._end:
+                return
             self._engine.recommend(self._users[asked % len(self._users)], 10)
             self._told.append((due, time.perf_counter() - due))
             asked += 1
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Ask meanwhile. Raises whatever a question raised: from then on nothing was measured."""
+        """Ask meanwhile, and at the end what was due until then. Raises whatever a question raised."""
         with ThreadPoolExecutor(1, "asker") as pool:
             questions = pool.submit(self._ask)
             try:
                 yield
             finally:
+                self._end = time.perf_counter()
                 self._ending.set()
             questions.result()
 
     def between(self, since: float, until: float) -> list[float]:
-        """Latencies in ms of the questions that were due in this time and have been answered."""
-        return [1000 * latency for due, latency in list(self._told) if since <= due < until]
+        """Latencies in ms of the questions that were due in this time, once asking has ended."""
+        return [1000 * latency for due, latency in self._told if since <= due < until]
+
+
+class _Timed(NamedTuple):
+    """When an operation began and ended, and the CPU seconds of the process meanwhile."""
+
+    what: str
+    since: float
+    until: float
+    cpu_seconds: float
 
 
 def run_operations(
@@ -110,14 +127,14 @@ def run_operations(
             users = [user for user in list(known)[:5000] if user != busiest]
             asker = Asker(engine, users, rate)
             with asker.asking():
-                done = list(_operations(engine, Path(place), busiest, asker, says))
+                done = list(_operations(engine, Path(place), busiest, says))
             return OperationsRun(
                 events=events,
                 users=len(known),
                 items=items,
                 rate=rate,
                 log_mb=engine.status()["log_bytes"] / 1e6,
-                operations=done,
+                operations=[_operation(timed, asker.between(timed.since, timed.until)) for timed in done],
                 sought={"erase": 10.0, "backup": 5.0} if events == 1_000_000 else {},
             )
 
@@ -129,23 +146,12 @@ def _config() -> Config:
     return msgspec.structs.replace(config, engine=engine)
 
 
-def _operations(engine: Engine, place: Path, erased: str, asker: Asker, says: Progress) -> Iterator[Operation]:
-    def timed(what: str, call: Callable[[], object]) -> Operation:
+def _operations(engine: Engine, place: Path, erased: str, says: Progress) -> Iterator[_Timed]:
+    def timed(what: str, call: Callable[[], object]) -> _Timed:
         says(what)
         since, cpu = time.perf_counter(), time.process_time()
         call()
-        until, used = time.perf_counter(), time.process_time() - cpu
-        told = asker.between(since, until)
-        cuts = statistics.quantiles(told, n=100, method="inclusive") if len(told) > 1 else [None] * 99
-        return Operation(
-            what=what,
-            seconds=until - since,
-            cpu_seconds=used,
-            questions=len(told),
-            p50_ms=cuts[49],
-            p99_ms=cuts[98],
-            max_ms=max(told, default=None),
-        )
+        return _Timed(what, since, time.perf_counter(), time.process_time() - cpu)
 
     yield timed("nothing else", lambda: time.sleep(_CALM_S))
     yield timed("snapshot", engine.snapshot)
@@ -155,6 +161,19 @@ def _operations(engine: Engine, place: Path, erased: str, asker: Asker, says: Pr
     yield timed("backup of what came since", lambda: engine.backup(place / "backup"))
     yield timed("restore", lambda: restore(place / "backup", place / "restored", None, ignore_progress))
     yield timed("erase", lambda: engine.erase(erased))
+
+
+def _operation(timed: _Timed, told: list[float]) -> Operation:
+    cuts = statistics.quantiles(told, n=100, method="inclusive") if len(told) > 1 else [None] * 99
+    return Operation(
+        what=timed.what,
+        seconds=timed.until - timed.since,
+        cpu_seconds=timed.cpu_seconds,
+        questions=len(told),
+        p50_ms=cuts[49],
+        p99_ms=cuts[98],
+        max_ms=max(told, default=None),
+    )
 
 
 def operations_table(run: OperationsRun) -> Table:
