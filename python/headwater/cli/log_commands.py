@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from headwater.cli.errors import FAILURE, INTERRUPTED
 from headwater.cli.output import json_option, options, scratch_option, show, update_option
 
 if TYPE_CHECKING:
     from headwater.bench.event_supply import Supply
-    from headwater.config import Config
 
 _log_options = options(
     click.option(
@@ -37,25 +35,15 @@ _log_options = options(
 )
 
 
-def _supply(
-    events: int, dataset: str | None, path: Path | None, items: int, seed: int
-) -> tuple[Callable[[], Supply], Config]:
-    """What gives the events, each time it is called from their beginning, and the configuration."""
+def _supply(events: int, dataset: str | None, path: Path | None, items: int, seed: int) -> Callable[[], Supply]:
+    """What gives the events, each time it is called from their beginning."""
     from headwater.bench.event_supply import dataset_supply, zipf_supply
-    from headwater.config import default_config
 
-    if dataset is not None and path is None:
+    if dataset is None:
+        return partial(zipf_supply, events, items, seed)
+    if path is None:
         raise click.UsageError("--dataset needs --path: where its files are")
-    supply: Callable[[], Supply] = (
-        partial(zipf_supply, events, items, seed)
-        if dataset is None or path is None
-        else partial(dataset_supply, dataset, path, events)
-    )
-    config = default_config(supply().profile)
-    # Snapshots are measured by themselves, not in the middle of something else.
-    return supply, msgspec.structs.replace(
-        config, engine=msgspec.structs.replace(config.engine, snapshot_every_events=0)
-    )
+    return partial(dataset_supply, dataset, path, events)
 
 
 @click.command()
@@ -85,9 +73,9 @@ def ingest(
     from headwater.bench.log_plots import plot_ingest
     from headwater.progress import progress_call
 
-    supply, config = _supply(events, dataset, path, items, seed)
+    supply = _supply(events, dataset, path, items, seed)
     with progress_call(sys.stderr.isatty(), "events") as progress:
-        run = run_ingest(supply(), config, threads, scratch, progress)
+        run = run_ingest(supply(), threads, scratch, progress)
     if plot is not None:
         plot_ingest(run, plot)
     if update is not None:
@@ -126,12 +114,12 @@ def rebuild(
     from headwater.bench.rebuild_bench import rebuild_table, run_rebuild
     from headwater.progress import progress_call
 
-    supply, config = _supply(events, dataset, path, items, seed)
+    supply = _supply(events, dataset, path, items, seed)
     after = events // 10 if tail is None else tail
     if after >= events:
         raise click.UsageError(f"--tail {after:,} leaves no event before the snapshot: --events is {events:,}")
     with progress_call(sys.stderr.isatty(), "making the log") as progress:
-        run = run_rebuild(supply, config, tail=after, threads=threads, runs=runs, scratch=scratch, progress=progress)
+        run = run_rebuild(supply, tail=after, threads=threads, runs=runs, scratch=scratch, progress=progress)
     if update is not None:
         markdown.update(update, markdown.rebuild_sections(run))
     show(as_json, run, None if as_json else rebuild_table(run))
