@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import polars as pl
 
 from headwater.bench.zipf import ZipfLog
-from headwater.config import Profile
+from headwater.config import Config, Profile, default_config
 from headwater.datasets import load
 from headwater.errors import InvalidInput
 
@@ -27,6 +28,12 @@ class Supply(NamedTuple):
     profile: Profile
     events: int
     tables: Iterator[pl.DataFrame]
+
+    @property
+    def config(self) -> Config:
+        """Its profile's, without automatic snapshots: they are measured by themselves, not amid something else."""
+        config = default_config(self.profile)
+        return msgspec.structs.replace(config, engine=msgspec.structs.replace(config.engine, snapshot_every_events=0))
 
 
 def zipf_supply(events: int, items: int, seed: int = 11) -> Supply:

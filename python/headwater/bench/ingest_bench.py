@@ -125,7 +125,7 @@ class _Clock:
         self._last, self._last_cpu = now, cpu
 
 
-def run_ingest(supply: Supply, config: Config, threads: int, scratch: Path | None, progress: Progress) -> IngestRun:
+def run_ingest(supply: Supply, threads: int, scratch: Path | None, progress: Progress) -> IngestRun:
     """Put all events through the stages. Ctrl-C ends it early: `complete` is false, the figures are of what was done.
 
     Raises `HeadwaterError` if not every event is admitted or counted as a repeat: a faster way is not to lose some.
@@ -134,6 +134,7 @@ def run_ingest(supply: Supply, config: Config, threads: int, scratch: Path | Non
         place = Path(temporary)
         disk = measure_disk(place)
         kept: list[pl.DataFrame] = []
+        config = supply.config
         stages = _Stages(_made(place / "stages"), config, threads)
         intervals: list[Interval] = []
         complete = True

@@ -6,14 +6,16 @@ earlier ones were answered; a latency runs from when a question was due.
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -21,7 +23,6 @@ from headwater import Engine
 from headwater.backup import restore
 from headwater.bench.event_supply import zipf_supply
 from headwater.config import Config, default_config
-from headwater.errors import HeadwaterError
 from headwater.events.types import Feedback
 from headwater.progress import ignore_progress
 
@@ -36,7 +37,8 @@ Progress = Callable[[str], object]
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One operation: wall and CPU seconds of the whole process, and the questions that fell into it."""
+    """One operation: wall and CPU seconds of the whole process, and the questions that were due in it, also those that
+    were answered later."""
 
     what: str
     seconds: float
@@ -59,41 +61,50 @@ class OperationsRun(msgspec.Struct, frozen=True, kw_only=True):
     sought: dict[str, float]
 
 
-class _Asker:
+class Asker:
     """Asks at a rate from a thread; latencies with the times when they were due."""
 
     def __init__(self, engine: Engine, users: list[str], rate: float) -> None:
         self._engine, self._users, self._rate = engine, users, rate
         self._ending = threading.Event()
+        self._end = math.inf
         self._told: list[tuple[float, float]] = []
-        self._failure: HeadwaterError | None = None
-        self._thread = threading.Thread(target=self._ask, name="asker")
 
     def _ask(self) -> None:
         start, asked = time.perf_counter(), 0
-        while not self._ending.wait(max(0.0, (due := start + asked / self._rate) - time.perf_counter())):
-            try:
-                self._engine.recommend(self._users[asked % len(self._users)], 10)
-            except HeadwaterError as err:
-                self._failure = err
+        while True:
+            due = start + asked / self._rate
+            self._ending.wait(max(0.0, due - time.perf_counter()))
+            if due >= self._end:
                 return
+            self._engine.recommend(self._users[asked % len(self._users)], 10)
             self._told.append((due, time.perf_counter() - due))
             asked += 1
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        self._thread.start()
-        try:
-            yield
-        finally:
-            self._ending.set()
-            self._thread.join()
-        if self._failure is not None:
-            raise self._failure
+        """Ask meanwhile, and at the end what was due until then. Raises whatever a question raised."""
+        with ThreadPoolExecutor(1, "asker") as pool:
+            questions = pool.submit(self._ask)
+            try:
+                yield
+            finally:
+                self._end = time.perf_counter()
+                self._ending.set()
+            questions.result()
 
     def between(self, since: float, until: float) -> list[float]:
-        """Latencies in ms of the questions that were due in this time and have been answered."""
-        return [1000 * latency for due, latency in list(self._told) if since <= due < until]
+        """Latencies in ms of the questions that were due in this time, once asking has ended."""
+        return [1000 * latency for due, latency in self._told if since <= due < until]
+
+
+class _Timed(NamedTuple):
+    """When an operation began and ended, and the CPU seconds of the process meanwhile."""
+
+    what: str
+    since: float
+    until: float
+    cpu_seconds: float
 
 
 def run_operations(
@@ -101,7 +112,7 @@ def run_operations(
 ) -> OperationsRun:
     """Back up, back up what came since, restore, and erase the busiest user of a log of so many events.
 
-    Raises `HeadwaterError` if a question fails meanwhile.
+    Raises what a question raises that fails meanwhile.
     """
     with tempfile.TemporaryDirectory(prefix="headwater-bench-", dir=scratch) as place:
         directory = Path(place) / "shop"
@@ -114,16 +125,16 @@ def run_operations(
                     known[user] = known.get(user, 0) + count
             busiest = max(known, key=lambda user: (known[user], user))
             users = [user for user in list(known)[:5000] if user != busiest]
-            asker = _Asker(engine, users, rate)
+            asker = Asker(engine, users, rate)
             with asker.asking():
-                done = list(_operations(engine, Path(place), busiest, asker, says))
+                done = list(_operations(engine, Path(place), busiest, says))
             return OperationsRun(
                 events=events,
                 users=len(known),
                 items=items,
                 rate=rate,
                 log_mb=engine.status()["log_bytes"] / 1e6,
-                operations=done,
+                operations=[_operation(timed, asker.between(timed.since, timed.until)) for timed in done],
                 sought={"erase": 10.0, "backup": 5.0} if events == 1_000_000 else {},
             )
 
@@ -135,23 +146,12 @@ def _config() -> Config:
     return msgspec.structs.replace(config, engine=engine)
 
 
-def _operations(engine: Engine, place: Path, erased: str, asker: _Asker, says: Progress) -> Iterator[Operation]:
-    def timed(what: str, call: Callable[[], object]) -> Operation:
+def _operations(engine: Engine, place: Path, erased: str, says: Progress) -> Iterator[_Timed]:
+    def timed(what: str, call: Callable[[], object]) -> _Timed:
         says(what)
         since, cpu = time.perf_counter(), time.process_time()
         call()
-        until, used = time.perf_counter(), time.process_time() - cpu
-        told = asker.between(since, until)
-        cuts = statistics.quantiles(told, n=100, method="inclusive") if len(told) > 1 else [None] * 99
-        return Operation(
-            what=what,
-            seconds=until - since,
-            cpu_seconds=used,
-            questions=len(told),
-            p50_ms=cuts[49],
-            p99_ms=cuts[98],
-            max_ms=max(told, default=None),
-        )
+        return _Timed(what, since, time.perf_counter(), time.process_time() - cpu)
 
     yield timed("nothing else", lambda: time.sleep(_CALM_S))
     yield timed("snapshot", engine.snapshot)
@@ -161,6 +161,19 @@ def _operations(engine: Engine, place: Path, erased: str, asker: _Asker, says: P
     yield timed("backup of what came since", lambda: engine.backup(place / "backup"))
     yield timed("restore", lambda: restore(place / "backup", place / "restored", None, ignore_progress))
     yield timed("erase", lambda: engine.erase(erased))
+
+
+def _operation(timed: _Timed, told: list[float]) -> Operation:
+    cuts = statistics.quantiles(told, n=100, method="inclusive") if len(told) > 1 else [None] * 99
+    return Operation(
+        what=timed.what,
+        seconds=timed.until - timed.since,
+        cpu_seconds=timed.cpu_seconds,
+        questions=len(told),
+        p50_ms=cuts[49],
+        p99_ms=cuts[98],
+        max_ms=max(told, default=None),
+    )
 
 
 def operations_table(run: OperationsRun) -> Table:

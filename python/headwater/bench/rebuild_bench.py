@@ -23,7 +23,6 @@ from headwater.actors.snapshots import DirectorySnapshots
 from headwater.bench.disk import Disk, measure_disk, resident_mb
 from headwater.bench.event_supply import Supply
 from headwater.bench.logs import held_bytes
-from headwater.config import Config
 from headwater.core import Core, generation_of, new_core, restore_core
 from headwater.engine import Engine
 from headwater.errors import HeadwaterError
@@ -81,7 +80,6 @@ class RebuildRun(msgspec.Struct, kw_only=True):
 
 def run_rebuild(
     supply: Callable[[], Supply],
-    config: Config,
     *,
     tail: int,
     threads: int,
@@ -96,7 +94,7 @@ def run_rebuild(
     """
     with tempfile.TemporaryDirectory(prefix="headwater-bench-", dir=scratch) as temporary:
         place = Path(temporary)
-        source, made, after = _make_log_apart(place / "log", supply, config, tail, progress)
+        source, made, after = _make_log_apart(place / "log", supply, tail, progress)
         whole = [_apart(_from_zero, place / "log", threads) for _ in range(runs)]
         short = [_apart(_from_snapshot, place / "log", threads) for _ in range(runs)]
         check_equal([*whole, *short])
@@ -125,27 +123,25 @@ def _tell(whom: Connection) -> None:
     _told = whom
 
 
-def _make_log_apart(
-    place: Path, supply: Callable[[], Supply], config: Config, tail: int, progress: Progress
-) -> tuple[str, int, int]:
+def _make_log_apart(place: Path, supply: Callable[[], Supply], tail: int, progress: Progress) -> tuple[str, int, int]:
     """`_make_log` in a new process, whose progress is passed on."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     with ours, theirs, ProcessPoolExecutor(1, context, initializer=_tell, initargs=(theirs,)) as pool:
-        making = pool.submit(_make_log, place, supply, config, tail)
+        making = pool.submit(_make_log, place, supply, tail)
         while not making.done():
             if ours.poll(0.1):
                 progress(*ours.recv())
         return making.result()
 
 
-def _make_log(place: Path, make: Callable[[], Supply], config: Config, tail: int) -> tuple[str, int, int]:
+def _make_log(place: Path, make: Callable[[], Supply], tail: int) -> tuple[str, int, int]:
     """Import all events, with a snapshot `tail` events before the end: what they are, events in all, and after the
     snapshot."""
     assert _told is not None
     supply = make()
     made, taken_at = 0, None
-    with Engine.open(place, config=config, clock="log") as engine:
+    with Engine.open(place, config=supply.config, clock="log") as engine:
         for table in _portions(supply.tables, supply.events - tail):
             engine.ingest(table, progress=False)
             made += len(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,8 +90,8 @@ def evaluate(
     if html is not None:
         check_page_name(html)
     protocol = protocol_of(shape, protocol)
-    if compare and protocol != "prequential":
-        raise click.UsageError("--compare goes with --format events --protocol prequential")
+    of_replay = {"--compare": compare, "--only-new": only_new, "--sample": sample < 1, "--from": start > 0}
+    _refuse_beside(protocol, "prequential", of_replay | {"--until": end < 1}, "--format events --protocol prequential")
     if compare and config_file:
         raise click.UsageError("--compare names both configurations; --config is not asked beside it")
     sources = tuple(dict.fromkeys(sources)) or ("fused",)
@@ -146,6 +147,13 @@ def _table_json(table: Table) -> dict[str, Any]:
         [(source, figures)] = table.rows.items()
         return {**figures, "source": source, **extra}
     return {"sources": table.rows, **extra}
+
+
+def _refuse_beside(asked: str, needed: str, given: Mapping[str, object], where: str) -> None:
+    """Options that would be passed over: the figures would not be those that were asked for."""
+    for option, value in given.items():
+        if value and asked != needed:
+            raise click.UsageError(f"{option} goes with {where}")
 
 
 def _replayed_json(result: Replayed) -> dict[str, Any]:
@@ -212,6 +220,7 @@ def tune(
     from headwater.evaluate import run, tuning
     from headwater.progress import progress_call
 
+    _refuse_beside(shape, "events", {"--only-new": only_new}, "--format events")
     tried = tuning.load_space(space)
     measure = run.tuning_measure(
         shape,  # type: ignore[arg-type]

@@ -9,21 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from headwater.cli.errors import FAILURE, INTERRUPTED
-from headwater.cli.output import json_option, options, show, update_option
+from headwater.cli.output import json_option, options, scratch_option, show, update_option
 
 if TYPE_CHECKING:
     from headwater.bench.event_supply import Supply
-    from headwater.config import Config
 
-_scratch_option = click.option(
-    "--dir",
-    "scratch",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
-)
 _log_options = options(
     click.option(
         "--events", type=click.IntRange(1000, 50_000_000), default=1_000_000, show_default=True, help="How many."
@@ -39,29 +31,19 @@ _log_options = options(
     ),
     click.option("--seed", type=int, default=11, show_default=True, help="Of the Zipf log."),
     click.option("--threads", type=click.IntRange(1, 256), default=2, show_default=True, help="Threads that fold."),
-    _scratch_option,
+    scratch_option,
 )
 
 
-def _supply(
-    events: int, dataset: str | None, path: Path | None, items: int, seed: int
-) -> tuple[Callable[[], Supply], Config]:
-    """What gives the events, each time it is called from their beginning, and the configuration."""
+def _supply(events: int, dataset: str | None, path: Path | None, items: int, seed: int) -> Callable[[], Supply]:
+    """What gives the events, each time it is called from their beginning."""
     from headwater.bench.event_supply import dataset_supply, zipf_supply
-    from headwater.config import default_config
 
-    if dataset is not None and path is None:
+    if dataset is None:
+        return partial(zipf_supply, events, items, seed)
+    if path is None:
         raise click.UsageError("--dataset needs --path: where its files are")
-    supply: Callable[[], Supply] = (
-        partial(zipf_supply, events, items, seed)
-        if dataset is None or path is None
-        else partial(dataset_supply, dataset, path, events)
-    )
-    config = default_config(supply().profile)
-    # Snapshots are measured by themselves, not in the middle of something else.
-    return supply, msgspec.structs.replace(
-        config, engine=msgspec.structs.replace(config.engine, snapshot_every_events=0)
-    )
+    return partial(dataset_supply, dataset, path, events)
 
 
 @click.command()
@@ -91,9 +73,9 @@ def ingest(
     from headwater.bench.log_plots import plot_ingest
     from headwater.progress import progress_call
 
-    supply, config = _supply(events, dataset, path, items, seed)
+    supply = _supply(events, dataset, path, items, seed)
     with progress_call(sys.stderr.isatty(), "events") as progress:
-        run = run_ingest(supply(), config, threads, scratch, progress)
+        run = run_ingest(supply(), threads, scratch, progress)
     if plot is not None:
         plot_ingest(run, plot)
     if update is not None:
@@ -132,12 +114,12 @@ def rebuild(
     from headwater.bench.rebuild_bench import rebuild_table, run_rebuild
     from headwater.progress import progress_call
 
-    supply, config = _supply(events, dataset, path, items, seed)
+    supply = _supply(events, dataset, path, items, seed)
     after = events // 10 if tail is None else tail
     if after >= events:
         raise click.UsageError(f"--tail {after:,} leaves no event before the snapshot: --events is {events:,}")
     with progress_call(sys.stderr.isatty(), "making the log") as progress:
-        run = run_rebuild(supply, config, tail=after, threads=threads, runs=runs, scratch=scratch, progress=progress)
+        run = run_rebuild(supply, tail=after, threads=threads, runs=runs, scratch=scratch, progress=progress)
     if update is not None:
         markdown.update(update, markdown.rebuild_sections(run))
     show(as_json, run, None if as_json else rebuild_table(run))
@@ -149,7 +131,7 @@ def rebuild(
 )
 @click.option("--items", type=click.IntRange(10, 10_000_000), default=20_000, show_default=True, help="Of the log.")
 @click.option("--rate", type=click.FloatRange(1, 10_000), default=100.0, show_default=True, help="Questions a second.")
-@_scratch_option
+@scratch_option
 @update_option
 @json_option
 def operations(events: int, items: int, rate: float, scratch: Path | None, update: Path | None, as_json: bool) -> None:
@@ -170,7 +152,7 @@ def operations(events: int, items: int, rate: float, scratch: Path | None, updat
 
 
 @click.command()
-@_scratch_option
+@scratch_option
 @json_option
 def guard(scratch: Path | None, as_json: bool) -> None:
     """Whether anything is several times slower than it should be, by ratios to floors of the same run; half a minute.

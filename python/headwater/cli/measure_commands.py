@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headwater.cli.output import json_option, options, show, update_option
+from headwater.cli.output import json_option, options, scratch_option, show, update_option
 
 if TYPE_CHECKING:
+    from headwater.bench.scale import Scale
     from headwater.engine import Engine
 
 _scene_options = options(
@@ -78,12 +79,7 @@ def demo(
 
 @click.group(invoke_without_command=True)
 @_scene_options
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
-)
+@scratch_option
 @json_option
 @click.pass_context
 def bench(
@@ -92,7 +88,7 @@ def bench(
     path: Path | None,
     events: int,
     seed: int,
-    directory: Path | None,
+    scratch: Path | None,
     as_json: bool,
 ) -> None:
     """Measure this machine: by itself, a whole engine; the commands below measure parts.
@@ -112,7 +108,7 @@ def bench(
         raise click.UsageError("--dataset needs --path: where its files are")
     scene = simulated_scene(seed, events) if dataset is None or path is None else dataset_scene(dataset, path)
     with Console(stderr=True).status("measuring"):
-        figures = run_bench(scene, directory)
+        figures = run_bench(scene, scratch)
     show(as_json, figures, bench_table(figures))
 
 
@@ -129,6 +125,20 @@ _kernel_options = options(
     click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), help="Also draw it: a .png or .svg."),
     _table_options,
 )
+_vector_options = options(
+    _table_options,
+    click.option(
+        "--vectors", multiple=True, type=click.IntRange(1000, 10_000_000), help="How many vectors; may be repeated."
+    ),
+)
+
+
+def _scale(tiny: bool, data: Path | None = None, vectors: tuple[int, ...] = ()) -> Scale:
+    """The sizes asked for."""
+    from headwater.bench.scale import FULL, TINY
+
+    scale = TINY if tiny else FULL
+    return scale._replace(data=data, ann_vectors=vectors or scale.ann_vectors)
 
 
 @bench.command()
@@ -152,9 +162,8 @@ def kernels(
     from headwater.bench.kernel_bench import run_kernels
     from headwater.bench.machine import describe
     from headwater.bench.report import kernel_table, plot_kernels
-    from headwater.bench.scale import FULL, TINY
 
-    scale = (TINY if tiny else FULL)._replace(data=data)
+    scale = _scale(tiny, data=data)
     with Console(stderr=True).status("measuring") as status:
         rows = run_kernels(scale, only, lambda name: status.update(f"measuring: {name}"))
     if plot is not None:
@@ -187,9 +196,8 @@ def recall(
     from headwater.bench import markdown
     from headwater.bench.recall_bench import CAPACITIES, run_recall
     from headwater.bench.report import plot_recall, recall_table
-    from headwater.bench.scale import FULL, TINY
 
-    scale = (TINY if tiny else FULL)._replace(data=data)
+    scale = _scale(tiny, data=data)
     with Console(stderr=True).status("measuring") as status:
         rows = run_recall(scale, capacity or CAPACITIES, only, lambda name: status.update(f"measuring: {name}"))
     if plot is not None:
@@ -200,10 +208,7 @@ def recall(
 
 
 @bench.command()
-@_table_options
-@click.option(
-    "--vectors", multiple=True, type=click.IntRange(1000, 10_000_000), help="How many vectors; may be repeated."
-)
+@_vector_options
 @json_option
 def ann(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool) -> None:
     """Approximate search against the exact scan: recall@100 and time a query, with filters that admit more or less.
@@ -217,10 +222,8 @@ def ann(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool
     from headwater.bench import markdown
     from headwater.bench.ann_bench import run_ann
     from headwater.bench.report import ann_table
-    from headwater.bench.scale import FULL, TINY
 
-    scale = TINY if tiny else FULL
-    scale = scale._replace(ann_vectors=vectors or scale.ann_vectors)
+    scale = _scale(tiny, vectors=vectors)
     with Console(stderr=True).status("measuring") as status:
         rows = run_ann(scale, lambda name: status.update(f"measuring: {name}"))
     if update is not None:
@@ -229,10 +232,7 @@ def ann(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool
 
 
 @bench.command()
-@_table_options
-@click.option(
-    "--vectors", multiple=True, type=click.IntRange(1000, 10_000_000), help="How many vectors; may be repeated."
-)
+@_vector_options
 @json_option
 def graph(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bool) -> None:
     """An engine's graph of a large embedding beside its own scan: recall@100 and time a question.
@@ -243,10 +243,8 @@ def graph(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bo
 
     from headwater.bench import markdown
     from headwater.bench.graph_bench import graph_table, run_graphs
-    from headwater.bench.scale import FULL, TINY
 
-    scale = TINY if tiny else FULL
-    scale = scale._replace(ann_vectors=vectors or scale.ann_vectors)
+    scale = _scale(tiny, vectors=vectors)
     with Console(stderr=True).status("measuring") as status:
         rows = run_graphs(scale, lambda name: status.update(f"measuring: {name}"))
     if update is not None:
@@ -259,14 +257,9 @@ def graph(tiny: bool, update: Path | None, vectors: tuple[int, ...], as_json: bo
 @click.option(
     "--queries", type=click.IntRange(100, 1_000_000), default=5000, show_default=True, help="Visitors that ask."
 )
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
-)
+@scratch_option
 @json_option
-def recommend(tiny: bool, queries: int, directory: Path | None, as_json: bool) -> None:
+def recommend(tiny: bool, queries: int, scratch: Path | None, as_json: bool) -> None:
     """Whole slates on a shop of 100,000 items with vectors: every source, filters, MMR, exploration, records.
 
     Example: headwater bench recommend --json
@@ -278,7 +271,7 @@ def recommend(tiny: bool, queries: int, directory: Path | None, as_json: bool) -
 
     with Console(stderr=True).status("measuring") as status:
         size = TINY_SHOP if tiny else FULL_SHOP
-        figures = run_recommend(size, queries, directory, lambda what: status.update(f"measuring: {what}"))
+        figures = run_recommend(size, queries, scratch, lambda what: status.update(f"measuring: {what}"))
     show(as_json, figures, recommend_table(figures))
 
 

@@ -14,6 +14,12 @@ update_option = click.option(
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="Also put the tables into this Markdown file, where it has places for them.",
 )
+scratch_option = click.option(
+    "--dir",
+    "scratch",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Measure on this directory's disk, in a temporary folder that is removed. Default: the system's.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of a table.")
 
 

@@ -8,13 +8,18 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import polars as pl
 import pytest
 
+from headwater import Engine
 from headwater.bench.event_supply import ROWS, repetition, zipf_supply
+from headwater.bench.operations_bench import Asker
 from headwater.bench.rebuild_bench import Rebuilt, check_equal
 from headwater.errors import HeadwaterError, InvalidInput
 
@@ -125,3 +130,33 @@ def test_a_whole_log_is_copied_and_erased_from_while_questions_are_answered() ->
     assert all(operation["seconds"] > 0 for operation in operations.values())
     assert found["events"] == 3000
     assert found["sought"] == {}
+
+
+def test_a_question_that_fails_ends_the_run_whatever_it_raises() -> None:
+    asked = threading.Event()
+
+    class Nobody(list[str]):
+        def __len__(self) -> int:
+            asked.set()
+            return 0
+
+    with Engine.open(":memory:") as engine, pytest.raises(ZeroDivisionError), Asker(engine, Nobody(), 1000).asking():
+        assert asked.wait(60)
+
+
+def test_questions_that_still_wait_when_an_operation_ends_are_of_it() -> None:
+    released = threading.Event()
+
+    class Stalled:
+        def recommend(self, user: str, n: int) -> None:
+            assert released.wait(60)
+
+    asker = Asker(cast("Engine", Stalled()), ["u"], 1000)
+    with asker.asking():
+        since = time.perf_counter()
+        while time.perf_counter() < since + 0.1:
+            pass
+        threading.Timer(0.2, released.set).start()
+    told = asker.between(since, since + 0.1)
+    assert len(told) > 50
+    assert max(told) > 200

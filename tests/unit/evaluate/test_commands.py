@@ -135,6 +135,9 @@ def test_files_that_disagree_on_what_is_a_target_are_not_compared(log: Path) -> 
             "no events",
         ),
         (("--format", "sessions", "--html", "report.pdf"), "names ending in .html"),
+        (("--format", "sessions", "--only-new"), "--only-new goes with --format events --protocol prequential"),
+        (("--format", "events", "--protocol", "leave-one-out", "--sample", "0.5"), "--sample goes with"),
+        (("--format", "split", "--until", "0.5"), "--until goes with"),
         # Said before there is work: the folder holds no log either.
         (("--format", "events", "--html", "report.pdf"), "names ending in .html"),
     ],
@@ -143,6 +146,15 @@ def test_what_cannot_be_evaluated_is_said_in_a_line(sessions: Path, arguments: t
     done = called("evaluate", "--path", str(sessions), *arguments)
     assert done.exit_code == 2
     assert message in done.stderr
+
+
+def test_a_search_without_repeats_is_one_of_a_log(sessions: Path) -> None:
+    space = sessions / "space.toml"
+    space.write_text('[tune.space]\n"query.knn_step" = { low = 0.1, high = 0.9 }\n')
+    data = ("--format", "sessions", "--path", str(sessions), "--space", str(space), "--only-new")
+    done = called("tune", *data, "--study", str(sessions / "study.sqlite3"))
+    assert done.exit_code == 2
+    assert "--only-new goes with --format events" in done.stderr
 
 
 def test_tune_writes_what_it_found(sessions: Path) -> None:
