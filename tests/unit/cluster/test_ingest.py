@@ -1,4 +1,4 @@
-"""The one writer of a host: what shares its turn with an event that no frame can hold."""
+"""The one writer of a host, and the records of slates: what shares a turn with an event that no frame can hold."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from headwater.cluster.ingest import Ingest
 from headwater.cluster.metrics import HostMetrics
+from headwater.cluster.records import RecordWriter
 from headwater.cluster_limits import ClusterConfig
 from headwater.errors import InvalidInput
 from headwater.events.frame import decode_frame
@@ -34,10 +35,10 @@ class Log:
         return [event.slate for frame in frames for event in decode_frame(frame)[1] if isinstance(event, SlateServed)]
 
 
-def record(slate: str, slots: int) -> SlateServed:
+def record(slate: str, slots: int, user: str = "u") -> SlateServed:
     return SlateServed(
         slate=slate,
-        user="u",
+        user=user,
         ts=NOW,
         request={},
         variant=None,
@@ -50,12 +51,15 @@ def record(slate: str, slots: int) -> SlateServed:
     )
 
 
+def ingest_into(log: Any) -> Ingest:
+    return Ingest(log, "host:s0", 1, 4, 0, ClusterConfig(), HostMetrics("n", "s0"), dict)
+
+
 @pytest.mark.parametrize("given_up", [False, True])
 def test_an_event_that_no_frame_can_hold_costs_no_other_its_place(given_up: bool) -> None:
     async def main() -> tuple[list[Any], list[str]]:
         log: Any = Log()
-        limits = ClusterConfig()
-        ingest = Ingest(log, "host:s0", 1, 4, 0, limits, HostMetrics("n", "s0"), dict)
+        ingest = ingest_into(log)
         waiting = [ingest.submit(record(slate, slots), NOW) for slate, slots in (("a", 1), ("b", 1000), ("c", 1))]
         if given_up:
             waiting[1].cancel()
@@ -67,3 +71,23 @@ def test_an_event_that_no_frame_can_hold_costs_no_other_its_place(given_up: bool
     assert slates == ["a", "c"], "each once"
     assert (told[0], told[2]) == (1, 2)
     assert isinstance(told[1], asyncio.CancelledError if given_up else InvalidInput)
+
+
+def test_a_record_that_no_frame_can_hold_does_not_double_those_of_others() -> None:
+    async def main() -> tuple[list[str], int, str | None]:
+        log = Log()
+        ingest = ingest_into(log)
+        records = RecordWriter(ingest, lambda: NOW)
+        for number in range(6):  # of several partitions
+            assert records.record(record(f"s{number}", 1000 if number == 3 else 1, f"u{number}"))
+        records.close()
+        writing = asyncio.ensure_future(ingest.run(lambda: NOW))
+        await records.run()
+        ingest.close()
+        await writing
+        return log.slates(), records.dropped, records.error
+
+    slates, dropped, error = asyncio.run(main())
+    assert sorted(slates) == ["s0", "s1", "s2", "s4", "s5"]
+    assert dropped == 1
+    assert "allowed: 262092" in (error or "")
