@@ -9,8 +9,9 @@ subscriptions stay nats-py's; only these change:
 * `send`: a message goes to the socket at once; the event loop joins what is sent in one turn into one write.
 * `ask`: a request without a task or a timer: whoever asks has a time limit of its own, often one for many requests.
 
-It reaches into nats-py (`_process_msg`, `_pending`, `_transport`); `tests/contract/test_direct_client.py` holds what it
-relies on. Where one of these is not as expected, messages go nats-py's way.
+It reaches into nats-py (`_process_msg`, `_remove_sub`, `_pending`, `_transport`);
+`tests/contract/test_direct_client.py` holds what it relies on. Where one of these is not as expected, messages go
+nats-py's way.
 """
 
 from __future__ import annotations
@@ -70,15 +71,16 @@ class DirectClient(Client):
         if take is None:
             await super()._process_msg(sid, subject, reply, data, headers)
             return
-        if sid not in self._subs:  # left meanwhile
-            del self._takers[sid]
-            return
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
         try:
             take(subject.decode(), reply.decode(), data, headers)
         except Exception:  # a defect in one place must not make the whole connection deaf
             logger.exception("%s: a message was not taken", subject.decode())
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        super()._remove_sub(sid, max_msgs)
+        self._takers.pop(sid, None)  # what still comes finds no subscription in nats-py, which drops it
 
     # --- out -----------------------------------------------------------------------------------------------------
 

@@ -168,10 +168,14 @@ async def _replicate_epochs(api: JetStreamApi, place: Place, replicas: int) -> N
         await api.call(f"STREAM.UPDATE.{place.epochs}", config | {"num_replicas": replicas})
 
 
+class NoSuchLog(StoreError):
+    """The server holds no log of this namespace and generation."""
+
+
 async def stream_state(
     api: JetStreamApi, place: Place, *, check_epochs: bool = False, rewriting: bool = False
 ) -> StreamState:
-    """The log's state now. Raises `StoreError` (no such log), `GenerationMismatch`, `LogCorrupt`, `Unavailable` (also
+    """The log's state now. Raises `NoSuchLog`, `StoreError`, `GenerationMismatch`, `LogCorrupt`, `Unavailable` (also
     while it is written anew, unless `rewriting`)."""
     try:
         info = await api.call(f"STREAM.INFO.{place.stream}")
@@ -186,7 +190,7 @@ async def stream_state(
                 "frames could be taken for repeats; restore it, or copy the log into the next generation",
                 reason="epochs",
             ) from err
-        raise StoreError(
+        raise NoSuchLog(
             f"nats {api.url} holds no log {place.stream}; `headwater serve` makes it", url=api.url, stream=place.stream
         ) from err
     return _checked(api, place, info, rewriting)

@@ -145,17 +145,8 @@ class Cluster:
         return wait_for("a client connects", lambda: connect_sync(self.url, **settings), 30.0)
 
     def whole_digest(self) -> tuple[int, str]:
-        """(position, digest of the whole) of hosts that stand at one position."""
-
-        def look() -> tuple[int, str] | None:
-            with self.client() as client:
-                answers = client.digest()
-            positions = {answer["position"] for answer in answers}
-            if len(positions) > 1:
-                return None
-            return positions.pop(), whole_digest(self.config, [answer["digest"] for answer in answers])
-
-        return wait_for("hosts at one position", look)
+        """See `digest_of`."""
+        return digest_of(self.client, self.config)
 
     def log(self) -> JetStreamLog:
         """The log, for reading."""
@@ -164,14 +155,7 @@ class Cluster:
 
     def replayed(self, stop: int | None = None) -> Core:
         """The state that an embedded replay of the log makes."""
-        core = new_core(self.config, 2)
-        log = self.log()
-        try:
-            for batch in log.read(stop=stop):
-                core.apply(batch.positions[0], batch.frames)
-        finally:
-            log.close()
-        return core
+        return replay_of(self.log(), self.config, stop)
 
     def end(self) -> None:
         """Leave nothing running, whatever happened."""
@@ -187,6 +171,31 @@ class Cluster:
         pid = running_pid(self.directory / "nats" / "nats-server.pid")
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
+
+
+def digest_of(connect: Callable[[], SyncClient], config: Config) -> tuple[int, str]:
+    """(position, digest of the whole) of hosts, once they stand at one position."""
+
+    def look() -> tuple[int, str] | None:
+        with connect() as client:
+            answers = client.digest()
+        positions = {answer["position"] for answer in answers}
+        if len(positions) > 1:
+            return None
+        return positions.pop(), whole_digest(config, [answer["digest"] for answer in answers])
+
+    return wait_for("hosts at one position", look)
+
+
+def replay_of(log: JetStreamLog, config: Config, stop: int | None = None) -> Core:
+    """The state that an embedded replay of a cluster's log makes. Closes the log."""
+    core = new_core(config, 2)
+    try:
+        for batch in log.read(stop=stop):
+            core.apply(batch.positions[0], batch.frames)
+    finally:
+        log.close()
+    return core
 
 
 def _left(directory: Path) -> list[psutil.Process]:

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cluster_rig import wait_for
+from cluster_rig import digest_of, replay_of
 from headwater.actors.host_log import StreamLog
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.actors.topology import Topology, deal
 from headwater.client import SyncClient, connect_sync
 from headwater.cluster.host import Host
 from headwater.config import Config
-from headwater.core import Core, generation_of, new_core, query_json, whole_digest
+from headwater.core import Core, generation_of, query_json
 from headwater.events.jetstream_log import AsyncJetStreamLog, JetStreamLog
 from headwater.events.jetstream_stream import StreamSettings
 from headwater.events.nats_options import connect
@@ -103,27 +103,11 @@ class Hosts:
 
     def replayed(self, stop: int | None = None) -> Core:
         """The state that an embedded replay of the log makes."""
-        core = new_core(self.config, 2)
-        log = self.log()
-        try:
-            for batch in log.read(stop=stop):
-                core.apply(batch.positions[0], batch.frames)
-        finally:
-            log.close()
-        return core
+        return replay_of(self.log(), self.config, stop)
 
     def whole_digest(self) -> tuple[int, str]:
-        """(position, digest of the whole) of hosts that stand at one position."""
-
-        def look() -> tuple[int, str] | None:
-            with self.client() as client:
-                answers = client.digest()
-            positions = {answer["position"] for answer in answers}
-            if len(positions) > 1:
-                return None
-            return positions.pop(), whole_digest(self.config, [answer["digest"] for answer in answers])
-
-        return wait_for("hosts at one position", look)
+        """See `digest_of`."""
+        return digest_of(self.client, self.config)
 
     def close(self) -> None:
         """All leave."""

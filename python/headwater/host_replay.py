@@ -26,16 +26,23 @@ from headwater.errors import InvalidQuery, NotReady
 from headwater.events.log import EventLog
 from headwater.events.types import SlateServed
 
+Rounds = list[list[int]]
+"""For each time that item hosts were asked: where the owner made its scatter, then where each item host answered it, or
+`SILENT` for one that did not, in the topology's order."""
+
+SILENT = -1
 _ROUNDS = 8
 """Scatters that one question may need."""
+_NEVER = 1 << 63
 
 _encoder = msgspec.msgpack.Encoder()
 
 
 def of_several_positions(served: SlateServed) -> bool:
     """Whether hosts of several positions answered a slate, or one was left out."""
-    apart = len(set(served.positions)) > 1 or bool(served.left_out) or "rounds" in (served.extra or {})
-    return len(served.positions) > 1 and apart
+    if _recorded_rounds(served):
+        return True
+    return len(served.positions) > 1 and (len(set(served.positions)) > 1 or bool(served.left_out))
 
 
 class Remade(NamedTuple):
@@ -54,21 +61,36 @@ class _Asked(NamedTuple):
 
     @property
     def positions(self) -> list[int]:
-        """Where this round's scatter was made, where each item host answered, where the owner put that together."""
+        """Where this round's scatter was made, where each item host answered (or `SILENT`), where the owner put that
+        together."""
         rounds = _rounds(self.served)
         following = rounds[self.round + 1 : self.round + 2]
         gathered = following[0][0] if following else self.served.positions[0]
         return [*rounds[min(self.round, len(rounds) - 1)], gathered]
 
 
-def _rounds(served: SlateServed) -> list[list[int]]:
-    """Positions of each round: of its scatter, then of the item hosts. A record without them had one."""
+def _item_hosts(served: SlateServed) -> int:
+    """How many item hosts there were: a record holds positions of those that answered and names of the others."""
+    return len(served.positions) - 1 + len(served.left_out)
+
+
+def _recorded_rounds(served: SlateServed) -> Rounds:
+    """Empty for a record without rounds, and for a foreign one whose rounds cannot be."""
     try:
-        rounds = msgspec.convert((served.extra or {}).get("rounds", []), list[list[int]])
-    except msgspec.ValidationError:  # a foreign record
-        rounds = []
-    whole = bool(rounds) and all(len(positions) == len(served.positions) for positions in rounds)
-    return rounds if whole else [served.positions]
+        rounds = msgspec.convert((served.extra or {}).get("rounds", []), Rounds)
+    except msgspec.ValidationError:
+        return []
+    hosts = _item_hosts(served)
+    whole = all(len(told) == 1 + hosts and told[0] >= 0 and min(told) >= SILENT for told in rounds)
+    return rounds if hosts and whole else []
+
+
+def _rounds(served: SlateServed) -> Rounds:
+    """Positions of each round. A record without them had one."""
+    answered = iter(served.positions[1:])
+    names = (f"i{n}" for n in range(_item_hosts(served)))
+    told = [SILENT if name in served.left_out else next(answered, SILENT) for name in names]
+    return _recorded_rounds(served) or [[served.positions[0], *told]]
 
 
 def remade_by_hosts(records: Iterable[SlateServed], log: EventLog, config: Config, threads: int) -> Iterator[Remade]:
@@ -76,7 +98,7 @@ def remade_by_hosts(records: Iterable[SlateServed], log: EventLog, config: Confi
 
     O(log) for each number of item hosts and each scatter that a question needed. Raises `LogCorrupt`.
     """
-    groups: dict[tuple[str, ...], list[_Asked]] = {}
+    groups: dict[int, list[_Asked]] = {}
     for served in records:
         groups.setdefault(_item_hosts(served), []).append(_Asked(served, None))
     for hosts, waiting in groups.items():
@@ -89,26 +111,17 @@ def remade_by_hosts(records: Iterable[SlateServed], log: EventLog, config: Confi
             yield Remade(asked.served, f"more than {_ROUNDS} scatters", new_core(config, threads))
 
 
-def _item_hosts(served: SlateServed) -> tuple[str, ...]:
-    """Names of the item hosts whose positions a record holds, in order, with how many there were in all in front."""
-    count = len(served.positions) - 1 + len(served.left_out)
-    names = [f"i{n}" for n in range(count)]
-    return (str(count), *(name for name in names if name not in served.left_out))
-
-
 class _Pass:
     """One pass over the log, by hosts of one size of cluster."""
 
-    def __init__(self, log: EventLog, config: Config, threads: int, hosts: tuple[str, ...]) -> None:
+    def __init__(self, log: EventLog, config: Config, threads: int, hosts: int) -> None:
         fold = config.generation
-        dealt = {spec.name: spec for spec in deal(fold.partitions, fold.shards, 1, int(hosts[0]))}
+        dealt = [spec for spec in deal(fold.partitions, fold.shards, 1, hosts) if spec.kind == "item"]
         everyone = Ownership.session(range(fold.partitions))
         # Both the owner's: within a run all is scattered before anything is gathered.
         self._scattering = ForwardFold(new_core(config, threads, everyone), log)
         self._gathering = ForwardFold(new_core(config, threads, everyone), log)
-        self._items = [
-            ForwardFold(new_core(config, threads, Ownership.item(dealt[name].shards)), log) for name in hosts[1:]
-        ]
+        self._items = [ForwardFold(new_core(config, threads, Ownership.item(spec.shards)), log) for spec in dealt]
 
     def ask(self, waiting: Sequence[_Asked], more: list[_Asked]) -> Iterator[Remade]:
         """Results; questions that need another scatter are added to `more`."""
@@ -116,10 +129,11 @@ class _Pass:
             sent: list[bytes | str] = [asked.sent or self._scattered(asked) for asked in run]
             replies: list[list[bytes]] = [[] for _ in run]
             for host, fold in enumerate(self._items):
-                for at in sorted(range(len(run)), key=lambda at: run[at].positions[1 + host]):
+                where = [asked.positions[1 + host] for asked in run]
+                for at in sorted(range(len(run)), key=where.__getitem__):
                     body = sent[at]
-                    if isinstance(body, bytes):
-                        core = fold.reach(run[at].positions[1 + host])
+                    if isinstance(body, bytes) and where[at] != SILENT:
+                        core = fold.reach(where[at])
                         try:
                             replies[at].append(core.candidates(body))
                         except NotReady as err:
@@ -146,14 +160,15 @@ class _Pass:
 
 
 def runs(asked: Sequence[_Asked]) -> Iterator[Sequence[_Asked]]:
-    """Cut a sequence where no position behind is smaller than one before, host by host."""
+    """Cut a sequence where no position behind is smaller than one before, host by host. Who was silent may stand
+    anywhere."""
     if not asked:
         return
     hosts = range(len(asked[0].positions))
     least: list[list[int]] = [[]] * len(asked)
-    low = list(asked[-1].positions)
+    low = [_NEVER for _ in hosts]
     for at in range(len(asked) - 1, -1, -1):
-        low = [min(low[h], asked[at].positions[h]) for h in hosts]
+        low = list(map(min, low, (_NEVER if p == SILENT else p for p in asked[at].positions)))
         least[at] = low
     start, high = 0, list(asked[0].positions)
     for at in range(1, len(asked)):

@@ -53,6 +53,7 @@ def test_messages_come_in_order_with_reply_and_headers_until_the_subscription_is
             assert b"Hw-Request-Id: 7" in (heard[1000][3] or b"")
             assert (one.stats["in_msgs"], two.stats["out_msgs"]) == (1001, 1001)
             await subscription.unsubscribe()
+            assert not one._takers, "readers come and go on one connection: nothing is kept of them"
             two.send(f"{subject}.more", b"")
             await told(two)
             await told(one)

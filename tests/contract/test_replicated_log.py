@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from headwater.actors.object_snapshots import ObjectSnapshots
-from headwater.errors import HeadwaterError
+from headwater.errors import Unavailable
 from headwater.events.frame import FrameWriter
 from headwater.events.jetstream_log import AsyncJetStreamLog
 from headwater.events.jetstream_stream import StreamSettings
@@ -55,7 +55,7 @@ async def opened(options: NatsOptions, replicas: int) -> AsyncJetStreamLog:
                 return await AsyncJetStreamLog.open(
                     options, NAMESPACE, GENERATION, create=StreamSettings(replicas=replicas)
                 )
-            except HeadwaterError:
+            except Unavailable:
                 await asyncio.sleep(0.1)
 
 
@@ -102,7 +102,7 @@ def test_a_log_is_given_copies_and_outlives_a_server(servers: list[NatsServer]) 
             while not kept:
                 try:
                     kept = await log.append_many(made)
-                except HeadwaterError:  # the others choose another leader; the same frames again count once
+                except Unavailable:  # the others choose another leader; the same frames again count once
                     await asyncio.sleep(0.1)
         read = [frame async for batch in log.read() for frame in batch.frames]
         assert set(frames(FrameWriter("test", 1), 0, 100)) <= set(read)

@@ -15,6 +15,8 @@ from headwater.cli import main
 from headwater.client import erasing
 from headwater.config import Config, config_from_table
 from headwater.errors import AccessDenied, InvalidQuery, StoreError, Unavailable
+from headwater.events.jetstream_api import JetStreamApi, JetStreamRefusal
+from headwater.events.jetstream_stream import Place, delete_stream, place_of
 from headwater.events.nats_server import NatsServer
 from headwater.events.types import Feedback
 from headwater.receipts import check
@@ -182,6 +184,80 @@ def test_an_erasure_that_fails_before_the_stream_is_touched_lets_the_cluster_go_
         again()
         assert running.whole_digest() == (done.receipt.position, done.receipt.digest)
         assert {"late", "u2"} <= {event.user for event in events_of(running)}, "what came in between is kept"
+
+
+def test_a_log_that_a_host_began_while_the_next_one_was_not_in_its_place_is_not_taken_for_it(
+    nats_server: NatsServer,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with hosts(nats_server, config(), 1, 0) as running:
+
+        def erase() -> erasing.ErasedFromCluster:
+            with running.client() as client:
+                return erasing.erase_from_cluster(
+                    client, running.options, running.namespace, "u1", tmp_path / "r", START, lambda _: None
+                )
+
+        def again() -> None:
+            running.wait(running.begin("w0"))
+            wait_for("ready", lambda: running.hosts["w0"].phase == "ready")
+
+        async def only_deleted(api: JetStreamApi, place: Place, _: object) -> None:
+            await delete_stream(api, place.stream)
+            raise Unavailable("no place for the new stream", retry_after_ms=1)
+
+        with running.client() as client:
+            client.track_many(history(0, 60))
+        with monkeypatch.context() as cut:
+            cut.setattr(erasing, "replace_stream", only_deleted)
+            with pytest.raises(Unavailable, match="no place"):
+                erase()
+        again()  # makes the stream that it misses
+        with pytest.raises(StoreError, match="stop the hosts"):
+            erase()
+        assert (tmp_path / "r" / "next").is_dir(), "the only copy"
+
+        async def remove() -> None:
+            api = JetStreamApi(running.options)
+            await delete_stream(api, place_of(running.namespace, running.generation).stream)
+            await api.close()
+
+        running.wait(remove())
+        done = erase()
+        again()
+        assert running.whole_digest() == (done.receipt.position, done.receipt.digest)
+        assert len({event.user for event in events_of(running)}) == 12
+
+
+def test_a_refusal_of_the_server_is_not_taken_for_a_deleted_log(
+    nats_server: NatsServer,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with hosts(nats_server, config(), 1, 0) as running, running.client() as client:
+        client.track_many(history(0, 60))
+
+        async def denied(*_: object) -> None:
+            raise AccessDenied("these credentials do not permit $JS.API.STREAM.DELETE")
+
+        async def refused(*_: object, **__: object) -> None:
+            raise JetStreamRefusal("no", err_code=10_003, code=400)
+
+        def erase() -> erasing.ErasedFromCluster:
+            return erasing.erase_from_cluster(
+                client, running.options, running.namespace, "u1", tmp_path / "r", START, lambda _: None
+            )
+
+        with monkeypatch.context() as cut:
+            cut.setattr(erasing, "replace_stream", denied)
+            with pytest.raises(AccessDenied):
+                erase()
+        with monkeypatch.context() as cut:
+            cut.setattr(erasing, "stream_state", refused)
+            with pytest.raises(JetStreamRefusal):
+                erase()
+        assert "u1" in {event.user for event in events_of(running)}, "the stream was not touched"
 
 
 def events_of(running: Any) -> list[Feedback]:

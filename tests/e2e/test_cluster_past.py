@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +16,10 @@ from headwater import Engine
 from headwater.cli import main
 from headwater.cluster_log import cluster_log, find_log
 from headwater.config import Config, config_from_table
-from headwater.errors import StoreError
+from headwater.errors import StoreError, Unavailable
 from headwater.events.nats_server import NatsServer
-from headwater.events.types import Feedback
+from headwater.events.types import Feedback, SlateServed
+from headwater.host_replay import SILENT
 from headwater.served_slates import ServedSlates
 from host_rig import Hosts, hosts
 from nats_server import nats_server, options  # noqa: F401 - a fixture
@@ -81,6 +83,38 @@ def test_every_slate_of_hosts_that_stood_apart_is_made_again(shop: Hosts) -> Non
     assert (report["slates"]["slates"], report["slates"]["identical"]) == (150, 150)
     replayed = run(shop, "replay", "--slate", records[-1].slate)
     assert replayed["identical"]
+
+
+def test_slates_of_which_a_host_answered_only_some_scatters_are_made_again(
+    nats_server: NatsServer,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with hosts(nats_server, config(), 1, 3) as running, running.client() as client:
+        client.put_items({"item": f"i{n}", "categories": [f"c{n % 3}"]} for n in range(30))
+        bought = [Feedback(type="purchase", user=f"u{n % 7}", item=f"i{n % 9}", ts=START + n) for n in range(60)]
+        told = client.track_many(bought)
+        draw = random.Random(1)
+
+        def sometimes(_: int, always: bool) -> Unavailable | None:
+            return Unavailable("not now", retry_after_ms=1) if not always and draw.random() < 0.5 else None
+
+        asked: dict[str, Any] = {"sources": {"bought_together": 1.0}, "now": START + 500_000, "after": told}
+        with monkeypatch.context() as patched:
+            patched.setattr(running.hosts["i1"]._endpoint, "_refusal", sometimes)
+            slates = [client.recommend(f"u{n % 9}", 20, **asked) for n in range(30)]
+
+        def recorded() -> list[SlateServed] | None:
+            with cluster_log(running.options, running.namespace) as (log, found):
+                records = list(ServedSlates(log, found.generation.max_future_ms))
+            return records if len(records) == len(slates) else None
+
+        records = wait_for("slates are recorded", recorded)
+        report = run(running, "verify", "--slates")
+    rounds = [(record.extra or {}).get("rounds", []) for record in records]
+    answered = {tuple(told[2] != SILENT for told in of_slate) for of_slate in rounds}
+    assert answered >= {(True, False), (False, True)}, "else this shows nothing new"
+    assert all(len(record.positions) == 4 - len(record.left_out) for record in records)
+    assert (report["slates"]["slates"], report["slates"]["identical"]) == (30, 30)
 
 
 def test_the_past_is_answered_from_the_log(shop: Hosts) -> None:

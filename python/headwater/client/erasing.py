@@ -32,6 +32,7 @@ from headwater.errors import StoreError
 from headwater.events.jetstream_api import JetStreamApi
 from headwater.events.jetstream_log import AsyncJetStreamLog, JetStreamLog
 from headwater.events.jetstream_stream import (
+    NoSuchLog,
     Place,
     StreamSettings,
     finish_rewriting,
@@ -118,17 +119,27 @@ def _left(options: NatsOptions, namespace: str, directory: Path) -> _Mark | None
 
 
 async def _standing(options: NatsOptions, mark: _Mark) -> Literal["old", "between", "new"]:
-    """Which log the stream holds."""
-    api = JetStreamApi(options)
+    """Which log the stream holds. Raises `StoreError` for one that is neither: it is not ours to delete, and while it
+    stands there the directory's is the only copy."""
+    api, place = JetStreamApi(options), place_of(mark.namespace, mark.generation)
     try:
-        state = await stream_state(api, place_of(mark.namespace, mark.generation), rewriting=True)
-    except StoreError:  # deleted, and not made anew
+        state = await stream_state(api, place, rewriting=True)
+    except NoSuchLog:  # deleted, and not made anew
         return "between"
     finally:
         await api.close()
     if state.rewriting:
         return "between"
-    return "old" if state.log_id == mark.log_id else "new"
+    if state.log_id == mark.log_id:
+        return "old"
+    if not state.rewritten:
+        raise StoreError(
+            f"stream {place.stream} holds a log of {state.last} frames that was begun when the old one was deleted and "
+            "the next one was not yet in its place: stop the hosts, save what is in it, delete it "
+            f"(nats stream rm {place.stream}), and run the command again",
+            stream=place.stream,
+        )
+    return "new"
 
 
 def _build(

@@ -162,7 +162,7 @@ class Endpoint:
         refusal = self._refusal(0 if raw else len(message.data), always)
         if refusal is None:
             return True
-        self._spawn(self._refuse(message, verb, refusal, "msgpack" if raw else encoding_of(message.data)))
+        self._refuse(message, verb, refusal, "msgpack" if raw else encoding_of(message.data))
         return False
 
     def _refusal(self, size: int, always: bool) -> HeadwaterError | None:
@@ -195,7 +195,7 @@ class Endpoint:
         """Requests under way."""
         return len(self._tasks)
 
-    async def _refuse(self, message: Incoming, verb: str, err: HeadwaterError, encoding: str) -> None:
+    def _refuse(self, message: Incoming, verb: str, err: HeadwaterError, encoding: str) -> None:
         self._metrics.refused(verb, err.code)
         self._respond(message, encode_error(err, encoding))
 
@@ -207,7 +207,7 @@ class Endpoint:
             request = decode_request(verb, message.data).request
         except InvalidQuery as err:
             if claim is None or self.speaks_for_all():
-                await self._refuse(message, verb, err, encoding)
+                self._refuse(message, verb, err, encoding)
             return
         try:
             if claim is not None:

@@ -10,7 +10,6 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 import msgspec
 
@@ -19,6 +18,15 @@ from headwater.errors import HeadwaterError
 _MODULE = "headwater.http.gateway"
 _AGAIN_SECONDS = 2.0
 _END_SECONDS = 15.0
+
+
+class _Told(msgspec.Struct):
+    """What the process says once it listens, or why it does not."""
+
+    url: str | None = None
+    pid: int | None = None
+    keys: str | None = None
+    error: str = "it said nothing"
 
 
 class GatewayProcess:
@@ -32,18 +40,24 @@ class GatewayProcess:
     async def run(self) -> None:
         """Keep the gateway running. It is told to stop when this is cancelled."""
         while True:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", _MODULE, stdin=PIPE, stdout=PIPE, start_new_session=True
-            )
             try:
-                await self._begin(process)
-                code = await process.wait()
-                self._say(f"http: the gateway ended with status {code}; it is started again")
+                await self._live()
             except HeadwaterError as err:
                 self._say(f"http: the gateway does not start: {err.message}")
-            finally:
-                await _end(process)
+            except OSError as err:
+                self._say(f"http: the gateway does not start: {err}")
             await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _live(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", _MODULE, stdin=PIPE, stdout=PIPE, start_new_session=True
+        )
+        try:
+            await self._begin(process)
+            code = await process.wait()
+            self._say(f"http: the gateway ended with status {code}; it is started again")
+        finally:
+            await _end(process)
 
     async def _begin(self, process: Process) -> None:
         assert process.stdin is not None
@@ -51,10 +65,14 @@ class GatewayProcess:
         with suppress(ConnectionError):  # it ended at once; what it said is read below
             process.stdin.write(self._task + b"\n")
             await process.stdin.drain()
-        told: dict[str, Any] = msgspec.json.decode(await process.stdout.readline() or b"{}")
-        if "url" not in told:
-            raise HeadwaterError(str(told.get("error", "it said nothing")))
-        self._say(f"http: {told['url']}, process {told['pid']}, keys {told['keys']}")
+        line = await process.stdout.readline()
+        try:
+            told = msgspec.json.decode(line or b"{}", type=_Told)
+        except msgspec.DecodeError as err:
+            raise HeadwaterError(f"it said {line[:80]!r}") from err
+        if told.url is None:
+            raise HeadwaterError(told.error)
+        self._say(f"http: {told.url}, process {told.pid}, keys {told.keys}")
 
 
 async def _end(process: Process) -> None:

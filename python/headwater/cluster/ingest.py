@@ -246,13 +246,16 @@ class Ingest:
             else:
                 by_subject.setdefault(ticket.subject, []).append(at)
         for subject, tickets in by_subject.items():
-            try:
-                frames += self._writer.pack(subject, [event for at in tickets for event in group[at].events], now)
+            try:  # all of them or none: what is refused is packed again, each ticket alone
+                packed = list(self._writer.pack(subject, [e for at in tickets for e in group[at].events], now))
             except InvalidInput:  # one event that no frame can hold costs no other its place
                 for at in tickets:
                     frames += self._alone(group[at], now)
-            for at in tickets:
-                places[at] = len(frames) - 1
+                    places[at] = len(frames) - 1
+            else:
+                frames += packed
+                for at in tickets:
+                    places[at] = len(frames) - 1
         return frames, places
 
     def _alone(self, ticket: _Ticket, now: int) -> list[bytes]:
@@ -260,7 +263,7 @@ class Ingest:
         try:
             return list(self._writer.pack(ticket.subject, ticket.events, now))
         except InvalidInput as err:
-            ticket.done.set_exception(err)
+            _fail(ticket, err)
             return []
 
     async def _until_kept(self, frames: list[bytes]) -> int:
@@ -285,10 +288,14 @@ class Ingest:
         self.error = err.message
         logger.warning("%d writes were refused: %s", len(group), err.message)
         for ticket in group:
-            if not ticket.done.done():
-                ticket.done.set_exception(err)
+            _fail(ticket, err)
 
     def close(self) -> None:
         """Take no more events; `run` returns once what is queued is in the log."""
         self._closing = True
         self._arrived.set()
+
+
+def _fail(ticket: _Ticket, err: HeadwaterError) -> None:
+    if not ticket.done.done():  # whoever waited may have given up
+        ticket.done.set_exception(err)

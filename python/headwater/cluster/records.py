@@ -60,18 +60,27 @@ class RecordWriter:
         return self._writing or bool(self._queue)
 
     async def _write(self, group: list[SlateServed]) -> None:
-        try:
-            await self._ingest.write(group, self._clock())
-            self.error = None
-        except HeadwaterError as err:
-            if len(group) > 1:
-                for served in group:  # one record that breaks a rule costs no other its place
-                    await self._write([served])
-                return
+        """Write a group; a record that is refused costs no other its place, and none is written twice."""
+        now = self._clock()
+        waiting: list[tuple[SlateServed, asyncio.Future[int]]] = []
+        refused: list[tuple[SlateServed, HeadwaterError]] = []
+        for served in group:
+            try:
+                waiting.append((served, self._ingest.submit(served, now)))
+            except HeadwaterError as err:
+                refused.append((served, err))
+        for served, written in waiting:
+            try:
+                await written
+            except HeadwaterError as err:
+                refused.append((served, err))
+        for served, why in refused:
             if self.error is None:
-                logger.warning("slate record %s was not written: %s", group[0].slate, err.message)
+                logger.warning("slate record %s was not written: %s", served.slate, why.message)
             self.dropped += 1
-            self.error = err.message
+            self.error = why.message
+        if not refused:
+            self.error = None
 
     def close(self) -> None:
         """Take no more records; `run` returns once what is queued was written."""

@@ -32,10 +32,15 @@ class Sent(NamedTuple):
 
 
 class Gathered(NamedTuple):
-    """Replies by host in the topology's order, and why the others are missing."""
+    """A reply or None by host, in the topology's order, and why some are missing."""
 
-    replies: list[bytes]
+    by_host: list[bytes | None]
     left_out: dict[str, str]
+
+    @property
+    def replies(self) -> list[bytes]:
+        """Of the hosts that answered, in order."""
+        return [reply for reply in self.by_host if reply is not None]
 
 
 def pack(after: int | None, seconds: float, body: bytes) -> bytes:
@@ -88,19 +93,20 @@ class Scatter:
         when no host answers.
         """
         outcomes = await self._ask(self.hosts, verb, after, body, until)
-        replies: list[bytes] = []
+        by_host: list[bytes | None] = []
         left_out: dict[str, str] = {}
         for host, outcome in zip(self.hosts, outcomes, strict=True):
             if isinstance(outcome, bytes):
-                replies.append(outcome)
+                by_host.append(outcome)
             elif isinstance(outcome, Unavailable):
+                by_host.append(None)
                 left_out[host.name] = outcome.message
             else:
                 raise outcome
-        if not replies:
+        if len(left_out) == len(by_host):
             told = "; ".join(f"{name}: {why}" for name, why in left_out.items())
             raise Unavailable(f"no item host answers ({told}); ask again", retry_after_ms=_RETRY_MS)
-        return Gathered(replies, left_out)
+        return Gathered(by_host, left_out)
 
     async def ask(self, host: HostSpec, verb: str, after: int | None, body: bytes, until: float) -> bytes:
         """Ask one item host. Raises what it refuses with, or `Unavailable`."""

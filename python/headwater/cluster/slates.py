@@ -28,6 +28,7 @@ from headwater.config import Config
 from headwater.core import reply_position, stable_hash
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import SlateServed
+from headwater.host_replay import SILENT, Rounds
 from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending, VariantOf
 from headwater.slate import ItemView, SessionState, SessionView, Slate
 from headwater.slate_memory import Answered, SlateMemory
@@ -47,14 +48,14 @@ _sessions = msgspec.msgpack.Decoder(SessionState)
 class _Asked(NamedTuple):
     """An answer with the positions that it was made at (own, then item hosts) and who was left out, with why.
 
-    `rounds`, where folds came in between or hosts were asked more than once: for each time, where its scatter was made
-    and where it was answered.
+    `positions` are of those item hosts that answered every time. `rounds`, where folds came in between or hosts were
+    asked more than once: see `headwater.host_replay.Rounds`.
     """
 
     answer: Answer
     positions: list[int]
     left_out: dict[str, str]
-    rounds: list[list[int]] | None = None
+    rounds: Rounds | None = None
 
 
 class Slates:
@@ -205,45 +206,49 @@ class Slates:
         if not self._scatter.hosts:
             answer = decode_answer(await self._call(core.recommend, body))
             return _Asked(answer, [answer.position], {})
-        sent, made_at = await self._call(self._scattered, body)
+        sent, made_at = await self._call(self._scattered, body, until)
         left_out: dict[str, str] = {}
-        rounds: list[list[int]] = []
+        rounds: Rounds = []
         while True:
             gathered = await self._scatter.ask_all("candidates", after, sent, self._share(until))
             left_out |= gathered.left_out
-            rounds.append([made_at, *map(reply_position, gathered.replies)])
+            told = [SILENT if reply is None else reply_position(reply) for reply in gathered.by_host]
+            rounds.append([made_at, *told])
             try:
-                answer, more, made_at = await self._call(self._gathered, sent, gathered.replies)
+                answer, more, made_at = await self._call(self._gathered, sent, gathered.replies, until)
             except NotReady:  # another configuration became active in between
                 if time.monotonic() >= until:
                     raise
                 rounds.clear()
-                sent, made_at = await self._call(self._scattered, body)
+                left_out.clear()
+                sent, made_at = await self._call(self._scattered, body, until)
                 continue
             if answer is not None:
                 decoded = decode_answer(answer)
                 apart = len(rounds) > 1 or rounds[0][0] != decoded.position
-                positions = [decoded.position, *rounds[0][1:]]
+                first = zip(self._scatter.hosts, rounds[0][1:], strict=True)
+                positions = [decoded.position, *(at for host, at in first if host.name not in left_out)]
                 return _Asked(decoded, positions, left_out, rounds if apart else None)
             assert more is not None
             sent = more  # rare: the catalogue must fill in
 
-    def _scattered(self, body: bytes) -> tuple[bytes, int]:
-        """A scatter and the position that it was made at: made again where a fold came in between."""
+    def _scattered(self, body: bytes, until: float) -> tuple[bytes, int]:
+        """A scatter and the position that it was made at: made again where a fold came in between, as long as there is
+        time to ask anybody."""
         core = self._state.core
         while True:
             before = core.position
             sent = core.scatter(body)
-            if core.position == before:
+            if core.position == before or time.monotonic() >= until:
                 return sent, before
 
-    def _gathered(self, sent: bytes, replies: list[bytes]) -> tuple[bytes | None, bytes | None, int]:
-        """An answer, or another scatter and the position that it was made at."""
+    def _gathered(self, sent: bytes, replies: list[bytes], until: float) -> tuple[bytes | None, bytes | None, int]:
+        """An answer, or another scatter and the position that it was made at: see `_scattered`."""
         core = self._state.core
         while True:
             before = core.position
             answer, more = core.gather(sent, replies)
-            if answer is not None or core.position == before:
+            if answer is not None or core.position == before or time.monotonic() >= until:
                 return answer, more, before
 
     async def _ask_items(
@@ -299,7 +304,7 @@ class Slates:
         slate: Slate,
         request: dict[str, Any],
         context: dict[str, Any] | None,
-        rounds: list[list[int]] | None,
+        rounds: Rounds | None,
     ) -> Slate:
         record = slate_record(slate, request, context)
         if rounds is not None:

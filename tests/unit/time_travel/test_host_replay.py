@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -18,11 +19,11 @@ from headwater.events.log import EventLog
 from headwater.events.memory_log import MemoryLog
 from headwater.events.subjects import partition_of, subject_of
 from headwater.events.types import SlateServed
-from headwater.host_replay import _Asked, of_several_positions, runs
+from headwater.host_replay import SILENT, Rounds, _Asked, _rounds, of_several_positions, runs
 from headwater.slate_record import SCORER_VERSION
 from headwater.slate_replay import replay_of, replay_slates
 from headwater.verify import verify_hosts
-from reference.host_cluster import Host, HostCluster
+from reference.host_cluster import HostCluster
 
 START = 1_700_000_000_000
 SESSIONS, ITEMS = 2, 3
@@ -47,22 +48,51 @@ def events(seed: int) -> EventLog:
     return log
 
 
-def served(hosts: HostCluster, at: int, number: int, left_out: tuple[int, ...] = ()) -> tuple[SlateServed, bool]:
-    """A slate as a host serves and records it, and whether it took one scatter."""
+class Paces:
+    """Hosts that fold at their own pace."""
+
+    def __init__(self, log: EventLog, seed: int) -> None:
+        self.draw = random.Random(seed)
+        self.frames = [frame for batch in log.read() for frame in batch.frames]
+        self.hosts = HostCluster(config(), SESSIONS, ITEMS)
+        self._done = [0] * (SESSIONS + ITEMS)
+
+    def go_on(self, at: int) -> None:
+        """Each folds until about there."""
+        for n, host in enumerate((*self.hosts.sessions, *self.hosts.items)):
+            until = max(self._done[n], at - self.draw.choice([0, 0, 1, 4]))
+            host.feed(list(range(self._done[n] + 1, until + 1)), self.frames[self._done[n] : until])
+            self._done[n] = until
+
+
+def served(
+    hosts: HostCluster,
+    at: int,
+    number: int,
+    silent: Sequence[Collection[int]] = ((),),
+    moved: Callable[[], None] | None = None,
+) -> tuple[SlateServed, int]:
+    """A slate as a host serves and records it, and how many scatters it took. `silent`: item hosts that do not answer,
+    by round, the last for all later ones. `moved` is called whenever hosts may fold on meanwhile."""
     user = f"u{number % 11}"
     owner = hosts.sessions[partition_of(user, 4) % SESSIONS].core
     slate, now = f"s{partition_of(user, 4) % SESSIONS}-1-{number}", START + at * 60_000
     request: dict[str, Any] = {"user": user, "items": [], "n": 4, "exclude": [], "now": now, "sources": {}}
     request |= {"exploration": 0.2} if number % 3 else {"n": 11, "sources": {"bought_together": 1.0}}
-    sent = owner.scatter(msgspec.msgpack.encode(request | {"key": slate}))
-    asked = [host.core for n, host in enumerate(hosts.items) if n not in left_out]
-    positions: list[int] = []
-    scatters = 0
+    sent, made_at = owner.scatter(msgspec.msgpack.encode(request | {"key": slate})), owner.position
+    rounds: Rounds = []
+    left_out: set[int] = set()
+    move = moved or (lambda: None)
     while True:
-        replies = [core.candidates(sent) for core in asked]
-        positions = positions or list(map(reply_position, replies))
-        scatters += 1
-        answer, more = owner.gather(sent, replies)
+        move()
+        out = silent[min(len(rounds), len(silent) - 1)]
+        left_out |= set(out)
+        replies = {n: host.core.candidates(sent) for n, host in enumerate(hosts.items) if n not in out}
+        told = [reply_position(replies[n]) if n in replies else SILENT for n in range(ITEMS)]
+        rounds.append([made_at, *told])
+        move()
+        made_at = owner.position
+        answer, more = owner.gather(sent, list(replies.values()))
         if answer is not None:
             break
         assert more is not None
@@ -76,54 +106,95 @@ def served(hosts: HostCluster, at: int, number: int, left_out: tuple[int, ...] =
         variant=None,
         config_version=owner.active_config() or "",
         scorer_version=SCORER_VERSION,
-        positions=[decoded.position, *positions],
-        left_out=[f"i{n}" for n in left_out],
+        positions=[decoded.position, *(rounds[0][1 + n] for n in range(ITEMS) if n not in left_out)],
+        left_out=[f"i{n}" for n in sorted(left_out)],
         candidates=None,
         items=[(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in decoded.items],
-        extra={"temperature": decoded.exploring.temperature, "floor": decoded.exploring.floor},
+        extra={"temperature": decoded.exploring.temperature, "floor": decoded.exploring.floor}
+        | ({} if moved is None else {"rounds": rounds}),
     )
-    return record, scatters == 1
+    return record, len(rounds)
 
 
-def recorded(seed: int) -> tuple[EventLog, list[SlateServed], list[bool]]:
-    """A log with slates by hosts that fold at their own pace."""
-    log, draw = events(seed), random.Random(seed + 1)
-    frames = [frame for batch in log.read() for frame in batch.frames]
-    hosts = HostCluster(config(), SESSIONS, ITEMS)
-    everyone: list[Host] = [*hosts.sessions, *hosts.items]
-    done = [0] * len(everyone)
-    records, once = [], []
-    for number, at in enumerate(range(60, len(frames), 3)):
-        for n, host in enumerate(everyone):
-            until = max(done[n], at - draw.choice([0, 0, 1, 4]))
-            host.feed(list(range(done[n] + 1, until + 1)), frames[done[n] : until])
-            done[n] = until
-        record, alone = served(hosts, at, number, (1,) if number % 10 == 0 else ())
-        records.append(record)
-        once.append(alone)
-    writer = FrameWriter("records", 1)
+def add_records(log: EventLog, records: Sequence[SlateServed], producer: str = "records") -> None:
+    writer = FrameWriter(producer, 1)
     for record in records:
         log.append(list(writer.pack(subject_of(record, 4), [record], START)))
-    return log, records, once
+
+
+def recorded(seed: int) -> tuple[EventLog, list[SlateServed], list[int]]:
+    """A log with slates by hosts that fold at their own pace."""
+    log = events(seed)
+    paces = Paces(log, seed + 1)
+    records, scatters = [], []
+    for number, at in enumerate(range(60, len(paces.frames), 3)):
+        paces.go_on(at)
+        record, count = served(paces.hosts, at, number, ((1,) if number % 10 == 0 else (),))
+        records.append(record)
+        scatters.append(count)
+    add_records(log, records)
+    return log, records, scatters
 
 
 @pytest.mark.parametrize("seed", [3, 4])
 def test_slates_of_hosts_that_stood_apart_are_made_again(seed: int) -> None:
-    log, records, once = recorded(seed)
+    log, records, scatters = recorded(seed)
     apart = [record for record in records if of_several_positions(record)]
     assert len(apart) > len(records) // 2
-    assert not all(once), "some questions needed another scatter"
+    assert max(scatters) > 1, "some questions needed another scatter"
     report = replay_slates(log, config(), threads=1)
     assert [(replay.slate, replay.differences) for replay in report.different] == []
     assert (report.slates, report.identical) == (len(records), len(records))
     assert replay_of(apart[-1].slate, log, config(), threads=1).identical
 
 
+@pytest.mark.parametrize(
+    "silent",
+    [((),), ((1,),), ((), (1,)), ((1,), ()), ((0,), (2,)), ((0, 1), (1, 2))],
+    ids=["none", "always", "later", "at-first", "another-each-time", "none-throughout"],
+)
+def test_slates_whose_hosts_folded_on_between_their_rounds_are_made_again(silent: Sequence[Collection[int]]) -> None:
+    log = events(6)
+    paces = Paces(log, 7)
+    paces.go_on(50)
+    records, scatters = [], []
+    for number, at in enumerate(range(60, len(paces.frames) - 20, 6)):
+        steps = itertools.count(at, 2)
+        record, count = served(paces.hosts, at, number, silent, lambda steps=steps: paces.go_on(next(steps)))
+        records.append(record)
+        scatters.append(count)
+    add_records(log, records)
+    assert max(scatters) > 1
+    assert all(map(of_several_positions, records))
+    report = replay_slates(log, config(), threads=1)
+    assert [(replay.slate, replay.differences) for replay in report.different] == []
+    assert report.identical == len(records)
+
+
+def test_positions_of_a_round_are_those_of_its_scatter_its_answers_and_what_followed() -> None:
+    record, _ = served(HostCluster.of(events(1), config(), SESSIONS, ITEMS), 1, 1)
+    moved = msgspec.structs.replace(record, positions=[20, 5], left_out=["i0", "i2"])
+    rounds = [[7, SILENT, 5, 6], [9, 8, 8, SILENT]]
+    asked = _Asked(msgspec.structs.replace(moved, extra={"rounds": rounds}), None)
+    assert asked.positions == [7, SILENT, 5, 6, 9]
+    assert asked._replace(round=1).positions == [9, 8, 8, SILENT, 20]
+    assert asked._replace(round=2).positions == [9, 8, 8, SILENT, 20], "asked once more than was recorded"
+
+
+@pytest.mark.parametrize("rounds", [None, [], "x", [[1, 2]], [[1, 2, 3, 4], [1]], [[-1, 2, 3, 4]], [[1, 2, -2, 4]]])
+def test_a_foreign_record_whose_rounds_cannot_be_has_one(rounds: Any) -> None:
+    record, _ = served(HostCluster.of(events(1), config(), SESSIONS, ITEMS), 1, 1)
+    foreign = msgspec.structs.replace(record, positions=[20, 5, 6], left_out=["i1"], extra={"rounds": rounds})
+    assert _rounds(foreign) == [[20, 5, SILENT, 6]]
+    alone = msgspec.structs.replace(record, positions=[20], left_out=[], extra={"rounds": [[1]]})
+    assert not of_several_positions(alone), "an engine's record"
+
+
 def test_a_record_of_another_position_is_found_out() -> None:
     log, records, _ = recorded(5)
     record = next(r for r in records if of_several_positions(r) and not r.left_out)
     changed = msgspec.structs.replace(record, slate="s0-1-999", positions=[record.positions[0], 1, 1, 1])
-    log.append(list(FrameWriter("other", 1).pack(subject_of(changed, 4), [changed], START)))
+    add_records(log, [changed], "other")
     report = replay_slates(log, config(), threads=1)
     assert [replay.slate for replay in report.different] == ["s0-1-999"]
 
