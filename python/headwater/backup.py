@@ -345,15 +345,7 @@ def restore(source: Path, directory: Path, threads: int | None, progress: Progre
     """
     started = time.perf_counter()
     manifest = read_manifest(source)
-    config = store.directory_config(source)
-    generation = generation_of(config.generation)
-    if generation != manifest.generation:
-        raise GenerationMismatch(
-            f"{source} is of generation {manifest.generation}, its configuration makes {generation} with this version: "
-            "restore with the version that wrote it, then `headwater replay DIR --to NEW_DIR`",
-            found=manifest.generation,
-            expected=generation,
-        )
+    config = config_of(source, manifest)
     with appearing_whole(directory) as place:
         store.begin(place, config)
         for name in _COPIED:
@@ -378,6 +370,20 @@ def restore(source: Path, directory: Path, threads: int | None, progress: Progre
         digest=digest,
         seconds=time.perf_counter() - started,
     )
+
+
+def config_of(source: Path, manifest: Manifest) -> Config:
+    """The configuration of a backup. Raises `GenerationMismatch` if this version folds it to other states."""
+    config = store.directory_config(source)
+    generation = generation_of(config.generation)
+    if generation != manifest.generation:
+        raise GenerationMismatch(
+            f"{source} is of generation {manifest.generation}, its configuration makes {generation} with this version: "
+            "restore with the version that wrote it, then `headwater replay DIR --to NEW_DIR`",
+            found=manifest.generation,
+            expected=generation,
+        )
+    return config
 
 
 def _append_all(source: Path, manifest: Manifest, log: SqliteLog, progress: ProgressCall) -> int:

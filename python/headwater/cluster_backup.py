@@ -16,13 +16,12 @@ from typing import Any
 import msgspec
 
 from headwater import backup as copies
-from headwater import store
 from headwater.actors.recovery import fold_log
 from headwater.actors.snapshots import DirectorySnapshots
-from headwater.backup import BackupReport, Manifest, ProgressCall, RestoreReport, held, read_manifest
+from headwater.backup import BackupReport, Manifest, ProgressCall, RestoreReport, config_of, held, read_manifest
 from headwater.config import Config
-from headwater.core import Core, generation_of, new_core, restore_core
-from headwater.errors import BackupInvalid, GenerationMismatch, StoreError
+from headwater.core import Core, new_core, restore_core
+from headwater.errors import BackupInvalid, StoreError
 from headwater.events.head import Head, chain_frames
 from headwater.events.jetstream_log import AsyncJetStreamLog, JetStreamLog
 from headwater.events.jetstream_stream import StreamSettings
@@ -111,15 +110,7 @@ def restore_to_cluster(
     """
     started = time.perf_counter()
     manifest = read_manifest(source)
-    config = store.directory_config(source)
-    generation = generation_of(config.generation)
-    if generation != manifest.generation:
-        raise GenerationMismatch(
-            f"{source} is of generation {manifest.generation}, its configuration makes {generation} with this version: "
-            "restore it with the version that wrote it",
-            found=manifest.generation,
-            expected=generation,
-        )
+    config = config_of(source, manifest)
     if manifest.base:
         raise StoreError(
             f"{source}: the log was archived below position {manifest.base}, and a stream begins at 1: restore it to a "
