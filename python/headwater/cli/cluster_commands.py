@@ -165,15 +165,10 @@ def _gateway(
 ) -> bytes:
     """What the gateway beside the hosts is told: keys and [http] of the directory, `over` in place of the latter."""
     from headwater.http.gateway import GatewayTask
-    from headwater.http.keys import KeyRing
-    from headwater.http.serve import check_exposure
-    from headwater.http.server import check_tls
-    from headwater.http_config import validate_http
+    from headwater.http.serve import checked_keys
 
     config = gateway_config(directory, profile, **over)
-    validate_http("options", config)
-    check_tls(config)
-    check_exposure(config.host, KeyRing(directory))
+    checked_keys(config, directory)  # before anything is started: the gateway itself begins last
     nats = options if login is None else login_file(login, options.url)
     where = str(directory.resolve())
     return msgspec.json.encode(GatewayTask(nats=nats, namespace=namespace(), directory=where, config=config))
