@@ -32,27 +32,33 @@ Handler = Callable[[Client, Any], Awaitable[Any]]
 
 
 class Visible:
-    """Waits until writes are in the state of every host that answers; writes at the same time share the asking."""
+    """Waits until writes are in the state of every host that answers; writes at the same time share the asking.
+
+    What was seen once is not remembered: an erasure makes the log shorter, and positions are given out again.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._wanted = self._seen = 0
         self._asking: asyncio.Task[None] | None = None
+        self._asked = 0
+        self._next = 0
 
     async def wait(self, position: int) -> None:
         """Until hosts have a position, or do not say so in time."""
-        self._wanted = max(self._wanted, position)
-        while self._seen < position:
-            if self._asking is None:
-                self._asking = asyncio.ensure_future(self._ask(self._wanted))
-            await asyncio.shield(self._asking)
+        while self._asking is not None and self._asked < position:
+            self._next = max(self._next, position)
+            await asyncio.wait([self._asking])
+        if self._asking is None:
+            self._asked, self._next = max(self._next, position), 0
+            self._asking = asyncio.ensure_future(self._ask(self._asked))
+        await asyncio.shield(self._asking)
 
     async def _ask(self, position: int) -> None:
         try:
             if late := await self._client.reached(position):
                 logger.info("position %d was written, and not yet seen by %s", position, ", ".join(late))
         finally:
-            self._seen, self._asking = max(self._seen, position), None
+            self._asking = None
 
 
 class ClusterDoor:
