@@ -17,13 +17,24 @@ import msgspec
 from headwater.arguments import query_id
 from headwater.client import Client
 from headwater.errors import InvalidQuery
-from headwater.events.types import Feedback
 from headwater.http import bodies, replies, verbs
 from headwater.http.cluster_engine import ClusterEngine, no_audit
 from headwater.http.door import LocalDoor
 from headwater.http.live import Live
 from headwater.http.problems import Refused
-from headwater.http.verbs import ById, Form, PatchItem, PutItem, PutUser, as_problems, encoded, fields_of
+from headwater.http.verbs import (
+    ById,
+    Form,
+    PatchItem,
+    PutItem,
+    PutUser,
+    as_problems,
+    changes_of,
+    encoded,
+    events_of,
+    fields_of,
+)
+from headwater.questions import wall_clock
 from headwater.slate import Slate
 
 logger = logging.getLogger(__name__)
@@ -125,8 +136,7 @@ async def _track(client: Client, body: bodies.EventBody) -> replies.WrittenReply
 
 
 async def _track_many(client: Client, body: bodies.EventsBody) -> replies.WrittenReply:
-    now = time.time_ns() // 1_000_000
-    events = [Feedback(**(fields_of(event) | {"ts": now if event.ts is None else event.ts})) for event in body.events]
+    events = events_of(body, wall_clock())
     return replies.WrittenReply(position=await client.track_many(events), count=len(events))
 
 
@@ -144,8 +154,7 @@ async def _put_items(client: Client, body: bodies.ItemsBody) -> replies.WrittenR
 
 
 async def _patch_item(client: Client, named: PatchItem) -> replies.WrittenReply:
-    changes = {field: value for field, value in fields_of(named.body).items() if value is not msgspec.UNSET}
-    return replies.WrittenReply(position=await client.patch_item(named.id, **changes))
+    return replies.WrittenReply(position=await client.patch_item(named.id, **changes_of(named.body)))
 
 
 async def _delete_item(client: Client, named: ById) -> replies.WrittenReply:

@@ -19,6 +19,7 @@ from headwater.errors import StoreError, Unavailable
 from headwater.events.jetstream_log import JetStreamLog
 from headwater.events.nats_options import NatsOptions
 from headwater.http.problems import Refused
+from headwater.questions import wall_clock
 from headwater.slate import Explanation, Slate
 
 _COUNTED_SECONDS = 3.0
@@ -81,7 +82,7 @@ class ClusterEngine:
 
     def now(self) -> int:
         """The wall clock, as for hosts."""
-        return time.time_ns() // 1_000_000
+        return wall_clock()
 
     @property
     def log(self) -> JetStreamLog:
