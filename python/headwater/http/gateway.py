@@ -106,8 +106,8 @@ async def cluster_door(place: ClusterPlace) -> ClusterDoor:
         await client.close()
         raise
     live = Live()
-    # On a thread: what these ask of the cluster is answered on this loop.
-    more = await asyncio.to_thread(lambda: gorse_verbs(engine) | look_verbs(engine, live))
+    # On a thread: this opens the log.
+    more = await asyncio.to_thread(lambda: gorse_verbs(engine) | look_verbs(engine, live, None))
     rest = LocalDoor(Service(engine, live, more))
     return ClusterDoor(client, engine, live, rest)
 

@@ -78,7 +78,7 @@ def serve_engine(
         }
         say({**facts, "keys": "required" if keys.required else "none", "position": engine.position})
         live = Live()
-        service = Service(engine, live, gorse_verbs(engine) | look_verbs(engine, live))
+        service = Service(engine, live, gorse_verbs(engine) | look_verbs(engine, live, engine.status()["path"]))
         door = LocalDoor(service)
         with _running_beside(beside, service):
             try:
