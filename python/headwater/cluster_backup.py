@@ -27,7 +27,7 @@ from headwater.events.jetstream_log import AsyncJetStreamLog, JetStreamLog
 from headwater.events.jetstream_stream import StreamSettings
 from headwater.events.log import LogBatch
 from headwater.events.nats_options import NatsOptions
-from headwater.verify import differing_host
+from headwater.verify import differing_hosts
 
 _BATCH_FRAMES = 2000
 
@@ -78,12 +78,8 @@ def backup_cluster(
     source = StreamSource(log)
     core = _folded_before(destination, source, config)
     last = log.last()
-    for host in sorted(hosts, key=lambda host: int(host["position"])):
-        if host["position"] < core.position:
-            continue  # it stands before the earlier backup, which was compared then
-        fold_log(core, log, stop=host["position"] + 1)
-        for problem in differing_host(host, core):
-            raise BackupInvalid(f"{problem.where} {problem.what}; nothing was backed up", path=problem.where)
+    for problem in differing_hosts(hosts, core, log):  # an earlier backup was compared then
+        raise BackupInvalid(f"{problem.where} {problem.what}; nothing was backed up", path=problem.where)
     fold_log(core, log, stop=last + 1)
     return copies.backup(None, source, core, config, destination, now_ms, progress)
 
