@@ -87,11 +87,13 @@ def backup_cluster(
 def _folded_before(destination: Path, source: StreamSource, config: Config) -> Core:
     """The state of an earlier backup of this log, if there is one, to be folded on."""
     threads = config.engine.threads
-    if (destination / copies.MANIFEST).exists():
-        manifest = read_manifest(destination)
-        copies.check_same_log(manifest, source, destination)
-        return restore_core(config, threads, DirectorySnapshots(destination / "snapshots").load(manifest.position))
-    return new_core(config, threads)
+    try:
+        old = copies.earlier_backup(destination, source)
+    except OSError as err:
+        raise StoreError(f"{destination}: cannot be read: {err.strerror or err}", path=str(destination)) from err
+    if old is None:
+        return new_core(config, threads)
+    return restore_core(config, threads, DirectorySnapshots(destination / "snapshots").load(old.position))
 
 
 def restore_to_cluster(
