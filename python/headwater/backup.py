@@ -155,13 +155,7 @@ def backup(
     """
     started = time.perf_counter()
     try:
-        old = read_manifest(destination) if (destination / MANIFEST).exists() else None
-        if old is None and destination.exists() and any(destination.iterdir()):
-            raise BackupInvalid(
-                f"{destination} is neither empty nor a backup; name another place", path=str(destination)
-            )
-        if old is not None:
-            check_same_log(old, log, destination)
+        old = earlier_backup(destination, log)
         position, parts, digest = _moment(core, config)
         done = Head(0, log.base.last, log.base.chain) if old is None else Head(0, old.position, old.chain)
         (destination / "frames").mkdir(parents=True, exist_ok=True)
@@ -218,7 +212,18 @@ def _moment(core: Core, config: Config) -> tuple[int, list[tuple[str, bytes]], d
     return position, parts, digest
 
 
-def check_same_log(old: Manifest, log: Source, destination: Path) -> None:
+def earlier_backup(destination: Path, log: Source) -> Manifest | None:
+    """The backup of this log that lies in a place; `None` for a new place. Raises `BackupInvalid` for anything else."""
+    if (destination / MANIFEST).exists():
+        old = read_manifest(destination)
+        _check_same_log(old, log, destination)
+        return old
+    if destination.is_dir() and any(destination.iterdir()):
+        raise BackupInvalid(f"{destination} is neither empty nor a backup; name another place", path=str(destination))
+    return None
+
+
+def _check_same_log(old: Manifest, log: Source, destination: Path) -> None:
     """The backup's last frame must be the log's: otherwise another log, or one after an erasure, would be mixed in."""
     if old.generation != log.generation:
         raise BackupInvalid(
@@ -345,15 +350,7 @@ def restore(source: Path, directory: Path, threads: int | None, progress: Progre
     """
     started = time.perf_counter()
     manifest = read_manifest(source)
-    config = store.directory_config(source)
-    generation = generation_of(config.generation)
-    if generation != manifest.generation:
-        raise GenerationMismatch(
-            f"{source} is of generation {manifest.generation}, its configuration makes {generation} with this version: "
-            "restore with the version that wrote it, then `headwater replay DIR --to NEW_DIR`",
-            found=manifest.generation,
-            expected=generation,
-        )
+    config = config_of(source, manifest)
     with appearing_whole(directory) as place:
         store.begin(place, config)
         for name in _COPIED:
@@ -378,6 +375,20 @@ def restore(source: Path, directory: Path, threads: int | None, progress: Progre
         digest=digest,
         seconds=time.perf_counter() - started,
     )
+
+
+def config_of(source: Path, manifest: Manifest) -> Config:
+    """The configuration of a backup. Raises `GenerationMismatch` if this version folds it to other states."""
+    config = store.directory_config(source)
+    generation = generation_of(config.generation)
+    if generation != manifest.generation:
+        raise GenerationMismatch(
+            f"{source} is of generation {manifest.generation}, its configuration makes {generation} with this version: "
+            "restore with the version that wrote it, then `headwater replay DIR --to NEW_DIR`",
+            found=manifest.generation,
+            expected=generation,
+        )
+    return config
 
 
 def _append_all(source: Path, manifest: Manifest, log: SqliteLog, progress: ProgressCall) -> int:

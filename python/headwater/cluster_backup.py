@@ -16,19 +16,18 @@ from typing import Any
 import msgspec
 
 from headwater import backup as copies
-from headwater import store
 from headwater.actors.recovery import fold_log
 from headwater.actors.snapshots import DirectorySnapshots
-from headwater.backup import BackupReport, Manifest, ProgressCall, RestoreReport, held, read_manifest
+from headwater.backup import BackupReport, Manifest, ProgressCall, RestoreReport, config_of, held, read_manifest
 from headwater.config import Config
-from headwater.core import Core, generation_of, new_core, restore_core
-from headwater.errors import BackupInvalid, GenerationMismatch, StoreError
+from headwater.core import Core, new_core, restore_core
+from headwater.errors import BackupInvalid, StoreError
 from headwater.events.head import Head, chain_frames
 from headwater.events.jetstream_log import AsyncJetStreamLog, JetStreamLog
 from headwater.events.jetstream_stream import StreamSettings
 from headwater.events.log import LogBatch
 from headwater.events.nats_options import NatsOptions
-from headwater.verify import differing_host
+from headwater.verify import differing_hosts
 
 _BATCH_FRAMES = 2000
 
@@ -79,12 +78,8 @@ def backup_cluster(
     source = StreamSource(log)
     core = _folded_before(destination, source, config)
     last = log.last()
-    for host in sorted(hosts, key=lambda host: int(host["position"])):
-        if host["position"] < core.position:
-            continue  # it stands before the earlier backup, which was compared then
-        fold_log(core, log, stop=host["position"] + 1)
-        for problem in differing_host(host, core):
-            raise BackupInvalid(f"{problem.where} {problem.what}; nothing was backed up", path=problem.where)
+    for problem in differing_hosts(hosts, core, log):  # an earlier backup was compared then
+        raise BackupInvalid(f"{problem.where} {problem.what}; nothing was backed up", path=problem.where)
     fold_log(core, log, stop=last + 1)
     return copies.backup(None, source, core, config, destination, now_ms, progress)
 
@@ -92,11 +87,13 @@ def backup_cluster(
 def _folded_before(destination: Path, source: StreamSource, config: Config) -> Core:
     """The state of an earlier backup of this log, if there is one, to be folded on."""
     threads = config.engine.threads
-    if (destination / copies.MANIFEST).exists():
-        manifest = read_manifest(destination)
-        copies.check_same_log(manifest, source, destination)
-        return restore_core(config, threads, DirectorySnapshots(destination / "snapshots").load(manifest.position))
-    return new_core(config, threads)
+    try:
+        old = copies.earlier_backup(destination, source)
+    except OSError as err:
+        raise StoreError(f"{destination}: cannot be read: {err.strerror or err}", path=str(destination)) from err
+    if old is None:
+        return new_core(config, threads)
+    return restore_core(config, threads, DirectorySnapshots(destination / "snapshots").load(old.position))
 
 
 def restore_to_cluster(
@@ -111,15 +108,7 @@ def restore_to_cluster(
     """
     started = time.perf_counter()
     manifest = read_manifest(source)
-    config = store.directory_config(source)
-    generation = generation_of(config.generation)
-    if generation != manifest.generation:
-        raise GenerationMismatch(
-            f"{source} is of generation {manifest.generation}, its configuration makes {generation} with this version: "
-            "restore it with the version that wrote it",
-            found=manifest.generation,
-            expected=generation,
-        )
+    config = config_of(source, manifest)
     if manifest.base:
         raise StoreError(
             f"{source}: the log was archived below position {manifest.base}, and a stream begins at 1: restore it to a "

@@ -18,7 +18,7 @@ from headwater.events.jetstream_log import JetStreamLog
 from headwater.events.jetstream_stream import Place, StreamState, places, stream_state
 from headwater.events.loop_thread import LoopThread
 from headwater.events.nats_options import NatsOptions
-from headwater.scenario import QueryConfig, query_profile
+from headwater.scenario import query_profile
 
 
 def find_log(options: NatsOptions, namespace: str) -> tuple[Place, StreamState, Config]:
@@ -50,7 +50,6 @@ def find_log(options: NatsOptions, namespace: str) -> tuple[Place, StreamState, 
     finally:
         loop.stop()
     generation = fold_config_from(msgspec.json.decode(state.config))
-    query: QueryConfig = query_profile("media" if generation.profile == "media" else "shop")
     if generation_of(generation) != place.generation:
         raise GenerationMismatch(
             f"{options.shown}: the log is of generation {place.generation}; this version makes "
@@ -58,7 +57,7 @@ def find_log(options: NatsOptions, namespace: str) -> tuple[Place, StreamState, 
             found=place.generation,
             expected=generation_of(generation),
         )
-    return place, state, Config(generation=generation, query=query)
+    return place, state, Config(generation=generation, query=query_profile(generation.profile))
 
 
 @contextmanager

@@ -21,15 +21,10 @@ from headwater.actors.snapshots import DirectorySnapshots
 from headwater.core import Core, new_core, stable_hash
 from headwater.errors import StoreError
 from headwater.events import replacement
-from headwater.events.log import EventLog
 from headwater.events.sqlite_log import SqliteLog
 from headwater.ingest.dead_letters import DeadLetter
 from headwater.receipts import Receipt, issue, subject_of
 from headwater.rewriting import Removed, Rewriter, merged_ids
-
-_CLOSE = 64
-"""So few frames behind the running log, writers are made to wait for the rest."""
-_ROUNDS = 50
 
 _letters = msgspec.json.Decoder(DeadLetter)
 
@@ -93,18 +88,12 @@ def _build(
     old = runtime.core  # let go of at the end: taking a large state apart takes time, and writers need not wait for it
     try:
         rewriter = Rewriter(core, sink.append, ids, stable_hash(PRODUCER))
-        done = 0
-        for _ in range(_ROUNDS):
-            last = log.last()
-            done = _catch_up(log, rewriter, done, last)
-            if log.last() - done <= _CLOSE:
-                break
+        rewriter.follow(log)
         if runtime.snapshots is not None and runtime.snapshots.positions():
             DirectorySnapshots(place / "snapshots").save(*core.snapshot(), keep=1)
         position, digest = core.position, core.digest()["whole"]
         with runtime.replacing() as replace:
-            last = log.last()
-            _catch_up(log, rewriter, done, last)
+            last = rewriter.catch_up(log)
             sink.skip_epochs(log.epochs())
             sink.note_rewritten(sink.last())
             sink.close()
@@ -115,12 +104,6 @@ def _build(
         sink.close()
     del old
     return rewriter.removed, (last, position, digest)
-
-
-def _catch_up(log: EventLog, rewriter: Rewriter, done: int, last: int) -> int:
-    for batch in log.read(done + 1, stop=last + 1):
-        rewriter.add(batch)
-    return last
 
 
 def _copy_letters(old: Path, new: Path, ids: set[str]) -> int:

@@ -48,6 +48,10 @@ _CHANGING = frozenset(
 )
 _CARRIED_KEPT = 1024
 """States that are kept for a repeat of the event that carries them."""
+_CLOSE = 64
+"""So few frames behind a log, its writers are made to wait for the rest."""
+_ROUNDS = 50
+"""After which they are made to wait however much is missing: they write faster than it is copied."""
 
 
 def people_of(event: Event) -> tuple[str, ...]:
@@ -146,6 +150,8 @@ class Rewriter:
         self._sealer = Sealer(core)
         self._waiting: list[bytes] = []
         self._events = self._damaged = 0
+        self._done = 0
+        """Up to where a log was taken by `follow` and `catch_up`."""
 
     @property
     def removed(self) -> Removed:
@@ -161,6 +167,23 @@ class Rewriter:
             else:
                 self._waiting.append(new)
         self._flush()
+
+    def follow(self, log: EventLog) -> int:
+        """Take what a log holds that others go on writing, until so little is missing that they may be made to wait
+        for the rest (`catch_up`). How far that is."""
+        for _ in range(_ROUNDS):
+            self.catch_up(log)
+            if log.last() - self._done <= _CLOSE:
+                break
+        return self._done
+
+    def catch_up(self, log: EventLog) -> int:
+        """Take what the log holds beyond what was taken of it. Its last position."""
+        last = log.last()
+        for batch in log.read(self._done + 1, stop=last + 1):
+            self.add(batch)
+        self._done = last
+        return last
 
     def positions(self) -> Callable[[int], int]:
         """A function that says where the last frame at or before a position of the old log stands in the new one."""

@@ -11,7 +11,7 @@ A writer may go on meanwhile: what is compared ends at one position.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +146,7 @@ def verify_hosts(
     parts: dict[str, str] = {}
     try:
         core = new_core(config, threads)
-        for host in sorted(hosts, key=lambda host: int(host["position"])):
-            fold_log(core, log, stop=host["position"] + 1)
-            problems += differing_host(host, core)
+        problems.extend(differing_hosts(hosts, core, log))
         fold_log(core, log, stop=last + 1)
         parts = core.digest()
         digests["replay"] = parts["whole"]
@@ -168,8 +166,16 @@ def verify_hosts(
     )
 
 
-def differing_host(host: Mapping[str, Any], replay: Core) -> list[Problem]:
-    """What a host holds otherwise than the replay at its position."""
+def differing_hosts(hosts: Sequence[Mapping[str, Any]], replay: Core, log: EventLog) -> Iterator[Problem]:
+    """What hosts hold otherwise than the replay, which is folded on to the position of each; those that stand before it
+    already are passed over."""
+    for host in sorted(hosts, key=lambda host: int(host["position"])):
+        if host["position"] >= replay.position:
+            fold_log(replay, log, stop=host["position"] + 1)
+            yield from _differing(host, replay)
+
+
+def _differing(host: Mapping[str, Any], replay: Core) -> list[Problem]:
     if replay.position != host["position"]:
         what = f"stands at position {host['position']}, but the log ends at {replay.position}: it lost its tail"
         return [Problem(f"host {host['host']}", what)]

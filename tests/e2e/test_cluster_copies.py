@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from cluster_rig import Cluster, wait_for
-from headwater import Engine
+from headwater import Engine, cluster_backup
 from headwater.cli import main
 from headwater.client import erasing
 from headwater.config import Config, config_from_table
@@ -51,11 +51,17 @@ def run(url: str, namespace: str, *arguments: str, code: int = 0) -> Any:
 def test_a_backup_is_compared_with_the_hosts_and_restored_to_a_directory_or_another_cluster(
     nats_server: NatsServer,  # noqa: F811
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with hosts(nats_server, config(), 2, 1) as running, running.client() as client:
         url, namespace = running.options.url, running.namespace
         client.put_items({"item": f"i{n}"} for n in range(17))
         client.track_many(history(0, 100))
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "file").touch()
+        with monkeypatch.context() as unfolded:
+            unfolded.setattr(cluster_backup, "fold_log", None)
+            assert "neither empty nor a backup" in run(url, namespace, "backup", str(tmp_path / "other"), code=1)
         first = run(url, namespace, "backup", str(tmp_path / "copy"))
         client.track_many(history(100, 50))
         client.merge("u1", "u2")

@@ -154,6 +154,22 @@ def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
         assert f"written by process {served.process.pid}" in locked.stderr
 
 
+@pytest.mark.parametrize(
+    ("asked", "option"),
+    [
+        (("--embedded-nats", "--https-cert", "c.pem", "--https-key", "k.pem"), "--https-cert"),
+        (("--url", "nats://127.0.0.1:4", "--workers", "2"), "--workers"),
+        (("--embedded-nats", "--http-port", "0"), "--http-port"),
+        (("--http", "--http-port", "0"), "--http-port"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(asked: tuple[str, ...], option: str, tmp_path: Path) -> None:
+    refused = run("serve", str(tmp_path / "shop"), *asked)
+    assert refused.exit_code == 2, refused.stderr
+    assert f"{option} does nothing without" in refused.stderr
+    assert not (tmp_path / "shop").exists()
+
+
 def test_https_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
     key, cert = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
     made = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")

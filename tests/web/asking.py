@@ -30,7 +30,7 @@ class Gateway:
         self.engine = Engine.open(":memory:", config=engine)
         self.config = HttpConfig(**config)
         live = Live()
-        verbs = gorse_verbs(self.engine) | look_verbs(self.engine, live)
+        verbs = gorse_verbs(self.engine) | look_verbs(self.engine, live, self.engine.status()["path"])
         self.door = LocalDoor(Service(self.engine, live, verbs), threads=2, writers=2)
         self.app = create_app(self.door, self.config, KeyRing(directory))
         self._runner = asyncio.Runner()

@@ -14,7 +14,7 @@ import msgspec
 
 from headwater.cli.http_commands import gateway_config, serve_http
 from headwater.cli.output import json_option, show
-from headwater.cli.remote import cluster_options, connect_remote, login_file, namespace, nats_options
+from headwater.cli.remote import cluster_options, connect_remote, login_file, namespace, nats_options, remote
 from headwater.cli.store_commands import directory, profile_option
 from headwater.config import Profile
 
@@ -112,7 +112,8 @@ def serve(
 
     Example: headwater serve shop --http --port 8088
     """
-    clustered = embedded_nats or "url" in click.get_current_context().meta.get("headwater.cluster", {})
+    clustered = embedded_nats or remote()
+    _check_used(http, clustered)
     if http and not clustered:
         serve_http(directory, host, port, workers, profile, as_json, (https_cert, https_key))
         return
@@ -122,7 +123,7 @@ def serve(
 
     options = nats_options("headwater-serve")
     if embedded_nats:
-        if "url" in click.get_current_context().meta.get("headwater.cluster", {}):
+        if remote():
             raise click.UsageError("--embedded-nats and --url: give one of the two")
         port = port or _NATS_PORT
         options = msgspec.structs.replace(options, url=f"nats://127.0.0.1:{port}")
@@ -156,6 +157,17 @@ def serve(
     asyncio.run(_serve(Serving, settings, as_json))
 
 
+def _check_used(http: bool, clustered: bool) -> None:
+    """Raise `UsageError` for an option that would do nothing: who asks for a certificate must not be served without."""
+    before_cluster = ("http_port", "http_login")
+    idle = ("host", "workers", "https_cert", "https_key", *before_cluster) if not http else before_cluster
+    given = click.get_current_context().params
+    for name in () if http and clustered else idle:
+        if given[name] is not None:
+            needed = "--http" if not http else "a cluster (--embedded-nats or --url); --port says where --http listens"
+            raise click.UsageError(f"--{name.replace('_', '-')} does nothing without {needed}")
+
+
 def _gateway(
     directory: Path,
     options: NatsOptions,
@@ -165,15 +177,10 @@ def _gateway(
 ) -> bytes:
     """What the gateway beside the hosts is told: keys and [http] of the directory, `over` in place of the latter."""
     from headwater.http.gateway import GatewayTask
-    from headwater.http.keys import KeyRing
-    from headwater.http.serve import check_exposure
-    from headwater.http.server import check_tls
-    from headwater.http_config import validate_http
+    from headwater.http.serve import checked_keys
 
     config = gateway_config(directory, profile, **over)
-    validate_http("options", config)
-    check_tls(config)
-    check_exposure(config.host, KeyRing(directory))
+    checked_keys(config, directory)  # before anything is started: the gateway itself begins last
     nats = options if login is None else login_file(login, options.url)
     where = str(directory.resolve())
     return msgspec.json.encode(GatewayTask(nats=nats, namespace=namespace(), directory=where, config=config))

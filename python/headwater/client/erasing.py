@@ -50,9 +50,6 @@ Say = Callable[[str], None]
 
 _NEXT = "next"
 _MARK = "erasing.json"
-_CLOSE = 64
-"""So few frames behind the cluster's log, its hosts are made to stop for the rest."""
-_ROUNDS = 50
 
 
 class _Mark(msgspec.Struct, frozen=True):
@@ -188,24 +185,11 @@ def _build(
 
 def _copy(client: SyncClient, log: JetStreamLog, rewriter: Rewriter, say: Say, stopped: ExitStack) -> int:
     """All frames of the log, the last of them while nobody writes; where the old log ended."""
-    done = 0
-    for _ in range(_ROUNDS):
-        last = log.last()
-        _catch_up(log, rewriter, done, last)
-        done = last
-        if log.last() - done <= _CLOSE:
-            break
+    done = rewriter.follow(log)
     say(f"the next log is built up to position {done:,}; the hosts stop")
     stopped.callback(client.dismiss)
     client.drain()
-    last = log.last()
-    _catch_up(log, rewriter, done, last)
-    return last
-
-
-def _catch_up(log: JetStreamLog, rewriter: Rewriter, done: int, last: int) -> None:
-    for batch in log.read(done + 1, stop=last + 1):
-        rewriter.add(batch)
+    return rewriter.catch_up(log)
 
 
 async def _exchange(options: NatsOptions, mark: _Mark, directory: Path, say: Say) -> None:

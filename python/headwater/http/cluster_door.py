@@ -17,13 +17,24 @@ import msgspec
 from headwater.arguments import query_id
 from headwater.client import Client
 from headwater.errors import InvalidQuery
-from headwater.events.types import Feedback
 from headwater.http import bodies, replies, verbs
 from headwater.http.cluster_engine import ClusterEngine, no_audit
 from headwater.http.door import LocalDoor
 from headwater.http.live import Live
 from headwater.http.problems import Refused
-from headwater.http.verbs import ById, Form, PatchItem, PutItem, PutUser, as_problems, encoded, fields_of
+from headwater.http.verbs import (
+    ById,
+    Form,
+    PatchItem,
+    PutItem,
+    PutUser,
+    as_problems,
+    changes_of,
+    encoded,
+    events_of,
+    fields_of,
+)
+from headwater.questions import wall_clock
 from headwater.slate import Slate
 
 logger = logging.getLogger(__name__)
@@ -32,27 +43,33 @@ Handler = Callable[[Client, Any], Awaitable[Any]]
 
 
 class Visible:
-    """Waits until writes are in the state of every host that answers; writes at the same time share the asking."""
+    """Waits until writes are in the state of every host that answers; writes at the same time share the asking.
+
+    What was seen once is not remembered: an erasure makes the log shorter, and positions are given out again.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._wanted = self._seen = 0
         self._asking: asyncio.Task[None] | None = None
+        self._asked = 0
+        self._next = 0
 
     async def wait(self, position: int) -> None:
         """Until hosts have a position, or do not say so in time."""
-        self._wanted = max(self._wanted, position)
-        while self._seen < position:
-            if self._asking is None:
-                self._asking = asyncio.ensure_future(self._ask(self._wanted))
-            await asyncio.shield(self._asking)
+        while self._asking is not None and self._asked < position:
+            self._next = max(self._next, position)
+            await asyncio.wait([self._asking])
+        if self._asking is None:
+            self._asked, self._next = max(self._next, position), 0
+            self._asking = asyncio.ensure_future(self._ask(self._asked))
+        await asyncio.shield(self._asking)
 
     async def _ask(self, position: int) -> None:
         try:
             if late := await self._client.reached(position):
                 logger.info("position %d was written, and not yet seen by %s", position, ", ".join(late))
         finally:
-            self._seen, self._asking = max(self._seen, position), None
+            self._asking = None
 
 
 class ClusterDoor:
@@ -119,8 +136,7 @@ async def _track(client: Client, body: bodies.EventBody) -> replies.WrittenReply
 
 
 async def _track_many(client: Client, body: bodies.EventsBody) -> replies.WrittenReply:
-    now = time.time_ns() // 1_000_000
-    events = [Feedback(**(fields_of(event) | {"ts": now if event.ts is None else event.ts})) for event in body.events]
+    events = events_of(body, wall_clock())
     return replies.WrittenReply(position=await client.track_many(events), count=len(events))
 
 
@@ -138,8 +154,7 @@ async def _put_items(client: Client, body: bodies.ItemsBody) -> replies.WrittenR
 
 
 async def _patch_item(client: Client, named: PatchItem) -> replies.WrittenReply:
-    changes = {field: value for field, value in fields_of(named.body).items() if value is not msgspec.UNSET}
-    return replies.WrittenReply(position=await client.patch_item(named.id, **changes))
+    return replies.WrittenReply(position=await client.patch_item(named.id, **changes_of(named.body)))
 
 
 async def _delete_item(client: Client, named: ById) -> replies.WrittenReply:

@@ -19,6 +19,7 @@ from headwater.errors import StoreError, Unavailable
 from headwater.events.jetstream_log import JetStreamLog
 from headwater.events.nats_options import NatsOptions
 from headwater.http.problems import Refused
+from headwater.questions import wall_clock
 from headwater.slate import Explanation, Slate
 
 _COUNTED_SECONDS = 3.0
@@ -40,6 +41,8 @@ class ClusterEngine:
         self._mutex = threading.Lock()
         self._log: JetStreamLog | None = None
         self._counts: tuple[float, dict[str, Any]] = (-_COUNTED_SECONDS, {})
+        self._counting = asyncio.Lock()
+        self._looking: asyncio.Future[list[dict[str, Any]]] | None = None
 
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -79,7 +82,7 @@ class ClusterEngine:
 
     def now(self) -> int:
         """The wall clock, as for hosts."""
-        return time.time_ns() // 1_000_000
+        return wall_clock()
 
     @property
     def log(self) -> JetStreamLog:
@@ -100,9 +103,10 @@ class ClusterEngine:
 
     async def status_of(self) -> dict[str, Any]:
         """What all hosts tell together, under the names of `Engine.status` where they mean the same."""
-        hosts = await self._client.status(_STATUS_SECONDS)
+        return self._together(await self._client.status(_STATUS_SECONDS)) | await self._counted()
+
+    def _together(self, hosts: list[dict[str, Any]]) -> dict[str, Any]:
         refusals = [refusal for host in hosts for refusal in host.get("refusals", ())]
-        troubles = [f"{host['host']}: {host.get('message') or host['phase']}" for host in hosts if _troubled(host)]
         return {
             "path": None,
             "cluster": {"namespace": self._namespace, "hosts": hosts},
@@ -111,33 +115,35 @@ class ClusterEngine:
             "config_version": next((host["config"] for host in hosts if host.get("config")), None),
             "position": max((host.get("position", 0) for host in hosts), default=0),
             "refusals": _latest(refusals),
-            "trouble": "; ".join(troubles) or None,
-            **await self._counted(),
+            "trouble": _troubles(hosts) or None,
         }
 
     async def _counted(self) -> dict[str, Any]:
-        at, counts = self._counts
-        if time.monotonic() - at < _COUNTED_SECONDS:
+        async with self._counting:
+            at, counts = self._counts
+            if time.monotonic() - at < _COUNTED_SECONDS:
+                return counts
+            told = await self._client.stats()
+            of_items = next((host for host in told if host["kind"] != "session"), {})
+            counts = {
+                "users": sum(host["users"] for host in told if host["kind"] != "item"),
+                "items": of_items.get("items", 0),
+                "outcomes": of_items.get("outcomes", {}),
+                "last_event_ts": max((host["clock"] for host in told), default=0),
+            }
+            self._counts = (time.monotonic(), counts)
             return counts
-        told = await self._client.stats()
-        of_items = next((host for host in told if host["kind"] != "session"), {})
-        counts = {
-            "users": sum(host["users"] for host in told if host["kind"] != "item"),
-            "items": of_items.get("items", 0),
-            "outcomes": of_items.get("outcomes", {}),
-            "last_event_ts": max((host["clock"] for host in told), default=0),
-        }
-        self._counts = (time.monotonic(), counts)
-        return counts
 
     async def ready(self) -> dict[str, Any]:
-        """`status` of a cluster that answers. Raises `Unavailable` while no host that answers visitors is ready."""
-        status = await self.status_of()
+        """`status` without counts, of a cluster that answers. Anybody may ask, so those who do at the same time share
+        what hosts are asked. Raises `Unavailable` while no host that answers visitors is ready."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._client.status(_STATUS_SECONDS))
+        hosts = await asyncio.shield(self._looking)
         answering = {host.name for host in self._client.topology.answering()}
-        hosts = status["cluster"]["hosts"]
         if not any(host["host"] in answering and host["phase"] == "ready" for host in hosts):
-            raise Unavailable(f"no host answers: {status['trouble']}", retry_after_ms=1000)
-        return status
+            raise Unavailable(f"no host answers: {_troubles(hosts)}", retry_after_ms=1000)
+        return self._together(hosts)
 
     def close(self) -> None:
         """Let go of the log."""
@@ -165,8 +171,10 @@ def _stands(log: JetStreamLog) -> bool:
     return True
 
 
-def _troubled(host: dict[str, Any]) -> bool:
-    return host["phase"] != "ready" or bool(host.get("message"))
+def _troubles(hosts: list[dict[str, Any]]) -> str:
+    """What is wrong with each host that has something; empty: nothing."""
+    troubled = [host for host in hosts if host["phase"] != "ready" or host.get("message")]
+    return "; ".join(f"{host['host']}: {host.get('message') or host['phase']}" for host in troubled)
 
 
 def _latest(refusals: list[dict[str, Any]]) -> list[dict[str, Any]]:

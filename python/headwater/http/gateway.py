@@ -26,11 +26,11 @@ from headwater.http.gorse_verbs import gorse_verbs
 from headwater.http.keys import KeyRing
 from headwater.http.live import Live
 from headwater.http.live_page.looks import look_verbs
-from headwater.http.serve import check_exposure
-from headwater.http.server import check_tls, listen, run, serve_app, url_of
+from headwater.http.serve import checked_keys
+from headwater.http.server import listen, run, serve_app, url_of
 from headwater.http.verbs import Service
 from headwater.http.workers import WorkerTask, end_with_parent, supervise
-from headwater.http_config import HttpConfig, validate_http
+from headwater.http_config import HttpConfig
 
 Say = Callable[[dict[str, Any]], None]
 _PATIENCE_SECONDS = 5.0
@@ -59,10 +59,7 @@ def serve_gateway(task: GatewayTask, say: Say, begin: Callable[[], None] | None 
 
     Raises `ConfigError`, `AccessDenied`, `Unavailable`.
     """
-    validate_http("options", task.config)
-    check_tls(task.config)
-    keys = KeyRing(None if task.directory is None else Path(task.directory))
-    check_exposure(task.config.host, keys)
+    keys = checked_keys(task.config, None if task.directory is None else Path(task.directory))
     place = ClusterPlace(task.nats, task.namespace)
     with listen(task.config.host, task.config.port) as listening:
 
@@ -109,8 +106,8 @@ async def cluster_door(place: ClusterPlace) -> ClusterDoor:
         await client.close()
         raise
     live = Live()
-    # On a thread: what these ask of the cluster is answered on this loop.
-    more = await asyncio.to_thread(lambda: gorse_verbs(engine) | look_verbs(engine, live))
+    # On a thread: this opens the log.
+    more = await asyncio.to_thread(lambda: gorse_verbs(engine) | look_verbs(engine, live, None))
     rest = LocalDoor(Service(engine, live, more))
     return ClusterDoor(client, engine, live, rest)
 

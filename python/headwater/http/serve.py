@@ -46,6 +46,16 @@ def check_exposure(host: str, keys: KeyRing) -> None:
     )
 
 
+def checked_keys(config: HttpConfig, directory: Path | None) -> KeyRing:
+    """The keys of a server that may begin so. Raises `ConfigError`: a value out of range, a certificate that cannot be
+    used, an address that needs keys."""
+    validate_http("options", config)
+    check_tls(config)
+    keys = KeyRing(directory)
+    check_exposure(config.host, keys)
+    return keys
+
+
 def serve_directory(directory: Path, say: Say, profile: Profile | None = None, **over: Any) -> None:
     """Open a directory's engine and serve it until SIGINT or SIGTERM. `over` takes the place of keys of `[http]`;
     `say` is told once where the server listens. Raises the errors of `Engine.open`, and `ConfigError`."""
@@ -59,10 +69,7 @@ def serve_engine(
     """Serve an engine that is open; it stays open. `beside` runs on a thread meanwhile, until its event is set. See
     `serve_directory`."""
     config = msgspec.structs.replace(config, **{name: value for name, value in over.items() if value is not None})
-    validate_http("options", config)
-    check_tls(config)
-    keys = KeyRing(directory)
-    check_exposure(config.host, keys)
+    keys = checked_keys(config, directory)
     with listen(config.host, config.port) as listening:
         facts = {
             "url": url_of(listening, "https" if config.tls_cert else "http"),
@@ -71,7 +78,7 @@ def serve_engine(
         }
         say({**facts, "keys": "required" if keys.required else "none", "position": engine.position})
         live = Live()
-        service = Service(engine, live, gorse_verbs(engine) | look_verbs(engine, live))
+        service = Service(engine, live, gorse_verbs(engine) | look_verbs(engine, live, engine.status()["path"]))
         door = LocalDoor(service)
         with _running_beside(beside, service):
             try:

@@ -120,6 +120,16 @@ def fields_of(body: msgspec.Struct, *without: str) -> dict[str, Any]:
     return {f: getattr(body, f) for f in body.__struct_fields__ if f not in without}
 
 
+def events_of(body: bodies.EventsBody, now: int) -> list[Feedback]:
+    """The events of a batch; those without a time have `now`."""
+    return [Feedback(**(fields_of(event) | {"ts": now if event.ts is None else event.ts})) for event in body.events]
+
+
+def changes_of(body: bodies.PatchBody) -> dict[str, Any]:
+    """What a patch says, as keyword arguments."""
+    return {field: value for field, value in fields_of(body).items() if value is not msgspec.UNSET}
+
+
 def _slate(verb: str, *positional: str) -> Callable[[Verbs, Any], replies.SlateReply]:
     def ask(engine: Verbs, body: Any) -> replies.SlateReply:
         first = [getattr(body, name) for name in positional]
@@ -134,8 +144,7 @@ def _track(engine: Verbs, body: bodies.EventBody) -> replies.WrittenReply:
 
 
 def _track_many(engine: Verbs, body: bodies.EventsBody) -> replies.WrittenReply:
-    now = engine.now()
-    events = [Feedback(**(fields_of(event) | {"ts": now if event.ts is None else event.ts})) for event in body.events]
+    events = events_of(body, engine.now())
     return replies.WrittenReply(position=engine.track_many(events), count=len(events))
 
 
@@ -154,8 +163,7 @@ def _put_items(engine: Verbs, body: bodies.ItemsBody) -> replies.WrittenReply:
 
 
 def _patch_item(engine: Verbs, named: PatchItem) -> replies.WrittenReply:
-    changes = {field: value for field, value in fields_of(named.body).items() if value is not msgspec.UNSET}
-    return replies.WrittenReply(position=engine.patch_item(named.id, **changes))
+    return replies.WrittenReply(position=engine.patch_item(named.id, **changes_of(named.body)))
 
 
 def _delete_item(engine: Verbs, named: ById) -> replies.WrittenReply:

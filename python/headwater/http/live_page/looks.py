@@ -46,10 +46,9 @@ class WhyLook(msgspec.Struct, frozen=True):
     item: str
 
 
-def look_verbs(engine: Engine | ClusterEngine, live: Live) -> dict[str, Verb]:
-    """The verbs, over one engine."""
+def look_verbs(engine: Engine | ClusterEngine, live: Live, directory: str | None) -> dict[str, Verb]:
+    """The verbs, over one engine; dead letters are those of the directory, if there is one."""
     relations = [relation.name for relation in engine.config.generation.relations]
-    directory = engine.status()["path"]
 
     def live_look(verbs: Verbs, _: Nothing) -> dict[str, Any]:
         status = verbs.status()
