@@ -245,6 +245,14 @@ impl RowStore {
         to
     }
 
+    /// Asks for the first line of a seed's row, before [`RowStore::prefetch`] needs it.
+    #[inline]
+    pub fn prefetch_head(&self, seed: ItemIx) {
+        if let Some(at) = self.directory.get(seed.0 as usize) {
+            prefetch(&self.arena, *at as usize);
+        }
+    }
+
     /// Asks for the row of a seed that is read soon.
     pub fn prefetch(&self, seed: ItemIx) {
         let Some(at) = self
