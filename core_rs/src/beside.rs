@@ -8,6 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Result as Outcome;
 
+use crate::elsewhere;
+
 type Work<A> = Box<dyn FnOnce() -> A + Send>;
 
 /// The part on its way.
@@ -81,7 +83,7 @@ pub fn with_helpers(helpers: usize, work: &(impl Fn() + Sync)) {
         0 => work(),
         _ => {
             let more = || with_helpers(helpers - 1, work);
-            handed(|job| rayon::spawn(job), work, more);
+            handed(rayon::spawn, work, more);
         }
     }
 }
@@ -103,8 +105,12 @@ fn handed<A: Send + 'static, B>(
         done: Condvar::new(),
     });
     let own = catch_unwind(AssertUnwindSafe(|| {
-        let other = shared.clone();
-        spawn(Box::new(move || other.help()));
+        let (other, here) = (shared.clone(), elsewhere::cpu());
+        // Before the part is taken: who is put in a queue there leaves the part to the asker.
+        spawn(Box::new(move || {
+            elsewhere::leave(here);
+            other.help();
+        }));
         own()
     }));
     let aside = shared.take_offered().unwrap_or_else(|| {
