@@ -25,6 +25,7 @@ use crate::py::stats::stats;
 use crate::query::batch::recommend_batch;
 use crate::query::graphs::Graphs;
 use crate::query::hosts::anonymous;
+use crate::query::leading::LeadingCache;
 use crate::query::many::recommend_many;
 use crate::query::plan::Tools;
 use crate::query::{item_view, recommend, session_view, similar, taking_part, trending};
@@ -52,6 +53,7 @@ pub struct Core {
     query: QueryConfig,
     filters: FilterCache,
     pub(super) graphs: Graphs,
+    leading: LeadingCache,
     /// Threads beside that of a question; the fold has its own, and neither waits for the other.
     query_pool: Option<rayon::ThreadPool>,
     pool: Option<rayon::ThreadPool>,
@@ -108,6 +110,7 @@ impl Core {
             query,
             filters: FilterCache::default(),
             graphs: Graphs::default(),
+            leading: LeadingCache::default(),
             query_pool: threads_named("query", threads.saturating_sub(1))?,
             pool: threads_named("fold", if threads > 1 { threads } else { 0 })?,
             state: RwLock::new(state),
@@ -124,6 +127,7 @@ impl Core {
             query: active.map_or(&self.query, |(_, query)| query),
             filters: &self.filters,
             graphs: Some(&self.graphs),
+            leading: Some(&self.leading),
             pool: self.query_pool.as_ref(),
         }
     }

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use crate::ids::ItemIx;
 use crate::names::Names;
 use crate::query::accumulator::Accumulator;
+use crate::query::text::Text;
 
 /// The best candidates of one source, best first.
 #[derive(Clone, Debug)]
 pub struct SourceList {
     /// Name of the source.
-    pub name: String,
+    pub name: Text,
     /// Weight in the fusion.
     pub weight: f64,
     /// Whether it follows from what the visitor did.

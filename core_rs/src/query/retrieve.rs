@@ -63,7 +63,7 @@ pub struct Retrieval<'a> {
     /// What a scan for many visitors found in embeddings, by name of the source.
     pub scanned: &'a [(String, Scanned)],
     /// Leaders in order, where others ask at the same moment.
-    pub leading: Option<&'a Leading<'a>>,
+    pub leading: Option<&'a Leading>,
     /// The caller's list.
     pub list: &'a [ItemIx],
     /// When.
@@ -142,13 +142,13 @@ impl Retrieval<'_> {
             return false;
         };
         let known =
-            self.scanned_before(source).is_some() || self.recorded.contains_key(&source.name);
+            self.scanned_before(source).is_some() || self.recorded.contains_key(&*source.name);
         !known && is_large(self.state, name)
     }
 
     fn scanned_before(&self, source: &Weighted) -> Option<&Scanned> {
         let mut scanned = self.scanned.iter();
-        scanned.find_map(|(name, scanned)| (*name == source.name).then_some(scanned))
+        scanned.find_map(|(name, scanned)| (*name == *source.name).then_some(scanned))
     }
 
     /// The list of a source that looks into the embedding `name`.
@@ -159,7 +159,7 @@ impl Retrieval<'_> {
         filter: &mut Bitmap,
     ) -> Result<SourceList, CoreError> {
         let (state, allowed, limit) = (self.state, self.allowed, self.limit());
-        if let Some(recorded) = self.recorded.get(&source.name) {
+        if let Some(recorded) = self.recorded.get(&*source.name) {
             let known = |(item, score): &(String, f64)| {
                 let item = state.names.find_item(item)?;
                 allowed.contains(item).then_some((item, *score))
@@ -223,7 +223,9 @@ impl Retrieval<'_> {
                 }
             }
             Source::Fresh => {
-                leaders::fresh(state, self.scenario, self.asker, now, self.allowed, scores);
+                let (asker, allowed) = (self.asker, self.allowed);
+                let (scenario, leading) = (self.scenario, self.leading);
+                leaders::fresh(state, scenario, asker, now, allowed, leading, scores);
             }
             other => self.leaders(other, scores),
         }
@@ -245,7 +247,7 @@ impl Retrieval<'_> {
     ) -> Option<&[(ItemIx, f64)]> {
         let all = matches!(source, Source::Trending | Source::Popular) && self.allowed.is_few();
         let leading = self.leading.filter(|_| !all)?;
-        leading.ranked(source, self.asker.segment, scores)
+        leading.ranked(self.state, source, self.asker.segment, scores)
     }
 
     fn limit(&self) -> usize {

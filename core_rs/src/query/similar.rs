@@ -102,7 +102,7 @@ impl<'a> Question<'a> {
     /// A list of this question.
     pub fn list(&self, name: &str, weight: f64, ranked: Vec<(ItemIx, f64)>) -> SourceList {
         SourceList {
-            name: name.to_string(),
+            name: name.into(),
             weight,
             personal: true,
             approximate: false,
@@ -146,9 +146,11 @@ impl<'a> Question<'a> {
             fuse(lists, k, fused);
             top(&state.names, fused, request.n, |_| true, |_, score| score)
         };
+        let names = self.asker.seed_names(state);
         let why = Reasoner {
             state,
             asker: &self.asker,
+            names: &names,
             scenario: &self.scenario,
             witness,
             all: false,
@@ -171,7 +173,7 @@ impl<'a> Question<'a> {
                 "the item was not yet seen together with another: items of the same categories"
                     .to_string()
             }),
-            about: vec![request.item.clone()],
+            about: vec![request.item.as_str().into()],
             position: state.position.0,
             ..Answer::default()
         }

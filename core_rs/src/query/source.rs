@@ -1,6 +1,7 @@
 //! Candidate sources by name.
 
 use crate::fold::state::State;
+use crate::query::text::Text;
 
 /// Prefix of the sources that look for neighbours in an embedding.
 pub const VECTOR: &str = "vector:";
@@ -93,7 +94,7 @@ pub struct Weighted {
     /// Which.
     pub source: Source,
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// Weight, above 0.
     pub weight: f64,
 }

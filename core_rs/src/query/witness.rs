@@ -4,6 +4,7 @@ use std::cell::{OnceCell, RefCell};
 
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
+use crate::query::chosen::Chosen;
 use crate::query::counted::{Grounds, Link, Witness};
 use crate::query::relation::RelationView;
 use crate::query::seeds::Asker;
@@ -25,12 +26,14 @@ pub struct WitnessHere<'a> {
     pub now: Millis,
     /// Every contributing event, or only the strongest per source.
     pub all: bool,
-    /// The items that are asked about, ascending.
-    chosen: RefCell<Vec<ItemIx>>,
+    /// The items that are asked about.
+    chosen: RefCell<Chosen>,
     /// Relations as they are first needed.
     views: Vec<OnceCell<RelationView<'a>>>,
     /// See [`WitnessHere::count_votes`].
     votes: RefCell<Option<Vec<(f64, f64)>>>,
+    /// [`WitnessHere::relation_grounds`] of each relation that was asked for.
+    related: RefCell<Vec<Option<Vec<Grounds>>>>,
 }
 
 impl<'a> WitnessHere<'a> {
@@ -53,6 +56,7 @@ impl<'a> WitnessHere<'a> {
             chosen: RefCell::default(),
             views: state.relations.iter().map(|_| OnceCell::new()).collect(),
             votes: RefCell::default(),
+            related: RefCell::default(),
         }
     }
 
@@ -65,7 +69,18 @@ impl<'a> WitnessHere<'a> {
         self.views[relation].get_or_init(|| RelationView::new(self.state, relation, self.now))
     }
 
+    /// Grounds of a relation for one item: those of all that were announced, if it is among them.
     fn relation(&self, relation: usize, item: ItemIx) -> Vec<Link> {
+        let Some(place) = self.chosen.borrow().place(item) else {
+            return self.searched(relation, item);
+        };
+        let mut related = self.related.borrow_mut();
+        related.resize(self.views.len(), None);
+        let grounds = related[relation].get_or_insert_with(|| self.relation_grounds(relation));
+        grounds[place].links.clone()
+    }
+
+    fn searched(&self, relation: usize, item: ItemIx) -> Vec<Link> {
         let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
         let view = self.view(relation);
         let (shard, _) = self.state.owner(item);
@@ -90,9 +105,9 @@ impl<'a> WitnessHere<'a> {
         let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
         let view = self.view(relation);
         let chosen = self.chosen.borrow();
-        let mut found: Vec<Vec<(f64, Link)>> = vec![Vec::new(); chosen.len()];
+        let mut found: Vec<Vec<(f64, Link)>> = vec![Vec::new(); chosen.items().len()];
         for (place, seed) in self.asker.seeds.iter().enumerate() {
-            let place_of = |item: ItemIx| chosen.binary_search(&item).ok();
+            let place_of = |item: ItemIx| chosen.place(item);
             view.pairs(
                 seed.item,
                 place_of,
@@ -112,12 +127,12 @@ impl<'a> WitnessHere<'a> {
 
     /// For each chosen item and each seed, similarity and number of the sessions that have the item and whose newest shared
     /// item is the seed. One walk over all neighbours.
-    fn count_votes(&self, chosen: &[ItemIx]) -> Vec<(f64, f64)> {
+    fn count_votes(&self, chosen: &Chosen) -> Vec<(f64, f64)> {
         let seeds = self.asker.seeds.len();
-        let mut votes = vec![(0.0, 0.0); chosen.len() * seeds];
+        let mut votes = vec![(0.0, 0.0); chosen.items().len() * seeds];
         for neighbour in self.neighbours {
             for item in self.state.hood.sessions.items_of(neighbour.number) {
-                if let Ok(at) = chosen.binary_search(&ItemIx(*item)) {
+                if let Some(at) = chosen.place(ItemIx(*item)) {
                     let vote = &mut votes[at * seeds + neighbour.newest];
                     vote.0 += neighbour.similarity;
                     vote.1 += 1.0;
@@ -129,7 +144,7 @@ impl<'a> WitnessHere<'a> {
 
     fn sessions(&self, item: ItemIx) -> Vec<Link> {
         let chosen = self.chosen.borrow();
-        let Ok(at) = chosen.binary_search(&item) else {
+        let Some(at) = chosen.place(item) else {
             return Vec::new();
         };
         let seeds = self.asker.seeds.len();
@@ -159,8 +174,9 @@ impl<'a> WitnessHere<'a> {
 
 impl Witness for WitnessHere<'_> {
     fn prepare(&self, chosen: &[ItemIx]) {
-        self.chosen.replace(chosen.to_vec());
+        self.chosen.replace(Chosen::new(chosen.to_vec()));
         self.votes.take();
+        self.related.take();
     }
 
     fn grounds(&self, source: &Source, _: &str, item: ItemIx) -> Grounds {
