@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
+
 from headwater import Engine
 from headwater.config import Config, Segments, default_config
 from headwater.scenario import SOURCES
