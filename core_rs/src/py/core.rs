@@ -37,6 +37,9 @@ type Refused = (u64, u16, &'static str);
 /// Partitions and shards of a host.
 type Owned = (Vec<usize>, Vec<usize>);
 
+/// Bytes that most answers fit.
+const USUAL_ANSWER: usize = 16 << 10;
+
 /// An answer, if there is one.
 type MaybeBytes<'py> = Option<Bound<'py, PyBytes>>;
 
@@ -145,7 +148,9 @@ impl Core {
             has_everything(&state)?;
             let answer = verb(&state, &self.tools(&state), &request)?;
             drop(state);
-            Ok::<_, PyErr>(rmp_serde::to_vec(&answer))
+            let mut bytes = Vec::with_capacity(USUAL_ANSWER);
+            let written = answer.serialize(&mut rmp_serde::Serializer::new(&mut bytes));
+            Ok::<_, PyErr>(written.map(|()| bytes))
         })?;
         Ok(PyBytes::new(py, &answer.map_err(protocol)?))
     }

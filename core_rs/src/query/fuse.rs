@@ -75,6 +75,10 @@ fn by_name(names: &Names, tied: &mut [Key]) {
         [a, b] if names.item(a.1) > names.item(b.1) => tied.swap(0, 1),
         [] | [_] | [_, _] => {}
         _ => {
+            for found in [false, true] {
+                let each = tied.iter();
+                each.for_each(|key| names.items.prefetch(key.1.0, found));
+            }
             let mut begun = BEGUN.take();
             begun.clear();
             begun.extend(tied.iter().map(|key| (beginning(names.item(key.1)), *key)));

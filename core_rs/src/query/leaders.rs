@@ -56,17 +56,14 @@ pub fn in_tags(
     asker: &Asker<'_>,
     now: Millis,
     votes: TagVotes,
-    leading: Option<&Leading>,
+    leading: &Leading,
     scores: &mut Accumulator,
 ) {
     for (tag, weight) in asker.strongest_tags() {
-        match leading.and_then(|leading| leading.of_tag(state, votes, tag)) {
-            Some(own) => {
-                scores.add_all(own.iter().map(|(item, value)| (*item, weight * value)));
-            }
-            None => votes.of_tag(state, tag, now, |item, value| {
-                scores.add(item, weight * value)
-            }),
+        if !leading.add_tag(state, votes, (tag, weight), scores) {
+            votes.of_tag(state, tag, now, |item, value| {
+                scores.add(item, weight * value);
+            });
         }
     }
 }
@@ -168,7 +165,7 @@ pub fn fresh(
     asker: &Asker<'_>,
     now: Millis,
     allowed: &Allowed<'_>,
-    leading: Option<&Leading>,
+    leading: &Leading,
     scores: &mut Accumulator,
 ) {
     let since = now.max(state.clock()) - (scenario.fresh_days * DAY_MS) as Millis;
@@ -178,8 +175,9 @@ pub fn fresh(
         (1.0 + liking(asker, tags, strongest)) / (1.0 + age)
     };
     let wanted = |item, served| allowed.contains(item) && served < scenario.fresh_budget;
-    let known = leading.map(|leading| leading.newest(state));
-    if let Some(newest) = known.and_then(|known| known.of_these(since, scenario.pool, wanted)) {
+    let newest = leading.newest(state);
+    let newest = newest.and_then(|known| known.of_these((since, now), scenario.pool, wanted));
+    if let Some(newest) = newest {
         let newest = newest.into_iter();
         scores.add_all(newest.map(|(item, born, tags)| (item.0, value(born, tags))));
         return;

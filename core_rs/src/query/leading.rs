@@ -1,9 +1,9 @@
-//! Leaders as all see them who ask the same at one moment: put in order once, not once for each of them.
+//! Leaders as all see them who ask the same state: gathered once, and put in order once for all who ask at one moment.
 //!
 //! What leads overall, in a segment or under a tag, and what is new, does not depend on who asks; what may be shown does. So
 //! everyone goes through the same list and takes the best that they may see, which are those that they would have found
-//! themselves: the order is total. [`LeadingCache`] keeps the lists from question to question while neither the state nor
-//! the time of the question moves on.
+//! themselves: the order is total. [`LeadingCache`] keeps the lists from question to question while the state does not move
+//! on; those in order while the time of the question does not either.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -14,180 +14,138 @@ use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis, Position, TagIx};
 use crate::query::accumulator::Accumulator;
 use crate::query::fuse::top;
-use crate::query::leaders::{self, TagVotes};
+use crate::query::gathered::{Gathered, MOST_TAGS, Newest};
+use crate::query::leaders::TagVotes;
 use crate::query::source::Source;
 
-/// Tags whose leaders are kept, of each kind of votes; those of further ones are counted by whoever asks.
-const MOST_TAGS: usize = 1024;
-/// So many of the newest items are kept.
-const NEWEST: usize = 2048;
-
 type Ranked = OnceLock<Vec<(ItemIx, f64)>>;
-type ByTag = RwLock<HashMap<TagIx, Arc<[(u32, f64)]>>>;
+type Values = RwLock<HashMap<TagIx, Arc<[(u32, f64)]>>>;
 
 /// Leaders of a state at one moment, as far as somebody asked for them. Safe to ask from many threads.
-///
-/// Every method takes the state that it was made of, as it stood then.
-pub struct Leading {
-    position: Position,
-    now: Millis,
+struct Ordered {
     trending: Ranked,
-    popular: Ranked,
     /// By segment.
     trending_in: Vec<Ranked>,
-    popular_in: Vec<Ranked>,
-    tag_trends: ByTag,
-    tag_popularity: ByTag,
-    newest: OnceLock<Newest>,
+    tag_trends: Values,
+    tag_popularity: Values,
 }
 
-/// The newest items with what is asked of them, side by side.
-pub struct Newest {
-    /// Item, birth, how often it was served; newest first.
-    items: Vec<(ItemIx, Millis, u32)>,
-    /// Tags of the items, one after the other, and where each one's end.
-    tags: Vec<TagIx>,
-    ends: Vec<u32>,
-    /// Whether older ones were left out.
-    cut: bool,
-}
-
-/// A fresh item: its birth and its tags.
-pub type FreshItem<'a> = (ItemIx, Millis, &'a [TagIx]);
-
-impl Newest {
-    fn of(state: &State, now: Millis) -> Self {
-        let mut newest = state.fresh.newest_first(Millis::MIN, now);
-        let items: Vec<_> = newest
-            .by_ref()
-            .take(NEWEST)
-            .map(|(item, born)| (item, born, state.served(item)))
-            .collect();
-        let (mut tags, mut ends) = (Vec::new(), Vec::with_capacity(items.len()));
-        for (item, ..) in &items {
-            tags.extend_from_slice(state.catalogue.tags(*item));
-            ends.push(tags.len() as u32);
-        }
+impl Ordered {
+    fn new(state: &State) -> Self {
+        let segments = state.shards.first().map_or(0, |shard| shard.segments());
         Self {
-            items,
-            tags,
-            ends,
-            cut: newest.next().is_some(),
+            trending: Ranked::new(),
+            trending_in: (0..segments).map(|_| Ranked::new()).collect(),
+            tag_trends: Values::default(),
+            tag_popularity: Values::default(),
         }
     }
 
-    /// The `count` newest that were born `since` then and are `wanted`, by the item and how often it was served; `None`
-    /// where some of them may be older than all that are kept.
-    pub fn of_these(
-        &self,
-        since: Millis,
-        count: usize,
-        wanted: impl Fn(ItemIx, u32) -> bool,
-    ) -> Option<Vec<FreshItem<'_>>> {
-        let mut found = Vec::with_capacity(count.min(self.items.len()));
-        let mut start = 0;
-        for ((item, born, served), end) in self.items.iter().zip(&self.ends) {
-            if *born < since || found.len() == count {
-                return Some(found);
-            }
-            let tags = &self.tags[start..*end as usize];
-            start = *end as usize;
-            if wanted(*item, *served) {
-                found.push((*item, *born, tags));
-            }
+    fn list(&self, source: &Source, segment: Option<u8>) -> Option<&Ranked> {
+        match source {
+            Source::Trending => Some(&self.trending),
+            Source::TrendingInSegment => self.trending_in.get(usize::from(segment?)),
+            _ => None,
         }
-        (found.len() == count || !self.cut).then_some(found)
     }
 }
 
-fn empty<T>(count: usize) -> Vec<OnceLock<T>> {
-    std::iter::repeat_with(OnceLock::new).take(count).collect()
+/// What is known already of the leaders of one state at one moment; nothing where everything is left out.
+///
+/// Every method takes the state that it was made of, as it stood then.
+#[derive(Clone, Default)]
+pub struct Leading {
+    now: Millis,
+    gathered: Option<Arc<Gathered>>,
+    ordered: Option<Arc<Ordered>>,
 }
 
 impl Leading {
-    /// Nobody has asked yet.
-    pub fn new(state: &State, now: Millis) -> Self {
-        let segments = usize::from(u8::MAX) + 1;
+    /// For many questions to a state at one moment.
+    pub fn of_many(state: &State, now: Millis) -> Self {
         Self {
-            position: state.position,
             now,
-            trending: Ranked::new(),
-            popular: Ranked::new(),
-            trending_in: empty(segments),
-            popular_in: empty(segments),
-            tag_trends: ByTag::default(),
-            tag_popularity: ByTag::default(),
-            newest: OnceLock::new(),
+            gathered: Some(Arc::new(Gathered::new(state))),
+            ordered: Some(Arc::new(Ordered::new(state))),
         }
     }
 
-    /// Whether these are the leaders of that state at that moment.
-    fn is_of(&self, state: &State, now: Millis) -> bool {
-        (self.position, self.now) == (state.position, now)
+    fn gathered(&self, state: &State) -> Option<&Gathered> {
+        let gathered = self.gathered.as_deref();
+        debug_assert!(gathered.is_none_or(|gathered| gathered.is_of(state)));
+        gathered
     }
 
-    /// All leaders by which a source ranks, best first; `None` for other sources, and for a segment's where there is none.
-    /// The scores are empty, and in use meanwhile.
-    pub fn ranked(
+    /// The `limit` best leaders by which a source ranks of those that are `eligible`, best first, equal ones by item id; `None`
+    /// where they are to be found in the state. The scores are empty, and in use meanwhile.
+    pub fn best(
         &self,
         state: &State,
-        source: &Source,
-        segment: Option<u8>,
+        (source, segment): (&Source, Option<u8>),
+        limit: usize,
+        eligible: impl Fn(ItemIx) -> bool,
         scores: &mut Accumulator,
-    ) -> Option<&[(ItemIx, f64)]> {
-        let now = self.now;
-        debug_assert!(self.is_of(state, now));
-        let list = match source {
-            Source::Trending => &self.trending,
-            Source::Popular => &self.popular,
-            Source::TrendingInSegment => &self.trending_in[usize::from(segment?)],
-            Source::PopularInSegment => &self.popular_in[usize::from(segment?)],
-            _ => return None,
+    ) -> Option<Vec<(ItemIx, f64)>> {
+        let (now, gathered) = (self.now, self.gathered(state)?);
+        if !source.is_trending() {
+            return gathered.most_voted(state, (source, segment), now, limit, eligible);
+        }
+        let Some(ordered) = self.ordered.as_deref() else {
+            let known = gathered.add_trends(state, source, segment, now, scores);
+            let best = || top(&state.names, scores, limit, eligible, |_, score| score);
+            return known.then(best);
         };
-        Some(list.get_or_init(|| {
-            match (source, segment) {
-                (Source::Trending, _) => leaders::trending(state, now, scores),
-                (Source::Popular, _) => leaders::popular(state, now, scores),
-                (Source::TrendingInSegment, Some(segment)) => {
-                    leaders::trending_in_segment(state, segment, now, scores);
-                }
-                (_, Some(segment)) => leaders::popular_in_segment(state, segment, now, scores),
-                (_, None) => {}
-            }
+        let ranked = ordered.list(source, segment)?.get_or_init(|| {
+            gathered.add_trends(state, source, segment, now, scores);
             top(&state.names, scores, usize::MAX, |_| true, |_, score| score)
-        }))
-    }
-
-    /// What each leader of a tag counts; `None` where so many tags were asked for that no more are kept.
-    pub fn of_tag(&self, state: &State, votes: TagVotes, tag: TagIx) -> Option<Arc<[(u32, f64)]>> {
-        debug_assert!(self.is_of(state, self.now));
-        let by_tag = match votes {
-            TagVotes::Trends => &self.tag_trends,
-            TagVotes::Popularity => &self.tag_popularity,
-        };
-        if let Some(own) = by_tag.read().get(&tag) {
-            return Some(own.clone());
-        }
-        let mut found = Vec::new();
-        votes.of_tag(state, tag, self.now, |item, value| {
-            found.push((item, value));
         });
-        let mut by_tag = by_tag.write();
-        if by_tag.len() >= MOST_TAGS {
-            return None;
-        }
-        let own = by_tag.entry(tag).or_insert_with(|| found.into());
-        Some(own.clone())
+        let shown = ranked.iter().filter(|(item, _)| eligible(*item));
+        Some(shown.take(limit).copied().collect())
     }
 
-    /// The newest items.
-    pub fn newest(&self, state: &State) -> &Newest {
-        debug_assert!(self.is_of(state, self.now));
-        self.newest.get_or_init(|| Newest::of(state, self.now))
+    /// Adds `weight` times what each leader of a tag counts; `false` where that is to be found in the state.
+    pub fn add_tag(
+        &self,
+        state: &State,
+        votes: TagVotes,
+        (tag, weight): (TagIx, f64),
+        scores: &mut Accumulator,
+    ) -> bool {
+        let (now, Some(gathered)) = (self.now, self.gathered(state)) else {
+            return false;
+        };
+        let Some(ordered) = self.ordered.as_deref() else {
+            return gathered.of_tag(state, votes, tag, now, |item, value| {
+                scores.add(item, weight * value);
+            });
+        };
+        let values = match votes {
+            TagVotes::Trends => &ordered.tag_trends,
+            TagVotes::Popularity => &ordered.tag_popularity,
+        };
+        let known = values.read().get(&tag).cloned();
+        let own = known.or_else(|| {
+            let mut found = Vec::new();
+            let add = |item, value| found.push((item, value));
+            let kept = gathered.of_tag(state, votes, tag, now, add);
+            (kept && values.read().len() < MOST_TAGS)
+                .then(|| values.write().entry(tag).or_insert(found.into()).clone())
+        });
+        let Some(own) = own else {
+            return false;
+        };
+        scores.add_all(own.iter().map(|(item, value)| (*item, weight * value)));
+        true
+    }
+
+    /// The newest items, where they were gathered.
+    pub fn newest(&self, state: &State) -> Option<&Newest> {
+        Some(self.gathered(state)?.newest(state))
     }
 }
 
-/// Leaders kept from question to question beside one state: those of the latest position and moment that were asked twice.
+/// Leaders kept from question to question beside one state: those of the latest position that was asked twice, in order for
+/// the latest moment that was.
 ///
 /// Whoever asks holds the state still meanwhile, and the state does not change without moving its position on.
 #[derive(Default)]
@@ -198,23 +156,36 @@ pub struct LeadingCache {
 #[derive(Default)]
 struct Latest {
     asked: Option<(Position, Millis)>,
-    kept: Option<Arc<Leading>>,
+    gathered: Option<Arc<Gathered>>,
+    ordered: Option<Arc<Ordered>>,
 }
 
 impl LeadingCache {
-    /// Leaders of the state at `now`; `None` for the first who asks for these, unless it is for `many`: putting leaders in
-    /// order pays from the second question on.
-    pub fn at(&self, state: &State, now: Millis, many: bool) -> Option<Arc<Leading>> {
-        let key = Some((state.position, now));
+    /// Leaders of the state at `now`. Nothing for the first who asks for them, unless it is for `many`: gathering and putting
+    /// them in order pays from the second question on.
+    pub fn at(&self, state: &State, now: Millis, many: bool) -> Leading {
+        let key = (state.position, now);
         let mut latest = self.latest.lock();
-        if latest.asked != key {
-            let kept = many.then(|| Arc::new(Leading::new(state, now)));
-            *latest = Latest { asked: key, kept };
-            return latest.kept.clone();
+        let before = latest.asked.replace(key);
+        let same_state = before.is_some_and(|(position, _)| position == key.0);
+        if !same_state {
+            latest.gathered = None;
         }
-        let kept = latest
-            .kept
-            .get_or_insert_with(|| Arc::new(Leading::new(state, now)));
-        Some(kept.clone())
+        if before != Some(key) {
+            latest.ordered = None;
+        }
+        if many || same_state {
+            let gathered = || Arc::new(Gathered::new(state));
+            latest.gathered.get_or_insert_with(gathered);
+        }
+        if many || before == Some(key) {
+            let ordered = || Arc::new(Ordered::new(state));
+            latest.ordered.get_or_insert_with(ordered);
+        }
+        Leading {
+            now,
+            gathered: latest.gathered.clone(),
+            ordered: latest.ordered.clone(),
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! `recommend_many(users)`: one question for many users, answered in parallel, as columns.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -64,8 +63,10 @@ pub fn recommend_many(
         });
     }
     let now = many.request.now;
-    let kept = tools.leading.and_then(|kept| kept.at(state, now, true));
-    let leading = kept.unwrap_or_else(|| Arc::new(Leading::new(state, now)));
+    let leading = match tools.leading {
+        Some(kept) => kept.at(state, now, true),
+        None => Leading::of_many(state, now),
+    };
     let part = |tools: &Tools<'_>, part: Range<usize>| {
         let requests: Vec<_> = part.map(|at| request(state, tools, many, at)).collect();
         let answers = answers(state, tools, &leading, &requests).into_iter();
@@ -142,7 +143,7 @@ fn answers(
     let answer = |(begun, scanned): (Result<Result<Question<'_>, Answer>, _>, Vec<_>)| match begun?
     {
         Ok(question) => {
-            let leading = Some(leading);
+            let leading = leading.clone();
             question.answer(tools, &Shared { scanned, leading })
         }
         Err(answer) => Ok(answer),

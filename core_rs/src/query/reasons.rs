@@ -28,55 +28,51 @@ pub struct Reasoner<'a> {
 }
 
 impl Reasoner<'_> {
-    /// Reasons of one source for one item that it ranked, strongest first.
-    pub fn reasons(&self, part: &Part, item: ItemIx) -> Vec<Reason> {
-        let name = &part.0;
-        let mut reasons = match Source::named(self.state, name) {
-            Some(Source::TagAffinity) => self.tags(item),
-            Some(Source::Repeats) => self.repeats(item),
-            Some(Source::Vector(embedding)) => self.vectors(name, &embedding, item),
-            Some(Source::List) => vec![self.reason(name, None, f64::from(part.1), 0.0, PLACE)],
-            Some(source) => self.counted(&source, name, item),
-            None => vec![self.reason(name, None, 0.0, 0.0, CATALOGUE)],
-        };
-        reasons.truncate(self.kept());
-        reasons
+    /// Adds the reasons of one source for one item that it ranked, strongest first.
+    pub fn add(&self, part: &Part, item: ItemIx, reasons: &mut Vec<Reason>) {
+        let (name, known) = (&part.0, reasons.len());
+        match Source::named(self.state, name) {
+            Some(Source::TagAffinity) => self.tags(item, reasons),
+            Some(Source::Repeats) => self.repeats(item, reasons),
+            Some(Source::Vector(embedding)) => self.vectors(name, &embedding, item, reasons),
+            Some(Source::List) => {
+                reasons.push(self.reason(name, None, f64::from(part.1), 0.0, PLACE));
+            }
+            Some(source) => self.counted(&source, name, item, reasons),
+            None => reasons.push(self.reason(name, None, 0.0, 0.0, CATALOGUE)),
+        }
+        reasons.truncate(known.saturating_add(self.kept()));
     }
 
     /// Reasons of a source that counts.
-    fn counted(&self, source: &Source, name: &Text, item: ItemIx) -> Vec<Reason> {
+    fn counted(&self, source: &Source, name: &Text, item: ItemIx, reasons: &mut Vec<Reason>) {
         let grounds = self.witness.grounds(source, name, item);
         let detail = match source {
             Source::Relation(_) => Text::Fixed(metric_name(self.scenario.metric)),
             Source::SessionKnn => format!("idf {:.2}", grounds.own).into(),
-            Source::Fresh => return vec![self.reason(name, None, grounds.own, 0.0, SERVED)],
-            _ => return vec![self.reason(name, None, grounds.own, 0.0, VOTES)],
+            Source::Fresh => {
+                return reasons.push(self.reason(name, None, grounds.own, 0.0, SERVED));
+            }
+            _ => return reasons.push(self.reason(name, None, grounds.own, 0.0, VOTES)),
         };
-        let links = grounds.links.iter();
-        links
-            .filter(|link| link.seed < self.asker.seeds.len())
-            .map(|link| {
-                self.reason(
-                    name,
-                    Some(link.seed),
-                    link.count,
-                    link.error,
-                    detail.clone(),
-                )
-            })
-            .collect()
+        let known = |seed: usize| seed < self.asker.seeds.len();
+        let links = grounds.links.iter().filter(|link| known(link.seed));
+        reasons.extend(links.map(|link| {
+            let (count, error) = (link.count, link.error);
+            self.reason(name, Some(link.seed), count, error, detail.clone())
+        }));
     }
 
-    fn repeats(&self, item: ItemIx) -> Vec<Reason> {
+    fn repeats(&self, item: ItemIx, reasons: &mut Vec<Reason>) {
         let own = self.seeds().filter(|(_, seed)| seed.item == item);
-        own.map(|(seed, _)| self.reason(&REPEATS, Some(seed), 1.0, 0.0, SESSION))
-            .collect()
+        let reason = |(seed, _)| self.reason(&REPEATS, Some(seed), 1.0, 0.0, SESSION);
+        reasons.extend(own.map(reason));
     }
 
     /// The seeds nearest to an item: cosine of their int8 codes.
-    fn vectors(&self, source: &Text, name: &str, item: ItemIx) -> Vec<Reason> {
+    fn vectors(&self, source: &Text, name: &str, item: ItemIx, reasons: &mut Vec<Reason>) {
         let Some(vectors) = self.state.vectors.get(name) else {
-            return Vec::new();
+            return;
         };
         let seeds = self.seeds().filter(|(_, seed)| vectors.has(seed.item));
         let mut near: Vec<(f64, usize)> = seeds
@@ -84,9 +80,8 @@ impl Reasoner<'_> {
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         near.truncate(self.kept());
-        near.into_iter()
-            .map(|(cosine, seed)| self.reason(source, Some(seed), cosine, 0.0, COSINE))
-            .collect()
+        let reason = |(cosine, seed)| self.reason(source, Some(seed), cosine, 0.0, COSINE);
+        reasons.extend(near.into_iter().map(reason));
     }
 
     /// The seeds with their places.
@@ -99,28 +94,22 @@ impl Reasoner<'_> {
         if self.all { usize::MAX } else { 1 }
     }
 
-    fn tags(&self, item: ItemIx) -> Vec<Reason> {
-        let own = self.state.catalogue.tags(item);
-        let shared = self
-            .asker
-            .tags
-            .iter()
-            .take(TAGS)
-            .filter(|(tag, weight)| own.contains(tag) && *weight > 0.0)
-            .take(self.kept());
-        shared
-            .map(|(tag, weight)| {
-                let has = |seed: &Seed| self.state.catalogue.tags(seed.item).contains(tag);
-                let seed = self.seeds().find(|(_, seed)| has(seed));
-                self.reason(
-                    &TAG_AFFINITY,
-                    seed.map(|(place, _)| place),
-                    *weight,
-                    0.0,
-                    self.state.names.tag(*tag).into(),
-                )
-            })
-            .collect()
+    fn tags(&self, item: ItemIx, reasons: &mut Vec<Reason>) {
+        let (state, own) = (self.state, self.state.catalogue.tags(item));
+        let shared = self.asker.tags.iter().take(TAGS);
+        let shared = shared.filter(|(tag, weight)| own.contains(tag) && *weight > 0.0);
+        reasons.extend(shared.take(self.kept()).map(|(tag, weight)| {
+            let has = |seed: &Seed| state.catalogue.tags(seed.item).contains(tag);
+            let seed = self.seeds().find(|(_, seed)| has(seed));
+            let seed = seed.map(|(place, _)| place);
+            self.reason(
+                &TAG_AFFINITY,
+                seed,
+                *weight,
+                0.0,
+                state.names.tag(*tag).into(),
+            )
+        }));
     }
 
     fn reason(

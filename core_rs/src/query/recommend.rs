@@ -41,23 +41,22 @@ pub fn recommend(
     if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
         return Ok(answer);
     }
-    let leading = tools
-        .leading
-        .and_then(|kept| kept.at(state, request.now, false));
+    let kept = tools.leading;
+    let leading = kept.map(|kept| kept.at(state, request.now, false));
     let shared = Shared {
         scanned: Vec::new(),
-        leading: leading.as_deref(),
+        leading: leading.unwrap_or_default(),
     };
     Question::new(state, tools, request)?.answer(tools, &shared)
 }
 
 /// What was worked out before, for others who ask at the same moment as well.
 #[derive(Clone, Default)]
-pub struct Shared<'a> {
+pub struct Shared {
     /// What was found in embeddings, by name of the source.
     pub scanned: Vec<(String, Scanned)>,
-    /// Leaders in order.
-    pub leading: Option<&'a Leading>,
+    /// What is known of leaders.
+    pub leading: Leading,
 }
 
 /// A request, worked out, and who asks.
@@ -113,7 +112,7 @@ impl<'a> Question<'a> {
     }
 
     /// The answer.
-    pub fn answer(&self, tools: &Tools<'_>, shared: &Shared<'_>) -> Result<Answer, CoreError> {
+    pub fn answer(&self, tools: &Tools<'_>, shared: &Shared) -> Result<Answer, CoreError> {
         with_scratch(self.state.names.items.len(), |scratch| {
             answer(self, tools, shared, scratch)
         })
@@ -146,7 +145,7 @@ impl<'a> Question<'a> {
 fn answer(
     question: &Question<'_>,
     tools: &Tools<'_>,
-    shared: &Shared<'_>,
+    shared: &Shared,
     scratch: &mut Scratch,
 ) -> Result<Answer, CoreError> {
     let (state, plan, request) = (question.state, &question.plan, question.request);
@@ -163,7 +162,7 @@ fn answer(
         neighbours: &neighbours,
         allowed: &allowed,
         scanned: &shared.scanned,
-        leading: shared.leading,
+        leading: &shared.leading,
         list: &list,
         now,
         graphs: tools.graphs,
@@ -289,6 +288,9 @@ impl Ranking<'_> {
     }
 }
 
+/// Sources that name an item of a slate, mostly.
+const PARTS: usize = 8;
+
 /// What an answer is written from.
 struct Page<'a> {
     state: &'a State,
@@ -370,7 +372,8 @@ impl Page<'_> {
             .iter()
             .map(|(item, _)| self.knobs.factor(*item))
             .collect();
-        let mut parts: Vec<Vec<Part>> = vec![Vec::new(); chosen.len()];
+        let room = |_: &(ItemIx, f64)| Vec::with_capacity(PARTS);
+        let mut parts: Vec<Vec<Part>> = chosen.iter().map(room).collect();
         for list in self.lists {
             for (rank, (item, raw)) in list.ranked.iter().enumerate() {
                 if let Some(place) = items.place(*item) {
@@ -387,13 +390,12 @@ impl Page<'_> {
     fn item(&self, slot: &Slot, item: ItemIx, score: f64, mut parts: Vec<Part>) -> AnswerItem {
         parts.sort_by(|a, b| b.3.total_cmp(&a.3));
         let brief = self.request.brief;
-        let reasons = match brief {
-            true => Vec::new(),
-            false => parts
-                .iter()
-                .flat_map(|part| self.why.reasons(part, item))
-                .collect(),
-        };
+        let mut reasons = Vec::new();
+        if !brief {
+            reasons.reserve_exact(parts.len());
+            let each = parts.iter();
+            each.for_each(|part| self.why.add(part, item, &mut reasons));
+        }
         let unnamed = Text::Fixed(if slot.pinned { "pinned" } else { "" });
         let strongest = parts.first().map_or(unnamed, |part| part.0.clone());
         AnswerItem {

@@ -8,6 +8,7 @@ use crate::query::answer::{Answer, AnswerItem, Part};
 use crate::query::counted::Witness;
 use crate::query::fuse::{SourceList, fuse, top};
 use crate::query::leaders::{self, TagVotes};
+use crate::query::leading::Leading;
 use crate::query::plan::Tools;
 use crate::query::reasons::Reasoner;
 use crate::query::relation::RelationView;
@@ -119,7 +120,7 @@ impl<'a> Question<'a> {
     pub fn of_same_tags(&self, state: &State, scores: &mut Accumulator) -> SourceList {
         scores.reset(state.names.items.len());
         let (votes, now) = (TagVotes::Popularity, self.request.now);
-        leaders::in_tags(state, &self.asker, now, votes, None, scores);
+        leaders::in_tags(state, &self.asker, now, votes, &Leading::default(), scores);
         self.list(SAME_TAGS, 1.0, self.best(state, scores, self.request.n))
     }
 
@@ -163,7 +164,10 @@ impl<'a> Question<'a> {
                     .filter_map(|list| part(list, *item, k))
                     .collect();
                 parts.sort_by(|a, b| b.3.total_cmp(&a.3));
-                let reasons = parts.iter().flat_map(|p| why.reasons(p, *item)).collect();
+                let mut reasons = Vec::new();
+                parts
+                    .iter()
+                    .for_each(|part| why.add(part, *item, &mut reasons));
                 AnswerItem::ranked(state.names.item(*item).to_string(), *score, parts, reasons)
             })
             .collect();

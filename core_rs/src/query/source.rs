@@ -69,6 +69,11 @@ impl Source {
         )
     }
 
+    /// Whether it ranks leaders by votes and nothing else.
+    pub fn leads_alone(&self) -> bool {
+        self.counts_votes() && *self != Self::TrendingInTags
+    }
+
     /// Whether only votes of the visitor's segment count.
     pub fn is_in_segment(&self) -> bool {
         matches!(self, Self::TrendingInSegment | Self::PopularInSegment)

@@ -194,7 +194,8 @@ impl Part<'_> {
             bits,
         );
         let list = filling::listed(state, request);
-        let leading = tools.leading.and_then(|kept| kept.at(state, now, false));
+        let leading = tools.leading.map(|kept| kept.at(state, now, false));
+        let leading = leading.unwrap_or_default();
         let neighbours = OnceLock::new();
         let retrieval = Retrieval {
             state,
@@ -203,7 +204,7 @@ impl Part<'_> {
             neighbours: &neighbours,
             allowed: &allowed,
             scanned: &[],
-            leading: leading.as_deref(),
+            leading: &leading,
             list: &list,
             now,
             graphs: None,
