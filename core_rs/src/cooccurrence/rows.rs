@@ -7,18 +7,21 @@
 
 #[cfg(target_arch = "x86_64")]
 use crate::cooccurrence::block::AtOnce;
-use crate::cooccurrence::block::{Door, InGroups, LINE, Layout, Matching, TAGS};
+use crate::cooccurrence::block::{Door, InGroups, LINE, Layout, Matching, TAGS, tag};
 use crate::cooccurrence::draws::{Draw, DrawChains, Run};
 use crate::cooccurrence::row::Row;
 use crate::ids::ItemIx;
 use crate::names::ItemHashes;
-use crate::search::{find_first, prefetch};
+use crate::search::prefetch;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Simd;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 const NO_ROW: u32 = u32::MAX;
 const FIRST_CLASS: usize = 4;
+/// Words of tags that are compared at once, and the slots that they are of.
+const TAG_GROUP: usize = 16;
+const SLOTS_TAGGED: usize = 64;
 /// How many runs of draws ahead rows are asked for, and how many lines of each.
 const RUNS_AHEAD: usize = 8;
 const LINES_AHEAD: usize = 6;
@@ -316,13 +319,34 @@ impl RowStore {
     /// The neighbour `target` in the row of `seed`, with the row's epoch.
     pub fn pair(&self, seed: ItemIx, target: ItemIx) -> Option<(u32, Neighbour)> {
         let (epoch, pairs, errors) = self.slots(seed);
-        let slot = find_first(pairs, target.0)?;
+        let at = *self.directory.get(seed.0 as usize)? as usize;
+        let slot = self.slot_of(at, pairs, target)?;
         let neighbour = Neighbour {
             item: target,
             count: pairs[slot][1],
             error: errors.get(slot).copied().unwrap_or(0),
         };
         Some((epoch, neighbour))
+    }
+
+    /// The slot of a neighbour in the block at `at`, which has these pairs: a tag tells nearly all others from it.
+    fn slot_of(&self, at: usize, pairs: &[[u32; 2]], target: ItemIx) -> Option<usize> {
+        if pairs.is_empty() {
+            return None;
+        }
+        let (_, layout) = self.head(at);
+        let tags = &self.arena[at + TAGS..at + layout.pairs];
+        for (group, tags) in tags.chunks(TAG_GROUP).enumerate() {
+            let mut like = InGroups.matching(tags, tag(target.0));
+            while like != 0 {
+                let slot = group * SLOTS_TAGGED + like.trailing_zeros() as usize;
+                if pairs.get(slot).is_some_and(|pair| pair[0] == target.0) {
+                    return Some(slot);
+                }
+                like &= like - 1;
+            }
+        }
+        None
     }
 
     /// Writes all rows of relation `relation`.

@@ -58,7 +58,7 @@ pub fn candidates(
             request,
             asker: &asker,
         };
-        part.reply(tools.pool, &barred, scatter, scratch)
+        part.reply(tools, &barred, scatter, scratch)
     })
 }
 
@@ -174,7 +174,7 @@ struct Part<'a> {
 impl Part<'_> {
     fn reply(
         &self,
-        pool: Option<&rayon::ThreadPool>,
+        tools: &Tools<'_>,
         barred: &Barred<'_>,
         scatter: &Scatter<'_>,
         scratch: &mut Scratch,
@@ -194,6 +194,8 @@ impl Part<'_> {
             bits,
         );
         let list = filling::listed(state, request);
+        let leading = tools.leading.map(|kept| kept.at(state, now, false));
+        let leading = leading.unwrap_or_default();
         let neighbours = OnceLock::new();
         let retrieval = Retrieval {
             state,
@@ -202,7 +204,7 @@ impl Part<'_> {
             neighbours: &neighbours,
             allowed: &allowed,
             scanned: &[],
-            leading: None,
+            leading: &leading,
             list: &list,
             now,
             graphs: None,
@@ -210,7 +212,7 @@ impl Part<'_> {
             whole: false,
         };
         let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-        let lists = retrieval.lists(&plan.sources, pool, scores, filter)?;
+        let lists = retrieval.lists(&plan.sources, tools.pool, scores, filter)?;
         let all = request.all_reasons;
         let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
         let witness = WitnessHere::new(state, asker, scenario, voted, now, all);
