@@ -5,10 +5,15 @@
 //! asker never waits for work that nobody has begun.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Result as Outcome;
 
 use crate::elsewhere;
+
+/// So often an asker looks whether the other thread is done before it sleeps: to be woken costs as long as the end of most
+/// parts takes.
+const LOOKS: usize = 1000;
 
 type Work<A> = Box<dyn FnOnce() -> A + Send>;
 
@@ -24,6 +29,8 @@ enum Part<A> {
 
 struct Shared<A> {
     part: Mutex<Part<A>>,
+    /// Whether the part is done, for those who only look.
+    finished: AtomicBool,
     done: Condvar,
 }
 
@@ -49,12 +56,19 @@ impl<A> Shared<A> {
         if let Some(work) = self.take_offered() {
             let outcome = catch_unwind(AssertUnwindSafe(work));
             *self.lock() = Part::Done(outcome);
+            self.finished.store(true, Ordering::Release);
             self.done.notify_one();
         }
     }
 
     /// What came of the part that another thread has begun.
     fn wait(&self) -> Outcome<A> {
+        for _ in 0..LOOKS {
+            if self.finished.load(Ordering::Acquire) {
+                break;
+            }
+            std::hint::spin_loop();
+        }
         let mut part = self.lock();
         loop {
             match std::mem::replace(&mut *part, Part::Taken) {
@@ -102,6 +116,7 @@ fn handed<A: Send + 'static, B>(
     let work: Work<A> = unsafe { std::mem::transmute(work) };
     let shared = Arc::new(Shared {
         part: Mutex::new(Part::Offered(work)),
+        finished: AtomicBool::new(false),
         done: Condvar::new(),
     });
     let own = catch_unwind(AssertUnwindSafe(|| {

@@ -104,6 +104,11 @@ impl Shard {
         leaders.stats().get(local as usize)
     }
 
+    /// Segments whose users' votes count apart.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// How often an owned item stood in a slate.
     pub fn served(&self, local: u32) -> u32 {
         self.served[local as usize]

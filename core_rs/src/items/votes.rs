@@ -60,8 +60,14 @@ impl TrendReader {
     /// How far the item's recent votes exceed what its past lets expect.
     #[inline]
     pub fn trend(&mut self, stats: &ItemStats) -> f64 {
-        let short = self.short.read(&stats.short);
-        let expected = self.long.read(&stats.long) * self.share;
+        self.trend_of(&stats.short, &stats.long)
+    }
+
+    /// [`TrendReader::trend`] of an item's counts in the two windows.
+    #[inline]
+    pub fn trend_of(&mut self, short: &DecayedCount, long: &DecayedCount) -> f64 {
+        let short = self.short.read(short);
+        let expected = self.long.read(long) * self.share;
         (short - expected) / (expected + self.prior).sqrt()
     }
 }

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use crate::ids::ItemIx;
 use crate::names::Names;
 use crate::query::accumulator::Accumulator;
+use crate::query::text::Text;
 
 /// The best candidates of one source, best first.
 #[derive(Clone, Debug)]
 pub struct SourceList {
     /// Name of the source.
-    pub name: String,
+    pub name: Text,
     /// Weight in the fusion.
     pub weight: f64,
     /// Whether it follows from what the visitor did.
@@ -90,6 +91,10 @@ fn by_name(names: &Names, tied: &mut [Key]) {
         [a, b] if names.item(a.1) > names.item(b.1) => tied.swap(0, 1),
         [] | [_] | [_, _] => {}
         _ => {
+            for found in [false, true] {
+                let each = tied.iter();
+                each.for_each(|key| names.items.prefetch(key.1.0, found));
+            }
             let mut begun = BEGUN.take();
             begun.clear();
             begun.extend(tied.iter().map(|key| (beginning(names.item(key.1)), *key)));

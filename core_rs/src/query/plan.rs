@@ -9,6 +9,7 @@ use crate::filter::cache::Passing;
 use crate::filter::{Filter, FilterCache, FilterError, Params, Unheard};
 use crate::fold::state::State;
 use crate::query::graphs::Graphs;
+use crate::query::leading::LeadingCache;
 use crate::query::request::{RecommendRequest, check_n};
 use crate::query::source::{Source, Weighted};
 use crate::query::taking_part;
@@ -28,6 +29,8 @@ pub struct Tools<'a> {
     pub filters: &'a FilterCache,
     /// Graphs of large embeddings; absent: all are scanned.
     pub graphs: Option<&'a Graphs>,
+    /// Leaders in order, kept from question to question; absent: every question finds its own.
+    pub leading: Option<&'a LeadingCache>,
     /// Threads that one question may use beside its own.
     pub pool: Option<&'a rayon::ThreadPool>,
 }
@@ -191,7 +194,7 @@ fn sources(
     let weighted = |(name, weight): (String, f64)| match Source::named(state, &name) {
         Some(source) => Ok(Weighted {
             source,
-            name,
+            name: name.into(),
             weight,
         }),
         None => Err(CoreError::Query {

@@ -1,6 +1,7 @@
 //! Candidate sources by name.
 
 use crate::fold::state::State;
+use crate::query::text::Text;
 
 /// Prefix of the sources that look for neighbours in an embedding.
 pub const VECTOR: &str = "vector:";
@@ -68,6 +69,11 @@ impl Source {
         )
     }
 
+    /// Whether it ranks leaders by votes and nothing else.
+    pub fn leads_alone(&self) -> bool {
+        self.counts_votes() && *self != Self::TrendingInTags
+    }
+
     /// Whether only votes of the visitor's segment count.
     pub fn is_in_segment(&self) -> bool {
         matches!(self, Self::TrendingInSegment | Self::PopularInSegment)
@@ -93,7 +99,7 @@ pub struct Weighted {
     /// Which.
     pub source: Source,
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// Weight, above 0.
     pub weight: f64,
 }
