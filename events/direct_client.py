@@ -5,11 +5,12 @@ request has a task, a timer and an inbox of random letters of its own. That is r
 and costs more than most answers. Connecting, logging in, TLS, keeping alive, dialling again and renewing
 subscriptions stay nats-py's; only these change:
 
+* messages are cut out of what was read without regular expressions (`direct_parser`);
 * `hear`: a function is called with each message of a subscription, where it is read. It must not take long.
 * `send`: a message goes to the socket at once; the event loop joins what is sent in one turn into one write.
 * `ask`: a request without a task or a timer: whoever asks has a time limit of its own, often one for many requests.
 
-It reaches into nats-py (`_process_msg`, `_remove_sub`, `_pending`, `_transport`);
+It reaches into nats-py (`_ps`, `_process_msg`, `_remove_sub`, `_pending`, `_transport`);
 `tests/contract/test_direct_client.py` holds what it relies on. Where one of these is not as expected, messages go
 nats-py's way.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nats.aio.client import Client
@@ -28,13 +29,15 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError
 
+from headwater.events.direct_parser import DirectParser
+
 logger = logging.getLogger(__name__)
 
 Heard = Callable[[str, str, bytes, bytes | None], None]
 """Takes subject, reply subject ("" for none), data and the headers as they came, `None` for none."""
 
-Answered = Callable[[bytes, bool], None]
-"""Takes the data of an answer, and whether there is nobody who could answer."""
+Answered = Callable[[bytes, bytes | None], None]
+"""Takes the data of an answer, and its headers as they came: see `is_nobody`."""
 
 _NOBODY = b"NATS/1.0 503"
 
@@ -44,6 +47,7 @@ class DirectClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self._ps = DirectParser(self, self._take)
         self._takers: dict[int, Heard] = {}
         self._asked: dict[str, Answered] = {}
         self._numbers = itertools.count()
@@ -66,17 +70,18 @@ class DirectClient(Client):
         """Have `take` called with the messages of a subscription, instead of what it was made with."""
         self._takers[subscription._id] = take
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+    def _take(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> bool:
+        """Hand a message over; whether there is anybody to take it."""
         take = self._takers.get(sid)
         if take is None:
-            await super()._process_msg(sid, subject, reply, data, headers)
-            return
+            return False
         self.stats["in_msgs"] += 1
         self.stats["in_bytes"] += len(data)
         try:
             take(subject.decode(), reply.decode(), data, headers)
         except Exception:  # a defect in one place must not make the whole connection deaf
             logger.exception("%s: a message was not taken", subject.decode())
+        return True
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         super()._remove_sub(sid, max_msgs)
@@ -84,16 +89,18 @@ class DirectClient(Client):
 
     # --- out -----------------------------------------------------------------------------------------------------
 
-    def send(self, subject: str, data: bytes, reply: str = "") -> None:
-        """Publish. While the connection is being made again it waits, as far as there is room. Subjects are not looked
-        at: the caller made them. Raises nats-py's errors (`MaxPayloadError`, `OutboundBufferLimitError`,
-        `ConnectionClosedError`)."""
-        if len(data) > self._max_payload:
+    def send(self, subject: str, data: bytes, reply: str = "", headers: bytes = b"") -> None:
+        """Publish; `headers`, if any, as `header_lines` makes them. While the connection is being made again it waits,
+        as far as there is room. Subjects are not looked at: the caller made them. Raises nats-py's errors
+        (`MaxPayloadError`, `OutboundBufferLimitError`, `ConnectionClosedError`)."""
+        size = len(headers) + len(data)
+        if size > self._max_payload:
             raise MaxPayloadError
         if self.is_closed:
             raise ConnectionClosedError
-        line = f"PUB {subject} {reply} {len(data)}\r\n" if reply else f"PUB {subject} {len(data)}\r\n"
-        command = b"%b%b\r\n" % (line.encode(), data)
+        to = f"{subject} {reply}" if reply else subject
+        line = f"HPUB {to} {len(headers)} {size}\r\n" if headers else f"PUB {to} {size}\r\n"
+        command = b"%b%b%b\r\n" % (line.encode(), headers, data)
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(data)
         if not self._pending and self.is_connected and type(self._transport) is TcpTransport:
@@ -118,13 +125,14 @@ class DirectClient(Client):
         if self._inbox_made is None:
             self._inbox = f"{self.new_inbox()}."
             self._inbox_made = asyncio.ensure_future(self.hear(f"{self._inbox}*", self._answer))
-        await asyncio.shield(self._inbox_made)
+        if not self._inbox_made.done():
+            await asyncio.shield(self._inbox_made)
 
-    def ask(self, subject: str, data: bytes, answered: Answered) -> str:
+    def ask(self, subject: str, data: bytes, answered: Answered, headers: bytes = b"") -> str:
         """Send a request; `answered` is called once with the answer. The request's name, for `forget`. Raises as
         `send`."""
         name = f"{self._inbox}{next(self._numbers)}"
-        self.send(subject, data, name)
+        self.send(subject, data, name, headers)
         self._asked[name] = answered
         return name
 
@@ -135,7 +143,18 @@ class DirectClient(Client):
     def _answer(self, subject: str, _: str, data: bytes, headers: bytes | None) -> None:
         answered = self._asked.pop(subject, None)
         if answered is not None:
-            answered(data, not data and headers is not None and headers.startswith(_NOBODY))
+            answered(data, headers)
+
+
+def is_nobody(data: bytes, headers: bytes | None) -> bool:
+    """Whether an answer says that nobody is there who could answer."""
+    return headers is not None and not data and headers.startswith(_NOBODY)
+
+
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """Headers as they go over the wire. Names and values are not looked at: the caller made them, without line ends."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"NATS/1.0\r\n{lines}\r\n".encode()
 
 
 async def dial(**settings: Any) -> DirectClient:

@@ -7,6 +7,7 @@ nats-py's own JetStream context is not used: its consumers lose and repeat messa
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -77,8 +78,8 @@ class JetStreamApi:
         self._client: Any = None
         self._dialling = asyncio.Lock()
         self._closed = False
-        # What each request that is under way would be told instead of an answer, and its subject.
-        self._awaited: dict[asyncio.Future[None], str] = {}
+        # The answer of each request that is under way, and the request's subject.
+        self._awaited: dict[asyncio.Future[tuple[bytes, bytes | None]], str] = {}
         self._deaf = ""
         self.back: set[Callable[[], None]] = set()
         """Called when the connection was made again."""
@@ -99,9 +100,8 @@ class JetStreamApi:
     async def close(self) -> None:
         """Close the connection; whoever waits for an answer is told."""
         self._closed = True
-        for instead in self._awaited:
-            if not instead.done():
-                instead.set_exception(StoreClosed("the log is closed"))
+        for answer in self._awaited:
+            _settle(answer, StoreClosed("the log is closed"))
         if self._client is not None:
             await self._client.close()
 
@@ -128,7 +128,7 @@ class JetStreamApi:
         timeout: float | None = None,
     ) -> bytes:
         """One request, one answer. Raises `LostContact`, `Unavailable`."""
-        return (await self.ask(subject, payload, headers, timeout))[1]
+        return (await self._asked(subject, payload, headers, timeout))[0]
 
     async def ask(
         self,
@@ -138,25 +138,30 @@ class JetStreamApi:
         timeout: float | None = None,
     ) -> tuple[dict[str, str], bytes]:
         """As `request`, with the answer's headers."""
-        from nats.errors import Error, NoRespondersError
+        data, lines = await self._asked(subject, payload, headers, timeout)
+        return headers_of(lines), data
+
+    async def _asked(
+        self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout: float | None
+    ) -> tuple[bytes, bytes | None]:
+        from nats.errors import Error
+
+        from headwater.events.direct_client import header_lines, is_nobody
 
         client = await self.client()
-        timeout = timeout or self.options.request_timeout
-        asking = asyncio.ensure_future(
-            client.request(subject, payload, timeout=timeout, headers=dict(headers or {}) or None)
-        )
-        instead: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self._deaf:
-            instead.set_exception(self._denial("subscription", self._deaf))
-        self._awaited[instead] = subject.lower()
+            raise self._denial("subscription", self._deaf)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[bytes, bytes | None]] = loop.create_future()
+        self._awaited[answer] = subject.lower()
+        timer = loop.call_later(timeout or self.options.request_timeout, _settle, answer, TimeoutError())
+        name = ""
         try:
-            # nats-py itself would wait for its time limit though the connection broke.
-            await asyncio.wait((asking, instead), return_when=asyncio.FIRST_COMPLETED)
-            if not asking.done():
-                instead.result()
-            reply = asking.result()
-        except NoRespondersError as err:
-            raise self._absent(f"nobody answers {subject}: JetStream is starting, off, or not permitted", "no") from err
+            await client.ready_to_ask()
+            name = client.ask(
+                subject, payload, functools.partial(_answered, answer), header_lines(headers) if headers else b""
+            )
+            data, lines = await answer
         except (TimeoutError, Error, OSError) as err:
             raise LostContact(
                 f"nats {self.url}: no answer to {subject}: {str(err) or type(err).__name__}",
@@ -165,22 +170,23 @@ class JetStreamApi:
                 kept="unknown",
             ) from err
         finally:
-            del self._awaited[instead]
-            instead.cancel()
-            asking.cancel()
-        return dict(reply.headers or {}), bytes(reply.data)
+            timer.cancel()
+            del self._awaited[answer]
+            if name:
+                client.forget(name)
+        if is_nobody(data, lines):
+            raise self._absent(f"nobody answers {subject}: JetStream is starting, off, or not permitted", "no")
+        return data, lines
 
     def _on_lost(self) -> None:
-        for instead, subject in self._awaited.items():
-            if not instead.done():
-                instead.set_exception(
-                    LostContact(
-                        f"nats {self.url}: the connection broke before {subject} was answered",
-                        url=self.url,
-                        retry_after_ms=RETRY_AFTER_MS,
-                        kept="unknown",
-                    )
-                )
+        for answer, subject in self._awaited.items():
+            lost = LostContact(
+                f"nats {self.url}: the connection broke before {subject} was answered",
+                url=self.url,
+                retry_after_ms=RETRY_AFTER_MS,
+                kept="unknown",
+            )
+            _settle(answer, lost)
 
     def _on_back(self) -> None:
         for told in list(self.back):
@@ -189,10 +195,10 @@ class JetStreamApi:
     def _on_denied(self, verb: str, subject: str) -> None:
         if verb == "subscription":
             self._deaf = subject
-        for instead, asked in self._awaited.items():
+        for answer, asked in self._awaited.items():
             # Without the right to listen to its inbox no request has an answer.
-            if not instead.done() and (verb == "subscription" or asked == subject):
-                instead.set_exception(self._denial(verb, subject))
+            if verb == "subscription" or asked == subject:
+                _settle(answer, self._denial(verb, subject))
 
     def _denial(self, verb: str, subject: str) -> AccessDenied:
         return AccessDenied(
@@ -205,9 +211,11 @@ class JetStreamApi:
         """Send without waiting for anyone. Raises `LostContact`, `Unavailable`."""
         from nats.errors import Error
 
+        from headwater.events.direct_client import header_lines
+
         client = await self.client()
         try:
-            await client.publish(subject, payload, reply=reply, headers=dict(headers or {}) or None)
+            client.send(subject, payload, reply, header_lines(headers) if headers else b"")
         except (Error, OSError) as err:
             raise LostContact(
                 f"nats {self.url}: {subject} could not be sent: {str(err) or type(err).__name__}",
@@ -263,3 +271,27 @@ class JetStreamApi:
 
     def _absent(self, why: str, kept: str) -> Unavailable:
         return Unavailable(f"nats {self.url}: {why}", url=self.url, retry_after_ms=RETRY_AFTER_MS, kept=kept)
+
+
+def _answered(answer: asyncio.Future[tuple[bytes, bytes | None]], data: bytes, headers: bytes | None) -> None:
+    if not answer.done():
+        answer.set_result((data, headers))
+
+
+def _settle(answer: asyncio.Future[tuple[bytes, bytes | None]], err: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(err)
+
+
+def headers_of(lines: bytes | None) -> dict[str, str]:
+    """Headers by name, with what the first line tells as `Status` and `Description`."""
+    if lines is None:
+        return {}
+    first, *others = lines.decode("utf-8", "replace").split("\r\n")
+    _, status, said = (*first.split(" ", 2), "", "")[:3]
+    headers = {"Status": status, "Description": said.strip()} if status else {}
+    for line in others:
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name.strip()] = value.strip()
+    return headers

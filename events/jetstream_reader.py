@@ -57,6 +57,29 @@ class ReadBatch(NamedTuple):
     reached: int
 
 
+class _Bell:
+    """Wakes the one who waits. As an event with a time limit, without a task for each wait."""
+
+    def __init__(self) -> None:
+        self._waiting: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """Something happened."""
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    async def heard(self, seconds: float) -> None:
+        """Wait until it rings, at most so long. What happened before the call is the caller's to look at."""
+        loop = asyncio.get_running_loop()
+        self._waiting = loop.create_future()
+        timer = loop.call_later(seconds, self.ring)
+        try:
+            await self._waiting
+        finally:
+            timer.cancel()
+            self._waiting = None
+
+
 class _Consumer:
     """One consumer on the server and what came from it."""
 
@@ -116,8 +139,8 @@ class LogReader:
         self._proofs: deque[tuple[int, int]] = deque()
         # Kind and partition, as bytes of the header, to the subject; at most one entry a subject and odd ones.
         self._names: dict[bytes, str] = {}
-        self._wake = asyncio.Event()
-        api.back.add(self._wake.set)
+        self._bell = _Bell()
+        api.back.add(self._bell.ring)
         self._looked = 0.0
         self._gone_since: float | None = None
         self._closed = False
@@ -141,7 +164,7 @@ class LogReader:
         """Say soon (with a `ReadBatch`) whether `position`, which was acknowledged to someone, is reached."""
         if position > self._want:
             self._want = position
-            self._wake.set()
+            self._bell.ring()
 
     async def __anext__(self) -> ReadBatch:
         """The next batch; waits for one. May be cancelled: nothing is lost by it.
@@ -175,8 +198,8 @@ class LogReader:
     async def aclose(self) -> None:
         """Leave the consumer; the iterator ends."""
         self._closed = True
-        self._wake.set()
-        self._api.back.discard(self._wake.set)
+        self._bell.ring()
+        self._api.back.discard(self._bell.ring)
         await self._leave()
 
     # --- what was received ---
@@ -244,11 +267,7 @@ class LogReader:
         await self._look(now)
         if self._due() or self._known > known or consumer.lost or self._fault:
             return
-        self._wake.clear()
-        try:
-            await asyncio.wait_for(self._wake.wait(), _LOOK)
-        except TimeoutError:
-            return
+        await self._bell.heard(_LOOK)
 
     async def _renew(self) -> _Consumer:
         """Make a consumer behind the last frame received, after a look at the log."""
@@ -396,7 +415,7 @@ class LogReader:
             self._received += 1
             self._position = position
             self._learn()
-        self._wake.set()
+        self._bell.ring()
 
     def _keep(self, position: int, subject: str, frame: bytes) -> None:
         if len(frame) >= 8:
@@ -419,4 +438,4 @@ class LogReader:
             consumer.wanted = 0
         else:
             consumer.lost = f"status {status} {said}"
-        self._wake.set()
+        self._bell.ring()

@@ -90,12 +90,13 @@ class GroupWriter:
                 value=len(frames),
             )
         entry = _Append(list(frames))
-        async with self._room:
-            await self._room.wait_for(lambda: self._queued < _QUEUE_BYTES or self._failed is not None)
-            if self._failed is not None:
-                raise self._failed
-            self._queue.append(entry)
-            self._queued += entry.size
+        if self._queued >= _QUEUE_BYTES and self._failed is None:
+            async with self._room:
+                await self._room.wait_for(lambda: self._queued < _QUEUE_BYTES or self._failed is not None)
+        if self._failed is not None:
+            raise self._failed
+        self._queue.append(entry)
+        self._queued += entry.size
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
         self._work.set()
@@ -134,12 +135,16 @@ class GroupWriter:
             await self._work.wait()
             self._work.clear()
             while self._queue and self._failed is None:
+                full = self._queued >= _QUEUE_BYTES
                 await self._write(self._take())
-                async with self._room:
-                    self._room.notify_all()
+                if full:
+                    async with self._room:
+                        self._room.notify_all()
             if self._failed is not None:
                 while self._queue:
                     _settle(self._queue.popleft(), self._failed)
+                async with self._room:
+                    self._room.notify_all()
                 return
 
     def _take(self) -> list[_Append]:
@@ -158,7 +163,7 @@ class GroupWriter:
 
     async def _write(self, group: list[_Append]) -> None:
         """Store a group and tell its callers. Never raises."""
-        if len(group) <= _FEW and all(len(entry.frames) == 1 for entry in group):
+        if 1 < len(group) <= _FEW and all(len(entry.frames) == 1 for entry in group):
             await asyncio.gather(*(self._write_whole([entry]) for entry in group))
         else:
             await self._write_whole(group)

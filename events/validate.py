@@ -43,6 +43,7 @@ _ID_FIELDS = (
     *("version", "kind", "uri", "content_hash"),
 )
 _OPTIONAL = frozenset(("event_id", "session", "basket", "group_id"))
+_FEEDBACK_IDS = ("user", "item", "event_id", "session", "basket", "slate")
 _PLACE = re.compile(r"\$\[(\d+)\]")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Event)
@@ -50,10 +51,15 @@ _decoder = msgspec.msgpack.Decoder(Event)
 
 def check_event(event: Event, appended: int, max_future_ms: int) -> None:
     """Raise `InvalidEvent` naming field, value and rule if the event breaks one. `appended` is the append time."""
-    for field in _ID_FIELDS:
-        value = getattr(event, field, None)
-        if value is not None or (hasattr(event, field) and field not in _OPTIONAL and not isinstance(event, Feedback)):
-            check_text(field, value, MAX_ID)
+    if isinstance(event, Feedback):
+        for field in _FEEDBACK_IDS:
+            if (value := getattr(event, field)) is not None:
+                check_text(field, value, MAX_ID)
+    else:
+        for field in _ID_FIELDS:
+            value = getattr(event, field, None)
+            if value is not None or (hasattr(event, field) and field not in _OPTIONAL):
+                check_text(field, value, MAX_ID)
     check_time("ts", event.ts, appended + max_future_ms)
     _check_types(event)
     if isinstance(event, Feedback):
@@ -133,8 +139,6 @@ def check_time(field: str, value: Any, latest: int) -> None:
 
 
 def _check_feedback(event: Feedback) -> None:
-    for field in ("user", "item"):
-        check_text(field, getattr(event, field), MAX_ID)
     check_text("type", event.type, MAX_TYPE)
     if event.value is not None and not (math.isfinite(event.value) and _fits(event.value)):
         _refuse("value", event.value, "a finite number, an integer of 64 bits")

@@ -68,7 +68,25 @@ impl Decay {
     /// Weight of an event of time `ts` in units of the epoch (8 fractional bits at its landmark), at most
     /// `2 * ONE << 4`; an event long before the landmark weighs 0.
     pub fn weight(&self, ts: Millis, epoch: u32) -> u32 {
+        Self::weight_of(self.steps(ts, epoch))
+    }
+
+    /// [`Decay::weight`] and how long it stays the same: from the first of two times until before the second.
+    pub fn weight_span(&self, ts: Millis, epoch: u32) -> WeightSpan {
         let steps = self.steps(ts, epoch);
+        // The least time of a step: its share of the half-life, rounded up.
+        let start = |steps: i64| {
+            let scaled = i128::from(steps) * i128::from(self.half_life_ms) + i128::from(STEPS - 1);
+            self.landmark(epoch) + (scaled >> STEPS.trailing_zeros()) as i64
+        };
+        WeightSpan {
+            from: start(steps),
+            until: start(steps + 1),
+            weight: Self::weight_of(steps),
+        }
+    }
+
+    fn weight_of(steps: i64) -> u32 {
         let mantissa = POW2[(steps & 255) as usize] >> 8;
         let shift = steps >> 8;
         if shift >= 0 {
@@ -93,6 +111,28 @@ impl Decay {
         let fraction = f64::from(POW2[(steps & 255) as usize]) / 65_536.0;
         let doublings = -(steps >> 8);
         count as f64 / f64::from(ONE) / fraction * power_of_two(doublings.min(MOST_DOUBLINGS))
+    }
+}
+
+/// What events of a span of time weigh, all of them the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightSpan {
+    from: Millis,
+    until: Millis,
+    weight: u32,
+}
+
+impl WeightSpan {
+    /// The weight, if an event of time `ts` has it.
+    #[inline]
+    pub fn of(&self, ts: Millis) -> Option<u32> {
+        (self.from <= ts && ts < self.until).then_some(self.weight)
+    }
+
+    /// The weight.
+    #[inline]
+    pub fn weight(&self) -> u32 {
+        self.weight
     }
 }
 
@@ -214,6 +254,28 @@ mod tests {
                 let epoch = decay.epoch(ts).saturating_add((state & 3) as u32);
                 let exact = ((ts - decay.landmark(epoch)) * STEPS).div_euclid(decay.half_life_ms);
                 assert_eq!(decay.steps(ts, epoch), exact, "{half_life} {ts}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_stays_as_long_as_its_span_says() {
+        let mut state = 1u64;
+        for half_life in [1.0, 7.0, 1000.0, 3_600_000.0, 30.0 * DAY as f64] {
+            let decay = Decay::new(half_life);
+            for _ in 0..2_000 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let ts = (state >> 24) as i64 % (1 << 45);
+                let epoch = decay.epoch(ts).saturating_add((state & 3) as u32);
+                let span = decay.weight_span(ts, epoch);
+                let steps = decay.steps(ts, epoch);
+                assert_eq!(span.of(ts), Some(decay.weight(ts, epoch)));
+                for near in [span.from - 1, span.from, span.until - 1, span.until] {
+                    let same = decay.steps(near, epoch) == steps;
+                    assert_eq!(span.of(near).is_some(), same, "{half_life} {ts} {near}");
+                }
             }
         }
     }

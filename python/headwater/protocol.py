@@ -358,7 +358,7 @@ def encode_error(err: HeadwaterError, encoding: str) -> bytes:
 def _codes(kind: type[HeadwaterError]) -> dict[str, type[HeadwaterError]]:
     found = {kind.code: kind}
     for child in kind.__subclasses__():
-        found |= _codes(child)
+        found = _codes(child) | found  # one without a code of its own goes by its parent's
     return found
 
 

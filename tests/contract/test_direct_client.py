@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError
+from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError, ProtocolError
+from nats.protocol.parser import Parser
 
 from contract.jetstream import run, until
-from headwater.events.direct_client import DirectClient
+from headwater.events.direct_client import DirectClient, is_nobody
+from headwater.events.direct_parser import DirectParser
 from headwater.events.nats_options import connect
 from headwater.events.nats_server import NatsServer
 from nats_server import fresh_namespace, nats_server, options, own_server
@@ -69,14 +71,16 @@ def test_requests_are_answered_or_nobody_is_there_or_they_are_forgotten(nats_ser
             await two.hear(subject, lambda _, reply, data, __: two.send(reply, data[::-1]))
             await told(two)
             await asyncio.gather(one.ready_to_ask(), one.ready_to_ask())
-            answers: dict[str, tuple[bytes, bool]] = {}
+            answers: dict[str, tuple[bytes, bytes | None]] = {}
             for name in ("first", "second"):
                 one.ask(subject, name.encode(), lambda *answer, name=name: answers.__setitem__(name, answer))
             forgotten = one.ask(subject, b"third", lambda *answer: answers.__setitem__("third", answer))
             one.forget(forgotten)
             one.ask(f"{subject}.nobody", b"", lambda *answer: answers.__setitem__("nobody", answer))
             await until(lambda: len(answers) == 3)
-            assert answers == {"first": (b"tsrif", False), "second": (b"dnoces", False), "nobody": (b"", True)}
+            nobody = answers.pop("nobody")
+            assert is_nobody(*nobody)
+            assert answers == {"first": (b"tsrif", None), "second": (b"dnoces", None)}
 
     run(main())
 
@@ -141,3 +145,75 @@ def test_a_defect_in_one_taker_makes_nobody_deaf(nats_server: NatsServer, caplog
     with caplog.at_level(logging.ERROR):
         run(main())
     assert "was not taken" in caplog.text
+
+
+class _Told:
+    """A client as far as a parser knows it."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[object, ...]] = []
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        self.said.append((sid, subject, reply, data, headers))
+
+    async def _process_info(self, info: dict[str, object]) -> None:
+        self.said.append(("info", info["server_id"]))
+
+    async def _process_ping(self) -> None:
+        self.said.append(("ping",))
+
+    async def _process_err(self, said: str) -> None:
+        self.said.append(("err", said))
+
+
+_LINES = b"".join(
+    (
+        b'INFO {"server_id": "x"}\r\n',
+        b"MSG a.b 7 5\r\nhello\r\n",
+        b"PING\r\n",
+        b"MSG a.b 7 there.1 0\r\n\r\n",
+        b"HMSG a.c 8 _INBOX.2 16 20\r\nNATS/1.0 503\r\n\r\n\r\n\r\n\r\n",
+        b"+OK\r\n",
+        b"HMSG a.c 8 12 17\r\nNATS/1.0\r\n\r\nabcde\r\n",
+        b"-ERR 'Permissions Violation'\r\n",
+        b"MSG large 9 6000\r\n" + b"MSG x 1 2\r\n" * 545 + b"12345" + b"\r\n",
+        b"MSG end 1 3\r\n\r\n!\r\n",
+    )
+)
+
+
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 64, 1000, 100_000])
+def test_messages_are_cut_as_nats_py_cuts_them_however_they_arrive(piece: int) -> None:
+    async def main() -> None:
+        own, theirs = _Told(), _Told()
+
+        def take(sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> bool:
+            if sid == 8:  # of whom nobody takes messages directly: nats-py is told
+                return False
+            own.said.append((sid, subject, reply, data, headers))
+            return True
+
+        direct, reference = DirectParser(own, take), Parser(theirs)
+        for at in range(0, len(_LINES), piece):
+            await direct.parse(_LINES[at : at + piece])
+        await reference.parse(_LINES)
+        assert own.said == theirs.said
+        assert len(own.said) == 9
+
+    run(main())
+
+
+def test_what_is_no_message_is_refused_and_forgotten_with_its_connection() -> None:
+    async def main() -> None:
+        told = _Told()
+        parser = DirectParser(told, lambda *_: False)
+        for wrong in (b"MSG a\r\n", b"MSG a b 7\r\n", b"HMSG a 1 7\r\n", b"WHAT is this\r\n", b"x" * 5000):
+            with pytest.raises(ProtocolError):
+                await parser.parse(wrong)
+            parser.reset()
+        await parser.parse(b"MSG a 1 1000\r\nhalf of")
+        parser.reset()
+        await parser.parse(b"MSG b 1 2\r\nok\r\n")
+        assert told.said == [(1, b"b", b"", b"ok", None)]
+
+    run(main())

@@ -276,19 +276,24 @@ impl UnitState {
             return;
         }
         let epoch = relation.decay.epoch(fact.clock);
-        let weight = |stamp: u32| relation.decay.weight(Millis::from(stamp) * 1000, epoch);
-        let own = weight(seconds);
-        // Touches of a unit often have equal times, and both sides of one nearly always.
-        let mut latest = (seconds, own);
+        let span = |stamp: u32| {
+            relation
+                .decay
+                .weight_span(Millis::from(stamp) * 1000, epoch)
+        };
+        // Touches of a unit are often so close together that they weigh the same.
+        let mut latest = span(seconds);
+        let own = latest.weight();
         let mut draws = |stamp: u32| {
             if stamp == NEVER {
                 return 0;
             }
             let older = stamp.min(seconds);
-            if older != latest.0 {
-                latest = (older, weight(older));
-            }
-            latest.1 as u16
+            let weight = latest.of(Millis::from(older) * 1000).unwrap_or_else(|| {
+                latest = span(older);
+                latest.weight()
+            });
+            weight as u16
         };
         let start = self
             .items

@@ -42,18 +42,34 @@ pub fn top_by(
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
+    if limit == 0 {
+        return Vec::new();
+    }
     let mut keys = KEYS.take();
     keys.clear();
-    keys.reserve(scores.len());
-    keys.extend(scores.sums().filter_map(|(at, sum)| {
+    // What is worse than `limit` others is left out as it comes; who is equal to the worst of them may yet be chosen.
+    let spare = limit.max(SPARE);
+    let (mut worst, mut room) = (u64::MAX, limit.saturating_add(spare));
+    for (at, sum) in scores.sums() {
         let item = ItemIx(at);
         let score = adjust(item, sum);
-        (score > 0.0 && eligible(item)).then(|| key(item, score))
-    }));
+        let key = key(item, score);
+        if score > 0.0 && key.0 <= worst && eligible(item) {
+            if keys.len() == room {
+                worst = keys.select_nth_unstable(limit - 1).1.0;
+                keys.retain(|key| key.0 <= worst);
+                room = keys.len() + spare.max(keys.len());
+            }
+            keys.push(key);
+        }
+    }
     let best = best(&mut keys, limit, ties);
     KEYS.set(keys);
     best
 }
+
+/// Keys held beside the best before these are told from the others.
+const SPARE: usize = 64;
 
 thread_local! {
     /// Room for the keys of all scored items, kept from list to list.

@@ -14,9 +14,8 @@
 //!   [`voters`]: whose sessions voted for it; [`chosen`]: the slate's items among many others.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
 //! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs;
-//!   [`parallel`]: many questions at once; `beside`: two parts of one; `together`: one scan
-//!   for many; [`leading`], [`gathered`]: leaders read and put in order
-//!   once for many.
+//!   [`parallel`]: many questions at once; [`crate::beside`]: two parts of one; `together`: one scan
+//!   for many; [`leading`], [`gathered`]: leaders read and put in order once for many.
 //! * [`hosts`]: the same questions answered by several processes.
 //! * [`catalogue_page`]: the catalogue, page by page.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
@@ -28,7 +27,6 @@ pub mod accumulator;
 pub mod allowed;
 pub mod answer;
 pub mod batch;
-mod beside;
 pub mod blend;
 pub mod catalogue_page;
 pub mod chosen;

@@ -105,7 +105,7 @@ impl<'a> RelationView<'a> {
     /// most of the work, so they are done for a whole row at once.
     fn score_cosine(&self, seeds: &[Seed], shrinkage: f64, scores: &mut Accumulator) {
         let simd = Simd::chosen();
-        let (mut values, mut units) = (Vec::new(), Vec::new());
+        let mut values = Vec::new();
         for (i, seed) in seeds.iter().enumerate() {
             if let Some(next) = seeds.get(i + 1) {
                 self.rows.iter().for_each(|rows| rows.prefetch(next.item));
@@ -115,27 +115,15 @@ impl<'a> RelationView<'a> {
                 continue;
             }
             let units_from = from.units_from as f64 * self.scale(from.epoch);
+            let from = (units_from, seed.weight);
             for rows in &self.rows {
                 let (epoch, pairs, errors) = rows.slots(seed.item);
-                self.guaranteed(epoch, pairs, errors, &mut values);
-                self.units_to(pairs, &mut units);
-                let from = (units_from, seed.weight);
-                cosine_row(simd, &mut values, &units, from, shrinkage);
+                self.units_to(pairs, &mut values);
+                let scale = self.scale(epoch);
+                cosine_row(simd, &mut values, (pairs, errors), scale, from, shrinkage);
                 let items = pairs.iter().map(|pair| pair[0]);
                 scores.add_all(items.zip(values.iter().copied()));
             }
-        }
-    }
-
-    /// Guaranteed counts (count - error) of a row in full-weight events.
-    fn guaranteed(&self, epoch: u32, pairs: &[[u32; 2]], errors: &[u32], out: &mut Vec<f64>) {
-        let scale = self.scale(epoch);
-        out.clear();
-        if errors.is_empty() {
-            out.extend(pairs.iter().map(|pair| f64::from(pair[1]) * scale));
-        } else {
-            let counts = pairs.iter().zip(errors);
-            out.extend(counts.map(|(pair, error)| f64::from(pair[1] - error) * scale));
         }
     }
 

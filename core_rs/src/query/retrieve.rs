@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::beside::beside;
 use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
-use crate::query::beside::beside;
 use crate::query::fuse::{SourceList, top};
 use crate::query::graphs::Graphs;
 use crate::query::leaders::{self, TagVotes};

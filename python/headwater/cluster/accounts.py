@@ -14,7 +14,7 @@ import msgspec
 from headwater.actors.host_state import HostState
 from headwater.actors.topology import Topology
 from headwater.cluster.peers import Peers
-from headwater.core import knows_event
+from headwater.core import knows_event, merged_users
 from headwater.errors import InvalidEvent
 from headwater.merging import known_as
 from headwater.protocol import Question, Request
@@ -42,6 +42,10 @@ class Accounts:
         self._deadline_ms = deadline_ms
         self.settle: Callable[[str], Awaitable[int | None]] | None = None
         """Carries what is left with a merged user (`HostMerges.settle`), once the host can write."""
+
+    def is_merged(self, user: str) -> bool:
+        """Whether a user turned out to be another one: then `elsewhere` says where a request of theirs belongs."""
+        return bool(merged_users(self._state.core, [user]))
 
     async def elsewhere(self, verb: str, asked: Request) -> Any:
         """The whole answer to a request of a merged user, if it is not made here; `None` for all others.

@@ -16,6 +16,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, NamedTuple
 
 import nats.micro
@@ -41,6 +42,18 @@ RawHandler = Callable[[bytes], Awaitable[bytes]]
 
 AtOnce = Callable[[bytes], bytes | None]
 """As `RawHandler` without waiting for anything; `None` if that cannot be done now."""
+
+
+class Begun(NamedTuple):
+    """A request that waits for one thing only: the log, or other hosts."""
+
+    result: asyncio.Future[Any]
+    shown: Callable[[Any], object]
+    """The answer, of the result."""
+
+
+Begin = Callable[[Any], Begun | None]
+"""As `Handler`, where the request was read; `None` if something else has to be waited for first."""
 
 Claim = Callable[[Any], Awaitable[bool]]
 """Whether this host answers a request that came on the plain path; an error of the tree is answered in its stead."""
@@ -80,7 +93,7 @@ class Endpoint:
         self._metrics = metrics
         self._service: Service | None = None
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._rate = TokenBucket(limits.requests_per_second)
         self._told = TokenBucket(_REFUSALS_TOLD_PER_SECOND)
         self.refusing: Unavailable | None = None
@@ -103,12 +116,23 @@ class Endpoint:
         verb = getattr(endpoint, "name", None) or getattr(endpoint, "_name", "")
         return self._metrics.verb_stats(str(verb))
 
-    async def answer(self, verb: str, handler: Handler, claim: Claim | None = None, *, always: bool = False) -> None:
-        """Answer a verb on this host's own subject and, with `claim`, on the plain one. `always`: also while the host
-        refuses everything else."""
+    async def answer(
+        self,
+        verb: str,
+        handler: Handler,
+        claim: Claim | None = None,
+        begin: Begin | None = None,
+        *,
+        always: bool = False,
+    ) -> None:
+        """Answer a verb on this host's own subject and, with `claim`, on the plain one. `begin` is tried before
+        `handler` on the own subject. `always`: also while the host refuses everything else."""
 
         def own(message: Incoming) -> None:
-            self._begin(message, verb, handler, None, always)
+            if begin is None:
+                self._begin(message, verb, handler, None, always)
+            elif self._has_room(message, verb, always):
+                self._begin_at_once(message, verb, handler, begin)
 
         await self._add(verb, verb, host_subject(self._namespace, self._host, verb), own)
         if claim is not None:
@@ -151,6 +175,55 @@ class Endpoint:
 
         assert added._subscription is not None
         self._nc.divert(added._subscription, directly)
+
+    def _begin_at_once(self, message: Incoming, verb: str, handler: Handler, begin: Begin) -> None:
+        """Begin a request without a task of its own: one that only waits needs none."""
+        started = time.perf_counter()
+        encoding: str = encoding_of(message.data)
+        token = request_id.set(_id_of(message))
+        try:
+            begun = begin(decode_request(verb, message.data).request)
+        except HeadwaterError as err:
+            self._answered(message, verb, started, self._told_off(verb, err, encoding))
+            return
+        except Exception:  # noqa: BLE001
+            self._answered(message, verb, started, self._defect(verb, encoding))
+            return
+        finally:
+            request_id.reset(token)
+        if begun is None:
+            self._spawn(self._reply(message, verb, handler, None, False))
+            return
+        self._tasks.add(begun.result)
+        begun.result.add_done_callback(partial(self._settled, message, verb, encoding, started, begun.shown))
+
+    def _settled(
+        self,
+        message: Incoming,
+        verb: str,
+        encoding: str,
+        started: float,
+        shown: Callable[[Any], object],
+        result: asyncio.Future[Any],
+    ) -> None:
+        self._tasks.discard(result)
+        try:
+            answer = encode(shown(result.result()), encoding)
+        except HeadwaterError as err:
+            answer = self._told_off(verb, err, encoding)
+        except Exception:  # noqa: BLE001
+            answer = self._defect(verb, encoding)
+        self._answered(message, verb, started, answer)
+
+    def _told_off(self, verb: str, err: HeadwaterError, encoding: str) -> bytes:
+        self._metrics.refused(verb, err.code)
+        if self._told.take(1):
+            logger.info("%s refused: %s: %s", verb, err.code, err.message)
+        return encode_error(err, encoding)
+
+    def _answered(self, message: Incoming, verb: str, started: float, answer: bytes) -> None:
+        self._respond(message, answer)
+        self._metrics.answered(verb, time.perf_counter() - started)
 
     def _begin(self, message: Incoming, verb: str, handler: Handler, claim: Claim | None, always: bool) -> None:
         # Of a plain request it is not yet known whose it is: nothing may be refused before that.
@@ -218,14 +291,10 @@ class Endpoint:
                     raise refusal
             answer = encode(await handler(request), encoding)
         except HeadwaterError as err:
-            self._metrics.refused(verb, err.code)
-            if self._told.take(1):
-                logger.info("%s refused: %s: %s", verb, err.code, err.message)
-            answer = encode_error(err, encoding)
+            answer = self._told_off(verb, err, encoding)
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, encoding)
-        self._respond(message, answer)
-        self._metrics.answered(verb, time.perf_counter() - started)
+        self._answered(message, verb, started, answer)
 
     def _defect(self, verb: str, encoding: str) -> bytes:
         """A defect of this program: told apart from refusals, kept with its trace, and no reason to go silent."""

@@ -23,7 +23,7 @@ from headwater.actors.topology import HostSpec, Topology
 from headwater.cluster.accounts import Accounts
 from headwater.cluster.answers import shown
 from headwater.cluster.beat import Beat, HostPhase, decode_beat
-from headwater.cluster.endpoint import Endpoint
+from headwater.cluster.endpoint import Begun, Endpoint
 from headwater.cluster.explaining import Explaining
 from headwater.cluster.facts import Facts
 from headwater.cluster.http_status import HttpStatus
@@ -37,12 +37,12 @@ from headwater.cluster.records import RecordWriter
 from headwater.cluster.routing import Routing
 from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
-from headwater.cluster.writing import Writing
+from headwater.cluster.writing import Writing, positioned
 from headwater.config import Config
 from headwater.core import embedding_dims
 from headwater.errors import HeadwaterError, InvalidQuery, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
-from headwater.protocol import Activate, Question, beat_subject, plain_subject
+from headwater.protocol import Activate, Question, Track, beat_subject, plain_subject
 from headwater.scenario import QueryConfig, validate_query
 
 logger = logging.getLogger(__name__)
@@ -223,8 +223,9 @@ class Host:
             "trending": routing.of_category,
             "explain": routing.of_slate,
         }
+        begin = {"track": self._begin_track}
         for verb, claim in of.items():
-            await self._endpoint.answer(verb, self._late_bound(verb), claim)
+            await self._endpoint.answer(verb, self._late_bound(verb), claim, begin.get(verb))
         await self._endpoint.answer("activate", self._activate)
         await self._endpoint.answer("high_water", self._facts.high_water)
         await self._endpoint.answer_raw("frames", self._frames)
@@ -241,6 +242,12 @@ class Host:
             return shown(answer, asked) if isinstance(asked, Question) else answer
 
         return handle
+
+    def _begin_track(self, asked: Track) -> Begun | None:
+        self._check_owned(asked.user)
+        if self._accounts.is_merged(str(asked.user)):
+            return None
+        return Begun(self._writing.begin_track(asked), positioned)
 
     def _check_owned(self, user: str | int | None) -> None:
         """Whoever knows an older topology is told to ask for the new one."""

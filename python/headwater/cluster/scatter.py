@@ -16,7 +16,7 @@ from nats.errors import Error as NatsError
 
 from headwater.actors.topology import HostSpec, Topology
 from headwater.errors import HeadwaterError, NotReady, Unavailable
-from headwater.events.direct_client import DirectClient
+from headwater.events.direct_client import DirectClient, is_nobody
 from headwater.protocol import host_subject, raise_refusal
 
 _HEAD = struct.Struct("<qI")
@@ -60,14 +60,14 @@ class _Gather:
     __slots__ = ("answers", "done", "missing", "names")
 
     def __init__(self, hosts: int, done: asyncio.Future[None]) -> None:
-        self.answers: list[tuple[bytes, bool] | None] = [None] * hosts
+        self.answers: list[tuple[bytes, bytes | None] | None] = [None] * hosts
         self.names: list[str] = []
         self.missing = hosts
         self.done = done
 
-    def heard(self, at: int, data: bytes, nobody: bool) -> None:
+    def heard(self, at: int, data: bytes, headers: bytes | None) -> None:
         """An answer to the request to host number `at`."""
-        self.answers[at] = data, nobody
+        self.answers[at] = data, headers
         self.missing -= 1
         if not self.missing:
             self.over()
@@ -140,11 +140,11 @@ class Scatter:
         return [_outcome(answer, after) for answer in gather.answers]
 
 
-def _outcome(answer: tuple[bytes, bool] | None, after: int | None) -> bytes | HeadwaterError:
+def _outcome(answer: tuple[bytes, bytes | None] | None, after: int | None) -> bytes | HeadwaterError:
     if answer is None:
         return Unavailable("late", retry_after_ms=_RETRY_MS)
-    data, nobody = answer
-    if nobody:
+    data, headers = answer
+    if is_nobody(data, headers):
         return Unavailable("gone", retry_after_ms=_RETRY_MS)
     try:
         raise_refusal(data)

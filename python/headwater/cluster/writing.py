@@ -32,6 +32,10 @@ class Writing:
 
     async def track(self, asked: Track) -> dict[str, int]:
         """One event of a user."""
+        return positioned(await self.begin_track(asked))
+
+    def begin_track(self, asked: Track) -> asyncio.Future[int]:
+        """`track`; the event's position once it is in the log."""
         event = feedback(
             asked.type,
             asked.user,
@@ -45,7 +49,7 @@ class Writing:
             slot=asked.slot,
             context=asked.context,
         )
-        return await self._write(asked, event)
+        return self._begin(asked, event)
 
     async def seen(self, asked: Seen) -> dict[str, int]:
         """The slots of a slate that were really seen."""
@@ -97,13 +101,14 @@ class Writing:
         return self._clock() if asked.ts is None else int(asked.ts)
 
     async def _write(self, asked: Request, event: Event) -> dict[str, int]:
+        return positioned(await self._begin(asked, event))
+
+    def _begin(self, asked: Request, event: Event) -> asyncio.Future[int]:
         milliseconds = asked.deadline_ms or self._deadline_ms
         written = self._ingest.submit(event, self._clock())
         timer = asyncio.get_running_loop().call_later(milliseconds / 1000, _give_up, written, milliseconds)
-        try:
-            return {"position": await written}
-        finally:
-            timer.cancel()
+        written.add_done_callback(lambda _: timer.cancel())
+        return written
 
     @staticmethod
     async def _in_time(write: Any, milliseconds: int) -> int:
@@ -111,6 +116,11 @@ class Writing:
             return int(await asyncio.wait_for(write, milliseconds / 1000))
         except TimeoutError:
             raise _late(milliseconds) from None
+
+
+def positioned(position: int) -> dict[str, int]:
+    """What is answered to a write."""
+    return {"position": position}
 
 
 def _give_up(written: asyncio.Future[int], milliseconds: int) -> None:

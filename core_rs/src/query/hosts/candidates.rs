@@ -21,7 +21,7 @@ use crate::query::plan::{Plan, Tools};
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
-use crate::query::source::Source;
+use crate::query::source::{Source, Weighted};
 use crate::query::witness::WitnessHere;
 
 /// Grounds are told of so many items for each of the slate. Should others be in it, the session host asks again.
@@ -108,6 +108,7 @@ impl<'a> Table<'a> {
                 .collect(),
             scores: list.ranked.iter().map(|(_, score)| *score).collect(),
             grounds,
+            cut: false,
         }
     }
 }
@@ -212,7 +213,11 @@ impl Part<'_> {
             whole: false,
         };
         let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-        let lists = retrieval.lists(&plan.sources, tools.pool, scores, filter)?;
+        let mut lists = retrieval.lists(&plan.sources, tools.pool, scores, filter)?;
+        let cut = match scatter.thorough || request.candidates.is_some() {
+            true => vec![false; lists.len()],
+            false => self.cut_to_share(&mut lists),
+        };
         let all = request.all_reasons;
         let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
         let witness = WitnessHere::new(state, asker, scenario, voted, now, all);
@@ -228,6 +233,7 @@ impl Part<'_> {
             };
             table.list(list, grounds)
         });
+        let said = said.zip(cut).map(|(said, cut)| ListSaid { cut, ..said });
         let lists: Vec<ListSaid<'_>> = said.collect();
         let (known, pins) = self.named(&allowed);
         pins.iter().for_each(|item| {
@@ -251,8 +257,36 @@ impl Part<'_> {
             },
             lists,
             stock,
+            shards: self.shards(),
         };
         Ok(reply.encode())
+    }
+
+    /// How many shards this host owns, of how many.
+    fn shards(&self) -> (usize, usize) {
+        let all = self.state.shards.len();
+        let own = |shard: &usize| self.state.ownership.keeps_shard(*shard);
+        ((0..all).filter(own).count(), all)
+    }
+
+    /// Leaves of each list as many as are likely this host's share of the best of all, and says which were longer. Items
+    /// are dealt to shards by hash, so that of the best so many are a binomial draw: four standard deviations are added.
+    /// Where a share was larger yet, the session host sees that and asks again. Lists that are not cut by score stay whole.
+    fn cut_to_share(&self, lists: &mut [SourceList]) -> Vec<bool> {
+        let (own, all) = self.shards();
+        let part = own as f64 / all as f64;
+        let limit = self.plan.scenario.pool as f64;
+        let deviation = (limit * part * (1.0 - part)).sqrt();
+        let share = (limit * part + 4.0 * deviation).ceil() as usize;
+        let cut = |(source, list): (&Weighted, &mut SourceList)| {
+            let by_score = !matches!(source.source, Source::Vector(_) | Source::Fresh);
+            let cut = by_score && list.ranked.len() > share;
+            if cut {
+                list.ranked.truncate(share);
+            }
+            cut
+        };
+        self.plan.sources.iter().zip(lists).map(cut).collect()
     }
 
     /// The items that a slate is likely made of, ascending: the best of those found here, as if nobody else found any.

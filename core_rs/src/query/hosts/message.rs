@@ -22,7 +22,7 @@ pub struct Scatter<'a> {
     pub visitor: Option<Visitor<'a>>,
     /// Asks for items of the catalogue as well.
     pub refill: Option<Refill<'a>>,
-    /// Whether grounds are told of every candidate, not only of the likeliest.
+    /// Whether all candidates are told, with grounds of each, not only the likeliest.
     pub thorough: bool,
 }
 
@@ -86,6 +86,8 @@ pub struct Reply<'a> {
     pub lists: Vec<ListSaid<'a>>,
     /// Items of the catalogue, where they were asked for.
     pub stock: Option<StockSaid>,
+    /// How many shards the host owns, of how many: who reads all replies knows whether any is missing.
+    pub shards: (usize, usize),
 }
 
 /// One source's best, best first.
@@ -101,6 +103,8 @@ pub struct ListSaid<'a> {
     pub scores: Vec<f64>,
     /// Why it named them.
     pub grounds: GroundsSaid,
+    /// Whether it found more, which are not told: hosts tell of each source what is likely their share of the best.
+    pub cut: bool,
 }
 
 /// Grounds of items of a list, as columns; those that say nothing are empty.

@@ -1,7 +1,8 @@
 //! Replies of item hosts, in the numbers of the process that reads them, behind the interfaces of [`crate::query::counted`].
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
+use crate::bitmap::Bitmap;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
 use crate::names::Names;
@@ -55,44 +56,71 @@ impl<'a> Numbered<'a> {
     }
 }
 
+/// A reply, and an item's place in it.
+type Place = (usize, u32);
+
+/// So many items are looked for one by one: a slate's are, and to order all that were told takes longer.
+const FEW: usize = 64;
+
+/// What one host told for a source.
+struct Run {
+    items: Vec<(ItemIx, f64)>,
+    cut: bool,
+}
+
 /// All replies.
 pub struct Told<'a> {
     state: &'a State,
     heard: Vec<Heard<'a>>,
-    /// Which reply tells of an item, and its place there; ordered by item.
-    whose: Vec<(ItemIx, u32, u32)>,
+    /// Whether several replies tell of one item.
+    several: bool,
+    /// Whether every item host replied.
+    complete: bool,
+    /// The item that was looked for last, and where it is told of.
+    latest: Cell<Option<(ItemIx, Option<Place>)>>,
+    /// How many items were looked for without `whose`.
+    looked: Cell<usize>,
+    /// Which reply tells of an item, and its place there; ordered by item. Made once many were looked for.
+    whose: OnceCell<Vec<(ItemIx, Place)>>,
     /// Whether items of the catalogue were needed that nobody was asked for.
     short: Cell<bool>,
-    /// Whether grounds were looked for that nobody told.
+    /// Whether something was looked for that nobody told: grounds, or more of a list.
     silent: Cell<bool>,
 }
 
 impl<'a> Told<'a> {
     /// What the replies say to `asker`.
     pub fn new(state: &'a State, asker: &Asker<'_>, numbered: &'a Numbered<'a>) -> Self {
-        let mut whose = Vec::with_capacity(numbered.items.iter().map(Vec::len).sum());
-        let mut heard = Vec::with_capacity(numbered.items.len());
         let replies = numbered.replies.iter().zip(&numbered.items);
-        for (at, (reply, items)) in replies.enumerate() {
-            let places = items.iter().enumerate();
-            whose.extend(places.map(|(place, item)| (*item, at as u32, place as u32)));
+        let heard = replies.map(|(reply, items)| {
             let seed = |name: &&str| {
                 let item = state.names.find_item(name)?;
                 asker.seeds.iter().position(|own| own.item == item)
             };
-            heard.push(Heard {
+            Heard {
                 reply,
                 items,
                 seeds: reply.seeds.iter().map(seed).collect(),
-            });
+            }
+        });
+        let shards = numbered.replies.iter().map(|reply| reply.shards);
+        let (own, all) = shards.fold((0usize, 0), |(own, all), shards| {
+            (own.saturating_add(shards.0), all.max(shards.1))
+        });
+        let mut met = Bitmap::zeros(state.names.items.len());
+        let mut several = false;
+        for item in numbered.items.iter().flatten() {
+            several |= met.get(item.0 as usize);
+            met.set(item.0 as usize);
         }
-        whose.sort_unstable();
-        // Of a host that speaks of another's items nothing is believed twice.
-        whose.dedup_by_key(|(item, _, _)| *item);
         Self {
             state,
-            heard,
-            whose,
+            heard: heard.collect(),
+            several,
+            complete: own >= all,
+            latest: Cell::new(None),
+            looked: Cell::new(0),
+            whose: OnceCell::new(),
             short: Cell::new(false),
             silent: Cell::new(false),
         }
@@ -103,7 +131,7 @@ impl<'a> Told<'a> {
         self.short.get()
     }
 
-    /// Whether grounds were looked for that nobody told.
+    /// Whether something was looked for that nobody told: grounds, or more of a list.
     pub fn is_silent(&self) -> bool {
         self.silent.get()
     }
@@ -116,32 +144,113 @@ impl<'a> Told<'a> {
 
     /// What all hosts found for a source, in no order.
     pub fn found(&self, source: &str) -> Vec<(ItemIx, f64)> {
-        let several = self.whose.len() < self.heard.iter().map(|heard| heard.items.len()).sum();
         let mut found = Vec::new();
-        for (at, heard) in self.heard.iter().enumerate() {
-            let lists = heard.reply.lists.iter();
-            for list in lists.filter(|list| list.source == source) {
-                let ranked = list.items.iter().zip(&list.scores);
-                found.extend(ranked.filter_map(|(place, score)| {
-                    let item = *heard.items.get(*place as usize)?;
-                    let own = !several || self.of(item)?.0 == at;
-                    own.then_some((item, *score))
-                }));
-            }
+        for at in 0..self.heard.len() {
+            let _ = self.found_by(at, source, &mut found);
         }
         found
     }
 
-    /// The `limit` best that all hosts found for a source, best first, equal ones by item id.
-    pub fn best(&self, source: &str, limit: usize) -> Vec<(ItemIx, f64)> {
-        top_of(&self.state.names, self.found(source), limit)
+    /// What one host found for a source, in its order; whether it found more than it told.
+    fn found_by(&self, at: usize, source: &str, found: &mut Vec<(ItemIx, f64)>) -> bool {
+        let heard = &self.heard[at];
+        let lists = heard.reply.lists.iter();
+        let mut cut = false;
+        for list in lists.filter(|list| list.source == source) {
+            cut |= list.cut;
+            let ranked = list.items.iter().zip(&list.scores);
+            found.extend(ranked.filter_map(|(place, score)| {
+                let item = *heard.items.get(*place as usize)?;
+                // Of a host that speaks of another's items nothing is believed twice.
+                let own = !self.several || self.of(item)?.0 == at;
+                own.then_some((item, *score))
+            }));
+        }
+        cut
     }
 
-    /// Which reply tells of an item, and the item's place there.
-    fn of(&self, item: ItemIx) -> Option<(usize, u32)> {
-        let at = self.whose.binary_search_by_key(&item, |(item, _, _)| *item);
-        let (_, reply, place) = self.whose[at.ok()?];
-        Some((reply as usize, place))
+    /// The `limit` best that all hosts found for a source, best first, equal ones by item id. Hosts tell theirs in that order.
+    pub fn best(&self, source: &str, limit: usize) -> Vec<(ItemIx, f64)> {
+        let mut runs: Vec<Run> = Vec::with_capacity(self.heard.len());
+        for at in 0..self.heard.len() {
+            let mut items = Vec::new();
+            let cut = self.found_by(at, source, &mut items);
+            items.retain(|(_, score)| *score > 0.0);
+            runs.push(Run { items, cut });
+        }
+        let in_order = |run: &Run| run.items.is_sorted_by(|a, b| a.1 >= b.1);
+        if runs.iter().all(in_order) {
+            return self.merged(&runs, limit);
+        }
+        self.silent.set(true); // so that all tell everything, whatever they cut
+        let all = runs.into_iter().flat_map(|run| run.items).collect();
+        top_of(&self.state.names, all, limit)
+    }
+
+    /// The `limit` best of runs that are in order. O(limit x runs).
+    fn merged(&self, runs: &[Run], limit: usize) -> Vec<(ItemIx, f64)> {
+        let name = |item: ItemIx| self.state.names.item(item);
+        let mut heads: Vec<&[(ItemIx, f64)]> = runs.iter().map(|run| &*run.items).collect();
+        let total: usize = heads.iter().map(|run| run.len()).sum();
+        let mut best = Vec::with_capacity(total.min(limit));
+        while best.len() < limit {
+            let mut first: Option<(usize, (ItemIx, f64))> = None;
+            for (at, run) in heads.iter().enumerate() {
+                let Some(head) = run.first() else { continue };
+                let ahead = first.is_none_or(|(_, (item, score))| {
+                    head.1 > score || head.1 == score && name(head.0) < name(item)
+                });
+                if ahead {
+                    first = Some((at, *head));
+                }
+            }
+            let Some((at, head)) = first else { break };
+            best.push(head);
+            heads[at] = &heads[at][1..];
+        }
+        // Without a host's reply no list is whole, and what is left out is not made up for by asking again.
+        let mut used_up = runs.iter().zip(&heads).filter(|_| self.complete);
+        if used_up.any(|(run, rest)| run.cut && rest.is_empty()) {
+            self.silent.set(true); // what was not told may belong here
+        }
+        best
+    }
+
+    /// Which reply tells of an item, and the item's place there: the first, where several do.
+    fn of(&self, item: ItemIx) -> Option<Place> {
+        if let Some(whose) = self.whose.get() {
+            let at = whose.binary_search_by_key(&item, |(item, _)| *item);
+            return Some(whose[at.ok()?].1);
+        }
+        if let Some((latest, place)) = self.latest.get()
+            && latest == item
+        {
+            return place;
+        }
+        self.looked.set(self.looked.get() + 1);
+        if self.looked.get() > FEW {
+            self.whose.get_or_init(|| self.all_places());
+            return self.of(item);
+        }
+        let mut heard = self.heard.iter().enumerate();
+        let place = heard.find_map(|(at, heard)| {
+            let place = heard.items.iter().position(|other| *other == item)?;
+            Some((at, place as u32))
+        });
+        self.latest.set(Some((item, place)));
+        place
+    }
+
+    fn all_places(&self) -> Vec<(ItemIx, Place)> {
+        let heard = self.heard.iter().enumerate();
+        let places = heard.flat_map(|(at, heard)| {
+            let items = heard.items.iter().enumerate();
+            items.map(move |(place, item)| (*item, (at, place as u32)))
+        });
+        let mut whose: Vec<(ItemIx, Place)> = places.collect();
+        whose.sort_unstable();
+        whose.dedup_by_key(|(item, _)| *item);
+        whose
     }
 
     fn counts(&self, item: ItemIx) -> (f64, f64, u32) {

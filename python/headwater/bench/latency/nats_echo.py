@@ -3,9 +3,10 @@
     PREFIX.echo.<reply bytes>                                        answered by `echo`
     PREFIX.scatter.<legs>.<reply bytes>.<leg request>.<leg reply>    heard by every `front`, answered by one, after it
                                                                      asked that many `leg`s, all at once
+    PREFIX.front.<number>.<legs>. ... as above                       heard by one `front`: for those who know the owner
     PREFIX.leg.<number>.<leg reply>                                  answered by `leg` number so and so
 
-As in the cluster, a request names a user, every front hears it and the owner by hash answers. Each service is a
+As in the cluster, a request names a user, and on the plain path every front hears it and the owner by hash answers. Each service is a
 process of its own: `python -m headwater.bench.latency.nats_echo URL PREFIX ROLE NUMBER COUNT`. Only sizes are imitated,
 nothing is computed.
 """
@@ -55,6 +56,7 @@ class Service:
             await self._nc.subscribe(f"{self._prefix}.leg.{self._number}.*", cb=self._echo)
         else:
             await self._nc.subscribe(f"{self._prefix}.scatter.*.*.*.*", cb=self._front)
+            await self._nc.subscribe(f"{self._prefix}.front.{self._number}.*.*.*.*", cb=self._owned)
         await self._nc.flush()
 
     async def _echo(self, message: Msg) -> None:
@@ -63,9 +65,12 @@ class Service:
     async def _front(self, message: Msg) -> None:
         asked = _asked.decode(message.data)
         if zlib.crc32((asked.user or asked.item).encode()) % self._count == self._number:
-            task = asyncio.ensure_future(self._scatter(message))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            await self._owned(message)
+
+    async def _owned(self, message: Msg) -> None:
+        task = asyncio.ensure_future(self._scatter(message))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _scatter(self, message: Msg) -> None:
         legs, reply, leg_request, leg_reply = map(int, message.subject.split(".")[-4:])

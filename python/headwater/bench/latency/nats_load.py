@@ -116,6 +116,8 @@ class NatsLoad:
         self._generation = str(topology.get("generation", ""))
         self._partitions = int(topology.get("partitions", 0))
         self._owners = {p: host["name"] for host in hosts for p in host["partitions"]}
+        answering = [host["name"] for host in hosts if host["partitions"]]
+        self._fronts = {name: number for number, name in enumerate(answering)}
         if o.owners and not self._owners:
             raise TargetFailed("the cluster does not say which host owns whom: leave --owners out", reason="topology")
         pairs = await self._pairs()
@@ -298,10 +300,14 @@ class NatsLoad:
             return f"{o.floors}.echo.{reply}"
         if subject == SCATTER:
             legs = shape.legs if verb in _SCATTERED else 0
-            return f"{o.floors}.scatter.{legs}.{reply}.{shape.leg_request}.{shape.leg_reply}"
+            front = f"front.{self._fronts[self._owner(user)]}" if o.owners else "scatter"
+            return f"{o.floors}.{front}.{legs}.{reply}.{shape.leg_request}.{shape.leg_reply}"
         if o.owners:
-            return f"hw.{o.namespace}.h.{self._owners[partition_of(user, self._partitions)]}.{verb}"
+            return f"hw.{o.namespace}.h.{self._owner(user)}.{verb}"
         return f"hw.{o.namespace}.{verb}"
+
+    def _owner(self, user: str) -> str:
+        return self._owners[partition_of(user, self._partitions)]
 
     def _body(self, verb: str, user: str, item: str) -> bytes:
         o = self._options
@@ -331,7 +337,7 @@ class NatsLoad:
             user, item = f"freshness probe {self._run_id}-{number}", names[number % len(names)]
             try:
                 reply = await self._nc.request(
-                    f"hw.{self._options.namespace}.track", self._body("track", user, item), timeout=job.patience_s
+                    self._subject(TARGET, "track", user), self._body("track", user, item), timeout=job.patience_s
                 )
             except (NatsError, TimeoutError):
                 continue  # not acknowledged: there is nothing to wait for; the load counts such failures
@@ -346,7 +352,7 @@ class NatsLoad:
 
     async def _watch(self, user: str, item: str, acknowledged: int, patience_s: float, probes: list[Probe]) -> None:
         question = msgspec.json.encode({"user": user, "n": self._options.n, "record": False, "detail": True})
-        subject = f"hw.{self._options.namespace}.recommend"
+        subject = self._subject(TARGET, "recommend", user)
         visible = answers = 0
         while not visible and answers < _PROBE_ANSWERS and time.monotonic_ns() < acknowledged + patience_s * 1e9:
             answers += 1

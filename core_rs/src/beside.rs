@@ -85,6 +85,28 @@ pub fn beside<A: Send + 'static, B>(
     aside: impl FnOnce() -> A + Send,
     own: impl FnOnce() -> B,
 ) -> (A, B) {
+    handed(|job| pool.spawn(job), aside, own)
+}
+
+/// `work` on this thread and, as they come to it, on up to `helpers` threads of the process's own pool: for work that is
+/// divided by whoever takes it. Returns when nobody is at it any longer.
+pub fn with_helpers(helpers: usize, work: &(impl Fn() + Sync)) {
+    match helpers {
+        0 => work(),
+        _ => {
+            let more = || with_helpers(helpers - 1, work);
+            handed(|job| rayon::spawn(job), work, more);
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+fn handed<A: Send + 'static, B>(
+    spawn: impl FnOnce(Job),
+    aside: impl FnOnce() -> A + Send,
+    own: impl FnOnce() -> B,
+) -> (A, B) {
     let work: Box<dyn FnOnce() -> A + Send + '_> = Box::new(aside);
     // SAFETY: only the lifetime changes. The work is called or dropped before this function returns or unwinds: it lies in
     // `Part::Offered` alone, nothing unwinds from here until it was taken out of there, and where another thread took it
@@ -97,7 +119,7 @@ pub fn beside<A: Send + 'static, B>(
     });
     let own = catch_unwind(AssertUnwindSafe(|| {
         let other = shared.clone();
-        pool.spawn(move || other.help());
+        spawn(Box::new(move || other.help()));
         own()
     }));
     let aside = shared.take_offered().unwrap_or_else(|| {
@@ -112,6 +134,7 @@ pub fn beside<A: Send + 'static, B>(
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::current;
 
     use super::*;
@@ -134,6 +157,19 @@ mod tests {
         let (helper, own) = beside(&pool, aside, || met.wait().is_leader());
         assert_ne!(helper, asker);
         assert!([true, false].contains(&own));
+    }
+
+    #[test]
+    fn helpers_share_what_each_takes() {
+        for helpers in [0, 1, 5] {
+            let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            with_helpers(helpers, &|| {
+                while next.fetch_add(1, Ordering::Relaxed) < 1000 {
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            assert_eq!(done.into_inner(), 1000);
+        }
     }
 
     #[test]
