@@ -33,7 +33,7 @@ _DIRECT_BYTES = 16_384
 _APPLY_FRAMES = 32
 _DIRECT_FRAMES = 16
 _PACE_SECONDS = 0.002
-"""From one small fold to the next, unless somebody waits for it: ten events cost little more together than one alone."""
+"""From one small fold to the next, unless somebody waits: ten events cost little more together than one alone."""
 _COMING_SECONDS = 0.004
 _LOOK_SECONDS = 0.02
 
