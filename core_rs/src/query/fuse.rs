@@ -160,9 +160,10 @@ fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
 /// Adds weight / (k + rank) of every list to `fused`.
 pub fn fuse(lists: &[SourceList], k: f64, fused: &mut Accumulator) {
     for list in lists {
-        for (rank, (item, _)) in list.ranked.iter().enumerate() {
-            fused.add(item.0, list.weight / (k + rank as f64 + 1.0));
-        }
+        let ranked = list.ranked.iter().enumerate();
+        fused.add_all(
+            ranked.map(|(rank, (item, _))| (item.0, list.weight / (k + rank as f64 + 1.0))),
+        );
     }
 }
 

@@ -96,7 +96,12 @@ pub type FreshItem<'a> = (ItemIx, Millis, &'a [TagIx]);
 
 impl Newest {
     fn of(state: &State) -> Self {
-        let mut newest = state.fresh.newest_first(Millis::MIN, Millis::MAX);
+        // Of items that are counted elsewhere nothing is asked here, nor known.
+        let own = state.own_items();
+        let mut newest = state
+            .fresh
+            .newest_first(Millis::MIN, Millis::MAX)
+            .filter(|(item, _)| own.is_none_or(|own| own.get(item.0 as usize)));
         let items: Vec<_> = newest
             .by_ref()
             .take(NEWEST)

@@ -185,7 +185,7 @@ pub fn fresh(
     let newest = state
         .fresh
         .newest_first(since, now)
-        .filter(|(item, _)| wanted(*item, state.served(*item)));
+        .filter(|(item, _)| allowed.contains(*item) && state.served(*item) < scenario.fresh_budget);
     let newest: Vec<(ItemIx, Millis)> = newest.take(scenario.pool).collect();
     for (at, (item, born)) in newest.iter().copied().enumerate() {
         for (ahead, found) in [(2 * AHEAD, false), (AHEAD, true)] {

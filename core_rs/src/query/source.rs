@@ -56,6 +56,23 @@ impl Source {
         })
     }
 
+    /// Its name as a text, `name` where the program does not know it.
+    pub fn text(&self, name: &str) -> Text {
+        Text::Fixed(match self {
+            Self::SessionKnn => "session-knn",
+            Self::Repeats => "repeats",
+            Self::TagAffinity => "tag-affinity",
+            Self::Trending => "trending",
+            Self::TrendingInTags => "trending-in-tags",
+            Self::TrendingInSegment => "trending-in-segment",
+            Self::Popular => "popular",
+            Self::PopularInSegment => "popular-in-segment",
+            Self::Fresh => "fresh",
+            Self::List => "list",
+            Self::Relation(_) | Self::Vector(_) => return name.into(),
+        })
+    }
+
     /// Whether it ranks by votes.
     pub fn counts_votes(&self) -> bool {
         self.is_trending() || matches!(self, Self::Popular | Self::PopularInSegment)

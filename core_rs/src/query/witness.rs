@@ -114,6 +114,12 @@ impl<'a> WitnessHere<'a> {
         grounds.collect()
     }
 
+    /// Says which items will be asked about, in ascending order.
+    pub fn announce(&self, chosen: &[ItemIx]) {
+        self.chosen.replace(Chosen::new(chosen.to_vec()));
+        self.votes.take();
+    }
+
     /// For each chosen item and each seed, similarity and number of the sessions that have the item and whose newest shared
     /// item is the seed. One walk over all neighbours.
     fn count_votes(&self, chosen: &Chosen) -> Vec<(f64, f64)> {
@@ -162,8 +168,14 @@ impl<'a> WitnessHere<'a> {
 
 impl Witness for WitnessHere<'_> {
     fn prepare(&self, chosen: &[ItemIx]) {
-        self.chosen.replace(Chosen::new(chosen.to_vec()));
-        self.votes.take();
+        self.announce(chosen);
+        // Rows were read a while ago, and a scan has gone through the cache since.
+        for found in [false, true] {
+            for rows in self.state.shards.iter().flat_map(|shard| &shard.rows) {
+                let seeds = self.asker.seeds.iter();
+                seeds.for_each(|seed| rows.prefetch_head(seed.item, found));
+            }
+        }
     }
 
     fn grounds(&self, source: &Source, _: &str, item: ItemIx) -> Grounds {

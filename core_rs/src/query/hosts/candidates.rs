@@ -132,7 +132,7 @@ pub fn grounds(
     let mut chosen = items.clone();
     if linked {
         chosen.sort_unstable();
-        witness.prepare(&chosen);
+        witness.announce(&chosen);
     }
     let mut of_relation = match source {
         Source::Relation(relation) => witness.relation_grounds(*relation),
