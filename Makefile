@@ -118,10 +118,10 @@ sanitize: ## the core's unit tests under AddressSanitizer; fewer with ARGS="dive
 
 # Trees instead of stacks of borrows, and leaks ignored, because of crossbeam under rayon. Miri has neither AVX-512 nor the patience
 # for the kernels' proptests; what it is for is memory that is handed between threads.
-miri: ## unsafe hand-overs under Miri: rustup +nightly component add miri rust-src; others with ARGS="search::"
+miri: ## unsafe hand-overs under Miri: rustup +nightly component add miri rust-src; others with ARGS="bitmap::"
 	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-ignore-leaks" PROPTEST_CASES=$(or $(CASES),2) \
 	  cargo +nightly miri test --locked -p headwater-core --lib --target-dir target/miri -- \
-	  $(or $(ARGS),beside:: spare_threads:: topk:: search::)
+	  $(or $(ARGS),beside:: spare_threads:: topk::)
 
 # Python tests run in so many processes, each test module in one of them.
 WORKERS ?= 2
