@@ -141,9 +141,9 @@ struct Lane<'a> {
 }
 
 /// An outbox, empty until its task takes it and full once that is through with it.
-struct Slot {
-    empty: Mutex<Outbox>,
-    closed: OnceLock<Outbox>,
+struct Slot<'a> {
+    empty: Mutex<Option<&'a mut Outbox>>,
+    closed: OnceLock<&'a mut Outbox>,
 }
 
 /// The work of a segment.
@@ -152,7 +152,7 @@ struct Work<'a> {
     readers: Readers<'a>,
     tasks: Vec<Mutex<Task<'a>>>,
     lanes: Vec<Mutex<Lane<'a>>>,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<'a>>,
     /// Tasks begun.
     begun: AtomicUsize,
     /// Frames up to which every outbox is closed; written under `progress` only.
@@ -163,7 +163,7 @@ struct Work<'a> {
     failed: AtomicBool,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     /// Works until nothing is left that others do not do already. `first`: the lane to begin with.
     fn run(&self, first: usize) {
         let _guard = FailureGuard(self);
@@ -185,39 +185,33 @@ impl Work<'_> {
     /// Folds a partition's frames and closes each outbox when its last frame is in it.
     fn fold(&self, task: &mut Task<'_>) {
         let relations = self.readers.cx.relations.len();
-        let mut open: Option<(usize, Outbox)> = None;
-        for own in task.frames {
-            if open.as_ref().is_none_or(|(at, _)| *at != own.outbox) {
-                if let Some((at, full)) = open.take() {
-                    self.close(at, full);
+        for frames in task.frames.chunk_by(|a, b| a.outbox == b.outbox) {
+            let slot = &self.slots[frames[0].outbox];
+            let Some(out) = slot.empty.lock().take() else {
+                continue; // Nobody else has it: each outbox has frames of one task, one after the other.
+            };
+            out.clear(relations);
+            for own in frames {
+                if let Ok((_, events)) = &self.readers.frames[own.frame].content {
+                    task.partition.fold(
+                        self.readers.frames[own.frame].position,
+                        own.verdict,
+                        events,
+                        &self.readers.numbers[own.frame],
+                        task.users,
+                        task.hood,
+                        &self.readers.cx,
+                        out,
+                    );
                 }
-                let mut empty = std::mem::take(&mut *self.slots[own.outbox].empty.lock());
-                empty.clear(relations);
-                open = Some((own.outbox, empty));
             }
-            if let (Some((_, out)), Ok((_, events))) =
-                (&mut open, &self.readers.frames[own.frame].content)
-            {
-                task.partition.fold(
-                    self.readers.frames[own.frame].position,
-                    own.verdict,
-                    events,
-                    &self.readers.numbers[own.frame],
-                    task.users,
-                    task.hood,
-                    &self.readers.cx,
-                    out,
-                );
-            }
-        }
-        if let Some((at, full)) = open {
-            self.close(at, full);
+            self.close(slot, out);
         }
     }
 
     /// Lets lanes have an outbox.
-    fn close(&self, at: usize, full: Outbox) {
-        let _ = self.slots[at].closed.set(full);
+    fn close(&self, slot: &Slot<'a>, full: &'a mut Outbox) {
+        slot.closed.get_or_init(|| full);
         let _progress = self.progress.lock();
         let frames = &self.plan.frames[self.ready.load(Ordering::Relaxed)..];
         let closed = |frame: &&SegmentFrame| self.slots[frame.outbox].closed.get().is_some();
@@ -260,12 +254,12 @@ impl Work<'_> {
         true
     }
 
-    fn closed<'a>(
-        &'a self,
-        frames: &'a [SegmentFrame],
-    ) -> impl DoubleEndedIterator<Item = (&'a SegmentFrame, &'a Outbox)> + Clone {
+    fn closed<'f>(
+        &'f self,
+        frames: &'f [SegmentFrame],
+    ) -> impl DoubleEndedIterator<Item = (&'f SegmentFrame, &'f Outbox)> + Clone {
         let outbox =
-            |frame: &'a SegmentFrame| Some((frame, self.slots[frame.outbox].closed.get()?));
+            |frame: &'f SegmentFrame| Some((frame, &**self.slots[frame.outbox].closed.get()?));
         frames.iter().filter_map(outbox)
     }
 
@@ -377,7 +371,7 @@ impl State {
             slots: self.outboxes[..plan.outboxes()]
                 .iter_mut()
                 .map(|outbox| Slot {
-                    empty: Mutex::new(std::mem::take(outbox)),
+                    empty: Mutex::new(Some(outbox)),
                     closed: OnceLock::new(),
                 })
                 .collect(),
@@ -399,13 +393,6 @@ impl State {
             .into_iter()
             .map(|lane| lane.into_inner().refused)
             .sum();
-        let used = work
-            .slots
-            .into_iter()
-            .filter_map(|slot| slot.closed.into_inner());
-        for (place, outbox) in self.outboxes.iter_mut().zip(used) {
-            *place = outbox;
-        }
         self.names.users = users;
         self.plan = plan;
         refused
