@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::admission::frames::FrameVerdict;
 use crate::fold::batch::{BatchFrame, FrameNumbers};
 use crate::fold::outbox::Outbox;
 use crate::fold::ownership::Ownership;
 use crate::fold::partition::{Context, Partition};
+use crate::fold::plan::{Plan, SegmentFrame};
 use crate::fold::state::State;
 use crate::intern::Interner;
 use crate::items::shard::Shard;
@@ -25,87 +25,10 @@ use crate::items::votes::ItemClocks;
 use crate::neighbourhood::marginals::Marginals;
 use crate::neighbourhood::sessions::SessionIndex;
 use crate::neighbourhood::user::HoodUser;
+use crate::search::prefetch;
 
-/// An outbox takes no further frame once it has the effects of so many events.
-const OUTBOX_EVENTS: usize = 1024;
-
-/// One frame of a segment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SegmentFrame {
-    /// Its place in the batch.
-    pub frame: usize,
-    /// Whose frame it is.
-    pub partition: usize,
-    /// Whether it counts.
-    pub verdict: FrameVerdict,
-    /// Which outbox of the segment takes its effects.
-    outbox: usize,
-    /// Its place among the frames of that outbox.
-    place: usize,
-}
-
-/// The frames of a segment in log order, and which outbox takes the effects of each.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub frames: Vec<SegmentFrame>,
-    /// Events up to each frame, that included.
-    events: Vec<usize>,
-    /// Of each outbox: its partition, and how many frames it takes.
-    outboxes: Vec<(usize, usize)>,
-    /// Of each partition its latest outbox, and how many events are for it.
-    latest: Vec<Option<(usize, usize)>>,
-}
-
-impl Plan {
-    /// Forgets the segment before.
-    pub fn clear(&mut self, partitions: usize) {
-        for (partition, _) in self.outboxes.drain(..) {
-            self.latest[partition] = None;
-        }
-        self.latest.resize(partitions, None);
-        self.frames.clear();
-        self.events.clear();
-    }
-
-    /// Events so far.
-    pub fn events(&self) -> usize {
-        self.events.last().copied().unwrap_or(0)
-    }
-
-    /// Adds a frame of so many events.
-    pub fn push(&mut self, frame: usize, partition: usize, verdict: FrameVerdict, events: usize) {
-        let (outbox, held) = match self.latest[partition] {
-            Some((outbox, held)) if held < OUTBOX_EVENTS => (outbox, held),
-            _ => {
-                self.outboxes.push((partition, 0));
-                (self.outboxes.len() - 1, 0)
-            }
-        };
-        self.latest[partition] = Some((outbox, held + events));
-        let place = self.outboxes[outbox].1;
-        self.outboxes[outbox].1 += 1;
-        self.events.push(self.events() + events);
-        self.frames.push(SegmentFrame {
-            frame,
-            partition,
-            verdict,
-            outbox,
-            place,
-        });
-    }
-
-    /// How many outboxes it takes.
-    pub fn outboxes(&self) -> usize {
-        self.outboxes.len()
-    }
-
-    /// Outbox and partition of the last frame.
-    pub fn last(&self) -> Option<(usize, usize)> {
-        self.frames
-            .last()
-            .map(|frame| (frame.outbox, frame.partition))
-    }
-}
+/// How many effects ahead the counts that they change are asked for.
+const AHEAD: usize = 8;
 
 /// What lanes read beside the outboxes.
 #[derive(Clone, Copy)]
@@ -236,7 +159,7 @@ impl<'a> Work<'a> {
         let before = |frames: usize| {
             frames
                 .checked_sub(1)
-                .map_or(0, |last| self.plan.events[last])
+                .map_or(0, |last| self.plan.events_up_to[last])
         };
         let (from, whole) = (lane.done, ready == self.plan.frames.len());
         // The larger the portion, the more draws of a row are counted at once.
@@ -270,10 +193,21 @@ impl<'a> Work<'a> {
         sessions: &mut SessionIndex,
     ) {
         for (frame, out) in self.closed(frames) {
-            for (change, partners, ahead) in out.changes_of(frame.place) {
+            let changes = out.changed_of(frame.place);
+            for (i, (change, partners, ahead)) in out.changes_of(frame.place).enumerate() {
+                if let Some(later) = changes.get(i + AHEAD) {
+                    marginals[usize::from(later.relation)].prefetch(later.item);
+                }
                 marginals[usize::from(change.relation)].add(change, partners, ahead);
             }
-            for (user, touch) in out.touches_of(frame.place) {
+            let touches = out.touches_of(frame.place);
+            for (i, (user, touch)) in touches.iter().enumerate() {
+                if let Some((_, later)) = touches.get(i + 2 * AHEAD) {
+                    sessions.ask_for_posting(*later, false);
+                }
+                if let Some((_, later)) = touches.get(i + AHEAD) {
+                    sessions.ask_for_posting(*later, true);
+                }
                 sessions.touch(frame.partition, *user, *touch);
             }
         }
@@ -297,7 +231,15 @@ impl<'a> Work<'a> {
             if frame.place == 0 {
                 shard.serve(out.served_of(number));
             }
-            for vote in out.votes_of(frame.place, number) {
+            let votes = out.votes_of(frame.place, number);
+            for (i, vote) in votes.iter().enumerate() {
+                if let Some(later) = votes.get(i + 2 * AHEAD) {
+                    prefetch(owners, later.item.0 as usize);
+                    catalogue.prefetch_tags(later.item, false);
+                }
+                if let Some(later) = votes.get(i + AHEAD) {
+                    shard.ask_for(owners[later.item.0 as usize].1);
+                }
                 shard.vote(
                     owners[vote.item.0 as usize].1,
                     vote,
@@ -352,6 +294,11 @@ impl State {
             frames,
             numbers: &self.numbers,
         };
+        let slot = |outbox| Slot {
+            empty: Mutex::new(Some(outbox)),
+            closed: OnceLock::new(),
+        };
+        let outboxes = self.outboxes[..plan.outboxes()].iter_mut();
         let work = Work {
             plan: &plan,
             readers,
@@ -368,13 +315,7 @@ impl State {
                 &mut self.hood.marginals,
                 &mut self.hood.sessions,
             ),
-            slots: self.outboxes[..plan.outboxes()]
-                .iter_mut()
-                .map(|outbox| Slot {
-                    empty: Mutex::new(Some(outbox)),
-                    closed: OnceLock::new(),
-                })
-                .collect(),
+            slots: outboxes.map(slot).collect(),
             begun: AtomicUsize::new(0),
             ready: AtomicUsize::new(0),
             progress: Mutex::new(()),
