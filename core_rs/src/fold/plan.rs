@@ -24,6 +24,8 @@ pub(super) struct SegmentFrame {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub frames: Vec<SegmentFrame>,
+    /// The same frames by partition; memory that is used again.
+    pub by_partition: Vec<SegmentFrame>,
     /// Events up to each frame, that included.
     pub events_up_to: Vec<usize>,
     /// Of each outbox: its partition, and how many frames it takes.

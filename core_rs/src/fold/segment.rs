@@ -46,7 +46,6 @@ struct Task<'a> {
     hood: &'a mut Vec<Option<Box<HoodUser>>>,
     /// In log order.
     frames: &'a [SegmentFrame],
-    events: usize,
 }
 
 /// What takes effects by itself.
@@ -73,7 +72,8 @@ struct Slot<'a> {
 struct Work<'a> {
     plan: &'a Plan,
     readers: Readers<'a>,
-    tasks: Vec<Mutex<Task<'a>>>,
+    /// Each with the number of its events, the largest first.
+    tasks: Vec<(usize, Mutex<Task<'a>>)>,
     lanes: Vec<Mutex<Lane<'a>>>,
     slots: Vec<Slot<'a>>,
     /// Tasks begun.
@@ -90,7 +90,7 @@ impl<'a> Work<'a> {
     /// Works until nothing is left that others do not do already. `first`: the lane to begin with.
     fn run(&self, first: usize) {
         let _guard = FailureGuard(self);
-        while let Some(task) = self.tasks.get(self.begun.fetch_add(1, Ordering::Relaxed)) {
+        while let Some((_, task)) = self.tasks.get(self.begun.fetch_add(1, Ordering::Relaxed)) {
             self.fold(&mut task.lock());
         }
         let mut next = first;
@@ -273,11 +273,10 @@ impl State {
         frames: &[BatchFrame<'_>],
         pool: Option<&rayon::ThreadPool>,
     ) -> u64 {
-        let (plan, mut users) = (
-            std::mem::take(&mut self.plan),
-            std::mem::take(&mut self.names.users),
-        );
-        let mut by_partition = plan.frames.clone();
+        let mut plan = std::mem::take(&mut self.plan);
+        let mut users = std::mem::take(&mut self.names.users);
+        let mut by_partition = std::mem::take(&mut plan.by_partition);
+        by_partition.clone_from(&plan.frames);
         by_partition.sort_by_key(|frame| frame.partition);
         let readers = Readers {
             cx: Context {
@@ -335,6 +334,7 @@ impl State {
             .map(|lane| lane.into_inner().refused)
             .sum();
         self.names.users = users;
+        plan.by_partition = by_partition;
         self.plan = plan;
         refused
     }
@@ -347,31 +347,30 @@ fn tasks<'a>(
     partitions: &'a mut [Partition],
     users: &'a mut [Interner],
     hood: &'a mut [Vec<Option<Box<HoodUser>>>],
-) -> Vec<Mutex<Task<'a>>> {
+) -> Vec<(usize, Mutex<Task<'a>>)> {
     let mut own = frames
         .chunk_by(|a, b| a.partition == b.partition)
         .peekable();
     let all = partitions.iter_mut().zip(users).zip(hood).enumerate();
-    let mut tasks: Vec<Task<'_>> = all
-        .filter_map(|(p, ((partition, users), hood))| {
-            let frames = own.next_if(|frames| frames[0].partition == p)?;
-            let events = frames
-                .iter()
-                .map(|frame| match &batch[frame.frame].content {
-                    Ok((_, events)) => events.len(),
-                    Err(_) => 0,
-                });
-            Some(Task {
-                partition,
-                users,
-                hood,
-                frames,
-                events: events.sum(),
-            })
-        })
-        .collect();
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.events));
-    tasks.into_iter().map(Mutex::new).collect()
+    let mut tasks = Vec::new();
+    for (p, ((partition, users), hood)) in all {
+        let Some(frames) = own.next_if(|frames| frames[0].partition == p) else {
+            continue;
+        };
+        let events = frames.iter().map(|frame| {
+            let content = batch[frame.frame].content.as_ref();
+            content.map_or(0, |(_, events)| events.len())
+        });
+        let task = Task {
+            partition,
+            users,
+            hood,
+            frames,
+        };
+        tasks.push((events.sum(), Mutex::new(task)));
+    }
+    tasks.sort_by_key(|(events, _)| std::cmp::Reverse(*events));
+    tasks
 }
 
 fn lanes<'a>(
@@ -383,19 +382,19 @@ fn lanes<'a>(
     if !ownership.keeps_items() {
         return Vec::new();
     }
-    let shards = shards
-        .iter_mut()
-        .enumerate()
-        .filter(|(s, _)| ownership.keeps_shard(*s));
-    let parts = std::iter::once(Part::Hood(marginals, sessions))
-        .chain(shards.map(|(s, shard)| Part::Shard(s, shard)));
-    parts
-        .map(|part| {
-            Mutex::new(Lane {
-                part,
-                done: 0,
-                refused: 0,
-            })
+    let lane = |part| {
+        Mutex::new(Lane {
+            part,
+            done: 0,
+            refused: 0,
         })
-        .collect()
+    };
+    let mut lanes = Vec::with_capacity(1 + shards.len());
+    lanes.push(lane(Part::Hood(marginals, sessions)));
+    for (s, shard) in shards.iter_mut().enumerate() {
+        if ownership.keeps_shard(s) {
+            lanes.push(lane(Part::Shard(s, shard)));
+        }
+    }
+    lanes
 }
