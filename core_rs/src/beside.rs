@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Result as Outcome;
 
+use crate::spare_threads::{self, Job};
+
 /// So often an asker looks whether the other thread is done before it sleeps: to be woken costs as long as the end of most
 /// parts takes.
 const LOOKS: usize = 1000;
@@ -88,19 +90,17 @@ pub fn beside<A: Send + 'static, B>(
     handed(|job| pool.spawn(job), aside, own)
 }
 
-/// `work` on this thread and, as they come to it, on up to `helpers` threads of the process's own pool: for work that is
-/// divided by whoever takes it. Returns when nobody is at it any longer.
+/// `work` on this thread and, as they come to it, on up to `helpers` spare ones: for work that is divided by whoever takes it.
+/// Returns when nobody is at it any longer.
 pub fn with_helpers(helpers: usize, work: &(impl Fn() + Sync)) {
     match helpers {
         0 => work(),
         _ => {
             let more = || with_helpers(helpers - 1, work);
-            handed(|job| rayon::spawn(job), work, more);
+            handed(spare_threads::offer, work, more);
         }
     }
 }
-
-type Job = Box<dyn FnOnce() + Send>;
 
 fn handed<A: Send + 'static, B>(
     spawn: impl FnOnce(Job),

@@ -5,7 +5,6 @@
 //! baskets that contain the item). Every measure is multiplied by the shrinkage c / (c + lambda).
 
 use crate::scenario::Metric;
-use crate::simd::{Simd, by_simd};
 
 /// The counts of one pair, in full-weight events.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -75,29 +74,11 @@ pub fn cosine(pair: f64, units_from: f64, units_to: f64, shrinkage: f64) -> f64 
     if pair > 0.0 { value } else { 0.0 }
 }
 
-/// [`cosine`] x weight of a whole row. `scores` comes with the units of each neighbour and leaves with the scores. `pairs`:
-/// item and count, `errors`: what of the counts is not guaranteed, none where it is empty; a count is worth `scale`. `from`:
-/// units of the row's item, and the weight.
-pub fn cosine_row(
-    simd: Simd,
-    scores: &mut [f64],
-    (pairs, errors): (&[[u32; 2]], &[u32]),
-    scale: f64,
-    from: (f64, f64),
-    shrinkage: f64,
-) {
-    by_simd!(simd, fn run(
-        scores: &mut [f64],
-        pairs: &[[u32; 2]],
-        errors: &[u32],
-        scale: f64,
-        from: (f64, f64),
-        shrinkage: f64,
-    ) = cosines);
-}
-
+/// [`cosine`] x weight of a whole row, for callers that are compiled for a CPU path. `scores` comes with the units of each
+/// neighbour and leaves with the scores. `pairs`: item and count, `errors`: what of the counts is not guaranteed, none where
+/// it is empty; a count is worth `scale`. `from`: units of the row's item, and the weight.
 #[inline(always)]
-fn cosines(
+pub fn cosine_row(
     scores: &mut [f64],
     pairs: &[[u32; 2]],
     errors: &[u32],
@@ -155,6 +136,7 @@ fn signed_llr(c: &PairCounts) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::{Simd, by_simd};
 
     const COUNTS: PairCounts = PairCounts {
         pair: 10.0,
@@ -213,9 +195,17 @@ mod tests {
             };
             let expected: Vec<u64> = (0..units.len()).map(|at| single(at).to_bits()).collect();
             for simd in Simd::available() {
-                let mut scores = units.clone();
-                cosine_row(simd, &mut scores, (&pairs, &errors), scale, from, shrinkage);
-                let bits: Vec<u64> = scores.into_iter().map(f64::to_bits).collect();
+                let (mut scores, pairs, errors) = (units.clone(), &pairs[..], &errors[..]);
+                let scores = &mut scores[..];
+                by_simd!(simd, fn run(
+                    scores: &mut [f64],
+                    pairs: &[[u32; 2]],
+                    errors: &[u32],
+                    scale: f64,
+                    from: (f64, f64),
+                    shrinkage: f64,
+                ) = cosine_row);
+                let bits: Vec<u64> = scores.iter().map(|score| score.to_bits()).collect();
                 assert_eq!(bits, expected);
             }
         }

@@ -14,6 +14,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::beside::with_helpers;
 use crate::simd::Simd;
+use crate::spare_threads;
 use crate::topk::{Ties, TopK};
 
 use super::query::QueryGroup;
@@ -109,7 +110,7 @@ impl<'a> Passes<'a, '_> {
             .search
             .threads
             .min(tasks)
-            .min(rayon::current_num_threads());
+            .min(spare_threads::most() + 1);
         with_helpers(helpers.saturating_sub(1), &work);
         let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.into_iter().map(Option::unwrap_or_default).collect()
