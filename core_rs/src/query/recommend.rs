@@ -162,6 +162,7 @@ fn answer(
         neighbours: &neighbours,
         allowed: &allowed,
         scanned: &shared.scanned,
+        filters: plan.filters_alone(request),
         leading: &shared.leading,
         list: &list,
         now,
