@@ -33,7 +33,7 @@ _DIRECT_BYTES = 16_384
 _APPLY_FRAMES = 32
 _DIRECT_FRAMES = 16
 _PACE_SECONDS = 0.002
-"""From one small fold to the next, unless somebody waits for it: ten events cost little more together than one alone."""
+"""From one small fold to the next, unless somebody waits: ten events cost little more together than one alone."""
 _COMING_SECONDS = 0.004
 _LOOK_SECONDS = 0.02
 
@@ -87,6 +87,10 @@ class HostLog(Protocol):
 
     async def append(self, frames: Sequence[bytes]) -> int:
         """Append all frames or none; the position of the first. See `EventLog.append`."""
+        ...
+
+    async def append_each(self, frames: Sequence[bytes]) -> list[int | HeadwaterError]:
+        """Append frames that need not stand together, in order: for each its position, or why it was not kept."""
         ...
 
     async def frame_at(self, position: int) -> bytes | None:

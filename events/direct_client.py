@@ -5,12 +5,12 @@ request has a task, a timer and an inbox of random letters of its own. That is r
 and costs more than most answers. Connecting, logging in, TLS, keeping alive, dialling again and renewing
 subscriptions stay nats-py's; only these change:
 
-* messages are cut out of what was read without regular expressions (`direct_parser`);
+* messages are cut out of what was read where it arrives, without a task and regular expressions (`direct_parser`);
 * `hear`: a function is called with each message of a subscription, where it is read. It must not take long.
-* `send`: a message goes to the socket at once; the event loop joins what is sent in one turn into one write.
+* `send`: a message goes to the socket in the same turn, together with all that is sent in it;
 * `ask`: a request without a task or a timer: whoever asks has a time limit of its own, often one for many requests.
 
-It reaches into nats-py (`_ps`, `_process_msg`, `_remove_sub`, `_pending`, `_transport`);
+It reaches into nats-py (`_ps`, `_read_loop`, `_remove_sub`, `_pending`, `_transport`);
 `tests/contract/test_direct_client.py` holds what it relies on. Where one of these is not as expected, messages go
 nats-py's way.
 """
@@ -49,6 +49,9 @@ class DirectClient(Client):
         super().__init__()
         self._ps = DirectParser(self, self._take)
         self._takers: dict[int, Heard] = {}
+        self._out: list[bytes] = []
+        self._out_size = 0
+        self._reading = False
         self._asked: dict[str, Answered] = {}
         self._numbers = itertools.count()
         self._inbox = ""
@@ -69,6 +72,35 @@ class DirectClient(Client):
     def divert(self, subscription: Subscription, take: Heard) -> None:
         """Have `take` called with the messages of a subscription, instead of what it was made with."""
         self._takers[subscription._id] = take
+
+    async def _read_loop(self) -> None:
+        self._read_directly()
+        await super()._read_loop()
+
+    def _read_directly(self) -> None:
+        """Have what the socket brings cut where it arrives. Only what is not taken directly goes to nats-py's task."""
+        if type(self._transport) is not TcpTransport:
+            return
+        reader, writer, parser = self._transport._io_reader, self._transport._io_writer, self._ps
+        assert reader is not None
+        assert writer is not None
+        assert isinstance(parser, DirectParser)
+        protocol: Any = writer.transport.get_protocol()
+        waiting = reader._buffer  # type: ignore[attr-defined]
+
+        def received(data: bytes) -> None:
+            if not waiting and not parser.busy:
+                self._reading = True
+                try:
+                    data = parser.cut(data)
+                finally:
+                    self._reading = False
+                    self._write_out()
+            if data:
+                reader.feed_data(data)
+
+        protocol.data_received = received
+        writer.transport.set_protocol(protocol)
 
     def _take(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> bool:
         """Hand a message over; whether there is anybody to take it."""
@@ -103,15 +135,49 @@ class DirectClient(Client):
         command = b"%b%b%b\r\n" % (line.encode(), headers, data)
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(data)
-        if not self._pending and self.is_connected and type(self._transport) is TcpTransport:
-            writer = self._transport._io_writer
-            assert writer is not None
-            if writer.transport.get_write_buffer_size() > self._max_pending_size:
+        writer = self._writer()
+        if writer is not None:
+            if writer.transport.get_write_buffer_size() + self._out_size > self._max_pending_size:
                 raise OutboundBufferLimitError
-            writer.write(command)
+            self._out.append(command)
+            self._out_size += len(command)
+            if not self._reading and len(self._out) == 1:
+                asyncio.get_running_loop().call_soon(self._write_out)
             return
         if self._pending_data_size + len(command) > self._max_pending_size:
             raise OutboundBufferLimitError
+        self._queue(command)
+
+    def _writer(self) -> asyncio.StreamWriter | None:
+        """Where to write to directly; `None` where nats-py must."""
+        if self._pending or not self.is_connected or type(self._transport) is not TcpTransport:
+            return None
+        return self._transport._io_writer
+
+    def _write_out(self) -> None:
+        """Write what was sent in this turn, at once: each write wakes the server, and it wakes those whom it is for."""
+        if not self._out:
+            return
+        out, self._out, self._out_size = self._out, [], 0
+        if (writer := self._writer()) is not None:
+            writer.transport.writelines(out)
+            return
+        for command in out:  # the connection went meanwhile
+            self._queue(command)
+
+    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
+        self._write_out()  # what was sent first goes first
+        await super()._send_command(cmd, priority)
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        self._write_out()
+        await super()._send_ping(future)
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        self._write_out()
+        await super()._close(status, do_cbs)
+
+    def _queue(self, command: bytes) -> None:
         self._pending.append(command)
         self._pending_data_size += len(command)
         queue = self._flush_queue

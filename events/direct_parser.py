@@ -1,11 +1,12 @@
 """Messages out of the bytes that a NATS server sends.
 
 nats-py's parser tries one regular expression after the other at a buffer that it shortens at its beginning, two copies
-and a memmove of all that follows a message. This one looks for the end of the line and cuts once. Anything but a
-message (`INFO`, `PING`, `-ERR` ...) is rare and stays nats-py's.
+and a memmove of all that follows a message. This one looks for the end of the line and cuts once, and needs no task for
+messages that somebody takes directly. Anything else (`INFO`, `PING`, `-ERR`, other subscriptions' messages) stays
+nats-py's.
 
-    MSG <subject> <sid> [reply] <bytes>\r\n<data>\r\n
-    HMSG <subject> <sid> [reply] <bytes of headers> <bytes>\r\n<headers><data>\r\n
+    MSG <subject> <sid> [reply] <bytes>\\r\\n<data>\\r\\n
+    HMSG <subject> <sid> [reply] <bytes of headers> <bytes>\\r\\n<headers><data>\\r\\n
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class DirectParser(Parser):
         self._life = 0
         super().__init__(nc)
         self._take = take
+        self.busy = False
+        """Whether `parse` is in the middle of something: what comes meanwhile must wait its turn."""
 
     def reset(self) -> None:
         """Begin anew, with another connection."""
@@ -35,13 +38,14 @@ class DirectParser(Parser):
         self._pieces: list[bytes] = []
         self._held = self._wanted = 0
 
-    async def parse(self, data: bytes = b"") -> None:
-        """Hand over the messages that are whole, keep the rest. Raises nats-py's `ProtocolError`."""
+    def cut(self, data: bytes) -> bytes:
+        """Hand over messages as long as they are taken; the rest from the first on that is not, for `parse`. What is
+        not whole yet is kept."""
         if self._pieces:
             self._pieces.append(data)
             self._held += len(data)
             if self._held < self._wanted:  # in the middle of a large message: nothing is copied until it is whole
-                return
+                return b""
             data = b"".join(self._pieces)
             self._pieces.clear()
         at, end, life = 0, len(data), self._life
@@ -50,36 +54,68 @@ class DirectParser(Parser):
             line_end = data.find(b"\r\n", at)
             if line_end < 0:
                 if end - at > MAX_CONTROL_LINE_SIZE and not data.startswith(b"INFO", at):
-                    raise ProtocolError("nats: a line without end")
+                    return data[at:]
                 break
-            has_headers = data.startswith(b"HMSG ", at)
-            if not has_headers and not data.startswith(b"MSG ", at):
-                await super().parse(data[at : line_end + 2])
-                if life != self._life:  # what is left came over a connection that is gone
-                    return
-                at = line_end + 2
-                continue
             tokens = data[at:line_end].split()
-            replied = len(tokens) - (5 if has_headers else 4)
-            try:
-                if not 0 <= replied <= 1:
-                    raise ValueError
-                size = int(tokens[-1])
-                split = int(tokens[-2]) if has_headers else 0
-                reply = tokens[3] if replied else b""
-                sid = int(tokens[2])
-            except ValueError as err:
-                raise ProtocolError("nats: malformed MSG") from err
+            split = _is_split(tokens)
+            if split is None or not tokens[-1].isdigit():
+                return data[at:]
             start = line_end + 2
-            stop = start + size
+            stop = start + int(tokens[-1])
             if stop + 2 > end:
                 self._wanted = stop + 2 - at
                 break
-            headers = data[start : start + split] if has_headers else None
-            payload = data[start + split : stop]
+            if not self._take_one(tokens, split, data, start, stop):
+                return data[at:]
+            if life != self._life:  # what is left came over a connection that is gone
+                return b""
             at = stop + 2
-            if not self._take(sid, tokens[1], reply, payload, headers):
-                await self.nc._process_msg(sid, tokens[1], reply, payload, headers)
-        if at < end and life == self._life:
+        if at < end:
             self._pieces.append(data[at:] if at else data)
             self._held = end - at
+        return b""
+
+    def _take_one(self, tokens: list[bytes], split: bool, data: bytes, start: int, stop: int) -> bool:
+        middle = start + int(tokens[-2]) if split else start
+        reply = tokens[3] if len(tokens) == 5 + split else b""
+        headers = data[start:middle] if split else None
+        return self._take(int(tokens[2]), tokens[1], reply, data[middle:stop], headers)
+
+    async def parse(self, data: bytes = b"") -> None:
+        """As nats-py's. Raises `ProtocolError`."""
+        self.busy, life = True, self._life
+        try:
+            rest = self.cut(data)
+            while rest:
+                rest = await self._one(rest)
+                if life != self._life:
+                    return
+                rest = self.cut(rest)
+        finally:
+            self.busy = False
+
+    async def _one(self, data: bytes) -> bytes:
+        """Have nats-py look at the first thing in `data`, which is whole; what comes after it."""
+        line_end = data.find(b"\r\n")
+        if line_end < 0:
+            raise ProtocolError("nats: a line without end")
+        stop = line_end + 2
+        tokens = data[:line_end].split()
+        if tokens and tokens[0] in (b"MSG", b"HMSG"):
+            if _is_split(tokens) is None or not tokens[-1].isdigit():
+                raise ProtocolError("nats: malformed MSG")
+            stop += int(tokens[-1]) + 2
+        await super().parse(data[:stop])
+        return data[stop:]
+
+
+def _is_split(tokens: list[bytes]) -> bool | None:
+    """Whether a line is that of a message with headers; `None` if it is no message's."""
+    if not tokens:
+        return None
+    kind, count = tokens[0], len(tokens)
+    if kind == b"MSG" and 4 <= count <= 5 and tokens[2].isdigit():
+        return False
+    if kind == b"HMSG" and 5 <= count <= 6 and tokens[2].isdigit() and tokens[-2].isdigit():
+        return True
+    return None

@@ -127,7 +127,7 @@ def test_who_stops_waiting_for_a_batch_loses_nothing(nats_server: NatsServer) ->
                 given_up = 0
                 while len(got) < 1_500:
                     try:
-                        got += (await asyncio.wait_for(anext(reader), given_up % 7 * 0.0002)).positions
+                        got += (await asyncio.wait_for(anext(reader), given_up % 7 * 0.00005)).positions
                     except TimeoutError:
                         given_up += 1
                 assert got == list(range(1, 1_501))

@@ -127,7 +127,7 @@ impl AtOnce {
     /// Only where AVX-512 F, BW, DQ and VL may be used.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(())
     }
 }

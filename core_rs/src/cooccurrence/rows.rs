@@ -270,17 +270,15 @@ impl RowStore {
         to
     }
 
-    /// Asks for where a seed's row lies, before [`RowStore::prefetch_head`] needs it.
+    /// Asks for the head of a seed's row, by which neighbours are searched: first for where it lies, then, once that is
+    /// `found`, for it.
     #[inline]
-    pub fn prefetch_place(&self, seed: ItemIx) {
-        prefetch(&self.directory, seed.0 as usize);
-    }
-
-    /// Asks for the first line of a seed's row, before [`RowStore::prefetch`] needs it.
-    #[inline]
-    pub fn prefetch_head(&self, seed: ItemIx) {
-        if let Some(at) = self.directory.get(seed.0 as usize) {
-            prefetch(&self.arena, *at as usize);
+    pub fn prefetch_head(&self, seed: ItemIx, found: bool) {
+        match (found, self.directory.get(seed.0 as usize)) {
+            (false, _) => prefetch(&self.directory, seed.0 as usize),
+            // Without a row this asks for a place outside the arena, which is no harm.
+            (true, Some(at)) => prefetch(&self.arena, *at as usize),
+            (true, None) => {}
         }
     }
 

@@ -16,7 +16,7 @@ use crate::catalogue::Catalogue;
 use crate::config::FoldConfig;
 use crate::decay::Decay;
 use crate::error::CoreError;
-use crate::fold::batch::{BatchFrame, FrameNumbers, carries, number};
+use crate::fold::batch::{BatchFrame, FrameNumbers, SEGMENT_EVENTS, carries, number};
 use crate::fold::control::Control;
 use crate::fold::outbox::Outbox;
 use crate::fold::ownership::Ownership;
@@ -36,8 +36,6 @@ use crate::neighbourhood::{Neighbourhood, Relation};
 use crate::scenario::QueryConfig;
 use crate::sessions::user::UserLimits;
 
-/// A segment is closed after this many events, so that queries get their turn.
-const SEGMENT_EVENTS: usize = 16384;
 /// Below this many events threads cost more than they save.
 const PARALLEL_EVENTS: usize = 512;
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::config::{FoldConfig, generation_id};
 use crate::error::CoreError;
 use crate::filter::FilterCache;
-use crate::fold::batch::decode_frames_at;
+use crate::fold::batch::{decode_frames_at, portion};
 use crate::fold::ownership::Ownership;
 use crate::fold::parts;
 use crate::fold::report::Report;
@@ -235,15 +235,17 @@ impl Core {
                 .read()
                 .check_positions((0..positions.len()).map(at))?;
             let bytes: Vec<&[u8]> = frames.iter().map(|f| &**f).collect();
-            let future = self.max_future_ms();
-            let batch = decode_frames_at(at, &bytes, future, self.pool.as_ref());
-            let mut rest = batch.as_slice();
-            while !rest.is_empty() {
-                let taken = self
-                    .state
-                    .write()
-                    .apply_some(rest, self.pool.as_ref(), &mut report)?;
-                rest = &rest[taken..];
+            let (future, pool) = (self.max_future_ms(), self.pool.as_ref());
+            let mut done = 0;
+            while done < bytes.len() {
+                let own = &bytes[done..done + portion(&bytes[done..])];
+                let batch = decode_frames_at(|i| at(done + i), own, future, pool);
+                let mut rest = batch.as_slice();
+                while !rest.is_empty() {
+                    let taken = self.state.write().apply_some(rest, pool, &mut report)?;
+                    rest = &rest[taken..];
+                }
+                done += own.len();
             }
             Ok::<_, CoreError>(())
         })?;

@@ -113,7 +113,7 @@ impl<'a> RelationView<'a> {
         let heads = if i == 0 { 0..3 } else { i + 2..i + 3 };
         for seed in seeds.iter().take(heads.end).skip(heads.start) {
             let rows = self.rows.iter();
-            rows.for_each(|rows| rows.prefetch_head(seed.item));
+            rows.for_each(|rows| rows.prefetch_head(seed.item, true));
         }
         let rows = if i == 0 { 0..2 } else { i + 1..i + 2 };
         for seed in seeds.iter().take(rows.end).skip(rows.start) {

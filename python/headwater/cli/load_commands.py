@@ -73,6 +73,9 @@ _population = options(
 @click.option("--namespace", default="default", show_default=True, help="Cluster: which one on that server.")
 @click.option("--owners", is_flag=True, help="Cluster: ask the host that owns the user, as the Python client does.")
 @click.option(
+    "--sdk", is_flag=True, help="Cluster: track with the Python client, which packs what is under way into frames."
+)
+@click.option(
     "--population",
     type=click.Path(path_type=Path, exists=True),
     help="Cluster: users and items of this engine's directory, where the server holds no log to draw them from.",
@@ -140,6 +143,7 @@ def latency(
     strangers: float,
     namespace: str,
     owners: bool,
+    sdk: bool,
     population: Path | None,
     workers: int,
     clock: str,
@@ -197,7 +201,7 @@ def latency(
         asking=common,
     )
     if cluster:
-        asked = NatsOptions(**common, url=target, namespace=namespace, owners=owners, verbs=list(shares))
+        asked = NatsOptions(**common, url=target, namespace=namespace, owners=owners, sdk=sdk, verbs=list(shares))
         opening = nats_target(asked, population, floors=floors)
     else:
         embedded = EmbeddedOptions(**common, directory="", workers=workers, clock=clock)  # type: ignore[arg-type]

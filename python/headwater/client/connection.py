@@ -15,12 +15,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError
 
 from headwater.actors.topology import HostSpec, Topology
 from headwater.arguments import Id
@@ -29,6 +29,7 @@ from headwater.client.lanes import Lane
 from headwater.client.writes import ClientWrites, wall_clock
 from headwater.config import Config, fold_config_from
 from headwater.errors import DeadlineExceeded, InvalidEvent, InvalidQuery, NotReady, Unavailable
+from headwater.events.direct_client import DirectClient, is_nobody
 from headwater.events.nats_options import Hooks, NatsOptions
 from headwater.events.nats_options import connect as dial
 from headwater.events.subjects import PARTITION, partition_of, stable_hash, subject_of
@@ -117,7 +118,7 @@ class Client(ClientWrites):
     """A connection to a cluster. Made by `connect`; for one event loop, any number of tasks."""
 
     def __init__(
-        self, nc: Any, namespace: str, deadline_ms: int, patience: float, max_queued: int, denials: Denials
+        self, nc: DirectClient, namespace: str, deadline_ms: int, patience: float, max_queued: int, denials: Denials
     ) -> None:
         self._nc = nc
         self._denials = denials
@@ -377,20 +378,39 @@ class Client(ClientWrites):
             raise
 
     async def _request(self, subject: str, data: bytes, seconds: float) -> bytes:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[tuple[bytes, bytes | None]] = loop.create_future()
+        timer = loop.call_later(seconds, _late, answer)
+        name = ""
         try:
-            with self._denials.watched(subject):
-                message = await self._nc.request(subject, data, timeout=seconds)
-        except NoRespondersError:
-            raise Unavailable(
-                f"nobody answers {subject}: the host is being started again, or there is no such cluster",
-                retry_after_ms=_RETRY_MS,
-                kept="no",
-            ) from None
+            with self._denials.watched(subject, answer):
+                await self._nc.ready_to_ask()
+                name = self._nc.ask(subject, data, partial(_answered, answer))
+                told, headers = await answer
         except (TimeoutError, NatsError) as err:
             raise DeadlineExceeded(
                 f"no answer to {subject} within {seconds:g} s ({str(err) or type(err).__name__})",
                 retry_after_ms=_RETRY_MS,
                 kept="unknown",
             ) from None
-        raise_refusal(message.data)
-        return bytes(message.data)
+        finally:
+            timer.cancel()
+            self._nc.forget(name)
+        if is_nobody(told, headers):
+            raise Unavailable(
+                f"nobody answers {subject}: the host is being started again, or there is no such cluster",
+                retry_after_ms=_RETRY_MS,
+                kept="no",
+            )
+        raise_refusal(told)
+        return told
+
+
+def _answered(answer: asyncio.Future[tuple[bytes, bytes | None]], data: bytes, headers: bytes | None) -> None:
+    if not answer.done():
+        answer.set_result((data, headers))
+
+
+def _late(answer: asyncio.Future[tuple[bytes, bytes | None]]) -> None:
+    if not answer.done():
+        answer.set_exception(TimeoutError())

@@ -15,31 +15,22 @@ class Denials:
     whoever waits for one is told at once instead of at the deadline."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, set[asyncio.Task[Any]]] = {}
-        self._denied: set[asyncio.Task[Any]] = set()
+        self._waiting: dict[str, set[asyncio.Future[Any]]] = {}
 
     def heard(self, verb: str, subject: str) -> None:
         """What the server said of the connection; see `Hooks.denied`."""
-        for task in self._waiting.get(subject, ()) if verb == "publish" else ():
-            self._denied.add(task)
-            task.cancel()
+        for answer in self._waiting.get(subject, ()) if verb == "publish" else ():
+            if not answer.done():
+                answer.set_exception(AccessDenied(f"these credentials do not permit {subject}", subject=subject))
 
     @contextmanager
-    def watched(self, subject: str) -> Iterator[None]:
-        """A request to a subject is under way. Raises `AccessDenied` when it is not permitted."""
-        task = asyncio.current_task()
-        assert task is not None
+    def watched(self, subject: str, answer: asyncio.Future[Any]) -> Iterator[None]:
+        """A request to a subject is under way: its answer raises `AccessDenied` when it is not permitted."""
         waiting = self._waiting.setdefault(subject, set())
-        waiting.add(task)
+        waiting.add(answer)
         try:
             yield
-        except asyncio.CancelledError:
-            if task not in self._denied:
-                raise
-            task.uncancel()
-            raise AccessDenied(f"these credentials do not permit {subject}", subject=subject) from None
         finally:
-            self._denied.discard(task)
-            waiting.discard(task)
+            waiting.discard(answer)
             if not waiting:
                 self._waiting.pop(subject, None)

@@ -6,9 +6,9 @@
     PREFIX.front.<number>.<legs>. ... as above                       heard by one `front`: for those who know the owner
     PREFIX.leg.<number>.<leg reply>                                  answered by `leg` number so and so
 
-As in the cluster, a request names a user, and on the plain path every front hears it and the owner by hash answers. Each service is a
-process of its own: `python -m headwater.bench.latency.nats_echo URL PREFIX ROLE NUMBER COUNT`. Only sizes are imitated,
-nothing is computed.
+As in the cluster, a request names a user, and on the plain path every front hears it and the owner by hash answers.
+Each service is a process of its own: `python -m headwater.bench.latency.nats_echo URL PREFIX ROLE NUMBER COUNT`. Only
+sizes are imitated, nothing is computed.
 """
 
 from __future__ import annotations

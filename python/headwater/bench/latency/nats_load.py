@@ -3,7 +3,7 @@
 One thread with an event loop, apart from the hosts and the server: each request is published when it is due, whatever
 became of the earlier ones, with a reply subject that carries its number. Answers are stamped as they come and looked
 into afterwards. Requests are plain JSON to `hw.<ns>.<verb>`, as any client could send them, or with `owners` straight
-to the host that owns the user.
+to the host that owns the user. With `sdk` events are tracked as an application with the Python client does it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import secrets
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -35,6 +36,8 @@ from headwater.bench.latency.population import Pairs, Population
 from headwater.bench.latency.records import ANSWERED, DEGRADED, ERROR, REFUSED, TIMED_OUT, Records
 from headwater.bench.latency.schedule import VERBS, schedule
 from headwater.bench.latency.stream_sample import sampled_stream
+from headwater.client import Client as Sdk
+from headwater.client import connect
 from headwater.errors import InvalidQuery, TargetFailed
 from headwater.events.subjects import partition_of
 
@@ -97,6 +100,7 @@ class NatsLoad:
         self._probes = itertools.count()
         self._run_id = secrets.token_hex(4)
         self._lost = ""
+        self._client: Sdk
         self.ready = self._loop.run_until_complete(self._open())
 
     def run(self, job: Job) -> Done:
@@ -115,12 +119,14 @@ class NatsLoad:
         hosts = self._hosts = topology.get("hosts", [])
         self._generation = str(topology.get("generation", ""))
         self._partitions = int(topology.get("partitions", 0))
-        self._owners = {p: host["name"] for host in hosts for p in host["partitions"]}
+        self._owners: dict[int, str] = {p: host["name"] for host in hosts for p in host["partitions"]}
         answering = [host["name"] for host in hosts if host["partitions"]]
         self._fronts = {name: number for number, name in enumerate(answering)}
         if o.owners and not self._owners:
             raise TargetFailed("the cluster does not say which host owns whom: leave --owners out", reason="topology")
         pairs = await self._pairs()
+        if o.sdk:
+            self._client = await connect(o.url, namespace=o.namespace)
         self._population = Population(pairs, o.choice, o.exponent, o.strangers)
         self._shape = await self._shape_of(pairs)
         facts: dict[str, Any] = {
@@ -234,7 +240,8 @@ class NatsLoad:
         probing = None
         if job.subject == TARGET and job.probes:
             probing = asyncio.ensure_future(self._probe(job, started))
-        await self._send(started, plan.due_ns.tolist(), subjects, bodies, turn)
+        tracked = dict(self._tracked(job.subject, verbs, users, items))
+        await self._send(started, plan.due_ns.tolist(), subjects, bodies, tracked, turn)
         if turn.waiting and not self._lost:
             try:
                 await asyncio.wait_for(turn.over.wait(), job.patience_s)
@@ -249,7 +256,24 @@ class NatsLoad:
             raise TargetFailed(f"the connection was lost: {self._lost}", reason="lost")
         return Done(started=started, ended=ended, cpu_s=used, probes=probes, error_messages=messages[:5])
 
-    async def _send(self, started: int, due: list[int], subjects: list[str], bodies: list[bytes], turn: _Turn) -> None:
+    def _tracked(
+        self, subject: str, verbs: list[str], users: list[str], items: list[str]
+    ) -> Iterator[tuple[int, tuple[str, str]]]:
+        """Requests that the Python client makes: their numbers, with user and item."""
+        if self._options.sdk and subject == TARGET:
+            for number, (verb, user, item) in enumerate(zip(verbs, users, items, strict=True)):
+                if verb == "track":
+                    yield number, (user, item)
+
+    async def _send(
+        self,
+        started: int,
+        due: list[int],
+        subjects: list[str],
+        bodies: list[bytes],
+        tracked: dict[int, tuple[str, str]],
+        turn: _Turn,
+    ) -> None:
         now, begin, publish = time.monotonic_ns, self._records.begin, self._nc.publish
         prefix = f"{self._inbox}.{turn.number}."
         for number, after in enumerate(due):
@@ -257,6 +281,11 @@ class NatsLoad:
             if self._lost:
                 return
             begin(number, 0, now())
+            if (event := tracked.get(number)) is not None:
+                user, item = event
+                acknowledged = asyncio.ensure_future(self._client.track("view", user=user, item=item))
+                acknowledged.add_done_callback(partial(self._on_position, turn, number))
+                continue
             try:
                 await publish(subjects[number], bodies[number], reply=f"{prefix}{number}")
             except NatsError as err:
@@ -271,6 +300,18 @@ class NatsLoad:
         nobody = not message.data and message.headers is not None
         self._records.end(int(number), ended, ERROR if nobody else ANSWERED, len(message.data))
         turn.answers.append((int(number), b'{"error":{"message":"nobody answers"}}' if nobody else message.data))
+        if not turn.waiting:
+            turn.over.set()
+
+    def _on_position(self, turn: _Turn, number: int, acknowledged: asyncio.Task[int]) -> None:
+        ended = time.monotonic_ns()
+        err = None if acknowledged.cancelled() else acknowledged.exception()
+        if turn is not self._turn or number not in turn.waiting:
+            return
+        turn.waiting.discard(number)
+        self._records.end(number, ended, ANSWERED if err is None else ERROR, 0)
+        if err is not None:
+            turn.answers.append((number, msgspec.json.encode({"error": {"message": str(err)}})))
         if not turn.waiting:
             turn.over.set()
 

@@ -15,15 +15,17 @@ _DEFAULT_PORT = 4222
 
 class NatsOptions(Asking, kw_only=True):
     """`verbs`: those that will be asked for. `pairs`: a JSON file of users and items instead of the target's log.
-    `owners`: ask the host that owns the user instead of the plain subject. `floors`: the prefix under which the floors'
-    services listen, "" without them. `leg_bytes`: request and reply between the hosts of the no-op scatter, where they
-    cannot be seen on the server."""
+    `owners`: ask the host that owns the user instead of the plain subject. `sdk`: track with `headwater.connect`,
+    which packs what is under way into frames, instead of a request an event. `floors`: the prefix under which the
+    floors' services listen, "" without them. `leg_bytes`: request and reply between the hosts of the no-op scatter,
+    where they cannot be seen on the server."""
 
     url: str
     namespace: str = "default"
     verbs: list[str] = []
     pairs: str | None = None
     owners: bool = False
+    sdk: bool = False
     floors: str = ""
     leg_bytes: tuple[int, int] = (1024, 8192)
 
