@@ -4,7 +4,7 @@
 //! dropped: it is for those who would do it themselves then, as [`crate::beside`] does.
 
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::elsewhere;
 
@@ -30,7 +30,9 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// How many there can be.
 pub fn most() -> usize {
-    std::thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1)
+    // Once: the system is asked for files.
+    static MOST: OnceLock<usize> = OnceLock::new();
+    *MOST.get_or_init(|| std::thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1))
 }
 
 /// Has a free thread do it, or drops it where there is none.
