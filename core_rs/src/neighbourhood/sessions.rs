@@ -241,11 +241,22 @@ impl SessionIndex {
         });
     }
 
+    /// The bound of an item's postings.
+    pub fn max_postings(&self) -> usize {
+        self.max_postings
+    }
+
     /// Number of postings of an item, at most the bound: how common it is among recent sessions.
     pub fn frequency(&self, item: ItemIx) -> usize {
         self.frequencies
             .get(item.0 as usize)
             .map_or(0, |length| *length as usize)
+    }
+
+    /// Asks for the frequency of an item that is read soon.
+    #[inline]
+    pub fn prefetch_frequency(&self, item: ItemIx) {
+        prefetch(&self.frequencies, item.0 as usize);
     }
 
     /// Asks for the items of a session that are read soon: first for where they lie, then, on the second call, for them.
