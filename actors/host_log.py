@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from headwater.errors import HeadwaterError
 from headwater.events.jetstream_log import AsyncJetStreamLog
 from headwater.events.jetstream_reader import LogReader
 from headwater.events.subjects import Subject
@@ -38,6 +39,10 @@ class StreamLog:
     async def append(self, frames: Sequence[bytes]) -> int:
         """See `HostLog.append`."""
         return await self._log.append(frames)
+
+    async def append_each(self, frames: Sequence[bytes]) -> list[int | HeadwaterError]:
+        """See `HostLog.append_each`."""
+        return await self._log.append_each(frames)
 
     async def frame_at(self, position: int) -> bytes | None:
         """See `HostLog.frame_at`."""

@@ -89,6 +89,10 @@ class HostLog(Protocol):
         """Append all frames or none; the position of the first. See `EventLog.append`."""
         ...
 
+    async def append_each(self, frames: Sequence[bytes]) -> list[int | HeadwaterError]:
+        """Append frames that need not stand together, in order: for each its position, or why it was not kept."""
+        ...
+
     async def frame_at(self, position: int) -> bytes | None:
         """One frame, None if the log does not hold it."""
         ...

@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import Any
 
-from headwater.errors import StoreClosed, StoreError
+from headwater.errors import HeadwaterError, StoreClosed, StoreError
 from headwater.events.jetstream_api import JetStreamApi
 from headwater.events.jetstream_reader import LogReader, ReadBatch
 from headwater.events.jetstream_stream import (
@@ -107,6 +107,11 @@ class AsyncJetStreamLog:
         """
         self._check_writable()
         return await self._writer.append(frames)
+
+    async def append_each(self, frames: Sequence[bytes]) -> list[int | HeadwaterError]:
+        """Frames that need not stand together, in this order: for each its position, or why it was not kept."""
+        self._check_writable()
+        return await self._writer.append_each(frames)
 
     async def append_many(self, frames: Sequence[bytes]) -> list[int]:
         """Any number of frames; the position of each, ascending. Other writers' frames may stand between.

@@ -45,7 +45,7 @@ from headwater.events.nats_options import RETRY_AFTER_MS
 MAX_APPEND = 1_000
 """Frames in one append: what JetStream takes as one atomic batch."""
 _GROUP_BYTES = 8 << 20
-_FEW = 10
+_FEW = 4
 _QUEUE_BYTES = 64 << 20
 _PAUSE = 0.05
 
@@ -90,18 +90,33 @@ class GroupWriter:
                 value=len(frames),
             )
         entry = _Append(list(frames))
+        await self._enqueue([entry])
+        # Shielded: a caller that goes away does not take the frames of others with it.
+        return await asyncio.shield(entry.done)
+
+    async def append_each(self, frames: Sequence[bytes]) -> list[int | HeadwaterError]:
+        """Frames that are each an append of its own, in this order; for each its position, or why it was not kept (an
+        `Unavailable` says whether that is known). A few are stored one by one, which takes less than one batch."""
+        check_frames(frames)
+        entries = [_Append([frame]) for frame in frames]
+        await self._enqueue(entries)
+        outcomes = await asyncio.gather(*(asyncio.shield(entry.done) for entry in entries), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, HeadwaterError):
+                raise outcome
+        return [outcome for outcome in outcomes if isinstance(outcome, int | HeadwaterError)]
+
+    async def _enqueue(self, entries: list[_Append]) -> None:
         if self._queued >= _QUEUE_BYTES and self._failed is None:
             async with self._room:
                 await self._room.wait_for(lambda: self._queued < _QUEUE_BYTES or self._failed is not None)
         if self._failed is not None:
             raise self._failed
-        self._queue.append(entry)
-        self._queued += entry.size
+        self._queue += entries
+        self._queued += sum(entry.size for entry in entries)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
         self._work.set()
-        # Shielded: a caller that goes away does not take the frames of others with it.
-        return await asyncio.shield(entry.done)
 
     async def close(self) -> None:
         """Finish what was begun, refuse the rest."""

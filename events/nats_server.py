@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _LOOK = 0.02
+_SYNCING = 4
+"""Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms, and questions would wait
+with it: with as many threads as cores, two that sync stop the whole server."""
 
 
 class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +111,7 @@ class NatsServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env={"GOMAXPROCS": str((os.cpu_count() or 1) + _SYNCING)} | os.environ,
                 # Ctrl-C is for its owner, who then stops it in order.
                 start_new_session=True,
                 preexec_fn=_die_with(os.getpid()) if self._die_with_parent and sys.platform == "linux" else None,

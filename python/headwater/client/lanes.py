@@ -36,7 +36,7 @@ Send = Callable[[str, bytes], Awaitable[bytes]]
 OwnerOf = Callable[[int | None], str]
 """The host that takes frames of a partition; None: of the catalogue."""
 
-_position = msgspec.msgpack.Decoder(dict[str, int])
+_positions = msgspec.msgpack.Decoder(dict[str, list[int]])
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -210,12 +210,11 @@ class Lane:
             for entry in group:
                 self._fail(entry.waiting, err)
             return None
-        last = _position.decode(answer)["position"]
-        for back, entry in enumerate(reversed(group)):
+        for position, entry in zip(_positions.decode(answer)["positions"], group, strict=True):
             for done in entry.waiting:
                 self._room.release()
                 if not done.done():
-                    done.set_result(last - back)
+                    done.set_result(position)
         return None
 
     def _fail(self, waiting: Sequence[asyncio.Future[int]], err: HeadwaterError) -> None:

@@ -11,6 +11,7 @@ Frames that clients made (bulk, pipelined) are checked whole and appended as the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,11 @@ _EVENT_BYTES = 256
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _RETRY_OVERLOADED_MS = 100
 _CHECKED_AT_ONCE = 16
+_PACE_SECONDS = 0.01
+"""From one append to the next while events come quickly: frames are few where each holds the events of some time, and
+frames are what the log, its readers and the folds pay for."""
+_PACED_BYTES = 65_536
+"""More than this is appended at once."""
 
 
 Clock = Callable[[], int]
@@ -59,6 +65,8 @@ class _Ticket(NamedTuple):
     frames: list[bytes]
     size: int
     done: asyncio.Future[int]
+    whole: bool = False
+    """Whether all its frames are kept or none."""
 
 
 class Ingest:
@@ -89,6 +97,7 @@ class Ingest:
         self._queue: deque[_Ticket] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
+        self._began = 0.0
         self.queued_bytes = 0
         self.error: str | None = None
         """Why the last append did not succeed; None once one did."""
@@ -123,7 +132,7 @@ class Ingest:
         ]
         size = sum(map(len, frames))
         self._admit(len(events), size)
-        position = await self._enqueue(None, [], frames, size)
+        position = await self._enqueue(None, [], frames, size, whole=True)
         self._metrics.wrote(len(events))
         return position
 
@@ -142,9 +151,9 @@ class Ingest:
             self._metrics.dead_letter(f"invalid:{err.details.get('field')}")
             raise
 
-    async def append(self, frames: list[bytes], partitions: Sequence[int]) -> int:
-        """Append a client's frames of user partitions that this host owns, or of the catalogue; the last position.
-        Raises `InvalidEvent` naming the first fault; then none of them was appended."""
+    async def append(self, frames: list[bytes], partitions: Sequence[int]) -> list[int]:
+        """Append a client's frames of user partitions that this host owns, or of the catalogue; their positions. Raises
+        `InvalidEvent` naming the first fault; then none of them was appended."""
         count = 0
         rules = EmbeddingRules(self._embedding_dims())
         for at, frame in enumerate(frames):
@@ -167,9 +176,10 @@ class Ingest:
                 raise InvalidEvent(f"frame {at}: {fault}; allowed: {rule}", field=f"frames[{at}]", rule=rule)
         size = sum(map(len, frames))
         self._admit(count, size)
-        position = await self._enqueue(None, [], frames, size)
+        waiting = [self._enqueue(None, [], [frame], len(frame)) for frame in frames]
+        positions = await asyncio.gather(*waiting)
         self._metrics.wrote(count)
-        return position
+        return positions
 
     def _admit(self, events: int, size: int) -> None:
         if self._closing:
@@ -186,10 +196,10 @@ class Ingest:
             )
 
     def _enqueue(
-        self, subject: Subject | None, events: list[Event], frames: list[bytes], size: int
+        self, subject: Subject | None, events: list[Event], frames: list[bytes], size: int, *, whole: bool = False
     ) -> asyncio.Future[int]:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Ticket(subject, events, frames, size, done))
+        self._queue.append(_Ticket(subject, events, frames, size, done, whole))
         self.queued_bytes += size
         self._arrived.set()
         return done
@@ -202,9 +212,18 @@ class Ingest:
             await self._arrived.wait()
             self._arrived.clear()
             while group := self._take():
+                began = asyncio.get_running_loop().time()
                 await self._append_group(group, clock())
+                await self._pause(began)
             if self._closing:
                 return
+
+    async def _pause(self, began: float) -> None:
+        """Let more events come, if they come quickly; `began`: when the last append did."""
+        quickly, self._began = began - self._began < 2 * _PACE_SECONDS, began
+        wait = began + _PACE_SECONDS - asyncio.get_running_loop().time()
+        if quickly and wait > 0 and self.queued_bytes < _PACED_BYTES and not self._closing:
+            await asyncio.sleep(wait)
 
     def _take(self) -> list[_Ticket]:
         group: list[_Ticket] = []
@@ -220,43 +239,55 @@ class Ingest:
         return group
 
     async def _append_group(self, group: list[_Ticket], now: int) -> None:
-        frames, places = self._frames(group, now)
+        frames, spans = self._frames(group, now)
         size = sum(ticket.size for ticket in group)
+        whole = any(ticket.whole for ticket in group)
         try:
-            first = await self._until_kept(frames) if frames else 0
+            kept = await self._until_kept(frames, whole) if frames else []
         except (StoreError, AccessDenied) as err:
-            self._settle(group, err)
-            return
+            kept = [err] * len(frames)
         finally:
             self.queued_bytes -= size
+        self._note(kept)
         self._metrics.wrote(sum(len(ticket.events) for ticket in group))
-        for ticket, place in zip(group, places, strict=True):
-            if not ticket.done.done():
-                ticket.done.set_result(first + place)
+        for ticket, span in zip(group, spans, strict=True):
+            outcomes = kept[span.start : span.stop]
+            refused = next((outcome for outcome in outcomes if not isinstance(outcome, int)), None)
+            if refused is not None:
+                _fail(ticket, refused)
+            elif outcomes and isinstance(outcomes[-1], int) and not ticket.done.done():
+                ticket.done.set_result(outcomes[-1])
 
-    def _frames(self, group: list[_Ticket], now: int) -> tuple[list[bytes], list[int]]:
-        """Frames of a group, and per ticket the place of its last one. Events of one subject share frames."""
+    def _note(self, kept: list[int | HeadwaterError]) -> None:
+        refusals = [outcome for outcome in kept if not isinstance(outcome, int)]
+        self.error = refusals[0].message if refusals else None
+        if refusals:
+            logger.warning("%d of %d frames were refused: %s", len(refusals), len(kept), refusals[0].message)
+
+    def _frames(self, group: list[_Ticket], now: int) -> tuple[list[bytes], list[range]]:
+        """Frames of a group, and per ticket the places of those that it is in. Events of one subject share frames."""
         frames: list[bytes] = []
-        places = [0] * len(group)
+        spans = [range(0)] * len(group)
         by_subject: dict[Subject, list[int]] = {}
         for at, ticket in enumerate(group):
             if ticket.subject is None:
+                spans[at] = range(len(frames), len(frames) + len(ticket.frames))
                 frames += ticket.frames
-                places[at] = len(frames) - 1
             else:
                 by_subject.setdefault(ticket.subject, []).append(at)
         for subject, tickets in by_subject.items():
+            begin = len(frames)
             try:  # all of them or none: what is refused is packed again, each ticket alone
-                packed = list(self._writer.pack(subject, [e for at in tickets for e in group[at].events], now))
+                frames += list(self._writer.pack(subject, [e for at in tickets for e in group[at].events], now))
             except InvalidInput:  # one event that no frame can hold costs no other its place
                 for at in tickets:
+                    begin = len(frames)
                     frames += self._alone(group[at], now)
-                    places[at] = len(frames) - 1
+                    spans[at] = range(begin, len(frames))
             else:
-                frames += packed
                 for at in tickets:
-                    places[at] = len(frames) - 1
-        return frames, places
+                    spans[at] = range(begin, len(frames))
+        return frames, spans
 
     def _alone(self, ticket: _Ticket, now: int) -> list[bytes]:
         assert ticket.subject is not None
@@ -266,29 +297,36 @@ class Ingest:
             _fail(ticket, err)
             return []
 
-    async def _until_kept(self, frames: list[bytes]) -> int:
-        """Append, again and again while the log does not answer. Raises what asking again would not mend
-        (`StoreFull` among it)."""
-        attempt = 0
-        while True:
+    async def _until_kept(self, frames: list[bytes], whole: bool) -> list[int | HeadwaterError]:
+        """Append, again and again while the log does not answer; for each frame its position, or what asking again
+        would not mend (`StoreFull` among it). `whole`: all are kept or none."""
+        kept: list[int | HeadwaterError] = []
+        for attempt in itertools.count():
+            kept, again = await self._attempt(frames, whole, kept)
+            if again is None:
+                return kept
+            if self.error is None:
+                logger.warning("the log does not acknowledge: %s", again.message)
+            self.error = again.message
+            await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
+        raise AssertionError  # counting does not end
+
+    async def _attempt(
+        self, frames: list[bytes], whole: bool, kept: list[int | HeadwaterError]
+    ) -> tuple[list[int | HeadwaterError], Unavailable | None]:
+        """One attempt for what is not settled yet, and why another one is needed."""
+        if whole:
             try:
                 first = await self._log.append(frames)
-                self.error = None
-                return first
-            except (StoreError, AccessDenied):
-                raise
             except Unavailable as err:
-                if self.error is None:
-                    logger.warning("the log does not acknowledge: %s", err.message)
-                self.error = err.message
-                await asyncio.sleep(_RETRY_SECONDS[min(attempt, len(_RETRY_SECONDS) - 1)])
-                attempt += 1
-
-    def _settle(self, group: list[_Ticket], err: HeadwaterError) -> None:
-        self.error = err.message
-        logger.warning("%d writes were refused: %s", len(group), err.message)
-        for ticket in group:
-            _fail(ticket, err)
+                return kept, err
+            return list(range(first, first + len(frames))), None
+        open_places = [at for at, outcome in enumerate(kept) if isinstance(outcome, Unavailable)] or range(len(frames))
+        outcomes = await self._log.append_each([frames[at] for at in open_places])
+        kept = kept or list(outcomes)
+        for at, outcome in zip(open_places, outcomes, strict=True):
+            kept[at] = outcome
+        return kept, next((outcome for outcome in outcomes if isinstance(outcome, Unavailable)), None)
 
     def close(self) -> None:
         """Take no more events; `run` returns once what is queued is in the log."""

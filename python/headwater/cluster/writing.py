@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,6 +18,8 @@ from headwater.protocol import DeleteItem, Item, PatchItem, Request, Seen, Track
 _RETRY_MS = 250
 MAX_FRAMES = 64
 _APART = ("item", "ts", "deadline_ms")
+
+T = TypeVar("T")
 
 _frames = msgspec.msgpack.Decoder(list[bytes])
 
@@ -85,7 +88,7 @@ class Writing:
         return {"position": position}
 
     async def frames(self, data: bytes) -> bytes:
-        """Frames that a client made: all are appended or none; the last position."""
+        """Frames that a client made; their positions."""
         try:
             frames = _frames.decode(data)
         except msgspec.MsgspecError as err:
@@ -94,8 +97,8 @@ class Writing:
         if not 1 <= len(frames) <= MAX_FRAMES:
             rule = f"1 to {MAX_FRAMES} frames"
             raise InvalidEvent(f"{len(frames)} frames; allowed: {rule}", field="frames", value=len(frames), rule=rule)
-        position = await self._in_time(self._ingest.append(frames, self._partitions), self._deadline_ms)
-        return msgspec.msgpack.encode({"position": position})
+        positions = await self._in_time(self._ingest.append(frames, self._partitions), self._deadline_ms)
+        return msgspec.msgpack.encode({"positions": positions})
 
     def _time(self, asked: Any) -> int:
         return self._clock() if asked.ts is None else int(asked.ts)
@@ -111,9 +114,9 @@ class Writing:
         return written
 
     @staticmethod
-    async def _in_time(write: Any, milliseconds: int) -> int:
+    async def _in_time(write: Coroutine[Any, Any, T], milliseconds: int) -> T:
         try:
-            return int(await asyncio.wait_for(write, milliseconds / 1000))
+            return await asyncio.wait_for(write, milliseconds / 1000)
         except TimeoutError:
             raise _late(milliseconds) from None
 

@@ -30,6 +30,9 @@ class Log:
     async def append(self, frames: Sequence[bytes]) -> int:
         return self.log.append(list(frames))
 
+    async def append_each(self, frames: Sequence[bytes]) -> list[int]:
+        return [self.log.append([frame]) for frame in frames]
+
     def slates(self) -> list[str]:
         frames = [frame for batch in self.log.read() for frame in batch.frames]
         return [event.slate for frame in frames for event in decode_frame(frame)[1] if isinstance(event, SlateServed)]
