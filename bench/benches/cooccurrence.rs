@@ -47,6 +47,7 @@ fn question(c: &mut Criterion) {
         query: &query,
         filters: &FilterCache::default(),
         graphs: None,
+        leading: None,
         pool: None,
     };
     c.bench_function("cooccurrence/query of 10 seeds", |b| {

@@ -27,6 +27,7 @@ fn question(c: &mut Criterion) {
         query: &query,
         filters: &FilterCache::default(),
         graphs: None,
+        leading: None,
         pool: None,
     };
     c.bench_function("knn/query of 6 items, m = 500", |b| {

@@ -54,6 +54,7 @@ fn ask(state: &State, query: &QueryConfig, filters: &FilterCache, user: &str) ->
         query,
         filters,
         graphs: None,
+        leading: None,
         pool: None,
     };
     let request = RecommendRequest {

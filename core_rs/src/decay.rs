@@ -68,7 +68,25 @@ impl Decay {
     /// Weight of an event of time `ts` in units of the epoch (8 fractional bits at its landmark), at most
     /// `2 * ONE << 4`; an event long before the landmark weighs 0.
     pub fn weight(&self, ts: Millis, epoch: u32) -> u32 {
+        Self::weight_of(self.steps(ts, epoch))
+    }
+
+    /// [`Decay::weight`] and how long it stays the same: from the first of two times until before the second.
+    pub fn weight_span(&self, ts: Millis, epoch: u32) -> WeightSpan {
         let steps = self.steps(ts, epoch);
+        // The least time of a step: its share of the half-life, rounded up.
+        let start = |steps: i64| {
+            let scaled = i128::from(steps) * i128::from(self.half_life_ms) + i128::from(STEPS - 1);
+            self.landmark(epoch) + (scaled >> STEPS.trailing_zeros()) as i64
+        };
+        WeightSpan {
+            from: start(steps),
+            until: start(steps + 1),
+            weight: Self::weight_of(steps),
+        }
+    }
+
+    fn weight_of(steps: i64) -> u32 {
         let mantissa = POW2[(steps & 255) as usize] >> 8;
         let shift = steps >> 8;
         if shift >= 0 {
@@ -96,6 +114,100 @@ impl Decay {
     }
 }
 
+/// What events of a span of time weigh, all of them the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightSpan {
+    from: Millis,
+    until: Millis,
+    weight: u32,
+}
+
+impl WeightSpan {
+    /// The weight, if an event of time `ts` has it.
+    #[inline]
+    pub fn of(&self, ts: Millis) -> Option<u32> {
+        (self.from <= ts && ts < self.until).then_some(self.weight)
+    }
+
+    /// The whole seconds that have the weight: from the first until before the second. Seconds beyond 32 bits are not told.
+    #[inline]
+    pub fn seconds(&self) -> (u32, u32) {
+        let up = |ms: Millis| ((ms + 999).div_euclid(1000)).clamp(0, i64::from(u32::MAX)) as u32;
+        (up(self.from), up(self.until))
+    }
+
+    /// The weight.
+    #[inline]
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+}
+
+/// A clock that remembers the latest epoch and the latest step: events of a log come in the order of their times, nearly.
+#[derive(Clone, Copy, Debug)]
+pub struct DecayMemo {
+    decay: Decay,
+    epoch: u32,
+    /// The times that surely have the epoch.
+    of_epoch: (Millis, Millis),
+    span_epoch: u32,
+    span: WeightSpan,
+}
+
+impl DecayMemo {
+    /// A clock that remembers nothing yet.
+    pub fn new(decay: Decay) -> Self {
+        Self {
+            decay,
+            epoch: 0,
+            of_epoch: (0, 0),
+            span_epoch: 0,
+            span: WeightSpan {
+                from: 0,
+                until: 0,
+                weight: 0,
+            },
+        }
+    }
+
+    /// See [`Decay::epoch`].
+    #[inline]
+    pub fn epoch(&mut self, ts: Millis) -> u32 {
+        let (from, until) = self.of_epoch;
+        if ts < from || ts >= until {
+            self.epoch = self.decay.epoch(ts);
+            // The last epoch has no end, and the first none before it: those of times before 1970.
+            let last = self.epoch == u32::MAX;
+            let next = if last {
+                0
+            } else {
+                self.decay.landmark(self.epoch + 1)
+            };
+            self.of_epoch = (self.decay.landmark(self.epoch), next);
+        }
+        self.epoch
+    }
+
+    /// See [`Decay::weight`].
+    #[inline]
+    pub fn weight(&mut self, ts: Millis, epoch: u32) -> u32 {
+        match self.span.of(ts) {
+            Some(weight) if self.span_epoch == epoch => weight,
+            _ => {
+                self.span = self.decay.weight_span(ts, epoch);
+                self.span_epoch = epoch;
+                self.span.weight
+            }
+        }
+    }
+
+    /// See [`DecayedCount::add`].
+    #[inline]
+    pub fn add(&mut self, count: &mut DecayedCount, ts: Millis, epoch: u32) {
+        count.add_weight(u64::from(self.weight(ts, epoch)), epoch);
+    }
+}
+
 /// Reads many counts at one moment: what a unit of an epoch is worth is worked out once per run of equal epochs.
 #[derive(Clone, Copy, Debug)]
 pub struct DecayReader {
@@ -106,6 +218,16 @@ pub struct DecayReader {
 }
 
 impl DecayReader {
+    /// The times at which a reader reads what this one reads: from the first until before the second.
+    pub fn span(&self) -> (Millis, Millis) {
+        let now = self.now.max(0);
+        let span = self.decay.weight_span(now, self.decay.epoch(now));
+        match self.now < 0 {
+            true => (self.now, self.now + 1),
+            false => (span.from, span.until),
+        }
+    }
+
     /// A reader of this clock's counts at `now`.
     pub fn new(decay: Decay, now: Millis) -> Self {
         let epoch = decay.epoch(now.max(0));
@@ -214,6 +336,64 @@ mod tests {
                 let epoch = decay.epoch(ts).saturating_add((state & 3) as u32);
                 let exact = ((ts - decay.landmark(epoch)) * STEPS).div_euclid(decay.half_life_ms);
                 assert_eq!(decay.steps(ts, epoch), exact, "{half_life} {ts}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_weight_stays_as_long_as_its_span_says() {
+        let mut state = 1u64;
+        for half_life in [1.0, 7.0, 1000.0, 3_600_000.0, 30.0 * DAY as f64] {
+            let decay = Decay::new(half_life);
+            for _ in 0..2_000 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let ts = (state >> 24) as i64 % (1 << 45);
+                let epoch = decay.epoch(ts).saturating_add((state & 3) as u32);
+                let span = decay.weight_span(ts, epoch);
+                let steps = decay.steps(ts, epoch);
+                assert_eq!(span.of(ts), Some(decay.weight(ts, epoch)));
+                for near in [span.from - 1, span.from, span.until - 1, span.until] {
+                    let same = decay.steps(near, epoch) == steps;
+                    assert_eq!(span.of(near).is_some(), same, "{half_life} {ts} {near}");
+                    let (first, until) = span.seconds();
+                    let second = (near / 1000).clamp(0, i64::from(u32::MAX) - 1) as u32;
+                    let within = first <= second && second < until;
+                    assert_eq!(within, span.of(i64::from(second) * 1000).is_some());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_remembers_says_what_one_says_that_does_not() {
+        let mut state = 1u64;
+        for half_life in [1.0, 1000.0, 3_600_000.0, 30.0 * DAY as f64] {
+            let decay = Decay::new(half_life);
+            let mut memo = DecayMemo::new(decay);
+            let mut now = 0;
+            for _ in 0..5_000 {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                now += (state >> 20) as i64 % (1 << (state >> 58));
+                let (ts, later) = (now - (state >> 40) as i64 % 2_000_000, now);
+                assert_eq!(memo.epoch(later), decay.epoch(later));
+                let epoch = decay.epoch(later);
+                assert_eq!(memo.weight(ts, epoch), decay.weight(ts, epoch));
+                let reader = DecayReader::new(decay, later);
+                let (from, until) = reader.span();
+                assert!(from <= later && later < until);
+                for same in [from, until - 1] {
+                    let same = DecayReader::new(decay, same);
+                    let count = DecayedCount {
+                        count: 77,
+                        epoch: epoch.saturating_sub(1),
+                    };
+                    assert_eq!(same.unit, reader.unit);
+                    assert_eq!({ same }.read(&count), { reader }.read(&count));
+                }
             }
         }
     }

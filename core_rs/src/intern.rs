@@ -1,6 +1,7 @@
 //! Strings to dense numbers: one arena of bytes and one open-addressing table, no allocation per string.
 
 use crate::ids::stable_hash;
+use crate::search::prefetch;
 
 const EMPTY: u32 = u32::MAX;
 
@@ -108,6 +109,18 @@ impl Interner {
         let ix = ix as usize;
         let start = if ix == 0 { 0 } else { self.ends[ix - 1] };
         &self.bytes[start..self.ends[ix]]
+    }
+
+    /// Asks for the string of a number that is read soon: first for where it lies, then, once that is `found`, for it.
+    pub fn prefetch(&self, ix: u32, found: bool) {
+        let Some(before) = (ix as usize).checked_sub(1) else {
+            return;
+        };
+        match (found, self.ends.get(before)) {
+            (false, _) => prefetch(&self.ends, before),
+            (true, Some(start)) => prefetch(self.bytes.as_bytes(), *start),
+            (true, None) => {}
+        }
     }
 
     /// The stable hashes of all numbers' strings.

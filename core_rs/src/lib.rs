@@ -17,6 +17,7 @@
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
 //! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
+//! * [`beside`]: work shared with threads that have time; [`elsewhere`]: on another CPU than theirs who share it.
 //! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
@@ -24,6 +25,7 @@
 //! and fixed-point numbers only; everything that orders, orders by id.
 
 pub mod admission;
+pub mod beside;
 pub mod bitmap;
 pub mod bloom;
 pub mod catalogue;
@@ -33,6 +35,7 @@ pub mod csr;
 pub mod decay;
 mod decay_table;
 pub mod diversity;
+pub mod elsewhere;
 pub mod embedding;
 pub mod error;
 pub mod experiment;

@@ -69,8 +69,8 @@ impl<'a> TopK<'a> {
     /// For the best `k` of at most `offers` offers with scores of at least `min_score` (negative infinity: all).
     pub fn new(k: usize, offers: usize, min_score: f32, ties: Ties<'a>) -> Self {
         let k = k.min(offers);
-        // Below a few hundred the cuts would cost more than the memory.
-        let room = (2 * k).max(k + 256).min(offers);
+        // Each cut raises the floor, and costs about what three offers for each candidate held do.
+        let room = (k + k / 2).max(k + 64).min(offers);
         Self {
             k,
             ties,

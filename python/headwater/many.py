@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,18 +53,56 @@ def recommend_many(
     cannot be."""
     import polars as pl
 
-    frames = []
-    for first in range(0, len(users), PORTION):
+    def question(first: int) -> Callable[[], _Asked]:
         portion = users[first : first + PORTION]
         merged = known_as(core, portion)
         accounts = [merged.get(user, user) for user in portion] if merged else portion
-        keys = [next_id() for _ in portion]
-        asked = msgspec.msgpack.encode({"request": request, "users": accounts, "keys": keys})
-        answer = _decoder.decode(core.recommend_many(asked))
-        if recorder is not None:
-            _record(answer, accounts, keys, request, recorder, active_version(core, opened_with))
-        frames.append(_frame(answer, portion, keys if recorder is not None else [None] * len(portion)))
-    return pl.concat(frames) if frames else _frame(_Portion(0, *([] for _ in _Portion.__struct_fields__[1:])), [], [])
+        return partial(_ask, core, request, portion, accounts, [next_id() for _ in portion])
+
+    def frame(asked: _Asked) -> polars.DataFrame:
+        return _answered(*asked, core, request, recorder, opened_with)
+
+    if not users:
+        return _frame(_Portion(0, *([] for _ in _Portion.__struct_fields__[1:])), [], [])
+    if len(users) <= PORTION:
+        return frame(question(0)())
+    frames = []
+    # The core's threads answer the next portion while this one makes a frame of the last.
+    with ThreadPoolExecutor(1, thread_name_prefix="many") as ahead:
+        under_way = ahead.submit(question(0))
+        for first in range(PORTION, len(users), PORTION):
+            following = ahead.submit(question(first))
+            frames.append(frame(under_way.result()))
+            under_way = following
+        frames.append(frame(under_way.result()))
+    return pl.concat(frames)
+
+
+_Asked = tuple[list[str], list[str], list[str], bytes]
+"""Users of a portion, who they are now, keys of their slates, the answer."""
+
+
+def _ask(core: Core, request: dict[str, Any], users: list[str], accounts: list[str], keys: list[str]) -> _Asked:
+    asked = msgspec.msgpack.encode({"request": request, "users": accounts, "keys": keys})
+    return users, accounts, keys, core.recommend_many(asked)
+
+
+def _answered(
+    users: list[str],
+    accounts: list[str],
+    keys: list[str],
+    answered: bytes,
+    core: Core,
+    request: dict[str, Any],
+    recorder: SlateRecorder | None,
+    opened_with: str,
+) -> polars.DataFrame:
+    """The frame of one portion, its slates recorded if there is a recorder."""
+    answer = _decoder.decode(answered)
+    if recorder is None:
+        return _frame(answer, users, [None] * len(users))
+    _record(answer, accounts, keys, request, recorder, active_version(core, opened_with))
+    return _frame(answer, users, keys)
 
 
 def _frame(answer: _Portion, users: list[str], slates: list[str] | list[None]) -> polars.DataFrame:

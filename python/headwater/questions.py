@@ -31,7 +31,7 @@ from headwater.request import asked_beside, similar_request, slate_request, tren
 from headwater.scenario import Metric
 from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
 from headwater.slate_memory import Answered, SlateMemory
-from headwater.slate_record import SlateRecorder, recorded, slate_record
+from headwater.slate_record import SlateRecorder, record_later
 from headwater.taking_part import take_part
 from headwater.time_travel import AsOf, Moment, moment_of, unknown_slate
 
@@ -431,8 +431,7 @@ class Questions:
         return slate
 
     def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
-        record = slate_record(slate, request, context)
-        return recorded(slate, record, self._recorder, wall_clock() + self._max_future_ms)
+        return record_later(slate, request, context, self._recorder, wall_clock() + self._max_future_ms)
 
     def _next_id(self) -> str:
         return f"{self._runtime.epoch}-{next(self._slate_numbers)}"

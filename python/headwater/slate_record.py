@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
@@ -20,7 +22,7 @@ import msgspec
 from headwater.errors import InvalidInput, StoreError
 from headwater.events.types import SlateServed
 from headwater.events.validate import MAX_EXTRA
-from headwater.slate import Slate
+from headwater.slate import Slate, SlateItem
 
 SCORER_VERSION = "rrf-3"
 """Changes whenever the same state and request would give another slate."""
@@ -30,6 +32,9 @@ _GROUP = 500
 _GATHER_SECONDS = 0.1
 
 logger = logging.getLogger(__name__)
+
+Making = Callable[[], SlateServed]
+"""Makes a record of what it holds, later and on another thread."""
 
 
 class Records(Protocol):
@@ -50,7 +55,7 @@ class SlateRecorder:
 
     def __init__(self, commit: Callable[[list[SlateServed]], object]) -> None:
         self._commit = commit
-        self._queue: deque[SlateServed] = deque()
+        self._queue: deque[SlateServed | Making] = deque()
         self._writing = False
         self._closing = False
         self._flushing = 0
@@ -61,8 +66,9 @@ class SlateRecorder:
         self.error: str | None = None
         """Why the last group was not written; `None` once one was written again."""
 
-    def record(self, served: SlateServed, *, wait: bool = False) -> bool:
-        """Queue a record; whether there was room. With `wait` room is waited for, as long as records are written."""
+    def record(self, served: SlateServed | Making, *, wait: bool = False) -> bool:
+        """Queue a record, or what makes it; whether there was room. With `wait` room is waited for, as long as records
+        are written."""
         with self._changed:
             if wait:
                 self._changed.wait_for(lambda: self._closing or self._thread is None or len(self._queue) < QUEUE_LIMIT)
@@ -91,14 +97,14 @@ class SlateRecorder:
     def _run(self) -> None:
         try:
             while group := self._take():
-                self._write(group)
+                self._write(list(map(_made, group)))
         finally:
             # However the thread ends: nobody may wait for it, and the next record starts another.
             with self._changed:
                 self._writing, self._thread = False, None
                 self._changed.notify_all()
 
-    def _take(self) -> list[SlateServed]:
+    def _take(self) -> list[SlateServed | Making]:
         """The next records to write; none when there is nothing left and the recorder is closing."""
         with self._changed:
             self._writing = False
@@ -155,28 +161,72 @@ class SlateRecorder:
             thread.join()
 
 
-def recorded(slate: Slate, record: SlateServed, records: Records, latest: int) -> Slate:
-    """Queue the record of a slate; the slate with what became of it: `recorded`, or why not in `degraded`.
-
-    `latest`: an event of a later time would be refused by the log, and the slate's `now` is the caller's.
-    """
-    queued = record.ts <= latest and records.record(record)
-    if record.ts > latest:
-        slate.degraded.append(f"slate not recorded: now = {record.ts} is after {latest}, the latest time of an event")
-    elif not queued:
-        slate.degraded.append("slate not recorded: the record queue is full")
-    elif records.error is not None:
-        slate.degraded.append(f"slate may not be recorded: the last write failed ({records.error})")
-    return msgspec.structs.replace(slate, recorded=queued)
+def _made(record: SlateServed | Making) -> SlateServed:
+    if isinstance(record, SlateServed):
+        return record
+    # Between any two records whoever answers comes first: a whole group would hold them up for milliseconds.
+    time.sleep(0)
+    return record()
 
 
-def slate_record(slate: Slate, request: dict[str, Any], context: dict[str, Any] | None = None) -> SlateServed:
-    """The record of a slate: with the log, all that is needed to make it again and to learn from it."""
+def record_later(
+    slate: Slate, request: dict[str, Any], context: dict[str, Any] | None, recorder: SlateRecorder, latest: int
+) -> Slate:
+    """`recorded` of `slate_record`, of which only what may say something about the slate is done at once."""
+    if slate.feature_names or slate.approximate or request["now"] > latest:
+        return recorded(slate, slate_record(slate, request, context), recorder, latest)
+    # The caller may change the slate's lists meanwhile; nobody else holds the request.
+    parts = slate.id, slate.user or "", request, [*slate.positions], slate.config, tuple(slate.items)
+    queued = recorder.record(partial(_record_of, *parts, _extra(slate, context)))
+    return _with_record(slate, queued, recorder)
+
+
+def _record_of(
+    slate: str,
+    user: str,
+    request: dict[str, Any],
+    positions: list[int],
+    config: str,
+    slots: tuple[SlateItem, ...],
+    extra: dict[str, Any],
+) -> SlateServed:
+    items = [(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in slots]
+    return served(slate, user, request, positions, config, items, extra)
+
+
+def _extra(slate: Slate, context: dict[str, Any] | None) -> dict[str, Any]:
     extra: dict[str, Any] = {"kind": slate.kind}
     if context is not None:
         extra["context"] = context
     if slate.exploring.temperature > 0:
         extra["temperature"], extra["floor"] = slate.exploring.temperature, slate.exploring.floor
+    return extra
+
+
+def _with_record(slate: Slate, queued: bool, records: Records) -> Slate:
+    if not queued:
+        slate.degraded.append("slate not recorded: the record queue is full")
+    elif records.error is not None:
+        slate.degraded.append(f"slate may not be recorded: the last write failed ({records.error})")
+    # Nobody has it yet: a copy would say the same.
+    msgspec.structs.force_setattr(slate, "recorded", queued)
+    return slate
+
+
+def recorded(slate: Slate, record: SlateServed, records: Records, latest: int) -> Slate:
+    """Queue the record of a slate; the slate with what became of it: `recorded`, or why not in `degraded`.
+
+    `latest`: an event of a later time would be refused by the log, and the slate's `now` is the caller's.
+    """
+    if record.ts > latest:
+        slate.degraded.append(f"slate not recorded: now = {record.ts} is after {latest}, the latest time of an event")
+        return slate
+    return _with_record(slate, records.record(record), records)
+
+
+def slate_record(slate: Slate, request: dict[str, Any], context: dict[str, Any] | None = None) -> SlateServed:
+    """The record of a slate: with the log, all that is needed to make it again and to learn from it."""
+    extra = _extra(slate, context)
     if slate.feature_names:
         features = [slate.candidates.get(r.item) for r in slate.items]
         with_features = extra | {"feature_names": slate.feature_names, "features": features}
@@ -185,8 +235,8 @@ def slate_record(slate: Slate, request: dict[str, Any], context: dict[str, Any] 
             extra = with_features
         else:
             slate.degraded.append(f"features not recorded: more than {MAX_EXTRA:,} bytes")
-    items = [(r.item, r.score, r.source, r.propensity, r.propensity_cascade, r.pinned) for r in slate.items]
-    record = served(slate.id, slate.user or "", request, slate.positions, slate.config, items, extra)
+    slots = tuple(slate.items)
+    record = _record_of(slate.id, slate.user or "", request, slate.positions, slate.config, slots, extra)
     if not slate.approximate:
         return record
     found = [(item, source, score) for source, ranked in slate.approximate.items() for item, score in ranked]

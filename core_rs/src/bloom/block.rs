@@ -42,6 +42,16 @@ pub fn block_contains(block: &Block, hash: u32) -> bool {
     portable::contains(block, hash)
 }
 
+/// Whether all of a key's bits are set in any of the blocks: what the bits are is worked out once.
+pub fn any_contains(blocks: &[Block], hash: u32) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if Simd::chosen().has_avx2() {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
+        return unsafe { avx2::any_contains(blocks, hash) };
+    }
+    blocks.iter().any(|block| portable::contains(block, hash))
+}
+
 /// Sets a key's bits; whether all of them were set before.
 #[inline]
 pub(super) fn test_and_insert(block: &mut Block, hash: u32) -> bool {
@@ -181,6 +191,16 @@ mod avx2 {
         // SAFETY: a block is 32 bytes, which `block` borrows; no alignment is asked for.
         let held = unsafe { _mm256_loadu_si256(block.as_ptr().cast()) };
         _mm256_testc_si256(held, mask(hash)) != 0
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn any_contains(blocks: &[Block], hash: u32) -> bool {
+        let bits = mask(hash);
+        blocks.iter().any(|block| {
+            // SAFETY: as in `contains`.
+            let held = unsafe { _mm256_loadu_si256(block.as_ptr().cast()) };
+            _mm256_testc_si256(held, bits) != 0
+        })
     }
 
     #[target_feature(enable = "avx2")]

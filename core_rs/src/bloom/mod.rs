@@ -12,7 +12,7 @@
 pub mod block;
 pub mod rotating;
 
-pub use block::{Block, block_contains, block_insert};
+pub use block::{Block, any_contains, block_contains, block_insert};
 
 use crate::huge_pages;
 use crate::simd::Simd;

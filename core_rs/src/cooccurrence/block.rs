@@ -8,6 +8,12 @@
 //! A tag is one byte of an item's hash. Header, door and the tags of 48 slots fill one cache line: a draw that is turned
 //! away touches that line alone, one that counts touches the line of its pair as well.
 
+use crate::cooccurrence::draws::Run;
+#[cfg(target_arch = "x86_64")]
+use crate::cooccurrence::full;
+use crate::cooccurrence::row::Row;
+use crate::names::ItemHashes;
+
 /// Words of a cache line.
 pub const LINE: usize = 16;
 /// Where the door is.
@@ -85,13 +91,78 @@ pub fn tag(item: u32) -> u8 {
     (item.wrapping_mul(0x9e37_79b1) >> 24) as u8
 }
 
-/// Which slots have the tag, as a bit set. `tags`: at most 64 slots, a multiple of four words.
-#[inline]
-pub fn matching(tags: &[u32], tag: u8) -> u64 {
-    let (groups, _) = tags.as_chunks::<4>();
-    groups.iter().enumerate().fold(0, |mask, (g, group)| {
-        mask | u64::from(equal_bytes(group, tag)) << (16 * g)
-    })
+/// How rows are searched.
+pub trait Matching: Copy {
+    /// Which slots have the tag, as a bit set. `tags`: at most 64 slots, a multiple of four words.
+    fn matching(self, tags: &[u32], tag: u8) -> u64;
+
+    /// Counts draws in a full row, as many as it likes; whether it did any.
+    #[inline(always)]
+    fn count_full(self, _row: &mut Row<'_>, _run: &mut Run<'_>, _names: &impl ItemHashes) -> bool {
+        false
+    }
+}
+
+/// In groups of 16, on every CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct InGroups;
+
+impl Matching for InGroups {
+    #[inline(always)]
+    fn matching(self, tags: &[u32], tag: u8) -> u64 {
+        let (groups, _) = tags.as_chunks::<4>();
+        groups.iter().enumerate().fold(0, |mask, (g, group)| {
+            mask | u64::from(equal_bytes(group, tag)) << (16 * g)
+        })
+    }
+}
+
+/// All at once. Only code that was compiled for AVX-512 makes one.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub struct AtOnce(());
+
+#[cfg(target_arch = "x86_64")]
+impl AtOnce {
+    /// Only where AVX-512 F, BW, DQ and VL may be used.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    pub(super) fn new() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Matching for AtOnce {
+    #[inline(always)]
+    fn matching(self, tags: &[u32], tag: u8) -> u64 {
+        use std::arch::x86_64::{
+            _mm512_mask_cmpeq_epi8_mask, _mm512_maskz_loadu_epi8, _mm512_set1_epi8,
+        };
+        let inside = u64::MAX >> (64 - 4 * tags.len().clamp(1, LINE));
+        // SAFETY: `self` is only made where these instructions may be used, and only the bytes of `tags`, of which no
+        // caller has none, are read.
+        unsafe {
+            let tags = _mm512_maskz_loadu_epi8(inside, tags.as_ptr().cast());
+            _mm512_mask_cmpeq_epi8_mask(inside, tags, _mm512_set1_epi8(tag.cast_signed()))
+        }
+    }
+
+    #[inline(always)]
+    fn count_full(self, row: &mut Row<'_>, run: &mut Run<'_>, names: &impl ItemHashes) -> bool {
+        // SAFETY: `self` is only made where these instructions may be used.
+        unsafe {
+            match row.slots().div_ceil(full::SLOTS) {
+                1 => full::count::<1>(row, run, names),
+                2 => full::count::<2>(row, run, names),
+                3 => full::count::<3>(row, run, names),
+                4 => full::count::<4>(row, run, names),
+                5 => full::count::<5>(row, run, names),
+                full::MAX_LINES => full::count::<{ full::MAX_LINES }>(row, run, names),
+                _ => false,
+            }
+        }
+    }
 }
 
 /// Which of 16 bytes are equal to `byte`, as a bit set.

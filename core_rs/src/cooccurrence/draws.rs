@@ -1,6 +1,7 @@
 //! Pair draws on their way to the rows of a shard.
 
 use crate::ids::ItemIx;
+use crate::search::prefetch;
 
 /// One draw i -> j on its way to the shard that owns j.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,59 +17,143 @@ pub struct Draw {
 }
 
 /// Below this many draws they are taken as they come.
-const WORTH_SORTING: usize = 256;
-/// Most buckets: their ends fit the first-level cache.
-const MAX_BUCKETS: usize = 4096;
+const WORTH_GROUPING: usize = 256;
+/// Most chains: their heads fit the first-level cache.
+const MAX_CHAINS: usize = 4096;
+/// The end of a chain.
+const END: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+struct Link {
+    draw: Draw,
+    next: u32,
+}
 
 /// Draws of many frames in an order that visits each row once: grouped by seed, and of each seed in log order.
 ///
 /// Rows do not know of each other, so only the order inside a row can be seen in the state; grouped, a row is loaded once
-/// a segment and not once a draw. Seeds of a catalogue larger than [`MAX_BUCKETS`] share buckets, neighbours in number.
+/// a segment and not once a draw. Each seed's draws are chained, latest first, so that one pass in reverse leaves them in
+/// log order. Seeds of a catalogue larger than [`MAX_CHAINS`] share chains, neighbours in number.
 #[derive(Debug, Default)]
-pub struct DrawSorter {
-    sorted: Vec<Draw>,
-    ends: Vec<u32>,
+pub struct DrawChains {
+    /// In reverse log order.
+    links: Vec<Link>,
+    /// The earliest draw of each chain.
+    heads: Vec<u32>,
+    /// Whether no two seeds share a chain.
+    one_seed: bool,
 }
 
-impl DrawSorter {
-    /// The draws of all `slices` for seeds numbered below `items`, in row order. O(draws).
-    pub fn sort<'a>(
+impl DrawChains {
+    /// Takes the draws of all `slices` for seeds numbered below `items`, in place of those before. O(draws).
+    pub fn fill<'a>(
         &mut self,
-        slices: impl Iterator<Item = &'a [Draw]> + Clone,
+        slices: impl DoubleEndedIterator<Item = &'a [Draw]> + Clone,
         items: usize,
-    ) -> &[Draw] {
+    ) {
         let total = slices.clone().map(<[Draw]>::len).sum::<usize>();
-        if total < WORTH_SORTING {
-            self.sorted.clear();
-            slices.for_each(|slice| self.sorted.extend_from_slice(slice));
-            return &self.sorted;
-        }
         let items = items.max(1).next_power_of_two();
-        let buckets = items.min(total.next_power_of_two()).min(MAX_BUCKETS);
-        let shift = items.ilog2() - buckets.ilog2();
-        self.ends.clear();
-        self.ends.resize(buckets, 0);
-        let ends = self.ends.as_mut_slice();
-        let bucket = |draw: &Draw| (draw.seed.0 >> shift) as usize & (buckets - 1);
-        for slice in slices.clone() {
-            slice.iter().for_each(|draw| ends[bucket(draw)] += 1);
-        }
-        let mut start = 0;
-        for end in ends.iter_mut() {
-            start += std::mem::replace(end, start);
-        }
-        if self.sorted.len() < total {
-            self.sorted.resize(total, Draw::default());
-        }
-        let sorted = &mut self.sorted[..total];
-        for slice in slices {
-            for draw in slice {
-                let place = &mut ends[bucket(draw)];
-                sorted[*place as usize] = *draw;
-                *place += 1;
+        let chains = match total < WORTH_GROUPING {
+            true => 1,
+            false => items.min(total.next_power_of_two()).min(MAX_CHAINS),
+        };
+        let shift = items.ilog2() - chains.ilog2();
+        self.one_seed = chains == items;
+        self.heads.clear();
+        self.heads.resize(chains, END);
+        self.links.clear();
+        self.links.reserve(total);
+        let heads = self.heads.as_mut_slice();
+        for slice in slices.rev() {
+            for draw in slice.iter().rev() {
+                let head = &mut heads[(draw.seed.0 >> shift) as usize & (chains - 1)];
+                let next = std::mem::replace(head, self.links.len() as u32);
+                self.links.push(Link { draw: *draw, next });
             }
         }
-        sorted
+    }
+
+    /// The runs of equal seeds, chain after chain.
+    pub fn runs(&self) -> Runs<'_> {
+        Runs {
+            chains: self,
+            heads: self.heads.iter().enumerate(),
+            rest: END,
+        }
+    }
+}
+
+/// See [`DrawChains::runs`].
+pub struct Runs<'a> {
+    chains: &'a DrawChains,
+    heads: std::iter::Enumerate<std::slice::Iter<'a, u32>>,
+    /// Where the chain at hand goes on.
+    rest: u32,
+}
+
+impl<'a> Iterator for Runs<'a> {
+    type Item = Run<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Run<'a>> {
+        let links = &self.chains.links;
+        while self.rest == END {
+            let (chain, head) = self.heads.next()?;
+            if *head != END && self.chains.one_seed {
+                // Nothing of it need be read to know whose draws it has and where it ends.
+                prefetch(links, *head as usize);
+                let seed = ItemIx(chain as u32);
+                return Some(Run {
+                    links,
+                    at: *head,
+                    seed,
+                });
+            }
+            self.rest = *head;
+        }
+        let seed = links.get(self.rest as usize)?.draw.seed;
+        let run = Run {
+            links,
+            at: self.rest,
+            seed,
+        };
+        let mut walk = run;
+        while walk.peek().is_some() {
+            walk.step();
+        }
+        self.rest = walk.at;
+        Some(run)
+    }
+}
+
+/// Draws of one seed, in log order.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<'a> {
+    links: &'a [Link],
+    at: u32,
+    seed: ItemIx,
+}
+
+impl<'a> Run<'a> {
+    /// Whose draws these are.
+    pub fn seed(&self) -> ItemIx {
+        self.seed
+    }
+
+    /// The next draw.
+    #[inline]
+    pub fn peek(&self) -> Option<&'a Draw> {
+        let link = self.links.get(self.at as usize)?;
+        (link.draw.seed == self.seed).then_some(&link.draw)
+    }
+
+    /// Goes on behind the next draw.
+    #[inline]
+    pub fn step(&mut self) {
+        self.at = self
+            .links
+            .get(self.at as usize)
+            .map_or(END, |link| link.next);
     }
 }
 
@@ -92,8 +177,20 @@ mod tests {
                     }
                 })
                 .collect();
-            let mut sorter = DrawSorter::default();
-            let sorted = sorter.sort(draws.chunks(300), items).to_vec();
+            let mut chains = DrawChains::default();
+            let mut grouped = |slices: &mut dyn FnMut(&mut DrawChains)| -> Vec<Draw> {
+                slices(&mut chains);
+                let mut all = Vec::new();
+                for mut run in chains.runs() {
+                    while let Some(draw) = run.peek() {
+                        assert_eq!(draw.seed, run.seed());
+                        all.push(*draw);
+                        run.step();
+                    }
+                }
+                all
+            };
+            let sorted = grouped(&mut |chains| chains.fill(draws.chunks(300), items));
             let of = |all: &[Draw], seed| -> Vec<Draw> {
                 all.iter().copied().filter(|d| d.seed == seed).collect()
             };
@@ -101,9 +198,7 @@ mod tests {
                 assert_eq!(of(&sorted, seed), of(&draws, seed));
             }
             assert_eq!(sorted.len(), draws.len());
-            let few = DrawSorter::default()
-                .sort(draws[..100].chunks(7), items)
-                .to_vec();
+            let few = grouped(&mut |chains| chains.fill(draws[..100].chunks(7), items));
             assert_eq!(few, draws[..100]);
         }
     }

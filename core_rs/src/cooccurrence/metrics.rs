@@ -5,7 +5,6 @@
 //! baskets that contain the item). Every measure is multiplied by the shrinkage c / (c + lambda).
 
 use crate::scenario::Metric;
-use crate::simd::{Simd, by_simd};
 
 /// The counts of one pair, in full-weight events.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -75,27 +74,28 @@ pub fn cosine(pair: f64, units_from: f64, units_to: f64, shrinkage: f64) -> f64 
     if pair > 0.0 { value } else { 0.0 }
 }
 
-/// [`cosine`] x weight of a whole row: turns counts into scores. `from`: units of the row's item, and the weight.
+/// [`cosine`] x weight of a whole row, for callers that are compiled for a CPU path. `scores` comes with the units of each
+/// neighbour and leaves with the scores. `pairs`: item and count, `errors`: what of the counts is not guaranteed, none where
+/// it is empty; a count is worth `scale`. `from`: units of the row's item, and the weight.
+#[inline(always)]
 pub fn cosine_row(
-    simd: Simd,
-    pairs: &mut [f64],
-    units_to: &[f64],
-    from: (f64, f64),
+    scores: &mut [f64],
+    pairs: &[[u32; 2]],
+    errors: &[u32],
+    scale: f64,
+    (units_from, weight): (f64, f64),
     shrinkage: f64,
 ) {
-    by_simd!(simd, fn run(
-        pairs: &mut [f64],
-        units_to: &[f64],
-        from: (f64, f64),
-        shrinkage: f64,
-    ) = cosines);
-}
-
-#[inline(always)]
-fn cosines(pairs: &mut [f64], units_to: &[f64], from: (f64, f64), shrinkage: f64) {
-    let (units_from, weight) = from;
-    for (pair, units_to) in pairs.iter_mut().zip(units_to) {
-        *pair = weight * cosine(*pair, units_from, *units_to, shrinkage);
+    let score = |units_to: &mut f64, count: u32| {
+        let pair = f64::from(count) * scale;
+        *units_to = weight * cosine(pair, units_from, *units_to, shrinkage);
+    };
+    let slots = scores.iter_mut().zip(pairs);
+    if errors.is_empty() {
+        slots.for_each(|(to, pair)| score(to, pair[1]));
+    } else {
+        let slots = slots.zip(errors);
+        slots.for_each(|((to, pair), error)| score(to, pair[1] - error));
     }
 }
 
@@ -136,6 +136,7 @@ fn signed_llr(c: &PairCounts) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::{Simd, by_simd};
 
     const COUNTS: PairCounts = PairCounts {
         pair: 10.0,
@@ -174,23 +175,37 @@ mod tests {
             state = state
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            (state >> 33) as f64 % below as f64 / 7.0
+            (state >> 33) % below
         };
-        for len in 0..40 {
-            let pairs: Vec<f64> = (0..len).map(|_| draw(300)).collect();
-            let units: Vec<f64> = (0..len).map(|_| draw(900)).collect();
-            let (from, shrinkage) = ((draw(500), draw(7)), draw(50));
-            let single = |(pair, to): (&f64, &f64)| from.1 * cosine(*pair, from.0, *to, shrinkage);
-            let expected: Vec<u64> = pairs
-                .iter()
-                .zip(&units)
-                .map(single)
-                .map(f64::to_bits)
-                .collect();
+        for len in 0..60 {
+            let pairs: Vec<[u32; 2]> = (0..len).map(|i| [i, draw(1 << 31) as u32]).collect();
+            let errors: Vec<u32> = match len % 3 {
+                0 => Vec::new(),
+                _ => pairs
+                    .iter()
+                    .map(|p| draw(u64::from(p[1]) + 1) as u32)
+                    .collect(),
+            };
+            let units: Vec<f64> = (0..len).map(|_| draw(900) as f64 / 7.0).collect();
+            let scale = [1.0, 1.0 / 64.0, 0.3][len as usize % 3];
+            let (from, shrinkage) = ((draw(500) as f64, draw(7) as f64), draw(50) as f64 / 7.0);
+            let single = |at: usize| {
+                let count = pairs[at][1] - errors.get(at).unwrap_or(&0);
+                from.1 * cosine(f64::from(count) * scale, from.0, units[at], shrinkage)
+            };
+            let expected: Vec<u64> = (0..units.len()).map(|at| single(at).to_bits()).collect();
             for simd in Simd::available() {
-                let mut scores = pairs.clone();
-                cosine_row(simd, &mut scores, &units, from, shrinkage);
-                let bits: Vec<u64> = scores.into_iter().map(f64::to_bits).collect();
+                let (mut scores, pairs, errors) = (units.clone(), &pairs[..], &errors[..]);
+                let scores = &mut scores[..];
+                by_simd!(simd, fn run(
+                    scores: &mut [f64],
+                    pairs: &[[u32; 2]],
+                    errors: &[u32],
+                    scale: f64,
+                    from: (f64, f64),
+                    shrinkage: f64,
+                ) = cosine_row);
+                let bits: Vec<u64> = scores.iter().map(|score| score.to_bits()).collect();
                 assert_eq!(bits, expected);
             }
         }

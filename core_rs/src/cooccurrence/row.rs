@@ -1,7 +1,7 @@
 //! One row, opened for a run of draws: what all of them need is worked out once.
 
-use crate::cooccurrence::block::{DOOR, Door, LINE, Layout, TAGS, matching, tag};
-use crate::cooccurrence::draws::Draw;
+use crate::cooccurrence::block::{DOOR, Door, LINE, Layout, Matching, TAGS, tag};
+use crate::cooccurrence::draws::{Draw, Run};
 use crate::decay::EPOCH_HALF_LIVES;
 use crate::ids::ItemIx;
 use crate::names::ItemHashes;
@@ -36,32 +36,81 @@ impl<'a> Row<'a> {
         (self.head[1] & 0xffff) as usize
     }
 
-    /// Counts draws until one needs a wider row; how many were counted. O(row) a draw, one scan of its tags.
-    #[inline]
-    pub fn count(&mut self, draws: &[Draw], names: &impl ItemHashes) -> usize {
-        for (done, draw) in draws.iter().enumerate() {
-            if draw.epoch > self.head[0] {
-                self.rescale(draw.epoch);
-            }
-            if let Some(slot) = self.find(draw.target.0) {
-                let count = &mut self.pairs[slot][1];
-                *count = count.saturating_add(u32::from(draw.weight));
-            } else if draw.weight > 0 && !self.admit(draw, names) {
-                return done;
-            }
+    /// Counts draws until one needs a wider row, which stays in the run; whether none did. O(row) a draw, one scan of its
+    /// tags.
+    #[inline(always)]
+    pub fn count(
+        &mut self,
+        run: &mut Run<'_>,
+        names: &impl ItemHashes,
+        how: impl Matching,
+    ) -> bool {
+        let full = self.len() == self.pairs.len() && !self.errors.is_empty();
+        if full && how.count_full(self, run, names) && run.peek().is_none() {
+            return true;
         }
-        draws.len()
+        while let Some(draw) = run.peek() {
+            if !self.count_one(draw, names, how) {
+                return false;
+            }
+            run.step();
+        }
+        true
+    }
+
+    /// Counts a draw, unless the row must grow for it; whether it need not.
+    #[inline(always)]
+    pub fn count_one(&mut self, draw: &Draw, names: &impl ItemHashes, how: impl Matching) -> bool {
+        if draw.epoch > self.head[0] {
+            self.rescale(draw.epoch);
+        }
+        if let Some(slot) = self.find(draw.target.0, how) {
+            let count = &mut self.pairs[slot][1];
+            *count = count.saturating_add(u32::from(draw.weight));
+            return true;
+        }
+        draw.weight == 0 || self.admit(draw, names)
+    }
+
+    /// Slots, free ones included.
+    #[inline]
+    pub fn slots(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// (item, count) per slot.
+    #[inline]
+    pub fn pairs(&self) -> &[[u32; 2]] {
+        self.pairs
+    }
+
+    /// [`Row::pairs`], to change counts.
+    #[inline]
+    pub fn pairs_mut(&mut self) -> &mut [[u32; 2]] {
+        self.pairs
+    }
+
+    /// Epoch of the counts.
+    #[inline]
+    pub fn epoch(&self) -> u32 {
+        self.head[0]
     }
 
     /// The slot of an item.
-    #[inline]
-    fn find(&self, item: u32) -> Option<usize> {
+    #[inline(always)]
+    fn find(&self, item: u32, how: impl Matching) -> Option<usize> {
         let len = self.len();
         for (chunk, tags) in self.head[TAGS..].chunks(LINE).enumerate() {
-            let mut matches = matching(tags, tag(item));
+            let first = chunk * 4 * LINE;
+            // Tags of free slots may be anything.
+            let used = match len.saturating_sub(first) {
+                0 => return None,
+                used => u64::MAX >> (64 - used.min(64)),
+            };
+            let mut matches = how.matching(tags, tag(item)) & used;
             while matches != 0 {
-                let slot = chunk * 4 * LINE + matches.trailing_zeros() as usize;
-                if self.pairs.get(slot).is_some_and(|pair| pair[0] == item) && slot < len {
+                let slot = first + matches.trailing_zeros() as usize;
+                if self.pairs[slot][0] == item {
                     return Some(slot);
                 }
                 matches &= matches - 1;
@@ -112,11 +161,12 @@ impl<'a> Row<'a> {
         self.errors.iter_mut().take(len).for_each(halve);
     }
 
-    fn door(&self) -> Door {
+    /// Who stands at the door.
+    pub fn door(&self) -> Door {
         Door::of(self.head)
     }
 
-    /// Who stands at the door.
+    /// Sets who stands at the door.
     pub fn set_door(&mut self, door: Door) {
         self.head[DOOR] = door.0 as u32;
         self.head[DOOR + 1] = (door.0 >> 32) as u32;

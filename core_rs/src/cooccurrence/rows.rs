@@ -5,16 +5,23 @@
 //! error. So that a single stray pair cannot push out a settled neighbour, a newcomer is admitted on its *second* hit;
 //! the first leaves a fingerprint at the row's door, which is part of the state. Rows do not know of each other.
 
-use crate::cooccurrence::block::{Door, LINE, Layout, TAGS};
-use crate::cooccurrence::draws::{Draw, DrawSorter};
+#[cfg(target_arch = "x86_64")]
+use crate::cooccurrence::block::AtOnce;
+use crate::cooccurrence::block::{Door, InGroups, LINE, Layout, Matching, TAGS, tag};
+use crate::cooccurrence::draws::{Draw, DrawChains, Run};
 use crate::cooccurrence::row::Row;
 use crate::ids::ItemIx;
 use crate::names::ItemHashes;
-use crate::search::{find_first, prefetch};
+use crate::search::prefetch;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Simd;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 const NO_ROW: u32 = u32::MAX;
 const FIRST_CLASS: usize = 4;
+/// Words of tags that are compared at once, and the slots that they are of.
+const TAG_GROUP: usize = 16;
+const SLOTS_TAGGED: usize = 64;
 /// How many runs of draws ahead rows are asked for, and how many lines of each.
 const RUNS_AHEAD: usize = 8;
 const LINES_AHEAD: usize = 6;
@@ -50,7 +57,7 @@ pub struct RowStore {
     rows: usize,
     pairs: usize,
     /// Scratch memory.
-    sorter: DrawSorter,
+    chains: DrawChains,
 }
 
 const KIND_ROW: u8 = 3;
@@ -67,7 +74,7 @@ impl RowStore {
             classes,
             reserved: LINE - 4,
             limit: NO_ROW as usize,
-            sorter: DrawSorter::default(),
+            chains: DrawChains::default(),
             rows: 0,
             pairs: 0,
         }
@@ -106,17 +113,21 @@ impl RowStore {
     /// room, each of them would have had it.
     pub fn add_all<'a>(
         &mut self,
-        slices: impl Iterator<Item = &'a [Draw]> + Clone,
+        slices: impl DoubleEndedIterator<Item = &'a [Draw]> + Clone,
         names: &impl ItemHashes,
     ) -> u64 {
-        if self.has_room(slices.clone().map(<[Draw]>::len).sum()) {
-            self.add_sorted(slices, names);
+        let draws = slices.clone().map(<[Draw]>::len).sum();
+        if draws == 0 {
+            return 0;
+        }
+        if self.has_room(draws) {
+            self.add_grouped(slices, names);
             return 0;
         }
         let mut refused = 0;
         for slice in slices {
             if self.has_room(slice.len()) {
-                self.add_sorted(std::iter::once(slice), names);
+                self.add_grouped(std::iter::once(slice), names);
             } else {
                 refused += slice.len() as u64;
             }
@@ -124,52 +135,67 @@ impl RowStore {
         refused
     }
 
-    fn add_sorted<'a>(
+    fn add_grouped<'a>(
         &mut self,
-        slices: impl Iterator<Item = &'a [Draw]> + Clone,
+        slices: impl DoubleEndedIterator<Item = &'a [Draw]> + Clone,
         names: &impl ItemHashes,
     ) {
-        let mut sorter = std::mem::take(&mut self.sorter);
-        let draws = sorter.sort(slices, self.directory.len());
-        // Rows lie far apart in memory, so a run's row is asked for when the run is found, and counted some runs later.
-        let mut runs = [&draws[..0]; RUNS_AHEAD];
-        let (mut rest, mut found, mut counted) = (draws, 0, 0);
-        while !rest.is_empty() || counted < found {
-            if let Some(first) = rest.first() {
-                let same = rest.iter().take_while(|draw| draw.seed == first.seed);
-                let (run, others) = rest.split_at(same.count());
-                runs[found % RUNS_AHEAD] = run;
-                found += 1;
-                rest = others;
-                if let Some(far) = rest.get(2 * RUNS_AHEAD) {
-                    prefetch(&self.directory, far.seed.0 as usize);
-                }
-                // Without a row this asks for a place outside the arena, which is no harm.
-                let at = self.directory[first.seed.0 as usize] as usize;
-                (0..LINES_AHEAD).for_each(|line| prefetch(&self.arena, at + line * LINE));
-                if found < RUNS_AHEAD {
-                    continue;
-                }
+        let mut chains = std::mem::take(&mut self.chains);
+        chains.fill(slices, self.directory.len());
+        #[cfg(target_arch = "x86_64")]
+        if Simd::chosen().is_avx512() {
+            // SAFETY: a `Simd` is only made for a path that this CPU has.
+            unsafe { self.count_avx512(&chains, names) };
+            self.chains = chains;
+            return;
+        }
+        self.count_runs(&chains, names, InGroups);
+        self.chains = chains;
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+    fn count_avx512(&mut self, chains: &DrawChains, names: &impl ItemHashes) {
+        self.count_runs(chains, names, AtOnce::new());
+    }
+
+    /// Counts all draws, run by run.
+    #[inline(always)]
+    fn count_runs(&mut self, chains: &DrawChains, names: &impl ItemHashes, how: impl Matching) {
+        // Rows lie far apart in memory, so for each run first its place in the directory is asked for, some runs later its
+        // row, and some runs later still it is counted.
+        let mut waiting: [Option<Run<'_>>; 2 * RUNS_AHEAD] = [None; 2 * RUNS_AHEAD];
+        let rest = std::iter::repeat_n(None, waiting.len());
+        for (found, run) in chains.runs().map(Some).chain(rest).enumerate() {
+            if let Some(run) = &run {
+                prefetch(&self.directory, run.seed().0 as usize);
             }
-            let run = runs[counted % RUNS_AHEAD];
-            counted += 1;
-            if let Some(first) = run.first() {
-                self.add_run(first.seed, run, names);
+            if let Some(near) = &waiting[(found + RUNS_AHEAD) % waiting.len()] {
+                // Without a row this asks for a place outside the arena, which is no harm.
+                let at = self.directory[near.seed().0 as usize] as usize;
+                (0..LINES_AHEAD).for_each(|line| prefetch(&self.arena, at + line * LINE));
+            }
+            if let Some(due) = std::mem::replace(&mut waiting[found % (2 * RUNS_AHEAD)], run) {
+                self.add_run(due, names, how);
             }
         }
-        self.sorter = sorter;
     }
 
     /// Counts draws of one seed in order.
-    fn add_run(&mut self, seed: ItemIx, mut run: &[Draw], names: &impl ItemHashes) {
+    #[inline(always)]
+    fn add_run(&mut self, mut run: Run<'_>, names: &impl ItemHashes, how: impl Matching) {
+        let seed = run.seed();
         let mut at = self.directory[seed.0 as usize];
         if at == NO_ROW {
             // Draws too old to count make no row.
-            let Some(counts) = run.iter().position(|draw| draw.weight > 0) else {
-                return;
+            let first = loop {
+                match run.peek() {
+                    None => return,
+                    Some(draw) if draw.weight > 0 => break draw,
+                    Some(_) => run.step(),
+                }
             };
-            run = &run[counts..];
-            at = self.new_row(seed, run[0].epoch) as u32;
+            at = self.new_row(seed, first.epoch) as u32;
         }
         let mut at = at as usize;
         loop {
@@ -177,10 +203,9 @@ impl RowStore {
             let class = (word >> 16) as usize;
             let layout = self.classes[class];
             let mut row = Row::open(&mut self.arena[at..at + layout.words], &layout);
-            let counted = row.count(run, names);
+            let fits = row.count(&mut run, names, how);
             self.pairs += ((self.arena[at + 1] & 0xffff) - (word & 0xffff)) as usize;
-            run = &run[counted..];
-            if run.is_empty() {
+            if fits {
                 return;
             }
             at = self.promote(seed, at, class);
@@ -245,6 +270,18 @@ impl RowStore {
         to
     }
 
+    /// Asks for the head of a seed's row, by which neighbours are searched: first for where it lies, then, once that is
+    /// `found`, for it.
+    #[inline]
+    pub fn prefetch_head(&self, seed: ItemIx, found: bool) {
+        match (found, self.directory.get(seed.0 as usize)) {
+            (false, _) => prefetch(&self.directory, seed.0 as usize),
+            // Without a row this asks for a place outside the arena, which is no harm.
+            (true, Some(at)) => prefetch(&self.arena, *at as usize),
+            (true, None) => {}
+        }
+    }
+
     /// Asks for the row of a seed that is read soon.
     pub fn prefetch(&self, seed: ItemIx) {
         let Some(at) = self
@@ -294,13 +331,34 @@ impl RowStore {
     /// The neighbour `target` in the row of `seed`, with the row's epoch.
     pub fn pair(&self, seed: ItemIx, target: ItemIx) -> Option<(u32, Neighbour)> {
         let (epoch, pairs, errors) = self.slots(seed);
-        let slot = find_first(pairs, target.0)?;
+        let at = *self.directory.get(seed.0 as usize)? as usize;
+        let slot = self.slot_of(at, pairs, target)?;
         let neighbour = Neighbour {
             item: target,
             count: pairs[slot][1],
             error: errors.get(slot).copied().unwrap_or(0),
         };
         Some((epoch, neighbour))
+    }
+
+    /// The slot of a neighbour in the block at `at`, which has these pairs: a tag tells nearly all others from it.
+    fn slot_of(&self, at: usize, pairs: &[[u32; 2]], target: ItemIx) -> Option<usize> {
+        if pairs.is_empty() {
+            return None;
+        }
+        let (_, layout) = self.head(at);
+        let tags = &self.arena[at + TAGS..at + layout.pairs];
+        for (group, tags) in tags.chunks(TAG_GROUP).enumerate() {
+            let mut like = InGroups.matching(tags, tag(target.0));
+            while like != 0 {
+                let slot = group * SLOTS_TAGGED + like.trailing_zeros() as usize;
+                if pairs.get(slot).is_some_and(|pair| pair[0] == target.0) {
+                    return Some(slot);
+                }
+                like &= like - 1;
+            }
+        }
+        None
     }
 
     /// Writes all rows of relation `relation`.

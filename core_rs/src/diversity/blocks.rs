@@ -95,6 +95,14 @@ pub trait Objective {
     /// What a candidate that was not chosen before adds to the method's objective, by the last update: finite, for those
     /// out of question too. Not for excluded ones.
     fn worth(&self, block: usize, lane: usize) -> f64;
+    /// [`Objective::worth`] of the lanes whose bits are set; the others stay.
+    fn worths(&self, block: usize, lanes: u16, out: &mut Lanes<f64>) {
+        for (lane, out) in out.iter_mut().enumerate() {
+            if lanes >> lane & 1 == 1 {
+                *out = self.worth(block, lane);
+            }
+        }
+    }
 }
 
 /// Chooses up to `k` candidates; returns their indices and values at the time. `bounds` are the blocks' largest values

@@ -1,74 +1,142 @@
 //! Cosine similarity of int8 codes: exact i32 dot products over the lengths of the code vectors. Scales cancel out.
 
-use crate::embedding::query::QueryGroup;
-use crate::embedding::scan::block_dots;
-use crate::embedding::store::{LANES, Line};
+use crate::embedding::query::BlockQueries;
+use crate::embedding::scan::block_scores;
+use crate::embedding::store::{LANES, Line, PackedVectors};
 use crate::simd::{Simd, by_simd};
 
 use super::Similarity;
 use super::blocks::{Lanes, Order};
 
-/// Candidates as codes, packed as in a store; a block is packed when it is first needed. `codes_of` writes the codes of
-/// the candidate with that index.
-pub struct Codes<F: Fn(usize, &mut [i8])> {
+/// Where candidates' codes come from.
+pub trait CodesOf {
+    /// Writes the codes of the candidate with that index into a lane of lines packed as in a store: all zero before.
+    fn pack(&mut self, index: usize, lines: &mut [Line], lane: usize);
+}
+
+/// Codes that are written down for each candidate.
+pub struct Written<F: Fn(usize, &mut [i8])> {
+    /// Writes one code for each dimension.
     codes_of: F,
     dim: usize,
+    /// Room for the codes of one, and zeros up to a multiple of four.
+    codes: Vec<i8>,
+}
+
+impl<F: Fn(usize, &mut [i8])> CodesOf for Written<F> {
+    fn pack(&mut self, index: usize, lines: &mut [Line], lane: usize) {
+        (self.codes_of)(index, &mut self.codes[..self.dim]);
+        for (line, four) in lines.iter_mut().zip(self.codes.as_chunks::<4>().0) {
+            line.0.as_chunks_mut::<4>().0[lane] = four.map(|code| code as u8 ^ 0x80);
+        }
+    }
+}
+
+/// Candidates that are vectors of a store, by `number_of` their index.
+pub struct Stored<'a, F: Fn(usize) -> usize> {
+    /// The store.
+    pub store: &'a PackedVectors,
+    /// Number of a candidate in it.
+    pub number_of: F,
+}
+
+impl<F: Fn(usize) -> usize> CodesOf for Stored<'_, F> {
+    fn pack(&mut self, index: usize, lines: &mut [Line], lane: usize) {
+        self.store.copy((self.number_of)(index), lines, lane);
+    }
+}
+
+/// Candidates as codes, packed as in a store; a block is packed when it is first needed.
+pub struct Packed<C: CodesOf> {
+    codes: C,
     groups: usize,
     order: Order,
     lines: Vec<Line>,
     /// One over the length of each candidate's codes, 0 for a zero vector.
     inverses: Vec<Lanes<f32>>,
     ready: Vec<bool>,
-    chosen: Vec<(QueryGroup, f32)>,
+    chosen: BlockQueries,
+    chosen_inverses: Vec<f32>,
 }
 
+/// Candidates whose codes are written down.
+pub type Codes<F> = Packed<Written<F>>;
+
 impl<F: Fn(usize, &mut [i8])> Codes<F> {
-    /// Candidates of dimension `dim`.
+    /// Candidates of dimension `dim`; `codes_of` writes the codes of the candidate with that index.
     pub fn new(dim: usize, codes_of: F) -> Self {
-        Self {
-            codes_of,
+        let codes = vec![0; dim.next_multiple_of(4)];
+        Self::of(
+            Written {
+                codes_of,
+                dim,
+                codes,
+            },
             dim,
+        )
+    }
+}
+
+impl<'a, F: Fn(usize) -> usize> Packed<Stored<'a, F>> {
+    /// Candidates that are vectors of a store.
+    pub fn stored(store: &'a PackedVectors, number_of: F) -> Self {
+        Self::of(Stored { store, number_of }, store.dim())
+    }
+}
+
+impl<C: CodesOf> Packed<C> {
+    fn of(codes: C, dim: usize) -> Self {
+        Self {
+            codes,
             groups: dim.div_ceil(4),
             order: Order::new(&[]),
             lines: Vec::new(),
             inverses: Vec::new(),
             ready: Vec::new(),
-            chosen: Vec::new(),
+            chosen: BlockQueries::default(),
+            chosen_inverses: Vec::new(),
+        }
+    }
+
+    fn prepare(&mut self, simd: Simd, block: usize) {
+        if !self.ready[block] {
+            self.pack(simd, block);
         }
     }
 
     #[cold]
     fn pack(&mut self, simd: Simd, block: usize) {
-        let mut codes = vec![0i8; self.groups * 4];
         let lines = &mut self.lines[block * self.groups..][..self.groups];
         for (lane, index) in self.order.block(block).iter().enumerate() {
-            (self.codes_of)(*index as usize, &mut codes[..self.dim]);
-            self.inverses[block][lane] = inverse_length(simd, &codes);
-            let (fours, _) = codes.as_chunks::<4>();
-            for (line, four) in lines.iter_mut().zip(fours) {
-                let biased = four.map(|code| code as u8 ^ 0x80);
-                line.0[lane * 4..][..4].copy_from_slice(&biased);
-            }
+            self.codes.pack(*index as usize, lines, lane);
         }
+        self.inverses[block] = by_simd!(simd, fn run(lines: &[Line]) -> Lanes<i32> = squares).map(
+            |square| match square {
+                0 => 0.0,
+                _ => 1.0 / (square as f32).sqrt(),
+            },
+        );
         self.ready[block] = true;
     }
 }
 
-fn inverse_length(simd: Simd, codes: &[i8]) -> f32 {
-    let square = by_simd!(simd, fn run(codes: &[i8]) -> i32 = square);
-    if square == 0 {
-        0.0
-    } else {
-        1.0 / (square as f32).sqrt()
-    }
-}
-
+/// Squared lengths of a block's codes.
 #[inline(always)]
-fn square(codes: &[i8]) -> i32 {
-    codes.iter().map(|c| i32::from(*c) * i32::from(*c)).sum()
+fn squares(lines: &[Line]) -> Lanes<i32> {
+    let mut sums = [0; LANES];
+    for line in lines {
+        let (fours, _) = line.0.as_chunks::<4>();
+        for (sum, four) in sums.iter_mut().zip(fours) {
+            for biased in four {
+                let code = i32::from(*biased) - 128;
+                *sum += code * code;
+            }
+        }
+    }
+    sums
 }
 
-impl<F: Fn(usize, &mut [i8])> Similarity for Codes<F> {
+impl<C: CodesOf> Similarity for Packed<C> {
     fn arrange(&mut self, order: &Order) {
         self.lines = vec![Line([0x80; 64]); order.blocks() * self.groups];
         self.inverses = vec![[0.0; LANES]; order.blocks()];
@@ -77,31 +145,23 @@ impl<F: Fn(usize, &mut [i8])> Similarity for Codes<F> {
     }
 
     fn choose(&mut self, block: usize, lane: usize) {
-        let mut codes = vec![0i8; self.groups * 4];
-        let index = self.order.block(block)[lane] as usize;
-        (self.codes_of)(index, &mut codes[..self.dim]);
-        let inverse = inverse_length(Simd::chosen(), &codes);
-        self.chosen
-            .push((QueryGroup::of_codes(&codes, 1.0), inverse));
+        self.prepare(Simd::chosen(), block);
+        let lines = &self.lines[block * self.groups..][..self.groups];
+        self.chosen.push(lines, lane);
+        self.chosen_inverses.push(self.inverses[block][lane]);
     }
 
     fn forget(&mut self) {
         self.chosen.clear();
+        self.chosen_inverses.clear();
     }
 
     #[inline]
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32> {
-        if !self.ready[block] {
-            self.pack(simd, block);
-        }
+        self.prepare(simd, block);
         let lines = &self.lines[block * self.groups..][..self.groups];
-        let (query, inverse) = &self.chosen[number];
-        let dots = block_dots(simd, lines, query);
-        let inverses = &self.inverses[block];
-        let mut out = [0.0; LANES];
-        for l in 0..LANES {
-            out[l] = (dots[l] as f32 * inverses[l]) * inverse;
-        }
-        out
+        let query = self.chosen.get(number, self.groups);
+        let inverse = self.chosen_inverses[number];
+        block_scores(simd, lines, query, &self.inverses[block], inverse)
     }
 }

@@ -148,6 +148,12 @@ impl<S: Similarity> Objective for State<S> {
     fn worth(&self, block: usize, lane: usize) -> f64 {
         self.values[block][lane]
     }
+
+    fn worths(&self, block: usize, lanes: u16, out: &mut Lanes<f64>) {
+        for (lane, (out, value)) in out.iter_mut().zip(&self.values[block]).enumerate() {
+            *out = if lanes >> lane & 1 == 1 { *value } else { *out };
+        }
+    }
 }
 
 /// `nearest` is never negative, so this clamps from below too.

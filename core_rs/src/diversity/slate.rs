@@ -5,7 +5,7 @@ use crate::embedding::store::PackedVectors;
 use crate::error::CoreError;
 use crate::simd::Simd;
 
-use super::codes::Codes;
+use super::codes::Packed;
 use super::mmr::{Mmr, mmr};
 
 /// Scores all vectors for one query, takes the best `find.k` as pool and chooses from them. Relevance is the score, moved
@@ -36,9 +36,7 @@ pub fn slate(
             }
         })
         .collect();
-    let candidates = Codes::new(store.dim(), |at: usize, codes: &mut [i8]| {
-        store.get(pool[at].0 as usize, codes);
-    });
+    let candidates = Packed::stored(store, |at: usize| pool[at].0 as usize);
     let chosen = mmr(simd, candidates, &relevance, pool.len(), how)?;
     Ok(chosen
         .into_iter()

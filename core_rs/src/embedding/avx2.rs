@@ -4,6 +4,7 @@
 //! saturate. Up to four queries share the widening.
 
 use std::arch::x86_64::*;
+use std::iter::StepBy;
 use std::ops::Range;
 
 use crate::topk::TopK;
@@ -17,7 +18,7 @@ use super::store::{LANES, Line};
 #[target_feature(enable = "avx2")]
 pub(super) fn scan(
     part: Part<'_>,
-    blocks: Range<usize>,
+    blocks: StepBy<Range<usize>>,
     group: &QueryGroup,
     tops: &mut [TopK<'_>],
 ) {

@@ -3,7 +3,8 @@
 //! * [`quantize`]: f32 to int8 codes with one scale a vector.
 //! * [`store`]: vectors packed so that one instruction handles 16 of them; grows and changes in place.
 //! * [`query`]: queries as the scan wants them.
-//! * [`scan`]: scores, filter, threshold and top-k in one pass; `avx512`, `avx2` and their twin `portable` do the work.
+//! * [`scan`]: scores, filter, threshold and top-k together; `passes`: how often, and by whom; `avx512`, `avx2` and their twin
+//!   `portable` do the work.
 //! * [`graph`]: most of the best, found by looking at few vectors.
 //! * [`rescore`]: exact f32 scores for the best.
 //!
@@ -15,6 +16,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod graph;
+mod passes;
 mod portable;
 pub mod quantize;
 pub mod query;

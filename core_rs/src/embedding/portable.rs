@@ -1,5 +1,6 @@
 //! The scan in plain Rust: what the other paths must equal.
 
+use std::iter::StepBy;
 use std::ops::Range;
 
 use crate::topk::TopK;
@@ -10,7 +11,7 @@ use super::store::{LANES, Line, PerLane};
 
 pub(super) fn scan(
     part: Part<'_>,
-    blocks: Range<usize>,
+    blocks: StepBy<Range<usize>>,
     group: &QueryGroup,
     tops: &mut [TopK<'_>],
 ) {

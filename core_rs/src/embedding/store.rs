@@ -27,7 +27,7 @@ pub struct Line(pub [u8; 64]);
 pub struct PerLane(pub [f32; LANES]);
 
 /// A code of zero.
-const BIAS: u8 = 0x80;
+pub(super) const BIAS: u8 = 0x80;
 
 /// int8 vectors of one dimension, numbered from 0 in the order they were added. `d + 4` bytes each (d rounded up to a
 /// multiple of four).
@@ -230,6 +230,14 @@ impl PackedVectors {
     /// A vector's scale.
     pub fn scale(&self, id: usize) -> f32 {
         self.scales[id / LANES].0[id % LANES]
+    }
+
+    /// Copies a vector, as it is packed, into a lane of other lines, one for each of the store's [`groups`](Self::groups).
+    pub fn copy(&self, id: usize, lines: &mut [Line], lane: usize) {
+        let own = &self.lines[id / LANES * self.groups..][..self.groups];
+        for (to, from) in lines.iter_mut().zip(own) {
+            to.0.as_chunks_mut::<4>().0[lane] = from.0.as_chunks::<4>().0[id % LANES];
+        }
     }
 
     /// A vector's codes, one for each dimension, and its scale.

@@ -4,10 +4,33 @@ use rayon::prelude::*;
 
 use crate::frame::body::decode_events;
 use crate::frame::event::{Decoded, Event};
-use crate::frame::header::{Frame, FrameError, parse_frame};
+use crate::frame::header::{Frame, FrameError, claimed_events, parse_frame};
 use crate::ids::{ItemIx, Millis, Position, owner, stable_hash};
 use crate::names::Names;
 use crate::sessions::carried::Carried;
+
+/// A segment is closed after this many events, so that queries get their turn.
+pub const SEGMENT_EVENTS: usize = 16384;
+/// Segments that are decoded at a time.
+const SEGMENTS_AHEAD: usize = 2;
+
+/// How many frames to decode before they are folded: as many as make some segments. Where more are decoded at a time, they
+/// have left the cache when they are folded.
+pub fn portion(frames: &[&[u8]]) -> usize {
+    let mut taken = 0;
+    for _ in 0..SEGMENTS_AHEAD {
+        let mut events = 0;
+        for frame in &frames[taken..] {
+            let more = claimed_events(frame);
+            if events > 0 && events + more > SEGMENT_EVENTS {
+                break;
+            }
+            events += more;
+            taken += 1;
+        }
+    }
+    taken
+}
 
 /// One frame of a batch: decoded once, for every part.
 #[derive(Debug)]
@@ -45,7 +68,8 @@ pub fn decode_frames_at<'a>(
     };
     match pool {
         Some(pool) if frames.len() > 1 => {
-            pool.install(|| frames.par_iter().enumerate().map(decode).collect())
+            let each = frames.par_iter().enumerate().with_max_len(1);
+            pool.install(|| each.map(decode).collect())
         }
         _ => frames.iter().enumerate().map(decode).collect(),
     }

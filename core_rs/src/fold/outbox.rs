@@ -213,10 +213,61 @@ impl Effects<'_> {
                 });
             }
         }
-        out.changes.push(MarginalChange {
+        let count = partners.len();
+        self.change(relation, item, epoch, units, count);
+    }
+
+    /// [`Effects::pair`] for what is most frequent: the item came into one unit on both sides, and all draws weigh the
+    /// same, which is not nothing. `partners`: in reverse order.
+    pub fn pair_evenly(
+        &mut self,
+        relation: usize,
+        item: ItemIx,
+        epoch: u32,
+        weight: u16,
+        partners: &[u32],
+    ) {
+        let (relations, own) = (self.out.counts.1, self.shard(item));
+        let out = &mut *self.out;
+        let latest_first = partners.iter().rev().map(|partner| ItemIx(*partner));
+        out.partners
+            .extend(latest_first.clone().map(|item| Partner {
+                item,
+                into: weight,
+                out: weight,
+            }));
+        let draw = |seed, target| Draw {
+            seed,
+            target,
+            epoch,
+            weight,
+        };
+        if out.takes[own] {
+            let list = &mut out.draws[own * relations + relation];
+            list.extend(latest_first.clone().map(|partner| draw(partner, item)));
+        }
+        for partner in latest_first {
+            let shard = usize::from(self.owners[partner.0 as usize].0);
+            if out.takes[shard] {
+                out.draws[shard * relations + relation].push(draw(item, partner));
+            }
+        }
+        let units = (u32::from(weight), u32::from(weight));
+        self.change(relation, item, epoch, units, partners.len());
+    }
+
+    fn change(
+        &mut self,
+        relation: usize,
+        item: ItemIx,
+        epoch: u32,
+        units: (u32, u32),
+        partners: usize,
+    ) {
+        self.out.changes.push(MarginalChange {
             item,
             relation: relation as u8,
-            partners: partners.len() as u16,
+            partners: partners as u16,
             epoch,
             units_from: units.0,
             units_to: units.1,

@@ -165,11 +165,22 @@ impl Partition {
             return out.end_frame();
         }
         let mut served = numbers.served.as_slice();
+        let mut applied = 0;
+        let mut next_id = events.first().and_then(id_hash);
         for (index, (event, number)) in events.iter().zip(&numbers.events).enumerate() {
             let at = EventRef::new(position, index as u16);
+            let id = next_id;
+            next_id = events.get(index + 1).and_then(id_hash);
+            if let Some(next) = next_id {
+                self.events.prefetch(next);
+            }
             match event {
                 Ok(Event::Feedback(feedback)) => {
-                    self.feedback(at, feedback, number, users, hood, cx, out)
+                    match self.feedback(at, feedback, id, number, users, hood, cx, out) {
+                        Ok(()) => applied += 1,
+                        Err(Aside::Counted(code)) => out.report.counts.add(code, 1),
+                        Err(Aside::Refused(code)) => out.report.refuse(at, code),
+                    }
                 }
                 Ok(Event::UserPut { user, labels, .. }) => {
                     self.put_user(at, user, labels, users, cx, out)
@@ -204,6 +215,9 @@ impl Partition {
                 Err(error) => out.report.refuse(at, error.code()),
             }
         }
+        if applied > 0 {
+            out.report.counts.add(outcome::APPLIED, applied);
+        }
         out.end_frame();
     }
 
@@ -218,22 +232,23 @@ impl Partition {
         &mut self,
         at: EventRef,
         feedback: &Feedback<'_>,
+        id: Option<u128>,
         number: &Numbered,
         users: &mut Interner,
         hood: &mut Vec<Option<Box<HoodUser>>>,
         cx: &Context<'_>,
         out: &mut Outbox,
-    ) {
+    ) -> Result<(), Aside> {
         let Some(hash) = number.user else {
-            return out.report.refuse(at, outcome::WRONG_SUBJECT);
+            return Err(Aside::Refused(outcome::WRONG_SUBJECT));
         };
         let user = UserIx(users.intern(hash, feedback.user));
-        if let Some(id) = feedback.event_id {
-            match self.events.admit(xxh3_128(id.as_bytes()), feedback.ts) {
+        if let Some(id) = id {
+            match self.events.admit(id, feedback.ts) {
                 EventVerdict::Fresh => {}
-                EventVerdict::Repeat => return out.report.counts.add(outcome::REPEAT_EVENT, 1),
+                EventVerdict::Repeat => return Err(Aside::Counted(outcome::REPEAT_EVENT)),
                 EventVerdict::BeyondHorizon => {
-                    return out.report.refuse(at, outcome::BEYOND_HORIZON);
+                    return Err(Aside::Refused(outcome::BEYOND_HORIZON));
                 }
             }
         }
@@ -243,11 +258,11 @@ impl Partition {
         let ty = &self.latest_type;
         let (flags, affinity) = cx.rules.classify(ty.rule, feedback.value);
         if flags.has(Flags::IMPRESSION) {
-            return out.report.counts.add(outcome::EXPOSURE, 1);
+            return Err(Aside::Counted(outcome::EXPOSURE));
         }
         let key = cx.names.item_hash(number.item) ^ ty.hash.rotate_left(17);
         if !self.rapid.admit(user, key, feedback.ts) {
-            return out.report.counts.add(outcome::RAPID_REPEAT, 1);
+            return Err(Aside::Counted(outcome::RAPID_REPEAT));
         }
         self.identities.came_back(user);
         let (ty, segment) = match cx.ownership.keeps_users() {
@@ -288,7 +303,7 @@ impl Partition {
         {
             state.fold(&fact, cx.catalogue.tags(fact.item), cx.limits, cx.names);
         }
-        out.report.counts.add(outcome::APPLIED, 1);
+        Ok(())
     }
 
     fn look_up_type(&self, ty: &str, rules: &TypeRules) -> LatestType {
@@ -373,6 +388,24 @@ impl Partition {
             out.forget(user);
         }
         out.report.counts.add(outcome::APPLIED, 1);
+    }
+}
+
+/// Why feedback changes nothing.
+enum Aside {
+    /// It is counted by this name.
+    Counted(&'static str),
+    /// It is counted and named among the latest refusals.
+    Refused(&'static str),
+}
+
+/// What admission knows feedback by.
+fn id_hash(event: &Decoded<'_>) -> Option<u128> {
+    match event {
+        Ok(Event::Feedback(Feedback { event_id, .. })) => {
+            event_id.map(|id| xxh3_128(id.as_bytes()))
+        }
+        _ => None,
     }
 }
 

@@ -10,21 +10,20 @@
 //! So the result does not depend on the number of threads or on where a batch was cut. A host that keeps only some of the
 //! parts takes the same steps with those ([`Ownership`]).
 
-use rayon::prelude::*;
-
 use crate::admission::frames::FrameVerdict;
 use crate::bitmap::Bitmap;
 use crate::catalogue::Catalogue;
 use crate::config::FoldConfig;
 use crate::decay::Decay;
 use crate::error::CoreError;
-use crate::fold::batch::{BatchFrame, FrameNumbers, carries, number};
+use crate::fold::batch::{BatchFrame, FrameNumbers, SEGMENT_EVENTS, carries, number};
 use crate::fold::control::Control;
 use crate::fold::outbox::Outbox;
 use crate::fold::ownership::Ownership;
-use crate::fold::partition::{Context, Partition};
+use crate::fold::partition::Partition;
 use crate::fold::report::{Report, outcome};
 use crate::fold::rules::TypeRules;
+use crate::fold::segment::Plan;
 use crate::frame::event::{Decoded, Event};
 use crate::frame::header::{Frame, FrameError, Subject};
 use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position};
@@ -37,19 +36,8 @@ use crate::neighbourhood::{Neighbourhood, Relation};
 use crate::scenario::QueryConfig;
 use crate::sessions::user::UserLimits;
 
-/// A segment is closed after this many events, so that queries get their turn.
-const SEGMENT_EVENTS: usize = 16384;
 /// Below this many events threads cost more than they save.
 const PARALLEL_EVENTS: usize = 512;
-
-/// One frame of a segment.
-#[derive(Clone, Copy, Debug)]
-struct SegmentFrame {
-    /// Its place in the batch.
-    frame: usize,
-    partition: usize,
-    verdict: FrameVerdict,
-}
 
 /// Everything that is folded from the log.
 pub struct State {
@@ -82,10 +70,11 @@ pub struct State {
     pub(super) owners: Vec<(u16, u32)>,
     /// Which items are of shards that are kept; maintained where these are not all.
     pub(super) own_items: Bitmap,
-    rules: TypeRules,
-    max_session_items: usize,
-    outboxes: Vec<Outbox>,
-    numbers: Vec<FrameNumbers>,
+    pub(super) rules: TypeRules,
+    pub(super) max_session_items: usize,
+    pub(super) outboxes: Vec<Outbox>,
+    pub(super) numbers: Vec<FrameNumbers>,
+    pub(super) plan: Plan,
 }
 
 impl State {
@@ -96,7 +85,6 @@ impl State {
 
     /// The state of one host before the first frame.
     pub fn owned(config: &FoldConfig, ownership: Ownership) -> Result<Self, CoreError> {
-        let outbox = |_| Outbox::new(&ownership, config.shards);
         Ok(Self {
             relations: Relation::all(config),
             limits: UserLimits {
@@ -121,8 +109,9 @@ impl State {
             owners: Vec::new(),
             rules: TypeRules::new(config)?,
             max_session_items: config.session_knn.max_session_items,
-            outboxes: (0..config.partitions).map(outbox).collect(),
+            outboxes: Vec::new(),
             numbers: Vec::new(),
+            plan: Plan::default(),
             own_items: Bitmap::default(),
             ownership,
         })
@@ -176,8 +165,8 @@ impl State {
         pool: Option<&rayon::ThreadPool>,
         report: &mut Report,
     ) -> usize {
-        let mut segment: Vec<SegmentFrame> = Vec::new();
-        let (mut events, mut taken) = (0, 0);
+        self.plan.clear(self.partitions.len());
+        let mut taken = 0;
         for (i, frame) in frames.iter().enumerate() {
             let Ok((header, content)) = &frame.content else {
                 break;
@@ -185,6 +174,7 @@ impl State {
             let Subject::Partition(p) = header.subject else {
                 break;
             };
+            let events = self.plan.events();
             if events > 0 && events + content.len() > SEGMENT_EVENTS {
                 break;
             }
@@ -211,12 +201,7 @@ impl State {
                 let clock = &mut self.control.clock;
                 number(content, p, &mut self.names, clock, &mut self.numbers[i]);
             }
-            segment.push(SegmentFrame {
-                frame: i,
-                partition: p,
-                verdict,
-            });
-            events += content.len();
+            self.plan.push(i, p, verdict, content.len());
             taken += 1;
             if carries(content) {
                 break;
@@ -224,165 +209,32 @@ impl State {
         }
         self.settle_items();
         self.fresh.advance(self.control.clock);
-        let pool = pool.filter(|_| events >= PARALLEL_EVENTS);
-        self.fold_partitions(frames, &segment, pool);
-        let refused = self.apply_effects(&segment, pool);
+        while self.outboxes.len() < self.plan.outboxes() {
+            let empty = Outbox::new(&self.ownership, self.shards.len());
+            self.outboxes.push(empty);
+        }
+        let pool = pool.filter(|_| self.plan.events() >= PARALLEL_EVENTS);
+        let refused = self.fold_planned(frames, pool);
         if refused > 0 {
             report.counts.add(outcome::NO_ROOM, refused);
         }
-        for frame in &segment {
-            report.absorb(&mut self.outboxes[frame.partition].report);
+        for outbox in &mut self.outboxes[..self.plan.outboxes()] {
+            report.absorb(&mut outbox.report);
         }
-        if let Some(last) = segment.last() {
-            self.join_windows(last.partition);
-        }
+        self.join_windows();
         taken
     }
 
-    /// Joins the windows of users who turned out to be one of this partition's.
-    fn join_windows(&mut self, partition: usize) {
-        for (from, into) in self.outboxes[partition].take_joins() {
+    /// Joins the windows of users who turned out to be one of the last frame's partition.
+    fn join_windows(&mut self) {
+        let Some((outbox, partition)) = self.plan.last() else {
+            return;
+        };
+        for (from, into) in self.outboxes[outbox].take_joins() {
             if let Some(from) = self.names.find_user(&from) {
                 let (gap, most) = (self.limits.gap_ms, self.max_session_items);
                 self.hood
                     .join(from, (partition, into), &self.relations, gap, most);
-            }
-        }
-    }
-
-    fn fold_partitions(
-        &mut self,
-        frames: &[BatchFrame<'_>],
-        segment: &[SegmentFrame],
-        pool: Option<&rayon::ThreadPool>,
-    ) {
-        let mut users = std::mem::take(&mut self.names.users);
-        let cx = Context {
-            names: &self.names,
-            owners: &self.owners,
-            catalogue: &self.catalogue,
-            rules: &self.rules,
-            relations: &self.relations,
-            limits: &self.limits,
-            max_session_items: self.max_session_items,
-            ownership: &self.ownership,
-        };
-        let relations = self.relations.len();
-        let numbers = &self.numbers;
-        let fold =
-            |p: usize, partition: &mut Partition, users: &mut _, hood: &mut _, out: &mut Outbox| {
-                out.clear(relations);
-                for own in segment.iter().filter(|frame| frame.partition == p) {
-                    if let Ok((_, events)) = &frames[own.frame].content {
-                        partition.fold(
-                            frames[own.frame].position,
-                            own.verdict,
-                            events,
-                            &numbers[own.frame],
-                            users,
-                            hood,
-                            &cx,
-                            out,
-                        );
-                    }
-                }
-            };
-        match pool {
-            Some(pool) => pool.install(|| {
-                self.partitions
-                    .par_iter_mut()
-                    .zip(users.par_iter_mut())
-                    .zip(self.hood.users.par_iter_mut())
-                    .zip(self.outboxes.par_iter_mut())
-                    .enumerate()
-                    .for_each(|(p, (((partition, users), hood), out))| {
-                        fold(p, partition, users, hood, out)
-                    });
-            }),
-            None => {
-                let parts = self
-                    .partitions
-                    .iter_mut()
-                    .zip(&mut users)
-                    .zip(&mut self.hood.users)
-                    .zip(&mut self.outboxes);
-                for (p, (((partition, users), hood), out)) in parts.enumerate() {
-                    if segment.iter().any(|frame| frame.partition == p) {
-                        fold(p, partition, users, hood, out);
-                    }
-                }
-            }
-        }
-        self.names.users = users;
-    }
-
-    /// Applies all partitions' effects in log order; how many draws found no room.
-    fn apply_effects(&mut self, segment: &[SegmentFrame], pool: Option<&rayon::ThreadPool>) -> u64 {
-        if !self.ownership.keeps_items() {
-            return 0;
-        }
-        let mut seen = vec![0usize; self.partitions.len()];
-        // (partition, which of its frames), in log order.
-        let order: Vec<(usize, usize)> = segment
-            .iter()
-            .map(|frame| {
-                let p = frame.partition;
-                seen[p] += 1;
-                (p, seen[p] - 1)
-            })
-            .collect();
-        let folded = (0..seen.len()).filter(|p| seen[*p] > 0);
-        let (outboxes, owners, names) = (&self.outboxes, &self.owners, &self.names);
-        let (catalogue, clocks) = (&self.catalogue, &self.clocks);
-        let ownership = &self.ownership;
-        let apply_shard = |(s, shard): (usize, &mut Shard)| {
-            let mut refused = 0;
-            if !ownership.keeps_shard(s) {
-                return refused;
-            }
-            for (relation, rows) in shard.rows.iter_mut().enumerate() {
-                let draws = order
-                    .iter()
-                    .map(|(p, frame)| outboxes[*p].draws_of(*frame, s, relation));
-                refused += rows.add_all(draws, names);
-            }
-            for p in folded.clone() {
-                shard.serve(outboxes[p].served_of(s));
-            }
-            for (p, frame) in &order {
-                let out = &outboxes[*p];
-                for vote in out.votes_of(*frame, s) {
-                    shard.vote(
-                        owners[vote.item.0 as usize].1,
-                        vote,
-                        clocks,
-                        catalogue,
-                        names,
-                    );
-                }
-            }
-            refused
-        };
-        let (marginals, sessions) = (&mut self.hood.marginals, &mut self.hood.sessions);
-        let mut apply_hood = || {
-            for (p, frame) in &order {
-                let out = &outboxes[*p];
-                for (change, partners, ahead) in out.changes_of(*frame) {
-                    marginals[usize::from(change.relation)].add(change, partners, ahead);
-                }
-                for (user, touch) in out.touches_of(*frame) {
-                    sessions.touch(*p, *user, *touch);
-                }
-            }
-        };
-        match pool {
-            Some(pool) => pool.install(|| {
-                let shards = self.shards.par_iter_mut().enumerate();
-                rayon::join(apply_hood, || shards.map(apply_shard).sum()).1
-            }),
-            None => {
-                apply_hood();
-                self.shards.iter_mut().enumerate().map(apply_shard).sum()
             }
         }
     }

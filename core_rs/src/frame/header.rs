@@ -98,6 +98,14 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     out
 }
 
+/// How many events a frame says that it has, at least 1. Nothing is checked: the number is good for estimates only.
+pub fn claimed_events(bytes: &[u8]) -> usize {
+    let count = bytes.get(40..44).and_then(|count| count.first_chunk());
+    count.map_or(1, |count| {
+        (u32::from_le_bytes(*count) as usize).clamp(1, 1 << 16)
+    })
+}
+
 /// Checks and splits a frame. The order of checks is part of the contract: the first failing one names the reason.
 pub fn parse_frame(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
     if bytes.len() < HEADER_LEN {

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use crate::ids::{ItemIx, Millis};
 use crate::items::topset::{Offer, TopSet};
-use crate::items::votes::{ItemClocks, ItemStats, Vote};
+use crate::items::votes::{ClockMemos, ItemClocks, ItemStats, TrendReader, Vote};
 use crate::names::Names;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -82,12 +82,18 @@ impl Leaders {
     }
 
     /// Counts one vote, on an item that may lead or not. O(1) but for a change of leaders.
-    pub fn vote(&mut self, local: u32, vote: &Vote, may_lead: bool, e: &Electorate<'_>) {
-        let epoch = e.clocks.popularity.epoch(vote.clock);
-        self.stats[local as usize].add(vote, epoch, e.clocks);
+    pub fn vote(
+        &mut self,
+        local: u32,
+        vote: &Vote,
+        may_lead: bool,
+        e: &Electorate<'_>,
+        memos: &mut ClockMemos,
+    ) {
+        self.stats[local as usize].add(vote, memos);
         if may_lead {
-            self.offer_popular(local, epoch, e);
-            self.offer_trending(local, vote.clock, e);
+            self.offer_popular(local, memos.popularity_epoch(vote.clock), e);
+            self.offer_trending(local, vote.clock, e, memos);
         }
     }
 
@@ -95,7 +101,7 @@ impl Leaders {
     pub fn offer(&mut self, local: u32, clock: Millis, e: &Electorate<'_>) {
         if self.stats.get(local as usize).is_some_and(|s| s.votes > 0) {
             self.offer_popular(local, e.clocks.popularity.epoch(clock), e);
-            self.offer_trending(local, clock, e);
+            self.offer_trending(local, clock, e, &mut ClockMemos::new(e.clocks));
         }
     }
 
@@ -116,7 +122,13 @@ impl Leaders {
 
     /// Takes in an item whose trend exceeds the floor. The set holds up to twice [`TRENDING`] items before it is cut back
     /// to the strongest, so that a vote costs a few trends and not a whole set of them.
-    fn offer_trending(&mut self, local: u32, clock: Millis, e: &Electorate<'_>) {
+    fn offer_trending(
+        &mut self,
+        local: u32,
+        clock: Millis,
+        e: &Electorate<'_>,
+        memos: &mut ClockMemos,
+    ) {
         self.votes_until_floor -= 1;
         if self.votes_until_floor == 0 {
             self.cut_trending(clock, e);
@@ -125,8 +137,8 @@ impl Leaders {
             return;
         }
         let full = self.trending.len() >= TRENDING;
-        let trend = |stats| fixed(e.clocks.trend(stats, clock));
-        if full && trend(&self.stats[local as usize]) <= self.trending_floor {
+        let stats = &self.stats[local as usize];
+        if full && fixed(memos.trend(stats, clock, e.clocks)) <= self.trending_floor {
             return;
         }
         self.trending.push(local);
@@ -139,8 +151,9 @@ impl Leaders {
     /// Keeps the [`TRENDING`] strongest at `clock`, strongest first; the weakest of them is the floor.
     fn cut_trending(&mut self, clock: Millis, e: &Electorate<'_>) {
         self.votes_until_floor = FLOOR_EVERY;
+        let reader = TrendReader::new(e.clocks, clock);
         let key = |local: &u32| {
-            let trend = e.clocks.trend(&self.stats[*local as usize], clock);
+            let trend = { reader }.trend(&self.stats[*local as usize]);
             (Reverse(fixed(trend)), e.hash(*local))
         };
         let mut ranked = std::mem::take(&mut self.trending);

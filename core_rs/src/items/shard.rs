@@ -6,7 +6,7 @@ use crate::cooccurrence::rows::RowStore;
 use crate::ids::{ItemIx, Millis, TagIx};
 use crate::items::leaders::{Electorate, Leaders, read_set, write_set};
 use crate::items::topset::TopSet;
-use crate::items::votes::{ItemClocks, ItemStats, Vote};
+use crate::items::votes::{ClockMemos, ItemClocks, ItemStats, Vote};
 use crate::names::Names;
 use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
@@ -43,6 +43,8 @@ pub struct Shard {
     by_tag: Vec<TopSet>,
     /// Rows per relation: neighbours that this shard owns, for every seed.
     pub rows: Vec<RowStore>,
+    /// What was worked out for the latest votes. No state.
+    memos: ClockMemos,
 }
 
 const KIND_STATS: u8 = 1;
@@ -72,6 +74,7 @@ impl Shard {
                 .iter()
                 .map(|r| RowStore::new(share(r.capacity)))
                 .collect(),
+            memos: ClockMemos::new(&ItemClocks::new(config)),
         }
     }
 
@@ -104,6 +107,11 @@ impl Shard {
         leaders.stats().get(local as usize)
     }
 
+    /// Segments whose users' votes count apart.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// How often an owned item stood in a slate.
     pub fn served(&self, local: u32) -> u32 {
         self.served[local as usize]
@@ -132,15 +140,16 @@ impl Shard {
             clocks,
         };
         let visible = catalogue.visible(vote.item);
-        self.overall.vote(local, vote, visible, &electorate);
+        let memos = &mut self.memos;
+        self.overall.vote(local, vote, visible, &electorate, memos);
         if let Some(segment) = vote.segment
             && let Some(leaders) = self.segments.get_mut(usize::from(segment))
         {
             leaders.ensure(self.items.len());
-            leaders.vote(local, vote, visible, &electorate);
+            leaders.vote(local, vote, visible, &electorate, memos);
         }
         if visible {
-            let epoch = clocks.popularity.epoch(vote.clock);
+            let epoch = memos.popularity_epoch(vote.clock);
             let stats = self.overall.stats();
             let value = |i: u32| stats[i as usize].popularity.at(epoch);
             for tag in catalogue.tags(vote.item) {

@@ -87,6 +87,8 @@ impl ItemVectors {
         for line in (first..first + self.dim).step_by(64) {
             prefetch(&self.rows, line);
         }
+        // Rows need not begin where a line does.
+        prefetch(&self.rows, first + self.dim - 1);
     }
 
     /// Whether an item has a vector.

@@ -1,7 +1,7 @@
 //! Votes on items: their decayed counts, and what trending makes of them.
 
 use crate::config::FoldConfig;
-use crate::decay::{Decay, DecayReader, DecayedCount};
+use crate::decay::{Decay, DecayMemo, DecayReader, DecayedCount};
 use crate::ids::{DAY_MS, ItemIx, Millis};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -35,6 +35,46 @@ impl ItemClocks {
     }
 }
 
+/// The clocks of item counts for votes that come in the order of their times, nearly.
+#[derive(Clone, Debug)]
+pub struct ClockMemos {
+    popularity: DecayMemo,
+    short: DecayMemo,
+    long: DecayMemo,
+    /// What reads trends, and the times at which it does.
+    trends: Option<(TrendReader, (Millis, Millis))>,
+}
+
+impl ClockMemos {
+    /// Clocks that remember nothing yet.
+    pub fn new(clocks: &ItemClocks) -> Self {
+        Self {
+            popularity: DecayMemo::new(clocks.popularity),
+            short: DecayMemo::new(clocks.short),
+            long: DecayMemo::new(clocks.long),
+            trends: None,
+        }
+    }
+
+    /// Epoch of popularity.
+    #[inline]
+    pub fn popularity_epoch(&mut self, clock: Millis) -> u32 {
+        self.popularity.epoch(clock)
+    }
+
+    /// See [`ItemClocks::trend`].
+    #[inline]
+    pub fn trend(&mut self, stats: &ItemStats, now: Millis, clocks: &ItemClocks) -> f64 {
+        match &mut self.trends {
+            Some((reader, (from, until))) if *from <= now && now < *until => reader.trend(stats),
+            other => {
+                let (reader, _) = other.insert(TrendReader::at(clocks, now));
+                reader.trend(stats)
+            }
+        }
+    }
+}
+
 /// Trending of many items at one moment: (short - expected) / sqrt(expected + prior), where the long window says what to
 /// expect of the short one.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +97,24 @@ impl TrendReader {
         }
     }
 
+    /// A reader at `now`, and the times at which it reads the same.
+    fn at(clocks: &ItemClocks, now: Millis) -> (Self, (Millis, Millis)) {
+        let reader = Self::new(clocks, now);
+        let (short, long) = (reader.short.span(), reader.long.span());
+        (reader, (short.0.max(long.0), short.1.min(long.1)))
+    }
+
     /// How far the item's recent votes exceed what its past lets expect.
     #[inline]
     pub fn trend(&mut self, stats: &ItemStats) -> f64 {
-        let short = self.short.read(&stats.short);
-        let expected = self.long.read(&stats.long) * self.share;
+        self.trend_of(&stats.short, &stats.long)
+    }
+
+    /// [`TrendReader::trend`] of an item's counts in the two windows.
+    #[inline]
+    pub fn trend_of(&mut self, short: &DecayedCount, long: &DecayedCount) -> f64 {
+        let short = self.short.read(short);
+        let expected = self.long.read(long) * self.share;
         (short - expected) / (expected + self.prior).sqrt()
     }
 }
@@ -82,16 +135,19 @@ pub struct ItemStats {
 }
 
 impl ItemStats {
-    /// Counts one vote, whose popularity epoch is `epoch`.
+    /// Counts one vote.
     #[inline]
-    pub fn add(&mut self, vote: &Vote, epoch: u32, clocks: &ItemClocks) {
+    pub fn add(&mut self, vote: &Vote, memos: &mut ClockMemos) {
         self.votes += 1;
         self.last = self.last.max(vote.ts);
-        self.popularity.add(&clocks.popularity, vote.ts, epoch);
-        self.short
-            .add(&clocks.short, vote.ts, clocks.short.epoch(vote.clock));
-        self.long
-            .add(&clocks.long, vote.ts, clocks.long.epoch(vote.clock));
+        for (count, memo) in [
+            (&mut self.popularity, &mut memos.popularity),
+            (&mut self.short, &mut memos.short),
+            (&mut self.long, &mut memos.long),
+        ] {
+            let epoch = memo.epoch(vote.clock);
+            memo.add(count, vote.ts, epoch);
+        }
     }
 
     /// Writes the counts.
@@ -157,7 +213,7 @@ mod tests {
                 clock: ts,
                 segment: None,
             };
-            stats.add(&vote, clocks.popularity.epoch(ts), &clocks);
+            stats.add(&vote, &mut ClockMemos::new(&clocks));
         }
         for now in [1, ts - 100 * DAY_MS as i64, ts] {
             assert!(clocks.trend(&stats, now).is_finite(), "{now}");

@@ -207,19 +207,21 @@ impl SessionIndex {
         (self.next - number <= self.max_sessions as u64).then_some(number)
     }
 
-    /// Sessions that touched the item, latest touch first, with at most the configured number of postings.
-    pub fn sessions_of(&self, item: ItemIx) -> impl Iterator<Item = SessionNo> + '_ {
-        let recent = self
-            .postings
-            .get(item.0 as usize)
-            .into_iter()
-            .flat_map(Posting::newest_first);
-        let held = self.next.min(self.max_sessions as u64);
-        recent.filter_map(move |low| {
+    /// Calls `with` for the sessions that touched the item, latest touch first, with at most the configured number of
+    /// postings.
+    #[inline]
+    pub fn each_session_of(&self, item: ItemIx, mut with: impl FnMut(SessionNo)) {
+        let Some(posting) = self.postings.get(item.0 as usize) else {
+            return;
+        };
+        let (next, held) = (self.next, self.next.min(self.max_sessions as u64));
+        posting.newest_first().for_each(|low| {
             // The full number is the only one with these low bits among the sessions still held.
-            let age = u64::from((self.next as u32).wrapping_sub(low));
-            (age >= 1 && age <= held).then(|| self.next - age)
-        })
+            let age = u64::from((next as u32).wrapping_sub(low));
+            if age >= 1 && age <= held {
+                with(next - age);
+            }
+        });
     }
 
     /// Number of postings of an item, at most the bound: how common it is among recent sessions.
@@ -394,6 +396,12 @@ mod tests {
         index
     }
 
+    fn sessions_of(index: &SessionIndex, item: u32) -> Vec<SessionNo> {
+        let mut found = Vec::new();
+        index.each_session_of(ItemIx(item), |number| found.push(number));
+        found
+    }
+
     fn start(index: &mut SessionIndex, user: u32, a: u32, b: u32) {
         index.touch(0, UserIx(user), SessionTouch::Start(ItemIx(a), ItemIx(b)));
     }
@@ -404,9 +412,9 @@ mod tests {
         for user in 0..5 {
             start(&mut index, user, 1, 2);
         }
-        assert_eq!(index.sessions_of(ItemIx(1)).collect::<Vec<_>>(), [4, 3, 2]);
+        assert_eq!(sessions_of(&index, 1), [4, 3, 2]);
         index.touch(0, UserIx(0), SessionTouch::Append(ItemIx(3)));
-        assert_eq!(index.sessions_of(ItemIx(3)).collect::<Vec<_>>(), [0]);
+        assert_eq!(sessions_of(&index, 3), [0]);
         assert_eq!(index.items_of(0), [1, 2, 3]);
     }
 
@@ -416,11 +424,11 @@ mod tests {
         for user in 0..5 {
             start(&mut index, user, 1, 2);
         }
-        assert_eq!(index.sessions_of(ItemIx(1)).collect::<Vec<_>>(), [4, 3]);
+        assert_eq!(sessions_of(&index, 1), [4, 3]);
         assert_eq!(index.open_session(0, UserIx(0)), None);
         assert_eq!(index.open_session(0, UserIx(4)), Some(4));
         index.touch(0, UserIx(0), SessionTouch::Append(ItemIx(3)));
-        assert_eq!(index.sessions_of(ItemIx(3)).count(), 0);
+        assert_eq!(sessions_of(&index, 3).len(), 0);
     }
 
     #[test]

@@ -276,19 +276,42 @@ impl UnitState {
             return;
         }
         let epoch = relation.decay.epoch(fact.clock);
-        let weight = |stamp: u32| relation.decay.weight(Millis::from(stamp) * 1000, epoch);
-        let own = weight(seconds);
-        // Touches of a unit often have equal times, and both sides of one nearly always.
-        let mut latest = (seconds, own);
+        let span = |stamp: u32| {
+            relation
+                .decay
+                .weight_span(Millis::from(stamp) * 1000, epoch)
+        };
+        // Touches of a unit are often so close together that they weigh the same.
+        let mut latest = span(seconds);
+        let own = latest.weight();
+        if known.is_none() && new_from && new_to && own > 0 {
+            let start = self.items.len().saturating_sub(relation.window);
+            let (first, until) = latest.seconds();
+            // Without a branch, because all of them nearly always do. A side never entered is none of them.
+            let weighs =
+                |at: u32| (at.min(seconds) >= first) & (at.min(seconds) < until) & (at != NEVER);
+            let stamps = self.stamps[start..].iter();
+            if stamps.fold(true, |all, s| all & weighs(s.from) & weighs(s.to)) {
+                let partners = &self.items[start..];
+                effects.pair_evenly(r, fact.item, epoch, own as u16, partners);
+                self.items.push(fact.item.0);
+                self.stamps.push(Stamps {
+                    from: seconds,
+                    to: seconds,
+                });
+                return;
+            }
+        }
         let mut draws = |stamp: u32| {
             if stamp == NEVER {
                 return 0;
             }
             let older = stamp.min(seconds);
-            if older != latest.0 {
-                latest = (older, weight(older));
-            }
-            latest.1 as u16
+            let weight = latest.of(Millis::from(older) * 1000).unwrap_or_else(|| {
+                latest = span(older);
+                latest.weight()
+            });
+            weight as u16
         };
         let start = self
             .items

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::config::{FoldConfig, generation_id};
 use crate::error::CoreError;
 use crate::filter::FilterCache;
-use crate::fold::batch::decode_frames_at;
+use crate::fold::batch::{decode_frames_at, portion};
 use crate::fold::ownership::Ownership;
 use crate::fold::parts;
 use crate::fold::report::Report;
@@ -25,6 +25,7 @@ use crate::py::stats::stats;
 use crate::query::batch::recommend_batch;
 use crate::query::graphs::Graphs;
 use crate::query::hosts::anonymous;
+use crate::query::leading::LeadingCache;
 use crate::query::many::recommend_many;
 use crate::query::plan::Tools;
 use crate::query::{item_view, recommend, session_view, similar, taking_part, trending};
@@ -35,6 +36,9 @@ type Refused = (u64, u16, &'static str);
 
 /// Partitions and shards of a host.
 type Owned = (Vec<usize>, Vec<usize>);
+
+/// Bytes that most answers fit.
+const USUAL_ANSWER: usize = 16 << 10;
 
 /// An answer, if there is one.
 type MaybeBytes<'py> = Option<Bound<'py, PyBytes>>;
@@ -52,6 +56,7 @@ pub struct Core {
     query: QueryConfig,
     filters: FilterCache,
     pub(super) graphs: Graphs,
+    leading: LeadingCache,
     /// Threads beside that of a question; the fold has its own, and neither waits for the other.
     query_pool: Option<rayon::ThreadPool>,
     pool: Option<rayon::ThreadPool>,
@@ -108,6 +113,7 @@ impl Core {
             query,
             filters: FilterCache::default(),
             graphs: Graphs::default(),
+            leading: LeadingCache::default(),
             query_pool: threads_named("query", threads.saturating_sub(1))?,
             pool: threads_named("fold", if threads > 1 { threads } else { 0 })?,
             state: RwLock::new(state),
@@ -124,6 +130,7 @@ impl Core {
             query: active.map_or(&self.query, |(_, query)| query),
             filters: &self.filters,
             graphs: Some(&self.graphs),
+            leading: Some(&self.leading),
             pool: self.query_pool.as_ref(),
         }
     }
@@ -141,7 +148,9 @@ impl Core {
             has_everything(&state)?;
             let answer = verb(&state, &self.tools(&state), &request)?;
             drop(state);
-            Ok::<_, PyErr>(rmp_serde::to_vec(&answer))
+            let mut bytes = Vec::with_capacity(USUAL_ANSWER);
+            let written = answer.serialize(&mut rmp_serde::Serializer::new(&mut bytes));
+            Ok::<_, PyErr>(written.map(|()| bytes))
         })?;
         Ok(PyBytes::new(py, &answer.map_err(protocol)?))
     }
@@ -226,15 +235,17 @@ impl Core {
                 .read()
                 .check_positions((0..positions.len()).map(at))?;
             let bytes: Vec<&[u8]> = frames.iter().map(|f| &**f).collect();
-            let future = self.max_future_ms();
-            let batch = decode_frames_at(at, &bytes, future, self.pool.as_ref());
-            let mut rest = batch.as_slice();
-            while !rest.is_empty() {
-                let taken = self
-                    .state
-                    .write()
-                    .apply_some(rest, self.pool.as_ref(), &mut report)?;
-                rest = &rest[taken..];
+            let (future, pool) = (self.max_future_ms(), self.pool.as_ref());
+            let mut done = 0;
+            while done < bytes.len() {
+                let own = &bytes[done..done + portion(&bytes[done..])];
+                let batch = decode_frames_at(|i| at(done + i), own, future, pool);
+                let mut rest = batch.as_slice();
+                while !rest.is_empty() {
+                    let taken = self.state.write().apply_some(rest, pool, &mut report)?;
+                    rest = &rest[taken..];
+                }
+                done += own.len();
             }
             Ok::<_, CoreError>(())
         })?;

@@ -3,32 +3,33 @@
 use serde::Serialize;
 
 use crate::ids::{EventRef, Millis};
+use crate::query::text::Text;
 
 /// Names one of the visitor's own events: position, index, type, time.
 #[derive(Clone, Debug, Serialize, PartialEq)]
-pub struct EventName(pub u64, pub u16, pub String, pub Millis);
+pub struct EventName(pub u64, pub u16, pub Text, pub Millis);
 
 impl EventName {
     /// The name of an event.
-    pub fn new(at: EventRef, ty: &str, ts: Millis) -> Self {
-        Self(at.position().0, at.index(), ty.to_string(), ts)
+    pub fn new(at: EventRef, ty: impl Into<Text>, ts: Millis) -> Self {
+        Self(at.position().0, at.index(), ty.into(), ts)
     }
 }
 
 /// What one source said of an item: name, rank (from 1), raw score, share of the fused score.
 #[derive(Clone, Debug, Serialize, PartialEq)]
-pub struct Part(pub String, pub u32, pub f64, pub f64);
+pub struct Part(pub Text, pub u32, pub f64, pub f64);
 
 /// Why an item is here: source, the visitor's item that led to it, their event on that item, count and its error bound,
 /// and what links the two (a tag, a metric).
 #[derive(Clone, Debug, Serialize, PartialEq)]
 pub struct Reason(
-    pub String,
-    pub Option<String>,
+    pub Text,
+    pub Option<Text>,
     pub Option<EventName>,
     pub f64,
     pub f64,
-    pub Option<String>,
+    pub Option<Text>,
 );
 
 /// One slot of an answer. Written as an array, in this order.
@@ -38,7 +39,7 @@ pub struct AnswerItem {
     pub item: String,
     pub score: f64,
     /// The strongest source.
-    pub source: String,
+    pub source: Text,
     pub parts: Vec<Part>,
     pub reasons: Vec<Reason>,
     /// Given the slots above.
@@ -65,7 +66,7 @@ pub struct Answer {
     /// Why it is not personal or shorter than asked, if it is.
     pub fallback: Option<String>,
     /// Seeds used.
-    pub about: Vec<String>,
+    pub about: Vec<Text>,
     /// Of the state that answered.
     pub position: u64,
     /// What rules did that the caller should know.
@@ -88,9 +89,7 @@ impl AnswerItem {
         Self {
             item,
             score,
-            source: parts
-                .first()
-                .map_or_else(String::new, |part| part.0.clone()),
+            source: parts.first().map(|part| part.0.clone()).unwrap_or_default(),
             parts,
             reasons,
             propensity: 1.0,

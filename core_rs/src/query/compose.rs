@@ -138,14 +138,15 @@ impl Composition<'_> {
         let within = pool.len();
         let mut candidates = pool;
         let pins = self.pins(&mut candidates, &mut notes);
+        let items: Vec<ItemIx> = candidates.iter().map(|(item, _)| *item).collect();
         let groups = scenario
             .one_per_group
-            .then(|| self.groups(&candidates))
+            .then(|| self.groups(&items))
             .flatten();
         let capped: Vec<Values> = scenario
             .caps
             .iter()
-            .map(|cap| self.values(&cap.field, &candidates, &mut notes))
+            .map(|cap| self.values(&cap.field, &items, &mut notes))
             .collect();
         let caps: Vec<Cap<'_>> = scenario
             .caps
@@ -293,44 +294,44 @@ impl Composition<'_> {
     }
 
     /// Variant group of each candidate, if any has one.
-    fn groups(&self, candidates: &[(ItemIx, f64)]) -> Option<Vec<u32>> {
-        let groups = self
-            .state
-            .catalogue
-            .values("group", &self.state.names)
-            .ok()?;
-        let group = |(item, _): &(ItemIx, f64)| groups.of(*item).first().copied();
-        let groups: Vec<u32> = candidates
-            .iter()
-            .map(|c| group(c).unwrap_or(NO_GROUP))
-            .collect();
-        groups
-            .iter()
-            .any(|group| *group != NO_GROUP)
-            .then_some(groups)
+    fn groups(&self, items: &[ItemIx]) -> Option<Vec<u32>> {
+        let State {
+            catalogue, names, ..
+        } = self.state;
+        if !catalogue.has_groups() {
+            return None;
+        }
+        let values = catalogue.values("group", names).ok()?;
+        let mut groups = Vec::with_capacity(items.len());
+        values.of_each(items, |own| {
+            groups.push(own.first().copied().unwrap_or(NO_GROUP));
+        });
+        let any = groups.iter().any(|group| *group != NO_GROUP);
+        any.then_some(groups)
     }
 
     /// The values of a field, numbered by rank. A field that cannot group items (yet) has none, so nothing is capped by it.
-    fn values(&self, field: &str, candidates: &[(ItemIx, f64)], notes: &mut Vec<String>) -> Values {
+    fn values(&self, field: &str, items: &[ItemIx], notes: &mut Vec<String>) -> Values {
         let mut out = Values {
-            starts: vec![0],
-            values: Vec::new(),
+            starts: Vec::with_capacity(items.len() + 1),
+            values: Vec::with_capacity(items.len()),
         };
+        out.starts.push(0);
         let (catalogue, names) = (&self.state.catalogue, &self.state.names);
         let values = match catalogue.values(field, names) {
             Ok(values) => values,
             Err(err) => {
                 notes.push(format!("nothing is capped by {field}: {err}"));
-                out.starts.resize(candidates.len() + 1, 0);
+                out.starts.resize(items.len() + 1, 0);
                 return out;
             }
         };
-        for (item, _) in candidates {
+        values.of_each(items, |own| {
             let first = out.values.len();
-            out.values.extend_from_slice(values.of(*item));
+            out.values.extend_from_slice(own);
             out.values[first..].sort_unstable();
             out.starts.push(out.values.len() as u32);
-        }
+        });
         number_densely(&mut out);
         out
     }
@@ -353,12 +354,17 @@ impl Composition<'_> {
 
 /// Gives the values small numbers in the same order.
 fn number_densely(values: &mut Values) {
-    let mut known = values.values.clone();
-    known.sort_unstable();
-    known.dedup();
-    for value in &mut values.values {
-        // Every value is among those known.
-        *value = known.partition_point(|other| *other < *value) as u32;
+    let places = (0u64..).zip(&values.values);
+    let mut keys: Vec<u64> = places
+        .map(|(place, value)| u64::from(*value) << 32 | place)
+        .collect();
+    keys.sort_unstable();
+    let (mut number, mut last) = (0, keys.first().map(|key| key >> 32));
+    for key in keys {
+        let value = Some(key >> 32);
+        number += u32::from(value != last);
+        last = value;
+        values.values[key as u32 as usize] = number;
     }
 }
 

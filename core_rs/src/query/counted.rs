@@ -1,6 +1,8 @@
 //! What only a process that counts an item knows of it, behind interfaces: the same code ranks where items are counted
 //! and where hosts tell of them ([`crate::query::hosts`]).
 
+use std::ops::Deref;
+
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
 use crate::items::votes::TrendReader;
@@ -39,11 +41,41 @@ pub struct Link {
     pub error: f64,
 }
 
+/// Links, mostly one: without an allocation then.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Links {
+    /// None.
+    #[default]
+    None,
+    /// One.
+    One(Link),
+    /// Any number.
+    Many(Vec<Link>),
+}
+
+impl Deref for Links {
+    type Target = [Link];
+
+    fn deref(&self) -> &[Link] {
+        match self {
+            Self::None => &[],
+            Self::One(link) => std::slice::from_ref(link),
+            Self::Many(links) => links,
+        }
+    }
+}
+
+impl From<Option<Link>> for Links {
+    fn from(link: Option<Link>) -> Self {
+        link.map_or(Self::None, Self::One)
+    }
+}
+
 /// Why a source named an item.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Grounds {
     /// The seeds that led there, strongest first.
-    pub links: Vec<Link>,
+    pub links: Links,
     /// What the source says of the item itself: votes, how often it was served, how rare it is.
     pub own: f64,
 }

@@ -11,6 +11,7 @@ use crate::query::blend::Knobs;
 use crate::query::counted::Stock;
 use crate::query::fuse::SourceList;
 use crate::query::request::RecommendRequest;
+use crate::query::text::Text;
 
 /// Name of the source of items of which nothing but their metadata is known.
 pub const CATALOGUE: &str = "catalogue";
@@ -59,7 +60,7 @@ impl Filling<'_> {
         }
         if lists.last().is_none_or(|list| list.name != CATALOGUE) {
             lists.push(SourceList {
-                name: CATALOGUE.to_string(),
+                name: Text::Fixed(CATALOGUE),
                 weight: WEIGHT,
                 personal: false,
                 approximate: false,

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use crate::ids::ItemIx;
 use crate::names::Names;
 use crate::query::accumulator::Accumulator;
+use crate::query::text::Text;
 
 /// The best candidates of one source, best first.
 #[derive(Clone, Debug)]
 pub struct SourceList {
     /// Name of the source.
-    pub name: String,
+    pub name: Text,
     /// Weight in the fusion.
     pub weight: f64,
     /// Whether it follows from what the visitor did.
@@ -41,18 +42,34 @@ pub fn top_by(
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
+    if limit == 0 {
+        return Vec::new();
+    }
     let mut keys = KEYS.take();
     keys.clear();
-    keys.reserve(scores.len());
-    keys.extend(scores.sums().filter_map(|(at, sum)| {
+    // What is worse than `limit` others is left out as it comes; who is equal to the worst of them may yet be chosen.
+    let spare = limit.max(SPARE);
+    let (mut worst, mut room) = (u64::MAX, limit.saturating_add(spare));
+    for (at, sum) in scores.sums() {
         let item = ItemIx(at);
         let score = adjust(item, sum);
-        (score > 0.0 && eligible(item)).then(|| key(item, score))
-    }));
+        let key = key(item, score);
+        if score > 0.0 && key.0 <= worst && eligible(item) {
+            if keys.len() == room {
+                worst = keys.select_nth_unstable(limit - 1).1.0;
+                keys.retain(|key| key.0 <= worst);
+                room = keys.len() + spare.max(keys.len());
+            }
+            keys.push(key);
+        }
+    }
     let best = best(&mut keys, limit, ties);
     KEYS.set(keys);
     best
 }
+
+/// Keys held beside the best before these are told from the others.
+const SPARE: usize = 64;
 
 thread_local! {
     /// Room for the keys of all scored items, kept from list to list.
@@ -74,6 +91,10 @@ fn by_name(names: &Names, tied: &mut [Key]) {
         [a, b] if names.item(a.1) > names.item(b.1) => tied.swap(0, 1),
         [] | [_] | [_, _] => {}
         _ => {
+            for found in [false, true] {
+                let each = tied.iter();
+                each.for_each(|key| names.items.prefetch(key.1.0, found));
+            }
             let mut begun = BEGUN.take();
             begun.clear();
             begun.extend(tied.iter().map(|key| (beginning(names.item(key.1)), *key)));
@@ -139,9 +160,10 @@ fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
 /// Adds weight / (k + rank) of every list to `fused`.
 pub fn fuse(lists: &[SourceList], k: f64, fused: &mut Accumulator) {
     for list in lists {
-        for (rank, (item, _)) in list.ranked.iter().enumerate() {
-            fused.add(item.0, list.weight / (k + rank as f64 + 1.0));
-        }
+        let ranked = list.ranked.iter().enumerate();
+        fused.add_all(
+            ranked.map(|(rank, (item, _))| (item.0, list.weight / (k + rank as f64 + 1.0))),
+        );
     }
 }
 

@@ -70,6 +70,8 @@ pub struct Wanted<'a> {
     pub k: usize,
     /// Items that may be found.
     pub filter: &'a Bitmap,
+    /// Items that what is sought may lie near: those that the query was made from.
+    pub near: &'a [u32],
 }
 
 impl Graphs {
@@ -190,8 +192,9 @@ impl Graphs {
         let passes = |id: u32| wanted.filter.get(id as usize);
         let mut visited = Bitmap::default();
         let graph = &grown.graph;
-        let Some(mut found) = graph.nearest(vectors, &codes, (kept, looks), &mut visited, passes)
-        else {
+        let bounds = (kept, looks);
+        let walk = graph.nearest(vectors, &codes, wanted.near, bounds, &mut visited, passes);
+        let Some(mut found) = walk else {
             return Ok(None);
         };
         found.extend(behind.filter(|id| passes(*id)));

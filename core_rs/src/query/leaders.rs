@@ -56,18 +56,14 @@ pub fn in_tags(
     asker: &Asker<'_>,
     now: Millis,
     votes: TagVotes,
-    leading: Option<&Leading<'_>>,
+    leading: &Leading,
     scores: &mut Accumulator,
 ) {
     for (tag, weight) in asker.strongest_tags() {
-        match leading {
-            Some(leading) => {
-                let own = leading.of_tag(votes, tag).iter();
-                scores.add_all(own.map(|(item, value)| (*item, weight * value)));
-            }
-            None => votes.of_tag(state, tag, now, |item, value| {
-                scores.add(item, weight * value)
-            }),
+        if !leading.add_tag(state, votes, (tag, weight), scores) {
+            votes.of_tag(state, tag, now, |item, value| {
+                scores.add(item, weight * value);
+            });
         }
     }
 }
@@ -162,17 +158,30 @@ pub fn popular_in_segment(state: &State, segment: u8, now: Millis, scores: &mut 
 const AHEAD: usize = 6;
 
 /// Fresh items that were served less often than the budget: 1 / (1 + age in days), more for the visitor's tags. The
-/// newest `limit` allowed ones are looked at.
+/// newest `limit` allowed ones are looked at; `leading` knows which are the newest, if it is there.
 pub fn fresh(
     state: &State,
     scenario: &Scenario,
     asker: &Asker<'_>,
     now: Millis,
     allowed: &Allowed<'_>,
+    leading: &Leading,
     scores: &mut Accumulator,
 ) {
     let since = now.max(state.clock()) - (scenario.fresh_days * DAY_MS) as Millis;
     let strongest = asker.strongest_tags().map(|(_, w)| w).fold(0.0, f64::max);
+    let value = |born: Millis, tags: &[TagIx]| {
+        let age = (now - born).max(0) as f64 / DAY_MS;
+        (1.0 + liking(asker, tags, strongest)) / (1.0 + age)
+    };
+    let wanted = |item, served| allowed.contains(item) && served < scenario.fresh_budget;
+    let newest = leading.newest(state);
+    let newest = newest.and_then(|known| known.of_these((since, now), scenario.pool, wanted));
+    if let Some(newest) = newest {
+        let newest = newest.into_iter();
+        scores.add_all(newest.map(|(item, born, tags)| (item.0, value(born, tags))));
+        return;
+    }
     let newest = state
         .fresh
         .newest_first(since, now)
@@ -184,20 +193,15 @@ pub fn fresh(
                 state.catalogue.prefetch_tags(*next, found);
             }
         }
-        let age = (now - born).max(0) as f64 / DAY_MS;
-        scores.add(
-            item.0,
-            (1.0 + liking(state, asker, item, strongest)) / (1.0 + age),
-        );
+        scores.add(item.0, value(born, state.catalogue.tags(item)));
     }
 }
 
-/// The share of the visitor's strongest tag that the item's tags reach together.
-fn liking(state: &State, asker: &Asker<'_>, item: ItemIx, strongest: f64) -> f64 {
+/// The share of the visitor's strongest tag that an item's `own` tags reach together.
+fn liking(asker: &Asker<'_>, own: &[TagIx], strongest: f64) -> f64 {
     if strongest <= 0.0 {
         return 0.0;
     }
-    let own = state.catalogue.tags(item);
     let shared = asker.strongest_tags().filter(|(tag, _)| own.contains(tag));
     shared.map(|(_, weight)| weight).sum::<f64>() / strongest
 }

@@ -1,101 +1,191 @@
-//! Leaders as all see them who ask the same at one moment: put in order once, not once for each of them.
+//! Leaders as all see them who ask the same state: gathered once, and put in order once for all who ask at one moment.
 //!
-//! What leads overall, in a segment or under a tag does not depend on who asks; what may be shown does. So everyone goes
-//! through the same list and takes the best that they may see, which are those that they would have found themselves: the
-//! order is total.
+//! What leads overall, in a segment or under a tag, and what is new, does not depend on who asks; what may be shown does. So
+//! everyone goes through the same list and takes the best that they may see, which are those that they would have found
+//! themselves: the order is total. [`LeadingCache`] keeps the lists from question to question while the state does not move
+//! on; those in order while the time of the question does not either.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::fold::state::State;
-use crate::ids::{ItemIx, Millis, TagIx};
+use crate::ids::{ItemIx, Millis, Position, TagIx};
 use crate::query::accumulator::Accumulator;
 use crate::query::fuse::top;
-use crate::query::leaders::{self, TagVotes};
+use crate::query::gathered::{Gathered, MOST_TAGS, Newest};
+use crate::query::leaders::TagVotes;
 use crate::query::source::Source;
 
 type Ranked = OnceLock<Vec<(ItemIx, f64)>>;
-/// By tag. There can be very many, and none of them is asked for where no source goes by tags.
-type Votes = OnceLock<Vec<OnceLock<Vec<(u32, f64)>>>>;
+type Values = RwLock<HashMap<TagIx, Arc<[(u32, f64)]>>>;
 
 /// Leaders of a state at one moment, as far as somebody asked for them. Safe to ask from many threads.
-pub struct Leading<'a> {
-    state: &'a State,
-    now: Millis,
+struct Ordered {
     trending: Ranked,
-    popular: Ranked,
     /// By segment.
     trending_in: Vec<Ranked>,
-    popular_in: Vec<Ranked>,
-    tag_trends: Votes,
-    tag_popularity: Votes,
+    tag_trends: Values,
+    tag_popularity: Values,
 }
 
-fn empty<T>(count: usize) -> Vec<OnceLock<T>> {
-    std::iter::repeat_with(OnceLock::new).take(count).collect()
-}
-
-impl<'a> Leading<'a> {
-    /// Nobody has asked yet.
-    pub fn new(state: &'a State, now: Millis) -> Self {
-        let segments = usize::from(u8::MAX) + 1;
+impl Ordered {
+    fn new(state: &State) -> Self {
+        let segments = state.shards.first().map_or(0, |shard| shard.segments());
         Self {
-            state,
-            now,
             trending: Ranked::new(),
-            popular: Ranked::new(),
-            trending_in: empty(segments),
-            popular_in: empty(segments),
-            tag_trends: Votes::new(),
-            tag_popularity: Votes::new(),
+            trending_in: (0..segments).map(|_| Ranked::new()).collect(),
+            tag_trends: Values::default(),
+            tag_popularity: Values::default(),
         }
     }
 
-    /// All leaders by which a source ranks, best first; `None` for other sources, and for a segment's where there is none.
-    /// The scores are empty, and in use meanwhile.
-    pub fn ranked(
-        &self,
-        source: &Source,
-        segment: Option<u8>,
-        scores: &mut Accumulator,
-    ) -> Option<&[(ItemIx, f64)]> {
-        let (state, now) = (self.state, self.now);
-        let list = match source {
-            Source::Trending => &self.trending,
-            Source::Popular => &self.popular,
-            Source::TrendingInSegment => &self.trending_in[usize::from(segment?)],
-            Source::PopularInSegment => &self.popular_in[usize::from(segment?)],
-            _ => return None,
-        };
-        Some(list.get_or_init(|| {
-            match (source, segment) {
-                (Source::Trending, _) => leaders::trending(state, now, scores),
-                (Source::Popular, _) => leaders::popular(state, now, scores),
-                (Source::TrendingInSegment, Some(segment)) => {
-                    leaders::trending_in_segment(state, segment, now, scores);
-                }
-                (_, Some(segment)) => leaders::popular_in_segment(state, segment, now, scores),
-                (_, None) => {}
-            }
-            top(&state.names, scores, usize::MAX, |_| true, |_, score| score)
-        }))
+    fn list(&self, source: &Source, segment: Option<u8>) -> Option<&Ranked> {
+        match source {
+            Source::Trending => Some(&self.trending),
+            Source::TrendingInSegment => self.trending_in.get(usize::from(segment?)),
+            _ => None,
+        }
+    }
+}
+
+/// What is known already of the leaders of one state at one moment; nothing where everything is left out.
+///
+/// Every method takes the state that it was made of, as it stood then.
+#[derive(Clone, Default)]
+pub struct Leading {
+    now: Millis,
+    gathered: Option<Arc<Gathered>>,
+    ordered: Option<Arc<Ordered>>,
+}
+
+impl Leading {
+    /// For many questions to a state at one moment.
+    pub fn of_many(state: &State, now: Millis) -> Self {
+        Self {
+            now,
+            gathered: Some(Arc::new(Gathered::new(state))),
+            ordered: Some(Arc::new(Ordered::new(state))),
+        }
     }
 
-    /// What each leader of a tag counts.
-    pub fn of_tag(&self, votes: TagVotes, tag: TagIx) -> &[(u32, f64)] {
-        let by_tag = match votes {
-            TagVotes::Trends => &self.tag_trends,
-            TagVotes::Popularity => &self.tag_popularity,
+    fn gathered(&self, state: &State) -> Option<&Gathered> {
+        let gathered = self.gathered.as_deref();
+        debug_assert!(gathered.is_none_or(|gathered| gathered.is_of(state)));
+        gathered
+    }
+
+    /// The `limit` best leaders by which a source ranks of those that are `eligible`, best first, equal ones by item id; `None`
+    /// where they are to be found in the state. The scores are empty, and in use meanwhile.
+    pub fn best(
+        &self,
+        state: &State,
+        (source, segment): (&Source, Option<u8>),
+        limit: usize,
+        eligible: impl Fn(ItemIx) -> bool,
+        scores: &mut Accumulator,
+    ) -> Option<Vec<(ItemIx, f64)>> {
+        let (now, gathered) = (self.now, self.gathered(state)?);
+        if !source.is_trending() {
+            return gathered.most_voted(state, (source, segment), now, limit, eligible);
+        }
+        let Some(ordered) = self.ordered.as_deref() else {
+            let known = gathered.add_trends(state, source, segment, now, scores);
+            let best = || top(&state.names, scores, limit, eligible, |_, score| score);
+            return known.then(best);
         };
-        let by_tag = by_tag.get_or_init(|| empty(self.state.names.tags.len()));
-        let Some(own) = by_tag.get(tag.0 as usize) else {
-            return &[];
+        let ranked = ordered.list(source, segment)?.get_or_init(|| {
+            gathered.add_trends(state, source, segment, now, scores);
+            top(&state.names, scores, usize::MAX, |_| true, |_, score| score)
+        });
+        let shown = ranked.iter().filter(|(item, _)| eligible(*item));
+        Some(shown.take(limit).copied().collect())
+    }
+
+    /// Adds `weight` times what each leader of a tag counts; `false` where that is to be found in the state.
+    pub fn add_tag(
+        &self,
+        state: &State,
+        votes: TagVotes,
+        (tag, weight): (TagIx, f64),
+        scores: &mut Accumulator,
+    ) -> bool {
+        let (now, Some(gathered)) = (self.now, self.gathered(state)) else {
+            return false;
         };
-        own.get_or_init(|| {
-            let mut found = Vec::new();
-            votes.of_tag(self.state, tag, self.now, |item, value| {
-                found.push((item, value))
+        let Some(ordered) = self.ordered.as_deref() else {
+            return gathered.of_tag(state, votes, tag, now, |item, value| {
+                scores.add(item, weight * value);
             });
-            found
-        })
+        };
+        let values = match votes {
+            TagVotes::Trends => &ordered.tag_trends,
+            TagVotes::Popularity => &ordered.tag_popularity,
+        };
+        let known = values.read().get(&tag).cloned();
+        let own = known.or_else(|| {
+            let mut found = Vec::new();
+            let add = |item, value| found.push((item, value));
+            let kept = gathered.of_tag(state, votes, tag, now, add);
+            (kept && values.read().len() < MOST_TAGS)
+                .then(|| values.write().entry(tag).or_insert(found.into()).clone())
+        });
+        let Some(own) = own else {
+            return false;
+        };
+        scores.add_all(own.iter().map(|(item, value)| (*item, weight * value)));
+        true
+    }
+
+    /// The newest items, where they were gathered.
+    pub fn newest(&self, state: &State) -> Option<&Newest> {
+        Some(self.gathered(state)?.newest(state))
+    }
+}
+
+/// Leaders kept from question to question beside one state: those of the latest position that was asked twice, in order for
+/// the latest moment that was.
+///
+/// Whoever asks holds the state still meanwhile, and the state does not change without moving its position on.
+#[derive(Default)]
+pub struct LeadingCache {
+    latest: Mutex<Latest>,
+}
+
+#[derive(Default)]
+struct Latest {
+    asked: Option<(Position, Millis)>,
+    gathered: Option<Arc<Gathered>>,
+    ordered: Option<Arc<Ordered>>,
+}
+
+impl LeadingCache {
+    /// Leaders of the state at `now`. Nothing for the first who asks for them, unless it is for `many`: gathering and putting
+    /// them in order pays from the second question on.
+    pub fn at(&self, state: &State, now: Millis, many: bool) -> Leading {
+        let key = (state.position, now);
+        let mut latest = self.latest.lock();
+        let before = latest.asked.replace(key);
+        let same_state = before.is_some_and(|(position, _)| position == key.0);
+        if !same_state {
+            latest.gathered = None;
+        }
+        if before != Some(key) {
+            latest.ordered = None;
+        }
+        if many || same_state {
+            let gathered = || Arc::new(Gathered::new(state));
+            latest.gathered.get_or_insert_with(gathered);
+        }
+        if many || before == Some(key) {
+            let ordered = || Arc::new(Ordered::new(state));
+            latest.ordered.get_or_insert_with(ordered);
+        }
+        Leading {
+            now,
+            gathered: latest.gathered.clone(),
+            ordered: latest.ordered.clone(),
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::query::recommend::{Question, Shared};
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve::is_large;
 use crate::query::taking_part;
+use crate::query::text::Text;
 use crate::query::together::{Asked, Scanned, found_together};
 
 /// The question; its user and key are those of each of `users` in turn.
@@ -41,7 +42,7 @@ pub struct ManyAnswer {
     pub floors: Vec<f64>,
     pub items: Vec<String>,
     pub scores: Vec<f64>,
-    pub sources: Vec<String>,
+    pub sources: Vec<Text>,
     pub propensities: Vec<f64>,
     pub cascades: Vec<f64>,
     pub pinned: Vec<bool>,
@@ -61,7 +62,11 @@ pub fn recommend_many(
             rule: format!("{} keys for {} users", many.keys.len(), many.users.len()),
         });
     }
-    let leading = Leading::new(state, many.request.now);
+    let now = many.request.now;
+    let leading = match tools.leading {
+        Some(kept) => kept.at(state, now, true),
+        None => Leading::of_many(state, now),
+    };
     let part = |tools: &Tools<'_>, part: Range<usize>| {
         let requests: Vec<_> = part.map(|at| request(state, tools, many, at)).collect();
         let answers = answers(state, tools, &leading, &requests).into_iter();
@@ -117,7 +122,7 @@ fn request(
 fn answers(
     state: &State,
     tools: &Tools<'_>,
-    leading: &Leading<'_>,
+    leading: &Leading,
     requests: &[RecommendRequest],
 ) -> Vec<Result<Answer, CoreError>> {
     let begin = |request| match taking_part::withheld(state, tools.query, request)? {
@@ -138,7 +143,7 @@ fn answers(
     let answer = |(begun, scanned): (Result<Result<Question<'_>, Answer>, _>, Vec<_>)| match begun?
     {
         Ok(question) => {
-            let leading = Some(leading);
+            let leading = leading.clone();
             question.answer(tools, &Shared { scanned, leading })
         }
         Err(answer) => Ok(answer),

@@ -1,6 +1,7 @@
 //! Queries: from a visitor, an item or a session to a ranked answer, read-only and deterministic.
 //!
-//! * [`request`], [`answer`]: what is asked and what comes back, as MessagePack maps and arrays.
+//! * [`request`], [`answer`]: what is asked and what comes back, as MessagePack maps and arrays; [`text`]: words that an
+//!   answer repeats.
 //! * [`plan`]: a request worked out: scenario, sources, filters. [`seeds`]: the visitor's own items that candidates are
 //!   looked up from. [`allowed`]: what may be shown.
 //! * [`source`], [`retrieve`]: the candidate sources; each gives raw scores: [`relation`], [`session_knn`], [`vectors`],
@@ -10,11 +11,11 @@
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
 //! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item;
-//!   [`voters`]: whose sessions voted for it.
+//!   [`voters`]: whose sessions voted for it; [`chosen`]: the slate's items among many others.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
 //! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs;
-//!   [`parallel`]: many questions at once; `beside`: two parts of one; `together`: one scan
-//!   for many; [`leading`]: leaders put in order once for many.
+//!   [`parallel`]: many questions at once; [`crate::beside`]: two parts of one; `together`: one scan
+//!   for many; [`leading`], [`gathered`]: leaders read and put in order once for many.
 //! * [`hosts`]: the same questions answered by several processes.
 //! * [`catalogue_page`]: the catalogue, page by page.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
@@ -26,14 +27,15 @@ pub mod accumulator;
 pub mod allowed;
 pub mod answer;
 pub mod batch;
-mod beside;
 pub mod blend;
 pub mod catalogue_page;
+pub mod chosen;
 pub mod compose;
 pub mod counted;
 pub mod features;
 pub mod filling;
 pub mod fuse;
+pub mod gathered;
 pub mod graphs;
 pub mod hosts;
 pub mod item_view;
@@ -54,6 +56,7 @@ pub mod session_view;
 pub mod similar;
 pub mod source;
 pub mod taking_part;
+pub mod text;
 mod together;
 pub mod trending;
 pub mod vectors;

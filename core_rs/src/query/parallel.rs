@@ -68,6 +68,7 @@ mod tests {
             query: &query,
             filters: &filters,
             graphs: None,
+            leading: None,
             pool: Some(&pool),
         };
         let refused = |at: usize| CoreError::Config(at.to_string());

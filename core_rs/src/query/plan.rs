@@ -9,6 +9,7 @@ use crate::filter::cache::Passing;
 use crate::filter::{Filter, FilterCache, FilterError, Params, Unheard};
 use crate::fold::state::State;
 use crate::query::graphs::Graphs;
+use crate::query::leading::LeadingCache;
 use crate::query::request::{RecommendRequest, check_n};
 use crate::query::source::{Source, Weighted};
 use crate::query::taking_part;
@@ -28,6 +29,8 @@ pub struct Tools<'a> {
     pub filters: &'a FilterCache,
     /// Graphs of large embeddings; absent: all are scanned.
     pub graphs: Option<&'a Graphs>,
+    /// Leaders in order, kept from question to question; absent: every question finds its own.
+    pub leading: Option<&'a LeadingCache>,
     /// Threads that one question may use beside its own.
     pub pool: Option<&'a rayon::ThreadPool>,
 }
@@ -167,11 +170,8 @@ fn sources(
     request: &RecommendRequest,
     heard: bool,
 ) -> Result<Vec<Weighted>, CoreError> {
-    let mut merged = scenario.sources.clone();
-    if request.candidates.is_some() {
-        merged.entry("list".to_string()).or_insert(LIST_WEIGHT);
-    }
-    for (name, weight) in request.sources.iter().filter(|_| heard) {
+    let overrides = request.sources.iter().filter(|_| heard);
+    for (name, weight) in overrides.clone() {
         if !weight.is_finite() || *weight < 0.0 {
             return Err(CoreError::Query {
                 field: "sources",
@@ -186,27 +186,43 @@ fn sources(
                 rule: format!("no item has an embedding named {embedding:?}"),
             });
         }
-        merged.insert(name.clone(), *weight);
     }
-    let weighted = |(name, weight): (String, f64)| match Source::named(state, &name) {
-        Some(source) => Ok(Weighted {
-            source,
-            name,
-            weight,
-        }),
-        None => Err(CoreError::Query {
-            field: "sources",
-            rule: format!("no source is named {name:?}"),
-        }),
-    };
-    let all = merged
-        .into_iter()
-        .map(weighted)
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(all
-        .into_iter()
-        .filter(|source| source.weight > 0.0)
-        .collect())
+    let own = scenario.sources.iter();
+    let mut merged: Vec<(&str, f64)> = own.map(|(name, weight)| (name.as_str(), *weight)).collect();
+    let list = request.candidates.iter().map(|_| ("list", LIST_WEIGHT));
+    for (name, weight) in list {
+        if let Err(at) = place(&merged, name) {
+            merged.insert(at, (name, weight));
+        }
+    }
+    for (name, weight) in overrides {
+        match place(&merged, name) {
+            Ok(at) => merged[at].1 = *weight,
+            Err(at) => merged.insert(at, (name, *weight)),
+        }
+    }
+    let mut weighted = Vec::with_capacity(merged.len());
+    for (name, weight) in merged {
+        let Some(source) = Source::named(state, name) else {
+            return Err(CoreError::Query {
+                field: "sources",
+                rule: format!("no source is named {name:?}"),
+            });
+        };
+        if weight > 0.0 {
+            weighted.push(Weighted {
+                name: source.text(name),
+                source,
+                weight,
+            });
+        }
+    }
+    Ok(weighted)
+}
+
+/// Where a source stands in an order by name, or would.
+fn place(sources: &[(&str, f64)], name: &str) -> Result<usize, usize> {
+    sources.binary_search_by(|(other, _)| (*other).cmp(name))
 }
 
 /// Evaluates the filters of one request.

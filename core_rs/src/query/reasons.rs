@@ -7,6 +7,7 @@ use crate::query::counted::Witness;
 use crate::query::leaders::TAGS;
 use crate::query::seeds::{Asker, Seed};
 use crate::query::source::Source;
+use crate::query::text::Text;
 use crate::query::vectors::cosine;
 use crate::scenario::{Metric, Scenario};
 
@@ -16,6 +17,8 @@ pub struct Reasoner<'a> {
     pub state: &'a State,
     /// Who asked.
     pub asker: &'a Asker<'a>,
+    /// Names of their seeds' items, in order.
+    pub names: &'a [Text],
     /// The scenario in force.
     pub scenario: &'a Scenario,
     /// What sources that count say.
@@ -25,61 +28,65 @@ pub struct Reasoner<'a> {
 }
 
 impl Reasoner<'_> {
-    /// Reasons of one source for one item that it ranked, strongest first.
-    pub fn reasons(&self, part: &Part, item: ItemIx) -> Vec<Reason> {
-        let name = part.0.as_str();
-        let mut reasons = match Source::named(self.state, name) {
-            Some(Source::TagAffinity) => self.tags(item),
-            Some(Source::Repeats) => self.repeats(item),
-            Some(Source::Vector(embedding)) => self.vectors(name, &embedding, item),
-            Some(Source::List) => vec![self.reason(name, None, f64::from(part.1), 0.0, "place")],
-            Some(source) => self.counted(&source, name, item),
-            None => vec![self.reason(name, None, 0.0, 0.0, "catalogue")],
-        };
-        reasons.truncate(self.kept());
-        reasons
+    /// Adds the reasons of one source for one item that it ranked, strongest first.
+    pub fn add(&self, part: &Part, item: ItemIx, reasons: &mut Vec<Reason>) {
+        let (name, known) = (&part.0, reasons.len());
+        match Source::named(self.state, name) {
+            Some(Source::TagAffinity) => self.tags(item, reasons),
+            Some(Source::Repeats) => self.repeats(item, reasons),
+            Some(Source::Vector(embedding)) => self.vectors(name, &embedding, item, reasons),
+            Some(Source::List) => {
+                reasons.push(self.reason(name, None, f64::from(part.1), 0.0, PLACE));
+            }
+            Some(source) => self.counted(&source, name, item, reasons),
+            None => reasons.push(self.reason(name, None, 0.0, 0.0, CATALOGUE)),
+        }
+        reasons.truncate(known.saturating_add(self.kept()));
     }
 
     /// Reasons of a source that counts.
-    fn counted(&self, source: &Source, name: &str, item: ItemIx) -> Vec<Reason> {
+    fn counted(&self, source: &Source, name: &Text, item: ItemIx, reasons: &mut Vec<Reason>) {
         let grounds = self.witness.grounds(source, name, item);
         let detail = match source {
-            Source::Relation(_) => metric_name(self.scenario.metric).to_string(),
-            Source::SessionKnn => format!("idf {:.2}", grounds.own),
-            Source::Fresh => return vec![self.reason(name, None, grounds.own, 0.0, "served")],
-            _ => return vec![self.reason(name, None, grounds.own, 0.0, "votes")],
+            Source::Relation(_) => Text::Fixed(metric_name(self.scenario.metric)),
+            Source::SessionKnn => format!("idf {:.2}", grounds.own).into(),
+            Source::Fresh => {
+                return reasons.push(self.reason(name, None, grounds.own, 0.0, SERVED));
+            }
+            _ => return reasons.push(self.reason(name, None, grounds.own, 0.0, VOTES)),
         };
-        let links = grounds.links.iter();
-        links
-            .filter_map(|link| Some((link, self.asker.seeds.get(link.seed)?)))
-            .map(|(link, seed)| self.reason(name, Some(seed), link.count, link.error, &detail))
-            .collect()
+        let known = |seed: usize| seed < self.asker.seeds.len();
+        let links = grounds.links.iter().filter(|link| known(link.seed));
+        reasons.extend(links.map(|link| {
+            let (count, error) = (link.count, link.error);
+            self.reason(name, Some(link.seed), count, error, detail.clone())
+        }));
     }
 
-    fn repeats(&self, item: ItemIx) -> Vec<Reason> {
-        let own = self.asker.seeds.iter().filter(|seed| seed.item == item);
-        own.map(|seed| self.reason("repeats", Some(seed), 1.0, 0.0, "session"))
-            .collect()
+    fn repeats(&self, item: ItemIx, reasons: &mut Vec<Reason>) {
+        let own = self.seeds().filter(|(_, seed)| seed.item == item);
+        let reason = |(seed, _)| self.reason(&REPEATS, Some(seed), 1.0, 0.0, SESSION);
+        reasons.extend(own.map(reason));
     }
 
     /// The seeds nearest to an item: cosine of their int8 codes.
-    fn vectors(&self, source: &str, name: &str, item: ItemIx) -> Vec<Reason> {
+    fn vectors(&self, source: &Text, name: &str, item: ItemIx, reasons: &mut Vec<Reason>) {
         let Some(vectors) = self.state.vectors.get(name) else {
-            return Vec::new();
+            return;
         };
-        let seeds = self
-            .asker
-            .seeds
-            .iter()
-            .filter(|seed| vectors.has(seed.item));
-        let mut near: Vec<(f64, &Seed)> = seeds
-            .map(|seed| (cosine(vectors, seed.item, item), seed))
+        let seeds = self.seeds().filter(|(_, seed)| vectors.has(seed.item));
+        let mut near: Vec<(f64, usize)> = seeds
+            .map(|(place, seed)| (cosine(vectors, seed.item, item), place))
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         near.truncate(self.kept());
-        near.into_iter()
-            .map(|(cosine, seed)| self.reason(source, Some(seed), cosine, 0.0, "cosine"))
-            .collect()
+        let reason = |(cosine, seed)| self.reason(source, Some(seed), cosine, 0.0, COSINE);
+        reasons.extend(near.into_iter().map(reason));
+    }
+
+    /// The seeds with their places.
+    fn seeds(&self) -> impl Iterator<Item = (usize, &Seed)> {
+        self.asker.seeds.iter().enumerate()
     }
 
     /// Reasons of one source that are told.
@@ -87,55 +94,48 @@ impl Reasoner<'_> {
         if self.all { usize::MAX } else { 1 }
     }
 
-    fn tags(&self, item: ItemIx) -> Vec<Reason> {
-        let own = self.state.catalogue.tags(item);
-        let shared = self
-            .asker
-            .tags
-            .iter()
-            .take(TAGS)
-            .filter(|(tag, weight)| own.contains(tag) && *weight > 0.0)
-            .take(self.kept());
-        shared
-            .map(|(tag, weight)| {
-                let seed = self
-                    .asker
-                    .seeds
-                    .iter()
-                    .find(|s| self.state.catalogue.tags(s.item).contains(tag));
-                self.reason(
-                    "tag-affinity",
-                    seed,
-                    *weight,
-                    0.0,
-                    self.state.names.tag(*tag),
-                )
-            })
-            .collect()
+    fn tags(&self, item: ItemIx, reasons: &mut Vec<Reason>) {
+        let (state, own) = (self.state, self.state.catalogue.tags(item));
+        let shared = self.asker.tags.iter().take(TAGS);
+        let shared = shared.filter(|(tag, weight)| own.contains(tag) && *weight > 0.0);
+        reasons.extend(shared.take(self.kept()).map(|(tag, weight)| {
+            let has = |seed: &Seed| state.catalogue.tags(seed.item).contains(tag);
+            let seed = self.seeds().find(|(_, seed)| has(seed));
+            let seed = seed.map(|(place, _)| place);
+            self.reason(
+                &TAG_AFFINITY,
+                seed,
+                *weight,
+                0.0,
+                state.names.tag(*tag).into(),
+            )
+        }));
     }
 
     fn reason(
         &self,
-        source: &str,
-        seed: Option<&Seed>,
+        source: &Text,
+        seed: Option<usize>,
         count: f64,
         error: f64,
-        detail: &str,
+        detail: Text,
     ) -> Reason {
-        let item = seed.map(|s| self.state.names.item(s.item).to_string());
+        let item = seed.map(|seed| self.names[seed].clone());
         let event = seed
-            .and_then(|s| s.event.as_ref())
-            .map(|(at, ty, ts)| EventName::new(*at, ty, *ts));
-        Reason(
-            source.to_string(),
-            item,
-            event,
-            count,
-            error,
-            Some(detail.to_string()),
-        )
+            .and_then(|seed| self.asker.seeds[seed].event.as_ref())
+            .map(|(at, ty, ts)| EventName::new(*at, ty.clone(), *ts));
+        Reason(source.clone(), item, event, count, error, Some(detail))
     }
 }
+
+const REPEATS: Text = Text::Fixed("repeats");
+const TAG_AFFINITY: Text = Text::Fixed("tag-affinity");
+const PLACE: Text = Text::Fixed("place");
+const CATALOGUE: Text = Text::Fixed("catalogue");
+const SERVED: Text = Text::Fixed("served");
+const VOTES: Text = Text::Fixed("votes");
+const SESSION: Text = Text::Fixed("session");
+const COSINE: Text = Text::Fixed("cosine");
 
 fn metric_name(metric: Metric) -> &'static str {
     match metric {

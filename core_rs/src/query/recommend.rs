@@ -11,6 +11,7 @@ use crate::query::accumulator::{Accumulator, Scratch, with_scratch};
 use crate::query::allowed::{Allowed, Barred};
 use crate::query::answer::{Answer, AnswerItem, Exploring, Part};
 use crate::query::blend::{self, Knobs, Marks};
+use crate::query::chosen::Chosen;
 use crate::query::compose::{Composed, Composition};
 use crate::query::counted::{Counted, CountedHere, Stock, Witness};
 use crate::query::features::Features;
@@ -24,6 +25,7 @@ use crate::query::retrieve::{self, Retrieval};
 use crate::query::seeds::{self, Asker};
 use crate::query::source::Source;
 use crate::query::taking_part;
+use crate::query::text::Text;
 use crate::query::together::{Asked, Scanned};
 use crate::query::vectors;
 use crate::query::why::Trace;
@@ -39,16 +41,22 @@ pub fn recommend(
     if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
         return Ok(answer);
     }
-    Question::new(state, tools, request)?.answer(tools, &Shared::default())
+    let kept = tools.leading;
+    let leading = kept.map(|kept| kept.at(state, request.now, false));
+    let shared = Shared {
+        scanned: Vec::new(),
+        leading: leading.unwrap_or_default(),
+    };
+    Question::new(state, tools, request)?.answer(tools, &shared)
 }
 
 /// What was worked out before, for others who ask at the same moment as well.
 #[derive(Clone, Default)]
-pub struct Shared<'a> {
+pub struct Shared {
     /// What was found in embeddings, by name of the source.
     pub scanned: Vec<(String, Scanned)>,
-    /// Leaders in order.
-    pub leading: Option<&'a Leading<'a>>,
+    /// What is known of leaders.
+    pub leading: Leading,
 }
 
 /// A request, worked out, and who asks.
@@ -82,7 +90,7 @@ impl<'a> Question<'a> {
             .sources
             .iter()
             .filter_map(|source| match &source.source {
-                Source::Vector(name) => Some((source.name.as_str(), name.as_str())),
+                Source::Vector(name) => Some((&*source.name, name.as_str())),
                 _ => None,
             })
     }
@@ -104,7 +112,7 @@ impl<'a> Question<'a> {
     }
 
     /// The answer.
-    pub fn answer(&self, tools: &Tools<'_>, shared: &Shared<'_>) -> Result<Answer, CoreError> {
+    pub fn answer(&self, tools: &Tools<'_>, shared: &Shared) -> Result<Answer, CoreError> {
         with_scratch(self.state.names.items.len(), |scratch| {
             answer(self, tools, shared, scratch)
         })
@@ -137,7 +145,7 @@ impl<'a> Question<'a> {
 fn answer(
     question: &Question<'_>,
     tools: &Tools<'_>,
-    shared: &Shared<'_>,
+    shared: &Shared,
     scratch: &mut Scratch,
 ) -> Result<Answer, CoreError> {
     let (state, plan, request) = (question.state, &question.plan, question.request);
@@ -154,7 +162,7 @@ fn answer(
         neighbours: &neighbours,
         allowed: &allowed,
         scanned: &shared.scanned,
-        leading: shared.leading,
+        leading: &shared.leading,
         list: &list,
         now,
         graphs: tools.graphs,
@@ -180,13 +188,7 @@ fn answer(
     };
     let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
     let witness = WitnessHere::new(state, asker, scenario, voted, now, all);
-    ranking.answer(
-        lists,
-        &witness,
-        &mut scratch.touched,
-        &mut scratch.fused,
-        &mut scratch.scores,
-    )
+    ranking.answer(lists, &witness, &mut scratch.touched, &mut scratch.fused)
 }
 
 /// What a slate is made with once all sources have spoken: the same in one process and where hosts were asked.
@@ -217,7 +219,6 @@ impl Ranking<'_> {
         witness: &dyn Witness,
         touched: &mut Bitmap,
         fused: &mut Accumulator,
-        places: &mut Accumulator,
     ) -> Result<Answer, CoreError> {
         let (state, plan, request, asker) = (self.state, self.plan, self.request, self.asker);
         let (scenario, now) = (&*plan.scenario, request.now);
@@ -246,9 +247,11 @@ impl Ranking<'_> {
             chosen.sort_unstable();
             witness.prepare(&chosen);
         }
+        let names = asker.seed_names(state);
         let why = Reasoner {
             state,
             asker,
+            names: &names,
             scenario,
             witness,
             all: request.all_reasons,
@@ -281,9 +284,12 @@ impl Ranking<'_> {
             }
             .of(item)
         });
-        Ok(page.answer(filled, trace, places))
+        Ok(page.answer(filled, trace))
     }
 }
+
+/// Sources that name an item of a slate, mostly.
+const PARTS: usize = 8;
 
 /// What an answer is written from.
 struct Page<'a> {
@@ -299,12 +305,7 @@ struct Page<'a> {
 }
 
 impl Page<'_> {
-    fn answer(
-        &self,
-        filled: usize,
-        trace: Option<Vec<String>>,
-        places: &mut Accumulator,
-    ) -> Answer {
+    fn answer(&self, filled: usize, trace: Option<Vec<String>>) -> Answer {
         let (state, composed, asker) = (self.state, self.composed, self.why.asker);
         let chosen: Vec<(ItemIx, f64)> = composed
             .slate
@@ -312,7 +313,7 @@ impl Page<'_> {
             .iter()
             .map(|slot| composed.candidates[slot.candidate as usize])
             .collect();
-        let parts = self.parts(&chosen, places);
+        let parts = self.parts(&chosen);
         let features = self.request.features.then_some(Features {
             state,
             asker,
@@ -330,11 +331,7 @@ impl Page<'_> {
         Answer {
             items,
             fallback: self.fallback(chosen.len(), filled),
-            about: asker
-                .seeds
-                .iter()
-                .map(|s| state.names.item(s.item).to_string())
-                .collect(),
+            about: self.why.names.to_vec(),
             position: state.position.0,
             notes: self.notes.iter().chain(&composed.notes).cloned().collect(),
             exploring: Exploring(slate.temperature, slate.floor, composed.pool),
@@ -357,29 +354,33 @@ impl Page<'_> {
             .map(|list| {
                 let ranked = list.ranked.iter();
                 let items = ranked.map(|(item, score)| (name(item), *score)).collect();
-                (list.name.clone(), items)
+                (list.name.to_string(), items)
             })
             .collect()
     }
 
-    /// What each source said of each chosen item. `places` serves as a map from chosen item to its place.
-    fn parts(&self, chosen: &[(ItemIx, f64)], places: &mut Accumulator) -> Vec<Vec<Part>> {
-        places.reset(self.state.names.items.len());
-        for (place, (item, _)) in chosen.iter().enumerate() {
-            places.add(item.0, place as f64);
+    /// What each source said of each chosen item.
+    fn parts(&self, chosen: &[(ItemIx, f64)]) -> Vec<Vec<Part>> {
+        let items = Chosen::new(chosen.iter().map(|(item, _)| *item).collect());
+        let mut slots = vec![0; chosen.len()];
+        for (slot, (item, _)) in chosen.iter().enumerate() {
+            if let Some(place) = items.place(*item) {
+                slots[place] = slot;
+            }
         }
         let factors: Vec<f64> = chosen
             .iter()
             .map(|(item, _)| self.knobs.factor(*item))
             .collect();
-        let mut parts: Vec<Vec<Part>> = vec![Vec::new(); chosen.len()];
+        let room = |_: &(ItemIx, f64)| Vec::with_capacity(PARTS);
+        let mut parts: Vec<Vec<Part>> = chosen.iter().map(room).collect();
         for list in self.lists {
             for (rank, (item, raw)) in list.ranked.iter().enumerate() {
-                if let Some(place) = places.get(item.0) {
-                    let place = place as usize;
+                if let Some(place) = items.place(*item) {
+                    let slot = slots[place];
                     let share = list.weight / (self.knobs.rrf_k() + rank as f64 + 1.0);
-                    let share = factors[place] * share;
-                    parts[place].push(Part(list.name.clone(), rank as u32 + 1, *raw, share));
+                    let share = factors[slot] * share;
+                    parts[slot].push(Part(list.name.clone(), rank as u32 + 1, *raw, share));
                 }
             }
         }
@@ -389,17 +390,14 @@ impl Page<'_> {
     fn item(&self, slot: &Slot, item: ItemIx, score: f64, mut parts: Vec<Part>) -> AnswerItem {
         parts.sort_by(|a, b| b.3.total_cmp(&a.3));
         let brief = self.request.brief;
-        let reasons = match brief {
-            true => Vec::new(),
-            false => parts
-                .iter()
-                .flat_map(|part| self.why.reasons(part, item))
-                .collect(),
-        };
-        let unnamed = if slot.pinned { "pinned" } else { "" };
-        let strongest = parts
-            .first()
-            .map_or_else(|| unnamed.to_string(), |part| part.0.clone());
+        let mut reasons = Vec::new();
+        if !brief {
+            reasons.reserve_exact(parts.len());
+            let each = parts.iter();
+            each.for_each(|part| self.why.add(part, item, &mut reasons));
+        }
+        let unnamed = Text::Fixed(if slot.pinned { "pinned" } else { "" });
+        let strongest = parts.first().map_or(unnamed, |part| part.0.clone());
         AnswerItem {
             item: self.state.names.item(item).to_string(),
             score,

@@ -10,7 +10,7 @@ use crate::neighbourhood::marginals::{ItemMarginals, Marginals};
 use crate::query::accumulator::Accumulator;
 use crate::query::seeds::Seed;
 use crate::scenario::Metric;
-use crate::simd::Simd;
+use crate::simd::{Simd, by_simd};
 
 /// One relation read at one moment: turns stored counts into full-weight events.
 pub struct RelationView<'a> {
@@ -88,9 +88,15 @@ impl<'a> RelationView<'a> {
 
     /// Adds weight x metric of every neighbour of every seed. O(sum of row lengths).
     pub fn score(&self, seeds: &[Seed], metric: Metric, shrinkage: f64, scores: &mut Accumulator) {
+        let view = self;
         // One loop per metric: each then reads only the counts that its measure needs.
         match metric {
-            Metric::Cosine => self.score_cosine(seeds, shrinkage, scores),
+            Metric::Cosine => by_simd!(Simd::chosen(), fn run(
+                view: &RelationView<'_>,
+                seeds: &[Seed],
+                shrinkage: f64,
+                scores: &mut Accumulator,
+            ) = RelationView::score_cosine),
             Metric::Jaccard => {
                 self.score_by(seeds, scores, |c| c.score(Metric::Jaccard, shrinkage))
             }
@@ -101,45 +107,46 @@ impl<'a> RelationView<'a> {
         }
     }
 
+    /// Asks for rows before they are read: the first lines of those of seed i + 2, all lines of those of seed i + 1.
+    #[inline(always)]
+    fn fetch(&self, seeds: &[Seed], i: usize) {
+        let heads = if i == 0 { 0..3 } else { i + 2..i + 3 };
+        for seed in seeds.iter().take(heads.end).skip(heads.start) {
+            let rows = self.rows.iter();
+            rows.for_each(|rows| rows.prefetch_head(seed.item, true));
+        }
+        let rows = if i == 0 { 0..2 } else { i + 1..i + 2 };
+        for seed in seeds.iter().take(rows.end).skip(rows.start) {
+            self.rows.iter().for_each(|rows| rows.prefetch(seed.item));
+        }
+    }
+
     /// [`RelationView::score_by`] for the default measure, with the same results. A division and a root a neighbour are
     /// most of the work, so they are done for a whole row at once.
+    #[inline(always)]
     fn score_cosine(&self, seeds: &[Seed], shrinkage: f64, scores: &mut Accumulator) {
-        let simd = Simd::chosen();
-        let (mut values, mut units) = (Vec::new(), Vec::new());
+        let mut values = Vec::new();
         for (i, seed) in seeds.iter().enumerate() {
-            if let Some(next) = seeds.get(i + 1) {
-                self.rows.iter().for_each(|rows| rows.prefetch(next.item));
-            }
+            self.fetch(seeds, i);
             let from = self.marginals.item(seed.item);
             if from.out == 0 {
                 continue;
             }
             let units_from = from.units_from as f64 * self.scale(from.epoch);
+            let from = (units_from, seed.weight);
             for rows in &self.rows {
                 let (epoch, pairs, errors) = rows.slots(seed.item);
-                self.guaranteed(epoch, pairs, errors, &mut values);
-                self.units_to(pairs, &mut units);
-                let from = (units_from, seed.weight);
-                cosine_row(simd, &mut values, &units, from, shrinkage);
+                self.units_to(pairs, &mut values);
+                let scale = self.scale(epoch);
+                cosine_row(&mut values, pairs, errors, scale, from, shrinkage);
                 let items = pairs.iter().map(|pair| pair[0]);
                 scores.add_all(items.zip(values.iter().copied()));
             }
         }
     }
 
-    /// Guaranteed counts (count - error) of a row in full-weight events.
-    fn guaranteed(&self, epoch: u32, pairs: &[[u32; 2]], errors: &[u32], out: &mut Vec<f64>) {
-        let scale = self.scale(epoch);
-        out.clear();
-        if errors.is_empty() {
-            out.extend(pairs.iter().map(|pair| f64::from(pair[1]) * scale));
-        } else {
-            let counts = pairs.iter().zip(errors);
-            out.extend(counts.map(|(pair, error)| f64::from(pair[1] - error) * scale));
-        }
-    }
-
     /// Units with each neighbour of a row on the "to" side, in full-weight events.
+    #[inline(always)]
     fn units_to(&self, pairs: &[[u32; 2]], out: &mut Vec<f64>) {
         out.clear();
         if let Some(units) = self.units {
@@ -159,16 +166,13 @@ impl<'a> RelationView<'a> {
         measure: impl Fn(PairCounts) -> f64,
     ) {
         let marginals = self.marginals;
-        let rows = || self.rows.iter();
         for (i, seed) in seeds.iter().enumerate() {
-            if let Some(next) = seeds.get(i + 1) {
-                rows().for_each(|rows| rows.prefetch(next.item));
-            }
+            self.fetch(seeds, i);
             let from = marginals.item(seed.item);
             if from.out == 0 {
                 continue;
             }
-            for rows in rows() {
+            for rows in &self.rows {
                 let (epoch, row) = rows.row(seed.item);
                 scores.add_all(row.map(|neighbour| {
                     let to = marginals.item_ref(neighbour.item);

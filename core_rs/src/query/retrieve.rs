@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::beside::beside;
 use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
-use crate::query::beside::beside;
 use crate::query::fuse::{SourceList, top};
 use crate::query::graphs::Graphs;
 use crate::query::leaders::{self, TagVotes};
@@ -62,8 +62,8 @@ pub struct Retrieval<'a> {
     pub allowed: &'a Allowed<'a>,
     /// What a scan for many visitors found in embeddings, by name of the source.
     pub scanned: &'a [(String, Scanned)],
-    /// Leaders in order, where others ask at the same moment.
-    pub leading: Option<&'a Leading<'a>>,
+    /// What is known of leaders already.
+    pub leading: &'a Leading,
     /// The caller's list.
     pub list: &'a [ItemIx],
     /// When.
@@ -142,13 +142,13 @@ impl Retrieval<'_> {
             return false;
         };
         let known =
-            self.scanned_before(source).is_some() || self.recorded.contains_key(&source.name);
+            self.scanned_before(source).is_some() || self.recorded.contains_key(&*source.name);
         !known && is_large(self.state, name)
     }
 
     fn scanned_before(&self, source: &Weighted) -> Option<&Scanned> {
         let mut scanned = self.scanned.iter();
-        scanned.find_map(|(name, scanned)| (*name == source.name).then_some(scanned))
+        scanned.find_map(|(name, scanned)| (*name == *source.name).then_some(scanned))
     }
 
     /// The list of a source that looks into the embedding `name`.
@@ -159,7 +159,7 @@ impl Retrieval<'_> {
         filter: &mut Bitmap,
     ) -> Result<SourceList, CoreError> {
         let (state, allowed, limit) = (self.state, self.allowed, self.limit());
-        if let Some(recorded) = self.recorded.get(&source.name) {
+        if let Some(recorded) = self.recorded.get(&*source.name) {
             let known = |(item, score): &(String, f64)| {
                 let item = state.names.find_item(item)?;
                 allowed.contains(item).then_some((item, *score))
@@ -193,12 +193,10 @@ impl Retrieval<'_> {
     fn ranked(&self, source: &Source, scores: &mut Accumulator) -> Vec<(ItemIx, f64)> {
         let (state, now) = (self.state, self.now);
         scores.reset(state.names.items.len());
-        if let Some(leaders) = self.shared_leaders(source, scores) {
-            let shown = leaders
-                .iter()
-                .filter(|(item, _)| self.allowed.contains(*item));
-            return shown.take(self.limit()).copied().collect();
+        if let Some(leaders) = self.known_leaders(source, scores) {
+            return leaders;
         }
+        scores.reset(state.names.items.len());
         match source {
             Source::Relation(relation) => {
                 let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
@@ -223,7 +221,9 @@ impl Retrieval<'_> {
                 }
             }
             Source::Fresh => {
-                leaders::fresh(state, self.scenario, self.asker, now, self.allowed, scores);
+                let (asker, allowed) = (self.asker, self.allowed);
+                let (scenario, leading) = (self.scenario, self.leading);
+                leaders::fresh(state, scenario, asker, now, allowed, leading, scores);
             }
             other => self.leaders(other, scores),
         }
@@ -237,15 +237,20 @@ impl Retrieval<'_> {
         top(names, scores, limit, eligible, |_, score| score)
     }
 
-    /// The leaders that a source takes the best of, where they were put in order for others already.
-    fn shared_leaders(
+    /// The best leaders of a source, where they were gathered already.
+    fn known_leaders(
         &self,
         source: &Source,
         scores: &mut Accumulator,
-    ) -> Option<&[(ItemIx, f64)]> {
-        let all = matches!(source, Source::Trending | Source::Popular) && self.allowed.is_few();
-        let leading = self.leading.filter(|_| !all)?;
-        leading.ranked(source, self.asker.segment, scores)
+    ) -> Option<Vec<(ItemIx, f64)>> {
+        let (allowed, limit) = (self.allowed, self.limit());
+        let all = matches!(source, Source::Trending | Source::Popular) && allowed.is_few();
+        if all || !source.leads_alone() {
+            return None;
+        }
+        let of = (source, self.asker.segment);
+        let eligible = |item| allowed.contains(item);
+        self.leading.best(self.state, of, limit, eligible, scores)
     }
 
     fn limit(&self) -> usize {

@@ -4,6 +4,7 @@ use crate::fold::state::State;
 use crate::ids::{EventRef, ItemIx, Millis, TagIx};
 use crate::query::leaders::TAGS;
 use crate::query::request::RecommendRequest;
+use crate::query::text::Text;
 use crate::sessions::touches::{Roles, Touch};
 use crate::sessions::user::UserState;
 
@@ -17,7 +18,7 @@ pub struct Seed {
     /// Whether it was touched in the current session.
     pub in_session: bool,
     /// The visitor's latest event on it, absent for items handed in by the caller.
-    pub event: Option<(EventRef, String, Millis)>,
+    pub event: Option<(EventRef, Text, Millis)>,
 }
 
 /// Seeds, tags and marks of whoever asks.
@@ -36,6 +37,12 @@ pub struct Asker<'a> {
 }
 
 impl Asker<'_> {
+    /// Names of the seeds' items, in order.
+    pub fn seed_names(&self, state: &State) -> Vec<Text> {
+        let name = |seed: &Seed| state.names.item(seed.item).into();
+        self.seeds.iter().map(name).collect()
+    }
+
     /// The `last` newest items, newest first.
     pub fn latest(&self, last: usize) -> Vec<ItemIx> {
         self.seeds.iter().take(last).map(|seed| seed.item).collect()
@@ -97,7 +104,7 @@ pub fn of_user<'a>(state: &'a State, user: &str, limit: usize, now: Millis) -> A
         .rev()
         .filter(|t| !t.roles.has(Roles::NEGATIVE));
     for touch in liked.take(limit) {
-        let ty = state.partitions[partition].type_name(touch.ty).to_string();
+        let ty = state.partitions[partition].type_name(touch.ty).into();
         seeds.push(Seed {
             item: touch.item,
             weight: weight * role_weight(touch),

@@ -13,6 +13,7 @@ use std::cell::RefCell;
 use crate::ids::ItemIx;
 use crate::neighbourhood::sessions::{SessionIndex, SessionNo};
 use crate::query::accumulator::Accumulator;
+use crate::query::chosen::Chosen;
 use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
 
@@ -98,60 +99,85 @@ pub struct NeighbourSession {
     pub newest: usize,
 }
 
-/// A small open-addressing table from session number to similarity, sized for one query.
+/// Sessions that share an item, each once, and a small open-addressing table to find them in. Kept per thread: it is far
+/// larger than what a query reads of it.
 #[derive(Default)]
 struct Similarities {
-    /// At least as many as `mask` reaches; all are free but those in use.
-    slots: Vec<(u64, f64, u32)>,
-    mask: usize,
-    used: Vec<u32>,
-    /// Room for all sessions that share an item.
+    /// Lower half of a session's number, and its place in `found`; [`FREE`] where none stands.
+    slots: Vec<(u32, u32)>,
+    shift: u32,
     found: Vec<NeighbourSession>,
+    keys: Vec<u128>,
 }
 
-const FREE: u64 = u64::MAX;
+const FREE: u32 = u32::MAX;
 
 thread_local! {
-    /// This thread's last table, so that a query need not make one: it is far larger than what is read of it.
-    static KEPT: RefCell<Similarities> = const {
-        RefCell::new(Similarities { slots: Vec::new(), mask: 0, used: Vec::new(), found: Vec::new() })
-    };
+    /// This thread's last table.
+    static KEPT: RefCell<Similarities> = RefCell::default();
 }
 
 impl Similarities {
     fn with_capacity(entries: usize) -> Self {
         let size = (entries * 2).next_power_of_two().max(16);
         let mut kept = KEPT.take();
-        if kept.slots.len() < size {
-            kept.slots.resize(size, (FREE, 0.0, 0));
-        }
-        kept.mask = size - 1;
+        kept.slots.clear();
+        kept.slots.resize(size, (0, FREE));
+        kept.shift = u32::BITS - size.trailing_zeros();
+        kept.found.clear();
         kept
     }
 
-    /// Leaves the table, free again, to the thread's next query.
-    fn keep(mut self) {
-        for at in self.used.drain(..) {
-            self.slots[at as usize].0 = FREE;
-        }
+    /// Leaves the table to the thread's next query.
+    fn keep(self) {
         KEPT.set(self);
     }
 
-    fn add(&mut self, number: u64, weight: f64, place: usize) {
-        let mut at = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & self.mask;
-        loop {
-            let slot = &mut self.slots[at];
-            if slot.0 == number {
-                slot.1 += weight;
-                return;
-            }
-            if slot.0 == FREE {
-                *slot = (number, weight, place as u32);
-                self.used.push(at as u32);
-                return;
-            }
-            at = (at + 1) & self.mask;
+    /// Where the session with that lower half stands, or would. Sessions held are fewer than numbers of 32 bits, so that the
+    /// lower halves tell them apart.
+    #[inline]
+    fn slot_of(&self, low: u32) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut at = (low.wrapping_mul(0x9e37_79b9) >> self.shift) as usize & mask;
+        while self.slots[at].1 != FREE && self.slots[at].0 != low {
+            at = (at + 1) & mask;
         }
+        at
+    }
+
+    #[inline]
+    fn add(&mut self, number: u64, weight: f64, place: usize) {
+        let at = self.slot_of(number as u32);
+        let slot = &mut self.slots[at];
+        if slot.1 != FREE {
+            self.found[slot.1 as usize].similarity += weight;
+            return;
+        }
+        *slot = (number as u32, self.found.len() as u32);
+        self.found.push(NeighbourSession {
+            number,
+            similarity: weight,
+            newest: place,
+        });
+    }
+
+    /// The `k` most similar, of equally similar ones the more recent. `fades`: what a session's age leaves of its
+    /// similarity.
+    fn best(&mut self, k: usize, fades: impl Fn(u64) -> f64) -> Vec<NeighbourSession> {
+        // Similarities are not negative: their bits are in their order. One number sorts without a branch.
+        self.keys.clear();
+        self.keys.extend(self.found.iter_mut().map(|session| {
+            session.similarity *= fades(session.number);
+            !(u128::from(session.similarity.to_bits()) << 64 | u128::from(session.number))
+        }));
+        if self.keys.len() > k {
+            self.keys.select_nth_unstable(k);
+            self.keys.truncate(k);
+        }
+        self.keys.sort_unstable();
+        let place = |key: &u128| self.slots[self.slot_of(!*key as u32)].1;
+        let keys = self.keys.iter();
+        keys.map(|key| self.found[place(key) as usize]).collect()
     }
 }
 
@@ -188,36 +214,16 @@ pub fn neighbours(
             0.0 => 1.0,
             rarity => 1.0 + rarity * (idf(index, *seed) - 1.0),
         };
-        for number in index.sessions_of(*seed).filter(|n| Some(*n) != own) {
-            similarities.add(number, weight * rarity, place);
-        }
+        index.each_session_of(*seed, |number| {
+            if Some(number) != own {
+                similarities.add(number, weight * rarity, place);
+            }
+        });
     }
     let (next, held) = index.len();
     let fade = (1.0 - weights.oldest) / held.max(1) as f64;
     let age = |number: u64| (next - 1 - number) as f64;
-    let mut found = std::mem::take(&mut similarities.found);
-    found.clear();
-    let slots = similarities
-        .used
-        .iter()
-        .map(|at| similarities.slots[*at as usize]);
-    found.extend(slots.map(|(number, similarity, newest)| NeighbourSession {
-        number,
-        similarity: similarity * (1.0 - fade * age(number)),
-        newest: newest as usize,
-    }));
-    let order = |a: &NeighbourSession, b: &NeighbourSession| {
-        b.similarity
-            .total_cmp(&a.similarity)
-            .then(b.number.cmp(&a.number))
-    };
-    if found.len() > k {
-        found.select_nth_unstable_by(k, order);
-        found.truncate(k);
-    }
-    found.sort_unstable_by(order);
-    let neighbours = found.clone();
-    similarities.found = found;
+    let neighbours = similarities.best(k, |number| 1.0 - fade * age(number));
     similarities.keep();
     neighbours
 }
@@ -235,6 +241,9 @@ pub fn score(
 ) {
     let places = position_weights(seeds.len(), weights.vote_step);
     let mut nearness: Vec<f64> = Vec::new();
+    // What most scenarios ask for: votes alike for all items but the visitor's own.
+    let plain = weights.own == 0.0 && !weights.looks_at_places();
+    let own = Chosen::new(seeds.to_vec());
     for (at, neighbour) in neighbours.iter().enumerate() {
         for (ahead, found) in [(2 * AHEAD, false), (AHEAD, true)] {
             if let Some(next) = neighbours.get(at + ahead) {
@@ -243,6 +252,13 @@ pub fn score(
         }
         let vote = neighbour.similarity * places[neighbour.newest];
         let items = index.items_of(neighbour.number);
+        if plain {
+            let others = items
+                .iter()
+                .filter(|item| own.place(ItemIx(**item)).is_none());
+            scores.add_all(others.map(|item| (*item, vote)));
+            continue;
+        }
         let shared = seeds[neighbour.newest];
         let at = match weights.looks_at_places() {
             true => items.iter().position(|item| *item == shared.0),
@@ -280,33 +296,54 @@ fn idf_of(held: usize, frequency: usize) -> f64 {
     libm::log((held as f64 + 1.0) / (frequency as f64 + 0.5)).max(0.0) + 1.0
 }
 
-/// [`idf`] of many items: postings are bounded, so most items are as frequent as another.
+/// [`idf`] of many items: postings are bounded, so most items are as frequent as another. What a thread worked out it keeps
+/// for its next reader of as many sessions.
 pub struct IdfReader<'a> {
     index: &'a SessionIndex,
+    known: RefCell<KnownIdf>,
+}
+
+/// Of so many sessions held: by frequency; 0 where none was asked for yet.
+#[derive(Default)]
+struct KnownIdf {
     held: usize,
-    /// By frequency; 0 where none was asked for yet.
-    known: RefCell<Vec<f64>>,
+    idf: Vec<f64>,
+}
+
+thread_local! {
+    static KNOWN_IDF: RefCell<KnownIdf> = RefCell::default();
 }
 
 impl<'a> IdfReader<'a> {
-    /// A reader that knows nothing yet.
+    /// A reader of the sessions that are held now.
     pub fn new(index: &'a SessionIndex) -> Self {
         let (_, held) = index.len();
-        let known = RefCell::default();
-        Self { index, held, known }
+        let mut known = KNOWN_IDF.take();
+        if known.held != held {
+            known.held = held;
+            known.idf.clear();
+        }
+        let known = RefCell::new(known);
+        Self { index, known }
     }
 
     /// [`idf`].
     #[inline]
     pub fn idf(&self, item: ItemIx) -> f64 {
         let frequency = self.index.frequency(item);
-        let mut known = self.known.borrow_mut();
-        if known.len() <= frequency {
-            known.resize(frequency + 1, 0.0);
+        let KnownIdf { held, idf } = &mut *self.known.borrow_mut();
+        if idf.len() <= frequency {
+            idf.resize(frequency + 1, 0.0);
         }
-        if known[frequency] == 0.0 {
-            known[frequency] = idf_of(self.held, frequency);
+        if idf[frequency] == 0.0 {
+            idf[frequency] = idf_of(*held, frequency);
         }
-        known[frequency]
+        idf[frequency]
+    }
+}
+
+impl Drop for IdfReader<'_> {
+    fn drop(&mut self) {
+        KNOWN_IDF.set(self.known.take());
     }
 }

@@ -8,6 +8,7 @@ use crate::query::answer::{Answer, AnswerItem, Part};
 use crate::query::counted::Witness;
 use crate::query::fuse::{SourceList, fuse, top};
 use crate::query::leaders::{self, TagVotes};
+use crate::query::leading::Leading;
 use crate::query::plan::Tools;
 use crate::query::reasons::Reasoner;
 use crate::query::relation::RelationView;
@@ -102,7 +103,7 @@ impl<'a> Question<'a> {
     /// A list of this question.
     pub fn list(&self, name: &str, weight: f64, ranked: Vec<(ItemIx, f64)>) -> SourceList {
         SourceList {
-            name: name.to_string(),
+            name: name.into(),
             weight,
             personal: true,
             approximate: false,
@@ -119,7 +120,7 @@ impl<'a> Question<'a> {
     pub fn of_same_tags(&self, state: &State, scores: &mut Accumulator) -> SourceList {
         scores.reset(state.names.items.len());
         let (votes, now) = (TagVotes::Popularity, self.request.now);
-        leaders::in_tags(state, &self.asker, now, votes, None, scores);
+        leaders::in_tags(state, &self.asker, now, votes, &Leading::default(), scores);
         self.list(SAME_TAGS, 1.0, self.best(state, scores, self.request.n))
     }
 
@@ -146,9 +147,11 @@ impl<'a> Question<'a> {
             fuse(lists, k, fused);
             top(&state.names, fused, request.n, |_| true, |_, score| score)
         };
+        let names = self.asker.seed_names(state);
         let why = Reasoner {
             state,
             asker: &self.asker,
+            names: &names,
             scenario: &self.scenario,
             witness,
             all: false,
@@ -161,7 +164,10 @@ impl<'a> Question<'a> {
                     .filter_map(|list| part(list, *item, k))
                     .collect();
                 parts.sort_by(|a, b| b.3.total_cmp(&a.3));
-                let reasons = parts.iter().flat_map(|p| why.reasons(p, *item)).collect();
+                let mut reasons = Vec::new();
+                parts
+                    .iter()
+                    .for_each(|part| why.add(part, *item, &mut reasons));
                 AnswerItem::ranked(state.names.item(*item).to_string(), *score, parts, reasons)
             })
             .collect();
@@ -171,7 +177,7 @@ impl<'a> Question<'a> {
                 "the item was not yet seen together with another: items of the same categories"
                     .to_string()
             }),
-            about: vec![request.item.clone()],
+            about: vec![request.item.as_str().into()],
             position: state.position.0,
             ..Answer::default()
         }

@@ -1,6 +1,7 @@
 //! Candidate sources by name.
 
 use crate::fold::state::State;
+use crate::query::text::Text;
 
 /// Prefix of the sources that look for neighbours in an embedding.
 pub const VECTOR: &str = "vector:";
@@ -55,6 +56,23 @@ impl Source {
         })
     }
 
+    /// Its name as a text, `name` where the program does not know it.
+    pub fn text(&self, name: &str) -> Text {
+        Text::Fixed(match self {
+            Self::SessionKnn => "session-knn",
+            Self::Repeats => "repeats",
+            Self::TagAffinity => "tag-affinity",
+            Self::Trending => "trending",
+            Self::TrendingInTags => "trending-in-tags",
+            Self::TrendingInSegment => "trending-in-segment",
+            Self::Popular => "popular",
+            Self::PopularInSegment => "popular-in-segment",
+            Self::Fresh => "fresh",
+            Self::List => "list",
+            Self::Relation(_) | Self::Vector(_) => return name.into(),
+        })
+    }
+
     /// Whether it ranks by votes.
     pub fn counts_votes(&self) -> bool {
         self.is_trending() || matches!(self, Self::Popular | Self::PopularInSegment)
@@ -66,6 +84,11 @@ impl Source {
             self,
             Self::Trending | Self::TrendingInTags | Self::TrendingInSegment
         )
+    }
+
+    /// Whether it ranks leaders by votes and nothing else.
+    pub fn leads_alone(&self) -> bool {
+        self.counts_votes() && *self != Self::TrendingInTags
     }
 
     /// Whether only votes of the visitor's segment count.
@@ -93,7 +116,7 @@ pub struct Weighted {
     /// Which.
     pub source: Source,
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// Weight, above 0.
     pub weight: f64,
 }

@@ -9,6 +9,7 @@ use crate::query::fuse::top;
 use crate::query::leaders;
 use crate::query::plan::Tools;
 use crate::query::request::{TrendingRequest, check_n};
+use crate::query::text::Text;
 
 /// Names of the two lists: the second stands in where the first is empty.
 pub const TRENDING: &str = "trending";
@@ -119,14 +120,14 @@ impl<'a> Question<'a> {
         let source = if popular { POPULAR } else { TRENDING };
         let slot = |(rank, (item, score)): (usize, &(ItemIx, f64))| {
             let reason = Reason(
-                source.to_string(),
+                Text::Fixed(source),
                 None,
                 None,
                 votes(*item, *score),
                 0.0,
-                Some("votes".to_string()),
+                Some(Text::Fixed("votes")),
             );
-            let part = Part(source.to_string(), rank as u32 + 1, *score, *score);
+            let part = Part(Text::Fixed(source), rank as u32 + 1, *score, *score);
             let name = state.names.item(*item).to_string();
             AnswerItem::ranked(name, *score, vec![part], vec![reason])
         };

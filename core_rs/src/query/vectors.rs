@@ -110,10 +110,12 @@ pub fn found(
         return Ok(Found::default());
     };
     if let Some((graphs, name)) = graph {
+        let near: Vec<u32> = seeds.iter().map(|seed| seed.item.0).collect();
         let wanted = Wanted {
             name,
             k: reach(limit),
             filter,
+            near: &near,
         };
         if let Some(ranked) = graphs.nearest(state, vectors, &query, wanted)? {
             return Ok(Found {

@@ -1,10 +1,12 @@
 //! Grounds of what sources say, where their counts are.
 
 use std::cell::{OnceCell, RefCell};
+use std::cmp::Ordering;
 
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
-use crate::query::counted::{Grounds, Link, Witness};
+use crate::query::chosen::Chosen;
+use crate::query::counted::{Grounds, Link, Links, Witness};
 use crate::query::relation::RelationView;
 use crate::query::seeds::Asker;
 use crate::query::session_knn::{NeighbourSession, idf};
@@ -25,8 +27,8 @@ pub struct WitnessHere<'a> {
     pub now: Millis,
     /// Every contributing event, or only the strongest per source.
     pub all: bool,
-    /// The items that are asked about, ascending.
-    chosen: RefCell<Vec<ItemIx>>,
+    /// The items that are asked about.
+    chosen: RefCell<Chosen>,
     /// Relations as they are first needed.
     views: Vec<OnceCell<RelationView<'a>>>,
     /// See [`WitnessHere::count_votes`].
@@ -56,16 +58,11 @@ impl<'a> WitnessHere<'a> {
         }
     }
 
-    /// Grounds of one source that are told.
-    fn kept(&self) -> usize {
-        if self.all { usize::MAX } else { 1 }
-    }
-
     fn view(&self, relation: usize) -> &RelationView<'a> {
         self.views[relation].get_or_init(|| RelationView::new(self.state, relation, self.now))
     }
 
-    fn relation(&self, relation: usize, item: ItemIx) -> Vec<Link> {
+    fn relation(&self, relation: usize, item: ItemIx) -> Links {
         let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
         let view = self.view(relation);
         let (shard, _) = self.state.owner(item);
@@ -74,14 +71,21 @@ impl<'a> WitnessHere<'a> {
             let (score, count, error) = view.pair(shard, seed.item, item, metric, shrinkage)?;
             Some((seed.weight * score, link(place, count, error)))
         });
-        self.strongest(found.collect())
+        self.strongest(found)
     }
 
-    /// The strongest links by score; of equal ones, those of newer seeds.
-    fn strongest(&self, mut found: Vec<(f64, Link)>) -> Vec<Link> {
-        found.sort_by(|a, b| b.0.total_cmp(&a.0));
-        found.truncate(self.kept());
-        found.into_iter().map(|(_, link)| link).collect()
+    /// The strongest links by score; of equal ones, those of newer seeds. Only one unless all are told.
+    fn strongest(&self, found: impl Iterator<Item = (f64, Link)>) -> Links {
+        if self.all {
+            let mut found: Vec<(f64, Link)> = found.collect();
+            found.sort_by(|a, b| b.0.total_cmp(&a.0));
+            return Links::Many(found.into_iter().map(|(_, link)| link).collect());
+        }
+        let stronger = |best: (f64, Link), next: (f64, Link)| match next.0.total_cmp(&best.0) {
+            Ordering::Greater => next,
+            _ => best,
+        };
+        found.reduce(stronger).map(|(_, link)| link).into()
     }
 
     /// The grounds of a relation for each of the items that were announced, in their order: one walk over the seeds' rows
@@ -90,9 +94,9 @@ impl<'a> WitnessHere<'a> {
         let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
         let view = self.view(relation);
         let chosen = self.chosen.borrow();
-        let mut found: Vec<Vec<(f64, Link)>> = vec![Vec::new(); chosen.len()];
+        let mut found: Vec<Vec<(f64, Link)>> = vec![Vec::new(); chosen.items().len()];
         for (place, seed) in self.asker.seeds.iter().enumerate() {
-            let place_of = |item: ItemIx| chosen.binary_search(&item).ok();
+            let place_of = |item: ItemIx| chosen.place(item);
             view.pairs(
                 seed.item,
                 place_of,
@@ -104,20 +108,26 @@ impl<'a> WitnessHere<'a> {
             );
         }
         let grounds = found.into_iter().map(|found| Grounds {
-            links: self.strongest(found),
+            links: self.strongest(found.into_iter()),
             own: 0.0,
         });
         grounds.collect()
     }
 
+    /// Says which items will be asked about, in ascending order.
+    pub fn announce(&self, chosen: &[ItemIx]) {
+        self.chosen.replace(Chosen::new(chosen.to_vec()));
+        self.votes.take();
+    }
+
     /// For each chosen item and each seed, similarity and number of the sessions that have the item and whose newest shared
     /// item is the seed. One walk over all neighbours.
-    fn count_votes(&self, chosen: &[ItemIx]) -> Vec<(f64, f64)> {
+    fn count_votes(&self, chosen: &Chosen) -> Vec<(f64, f64)> {
         let seeds = self.asker.seeds.len();
-        let mut votes = vec![(0.0, 0.0); chosen.len() * seeds];
+        let mut votes = vec![(0.0, 0.0); chosen.items().len() * seeds];
         for neighbour in self.neighbours {
             for item in self.state.hood.sessions.items_of(neighbour.number) {
-                if let Ok(at) = chosen.binary_search(&ItemIx(*item)) {
+                if let Some(at) = chosen.place(ItemIx(*item)) {
                     let vote = &mut votes[at * seeds + neighbour.newest];
                     vote.0 += neighbour.similarity;
                     vote.1 += 1.0;
@@ -127,18 +137,17 @@ impl<'a> WitnessHere<'a> {
         votes
     }
 
-    fn sessions(&self, item: ItemIx) -> Vec<Link> {
+    fn sessions(&self, item: ItemIx) -> Links {
         let chosen = self.chosen.borrow();
-        let Ok(at) = chosen.binary_search(&item) else {
-            return Vec::new();
+        let Some(at) = chosen.place(item) else {
+            return Links::None;
         };
         let seeds = self.asker.seeds.len();
         let mut votes = self.votes.borrow_mut();
         let votes = votes.get_or_insert_with(|| self.count_votes(&chosen));
         let by_seed = &votes[at * seeds..][..seeds];
         let voted = by_seed.iter().enumerate().filter(|(_, vote)| vote.1 > 0.0);
-        let found = voted.map(|(place, vote)| (vote.0, link(place, vote.1, 0.0)));
-        self.strongest(found.collect())
+        self.strongest(voted.map(|(place, vote)| (vote.0, link(place, vote.1, 0.0))))
     }
 
     fn votes(&self, source: &Source, item: ItemIx) -> f64 {
@@ -159,17 +168,23 @@ impl<'a> WitnessHere<'a> {
 
 impl Witness for WitnessHere<'_> {
     fn prepare(&self, chosen: &[ItemIx]) {
-        self.chosen.replace(chosen.to_vec());
-        self.votes.take();
+        self.announce(chosen);
+        // Rows were read a while ago, and a scan has gone through the cache since.
+        for found in [false, true] {
+            for rows in self.state.shards.iter().flat_map(|shard| &shard.rows) {
+                let seeds = self.asker.seeds.iter();
+                seeds.for_each(|seed| rows.prefetch_head(seed.item, found));
+            }
+        }
     }
 
     fn grounds(&self, source: &Source, _: &str, item: ItemIx) -> Grounds {
         let (links, own) = match source {
             Source::Relation(relation) => (self.relation(*relation, item), 0.0),
             Source::SessionKnn => (self.sessions(item), idf(&self.state.hood.sessions, item)),
-            Source::Fresh => (Vec::new(), f64::from(self.state.served(item))),
-            source if source.counts_votes() => (Vec::new(), self.votes(source, item)),
-            _ => (Vec::new(), 0.0),
+            Source::Fresh => (Links::None, f64::from(self.state.served(item))),
+            source if source.counts_votes() => (Links::None, self.votes(source, item)),
+            _ => (Links::None, 0.0),
         };
         Grounds { links, own }
     }

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bloom::{block_contains, block_insert};
+use crate::bloom::{any_contains, block_insert};
 use crate::ids::Millis;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -26,7 +26,7 @@ struct Generation {
 
 impl Generation {
     fn contains(&self, hash: u32) -> bool {
-        self.blocks.iter().any(|block| block_contains(block, hash))
+        any_contains(&self.blocks, hash)
     }
 
     /// Whether its event time ends at `since` or later; never for one without keys.

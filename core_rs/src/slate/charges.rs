@@ -35,6 +35,11 @@ pub struct Charges {
     kills: Vec<Slots>,
     extra: Vec<Lanes<f64>>,
     touched: Vec<u32>,
+    /// Blocks whose `extra` may have changed since somebody asked.
+    changed: Vec<bool>,
+    /// Limits of each slot's greedy candidate, one slot after the other, and where each slot's end.
+    own_limits: Vec<usize>,
+    own_ends: Vec<usize>,
 }
 
 /// How many slots are alive, seen from one slot.
@@ -74,6 +79,13 @@ impl Charges {
                 limits.push(Limit { cap, value, slots });
             }
         }
+        let (mut own_limits, mut own_ends) = (Vec::new(), Vec::with_capacity(of_slot.len()));
+        for slot in 0..of_slot.len() {
+            let each = limits.iter().enumerate();
+            let own = each.filter(|(_, limit)| limit.slots & bit(slot) != 0);
+            own_limits.extend(own.map(|(at, _)| at));
+            own_ends.push(own_limits.len());
+        }
         let mates = free()
             .flat_map(|(slot, c)| mates(rules, c).map(move |mate| (mate, slot)))
             .collect();
@@ -83,6 +95,9 @@ impl Charges {
             kills: vec![0; stage.relevance.len()],
             extra: vec![[0.0; LANES]; stage.order.blocks()],
             touched: Vec::new(),
+            changed: vec![false; stage.order.blocks()],
+            own_limits,
+            own_ends,
             greedy: of_slot,
         }
     }
@@ -100,6 +115,11 @@ impl Charges {
     /// How many slots below each candidate of a block kills.
     pub fn extra(&self, block: usize) -> &Lanes<f64> {
         &self.extra[block]
+    }
+
+    /// Whether [`Charges::extra`] of a block may have changed since this was asked.
+    pub fn changed(&mut self, block: usize) -> bool {
+        std::mem::take(&mut self.changed[block])
     }
 
     /// Looks down from a slot. `allowed`: the slot may hold its greedy candidate as far as promotion goes.
@@ -142,6 +162,7 @@ impl Charges {
             let (block, lane) = stage.place(candidate);
             self.kills[candidate as usize] = 0;
             self.extra[block][lane] = 0.0;
+            self.changed[block] = true;
         }
         for limit in &self.limits {
             let room = tracker.room(limit.cap, limit.value);
@@ -168,15 +189,15 @@ impl Charges {
         for candidate in &self.touched {
             let (block, lane) = stage.place(*candidate);
             self.extra[block][lane] = f64::from(self.kills[*candidate as usize].count_ones());
+            self.changed[block] = true;
         }
     }
 
     /// What the greedy candidate of a slot below kills when it comes early: its slot; it no longer crowds others there.
     fn kills_early(&self, tracker: &Tracker<'_>, below: Slots, slot: usize) -> Slots {
-        let own = self
-            .limits
-            .iter()
-            .filter(|limit| limit.slots & bit(slot) != 0);
+        let first = slot.checked_sub(1).map_or(0, |above| self.own_ends[above]);
+        let own = self.own_limits[first..self.own_ends[slot]].iter();
+        let own = own.map(|at| &self.limits[*at]);
         own.fold(bit(slot), |kills, limit| {
             let room = tracker.room(limit.cap, limit.value);
             let others = limit.slots & below & !bit(slot);

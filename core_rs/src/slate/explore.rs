@@ -296,7 +296,7 @@ impl<'e, 'a> Explorer<'e, 'a> {
             self.temperature = Some(solved);
             self.table.weigh(solved, &self.open, allowed);
         }
-        let tally = self.table.tally(&others, &self.open, &self.charges);
+        let tally = self.table.tally(&others, &self.open, &mut self.charges);
         let mut distribution = Distribution {
             default,
             others,

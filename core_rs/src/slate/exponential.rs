@@ -8,6 +8,8 @@ use crate::diversity::blocks::Lanes;
 use crate::embedding::store::LANES;
 use crate::simd::{Simd, by_simd};
 
+use super::stage::{Mask, lanes_of};
+
 /// Below this a weight adds nothing to a sum in which the best weighs 1e-9 or more.
 const LEAST: f64 = -60.0;
 /// Up to here the vector code is right; real weights stay far below.
@@ -43,6 +45,51 @@ pub fn weights(simd: Simd, scaled: &Lanes<f64>) -> Lanes<f64> {
         }
     }
     out
+}
+
+/// Replaces the weights of the lanes whose bits are set by those of their worth: `exp((worth - reference) / temperature)`,
+/// and 0 for weights that add nothing.
+#[inline]
+pub fn weigh(
+    simd: Simd,
+    worth: &Lanes<f64>,
+    (temperature, reference): (f64, f64),
+    lanes: Mask,
+    out: &mut Lanes<f64>,
+) {
+    let odd = by_simd!(simd, fn run(
+        worth: &Lanes<f64>,
+        reference: f64,
+        temperature: f64,
+        lanes: Mask,
+        out: &mut Lanes<f64>,
+    ) -> bool = weigh_lanes);
+    if odd {
+        for lane in lanes_of(lanes) {
+            out[lane] = weight((worth[lane] - reference) / temperature);
+        }
+    }
+}
+
+/// Whether any argument is none that the steps of [`exp`] are right for.
+#[inline(always)]
+fn weigh_lanes(
+    worth: &Lanes<f64>,
+    reference: f64,
+    temperature: f64,
+    lanes: Mask,
+    out: &mut Lanes<f64>,
+) -> bool {
+    let (mut scaled, mut made) = ([0.0; LANES], [0.0; LANES]);
+    for lane in 0..LANES {
+        scaled[lane] = (worth[lane] - reference) / temperature;
+    }
+    let odd = block(&scaled, &mut made);
+    for lane in 0..LANES {
+        let chosen = lanes >> lane & 1 == 1;
+        out[lane] = if chosen { made[lane] } else { out[lane] };
+    }
+    odd
 }
 
 /// [`weights`] of one.
@@ -139,12 +186,20 @@ mod tests {
             })
             .collect();
         for simd in Simd::available() {
-            for part in signed.chunks(LANES).chain(spread.chunks(LANES)) {
+            for (at, part) in (0u32..).zip(signed.chunks(LANES).chain(spread.chunks(LANES))) {
                 let mut lanes = [0.0; LANES];
                 lanes[..part.len()].copy_from_slice(part);
                 let found = weights(simd, &lanes);
                 for (x, found) in lanes.iter().zip(found) {
                     assert_eq!(found.to_bits(), weight(*x).to_bits(), "exp({x:?})");
+                }
+                let (mask, scale) = (at.wrapping_mul(40_503) as Mask, (0.3, 0.7));
+                let mut some = [7.0; LANES];
+                weigh(simd, &lanes, scale, mask, &mut some);
+                for (lane, (x, found)) in lanes.iter().zip(some).enumerate() {
+                    let own = weight((x - scale.1) / scale.0);
+                    let expected = if mask >> lane & 1 == 1 { own } else { 7.0 };
+                    assert_eq!(found.to_bits(), expected.to_bits(), "{x:?} of {mask:016b}");
                 }
             }
         }

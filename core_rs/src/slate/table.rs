@@ -9,7 +9,7 @@ use crate::embedding::store::LANES;
 use crate::simd::{Simd, by_simd};
 
 use super::charges::Charges;
-use super::exponential::weights;
+use super::exponential::weigh;
 use super::stage::{Mask, lanes_of};
 
 /// Sums of weights that are trusted with all their digits.
@@ -22,6 +22,8 @@ pub struct Table {
     values: Vec<Lanes<f64>>,
     worth: Vec<Lanes<f64>>,
     weights: Vec<Lanes<f64>>,
+    /// Mask, weights, weights times extra, and extra, added up in each block; `None` where any of them changed since.
+    sums: Vec<Option<(Mask, [f64; 3])>>,
     /// Temperature and reference, once there is one.
     scale: Option<(f64, f64)>,
 }
@@ -49,6 +51,7 @@ impl Table {
             values: vec![[f64::NAN; LANES]; blocks],
             worth: vec![[0.0; LANES]; blocks],
             weights: vec![[0.0; LANES]; blocks],
+            sums: vec![None; blocks],
             scale: None,
         }
     }
@@ -77,10 +80,8 @@ impl Table {
                 old: &mut Lanes<f64>,
             ) -> Mask = replace);
             let changed = open & changed;
-            for lane in lanes_of(changed) {
-                self.worth[block][lane] = objective.worth(block, lane);
-            }
             if changed != 0 {
+                objective.worths(block, changed, &mut self.worth[block]);
                 self.weigh_block(block, changed);
             }
         }
@@ -88,20 +89,10 @@ impl Table {
 
     /// Makes the weights of some lanes anew, if there is a temperature.
     fn weigh_block(&mut self, block: usize, lanes: Mask) {
-        let Some((temperature, reference)) = self.scale else {
-            return;
-        };
-        let mut scaled = [0.0; LANES];
-        for (scaled, worth) in scaled.iter_mut().zip(&self.worth[block]) {
-            *scaled = (worth - reference) / temperature;
-        }
-        let made = weights(self.simd, &scaled);
-        for (lane, (weight, made)) in self.weights[block].iter_mut().zip(made).enumerate() {
-            *weight = if lanes >> lane & 1 == 1 {
-                made
-            } else {
-                *weight
-            };
+        if let Some(scale) = self.scale {
+            let (worth, weights) = (&self.worth[block], &mut self.weights[block]);
+            weigh(self.simd, worth, scale, lanes, weights);
+            self.sums[block] = None;
         }
     }
 
@@ -122,7 +113,7 @@ impl Table {
     }
 
     /// Adds up some of the open candidates.
-    pub fn tally(&mut self, masks: &[Mask], open: &[Mask], charges: &Charges) -> Tally {
+    pub fn tally(&mut self, masks: &[Mask], open: &[Mask], charges: &mut Charges) -> Tally {
         let tally = self.add_up(masks, charges);
         match self.scale {
             Some((temperature, _)) if tally.count > 0.0 && !TRUSTED.contains(&tally.weight) => {
@@ -133,7 +124,7 @@ impl Table {
         }
     }
 
-    fn add_up(&self, masks: &[Mask], charges: &Charges) -> Tally {
+    fn add_up(&mut self, masks: &[Mask], charges: &mut Charges) -> Tally {
         let mut tally = Tally {
             weights: Vec::with_capacity(masks.len()),
             weight: 0.0,
@@ -144,12 +135,19 @@ impl Table {
         let simd = self.simd;
         for (block, mask) in masks.iter().enumerate() {
             let mask = *mask;
-            let (weights, extra) = (&self.weights[block], charges.extra(block));
-            let [weight, by_weight, evenly] = by_simd!(simd, fn run(
-                mask: Mask,
-                weights: &Lanes<f64>,
-                extra: &Lanes<f64>,
-            ) -> [f64; 3] = sums);
+            let known = self.sums[block].filter(|(of, _)| *of == mask);
+            let [weight, by_weight, evenly] = match (known, charges.changed(block)) {
+                (Some((_, known)), false) => known,
+                _ => {
+                    let (weights, extra) = (&self.weights[block], charges.extra(block));
+                    by_simd!(simd, fn run(
+                        mask: Mask,
+                        weights: &Lanes<f64>,
+                        extra: &Lanes<f64>,
+                    ) -> [f64; 3] = sums)
+                }
+            };
+            self.sums[block] = Some((mask, [weight, by_weight, evenly]));
             tally.weights.push(weight);
             tally.weight += weight;
             tally.count += f64::from(mask.count_ones());

@@ -133,25 +133,46 @@ def update(path: Path, sections: Mapping[str, str], part: bool = False) -> None:
     """Replace sections of a document. Raises `InvalidInput`, with nothing changed, for one that has no place there.
 
     With `part` the sections' tables are only some of the rows: rows of the document whose first cell is that of none of
-    them stay.
+    them stay. Raises `InvalidInput`, too, where they stand under other columns.
     """
+    path.write_text(_updated(path, sections, part), encoding="utf-8")
+
+
+def check(path: Path, sections: Mapping[str, str], part: bool = False) -> None:
+    """Raises what `update` would, before anything is measured: sections without rows will do."""
+    _updated(path, sections, part)
+
+
+def _updated(path: Path, sections: Mapping[str, str], part: bool) -> str:
     text = path.read_text(encoding="utf-8")
     for name, content in sections.items():
         place = re.compile(rf"(<!-- {name} -->\n)(.*?)(<!-- /{name} -->)", re.S)
         found = place.search(text)
         if not found:
             raise InvalidInput(f"{path} has no place for {name}: <!-- {name} --> and <!-- /{name} -->", field=name)
-        new = _merged(found[2], content) if part else content
+        new = content
+        if part:
+            merged = _merged(found[2], content)
+            if merged is None:
+                raise InvalidInput(
+                    f"{path}: the table {name} has other columns, so its other rows cannot stay: "
+                    "measure all of them, without --only",
+                    field=name,
+                )
+            new = merged
         text = f"{text[: found.start()]}{found[1]}{new}\n{found[3]}{text[found.end() :]}"
-    path.write_text(text, encoding="utf-8")
+    return text
 
 
-def _merged(old: str, new: str) -> str:
-    """The new table with the old one's other rows: rows of a name stand together, where the old ones stood or last."""
+def _merged(old: str, new: str) -> str | None:
+    """The new table with the old one's other rows: rows of a name stand together, where the old ones stood or last. None
+    where the old rows have other columns."""
     old_lines, new_lines = old.strip().splitlines(), new.splitlines()
     heading = new_lines[:2]
-    if old_lines[:2] != heading or not heading[0].startswith("|"):
+    if not old_lines or not heading[0].startswith("|"):
         return new
+    if old_lines[:2] != heading:
+        return None
     groups: dict[str, list[str]] = {}
     for line in old_lines[2:]:
         groups.setdefault(_first_cell(line), []).append(line)

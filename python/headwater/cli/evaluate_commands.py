@@ -14,7 +14,7 @@ from headwater.cli.output import json_option, options, show
 
 if TYPE_CHECKING:
     from headwater.evaluate.configured import Configured
-    from headwater.evaluate.run import Replayed, Table
+    from headwater.evaluate.run import Part, Replayed, Table
 
 PROTOCOLS = {"sessions": ("session-next-item",), "split": ("fixed-split",), "events": ("prequential", "leave-one-out")}
 
@@ -44,9 +44,7 @@ _data_options = options(
 @click.option(
     "--part",
     type=click.Choice(["test", "valid", "tail"]),
-    default="test",
-    show_default=True,
-    help="sessions: what is predicted; tail: the last 10 % of training sessions.",
+    help="sessions: what is predicted; tail: the last 10 % of training sessions. Default: test.",
 )
 @click.option("--from", "start", type=click.FloatRange(0, 1), default=0.0, help="events: only fold before this share.")
 @click.option("--until", "end", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="events: stop there.")
@@ -64,7 +62,7 @@ def evaluate(
     sources: tuple[str, ...],
     config_file: Path | None,
     compare: tuple[Path, Path] | None,
-    part: str,
+    part: Part | None,
     start: float,
     end: float,
     only_new: bool,
@@ -92,6 +90,7 @@ def evaluate(
     protocol = protocol_of(shape, protocol)
     of_replay = {"--compare": compare, "--only-new": only_new, "--sample": sample < 1, "--from": start > 0}
     _refuse_beside(protocol, "prequential", of_replay | {"--until": end < 1}, "--format events --protocol prequential")
+    _refuse_beside(shape, "sessions", {"--part": part}, "--format sessions")
     if compare and config_file:
         raise click.UsageError("--compare names both configurations; --config is not asked beside it")
     sources = tuple(dict.fromkeys(sources)) or ("fused",)
@@ -99,7 +98,7 @@ def evaluate(
     with progress_call(not as_json and sys.stderr.isatty(), protocol) as progress:
         if protocol == "session-next-item":
             configured = configuration(config_file, shape, profile)
-            result = run.sessions_table(path, configured, sources, k, part, progress)  # type: ignore[arg-type]
+            result = run.sessions_table(path, configured, sources, k, part or "test", progress)
         elif protocol == "fixed-split":
             result = run.splits_table(path, configuration(config_file, shape, profile), sources, k, progress)
         elif protocol == "leave-one-out":
@@ -180,9 +179,11 @@ def _replayed_json(result: Replayed) -> dict[str, Any]:
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the best configuration here.")
 @click.option("--k", type=int, default=20, show_default=True, help="Length of the list.")
 @click.option(
-    "--part", type=click.Choice(["valid", "tail"]), default="tail", show_default=True, help="sessions: on what."
+    "--part", type=click.Choice(["valid", "tail"]), help="sessions: on what. Default: tail, the last 10 % of training."
 )
-@click.option("--until", type=click.FloatRange(0, 0.9, min_open=True), default=0.3, help="events: a prefix of the log.")
+@click.option(
+    "--until", type=click.FloatRange(0, 0.9, min_open=True), help="events: a prefix of the log. Default: 0.3."
+)
 @click.option(
     "--sample", type=click.FloatRange(0, 1, min_open=True), default=1.0, help="Share of predictions, or users."
 )
@@ -198,8 +199,8 @@ def tune(
     study: Path,
     out: Path | None,
     k: int,
-    part: str,
-    until: float,
+    part: Part | None,
+    until: float | None,
     sample: float,
     only_new: bool,
     seed: int,
@@ -220,7 +221,9 @@ def tune(
     from headwater.evaluate import run, tuning
     from headwater.progress import progress_call
 
-    _refuse_beside(shape, "events", {"--only-new": only_new}, "--format events")
+    _refuse_beside(shape, "events", {"--only-new": only_new, "--until": until}, "--format events")
+    _refuse_beside(shape, "sessions", {"--part": part}, "--format sessions")
+    part, until = part or "tail", until or 0.3
     tried = tuning.load_space(space)
     measure = run.tuning_measure(
         shape,  # type: ignore[arg-type]
@@ -228,7 +231,7 @@ def tune(
         source,
         tried.metric,
         k,
-        part,  # type: ignore[arg-type]
+        part,
         sample,
         until,
         seed,

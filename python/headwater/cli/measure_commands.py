@@ -164,6 +164,8 @@ def kernels(
     from headwater.bench.report import kernel_table, plot_kernels
 
     scale = _scale(tiny, data=data)
+    if update is not None:
+        markdown.check(update, markdown.kernel_sections((), {"cpu": ""}), part=bool(only))
     with Console(stderr=True).status("measuring") as status:
         rows = run_kernels(scale, only, lambda name: status.update(f"measuring: {name}"))
     if plot is not None:
@@ -198,6 +200,8 @@ def recall(
     from headwater.bench.report import plot_recall, recall_table
 
     scale = _scale(tiny, data=data)
+    if update is not None:
+        markdown.check(update, markdown.recall_sections(()), part=bool(only))
     with Console(stderr=True).status("measuring") as status:
         rows = run_recall(scale, capacity or CAPACITIES, only, lambda name: status.update(f"measuring: {name}"))
     if plot is not None:

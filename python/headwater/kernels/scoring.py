@@ -122,8 +122,11 @@ class Int8Index:
         bits, packed = mask_of("mask", mask, total)
         least = float_of("min_score", min_score, -np.inf, np.inf)
         exact = None if rescore is None else array_of("rescore", rescore, np.float32, (total, self._dim))
-        ids = np.full((rows.shape[0], k), NO_ITEM, np.uint32)
-        scores = np.full((rows.shape[0], k), -np.inf, np.float32)
+        if single:
+            ids, scores = np.empty(k, np.uint32), np.empty(k, np.float32)
+        else:
+            ids = np.full((rows.shape[0], k), NO_ITEM, np.uint32)
+            scores = np.full((rows.shape[0], k), -np.inf, np.float32)
         counts = self.store.search(
             rows,
             k,
@@ -137,7 +140,7 @@ class Int8Index:
             int_of("oversample", oversample, 1, 1000),
         )
         if single:
-            return ids[0, : counts[0]], scores[0, : counts[0]]
+            return ids[: counts[0]], scores[: counts[0]]
         return ids, scores
 
     def _rows(self, field: str, vectors: Any) -> NDArray[np.float32]:

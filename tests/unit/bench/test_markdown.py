@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from headwater.bench.markdown import kernel_sections, shown_time, update
+from headwater.bench.markdown import check, kernel_sections, recall_sections, shown_time, update
 from headwater.bench.row import absent_row, make_row
 from headwater.errors import InvalidInput
 
@@ -44,6 +44,21 @@ def test_a_part_of_a_table_leaves_the_other_rows(tmp_path: Path) -> None:
         ["| d", small, "6 us / call"],
     ]
     assert put(False, ("b", "large", 5e-6)) == [["| b", large, "5 us / call"]]
+
+
+def test_a_part_of_a_table_with_other_columns_is_refused_before_it_is_measured(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    before = "<!-- recall -->\n| log | recall |\n|---|---|\n| a | 1 |\n<!-- /recall -->\n"
+    page.write_text(before)
+    for refused in (check, update):
+        with pytest.raises(InvalidInput, match="other columns"):
+            refused(page, recall_sections(()), True)
+        assert page.read_text() == before
+    check(page, recall_sections(()))
+    assert page.read_text() == before
+    update(page, recall_sections(()))
+    assert "| a | 1 |" not in page.read_text()
+    check(page, recall_sections(()), True)
 
 
 def test_a_page_without_a_place_is_left_alone(tmp_path: Path) -> None:

@@ -138,6 +138,7 @@ def test_files_that_disagree_on_what_is_a_target_are_not_compared(log: Path) -> 
         (("--format", "sessions", "--only-new"), "--only-new goes with --format events --protocol prequential"),
         (("--format", "events", "--protocol", "leave-one-out", "--sample", "0.5"), "--sample goes with"),
         (("--format", "split", "--until", "0.5"), "--until goes with"),
+        (("--format", "split", "--part", "test"), "--part goes with --format sessions"),
         # Said before there is work: the folder holds no log either.
         (("--format", "events", "--html", "report.pdf"), "names ending in .html"),
     ],
@@ -148,13 +149,23 @@ def test_what_cannot_be_evaluated_is_said_in_a_line(sessions: Path, arguments: t
     assert message in done.stderr
 
 
-def test_a_search_without_repeats_is_one_of_a_log(sessions: Path) -> None:
+@pytest.mark.parametrize(
+    ("shape", "arguments", "message"),
+    [
+        ("sessions", ("--only-new",), "--only-new goes with --format events"),
+        ("sessions", ("--until", "0.2"), "--until goes with --format events"),
+        ("events", ("--part", "valid"), "--part goes with --format sessions"),
+    ],
+)
+def test_a_search_refuses_options_of_other_formats(
+    sessions: Path, shape: str, arguments: tuple[str, ...], message: str
+) -> None:
     space = sessions / "space.toml"
     space.write_text('[tune.space]\n"query.knn_step" = { low = 0.1, high = 0.9 }\n')
-    data = ("--format", "sessions", "--path", str(sessions), "--space", str(space), "--only-new")
+    data = ("--format", shape, "--path", str(sessions), "--space", str(space), *arguments)
     done = called("tune", *data, "--study", str(sessions / "study.sqlite3"))
     assert done.exit_code == 2
-    assert "--only-new goes with --format events" in done.stderr
+    assert message in done.stderr
 
 
 def test_tune_writes_what_it_found(sessions: Path) -> None:

@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 
 use crate::bitmap::Bitmap;
 use crate::intern::Interner;
+use crate::search::prefetch;
 
 /// Bitmaps of single values that one column keeps; the least recently asked goes first.
 const MAX_BITMAPS: usize = 64;
@@ -70,6 +71,16 @@ impl ListColumn {
         match self.spans.get(i) {
             Some((start, len)) => &self.pool[*start as usize..][..*len as usize],
             None => &[],
+        }
+    }
+
+    /// Asks for the codes of an item that are read soon: first for where they lie, then, once that is `found`, for them.
+    #[inline]
+    pub fn prefetch(&self, i: usize, found: bool) {
+        match (found, self.spans.get(i)) {
+            (false, _) => prefetch(&self.spans, i),
+            (true, Some((start, _))) => prefetch(&self.pool, *start as usize),
+            (true, None) => {}
         }
     }
 

@@ -107,6 +107,12 @@ impl CodeColumn {
         self.0.codes(i)
     }
 
+    /// See [`ListColumn::prefetch`].
+    #[inline]
+    pub fn prefetch(&self, i: usize, found: bool) {
+        self.0.prefetch(i, found);
+    }
+
     /// The value behind a code, as text.
     pub fn text(&self, code: u32) -> &str {
         &self.0.text(code)[1..]

@@ -149,3 +149,56 @@ proptest! {
         }
     }
 }
+
+/// Whatever the CPU's path: rows that count in registers hold what rows hold that look at one draw after the other.
+#[test]
+fn every_path_counts_alike() {
+    for capacity in [5, 8, 20, 40, 41, 48, 60] {
+        let (names, mut fast) = setup(150, capacity);
+        let (_, mut plain) = setup(150, capacity);
+        let mut random = 11u64;
+        let mut below = |n: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            ((random >> 33) % n) as u32
+        };
+        for batch in 0..60u32 {
+            let draws: Vec<Draw> = (0..2500)
+                .map(|_| {
+                    // Small numbers are frequent: rows find much, and turn away the rest.
+                    let target = (below(150) * below(150)) / 150;
+                    let weight = [0, 1, 300, 8192][below(4) as usize];
+                    draw(
+                        below(4),
+                        target,
+                        weight,
+                        batch / 20 + below(1 + u64::from(batch == 30)),
+                    )
+                })
+                .collect();
+            fast.add_all(draws.chunks(700), &names);
+            plain.chains.fill(draws.chunks(700), 150);
+            let chains = std::mem::take(&mut plain.chains);
+            plain.count_runs(&chains, &names, InGroups);
+            assert_eq!(fast.directory, plain.directory);
+            assert_eq!(fast.arena, plain.arena, "{capacity} slots, batch {batch}");
+            if batch == 40 {
+                for rows in [&mut fast, &mut plain] {
+                    let (at, (_, layout)) = (
+                        rows.directory[1] as usize,
+                        rows.head(rows.directory[1] as usize),
+                    );
+                    rows.arena[at + layout.pairs + 1] = u32::MAX - 5000;
+                }
+            }
+        }
+        assert_eq!(fast.pairs, plain.pairs);
+        let (_, row) = fast.row(ItemIx(1));
+        assert_eq!(
+            row.map(|n| n.count).max(),
+            Some(u32::MAX),
+            "nothing overflows"
+        );
+    }
+}

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::embedding::passes::SAMPLE;
 use crate::embedding::quantize::quantize_row;
 
 fn quantized(vectors: &[f32], dim: usize) -> Vec<(Vec<i8>, f32)> {
@@ -122,6 +123,51 @@ proptest! {
             threads,
         };
         check(&case, &find);
+    }
+}
+
+#[test]
+fn a_floor_guessed_too_high_loses_nothing() {
+    let (dim, n) = (4, 3000);
+    // Blocks of the sample hold the best of all: a guess from them is right for 5 and too high for 20 and 90.
+    let vectors: Vec<f32> = (0..n)
+        .flat_map(|i| {
+            let good = if (i / LANES).is_multiple_of(SAMPLE) {
+                1.0
+            } else {
+                0.25
+            };
+            let other = ((i * 7919) % 97) as f32 / 200.0;
+            [good, other, -other, 0.5]
+        })
+        .collect();
+    let ranks: Vec<u64> = (0..n as u64).map(|i| n as u64 - i).collect();
+    for queries in [1, 3, 7, 13, 16, 18] {
+        // Some look the other way: what they guess is right, and they wait for the others.
+        let asked = |q: usize| {
+            [
+                if q % 3 == 2 { -1.0 } else { 1.0 },
+                q as f32 / 60.0,
+                0.1,
+                0.0,
+            ]
+        };
+        let case = Case {
+            dim,
+            vectors: vectors.clone(),
+            queries: (0..queries).flat_map(asked).collect(),
+            bits: Vec::new(),
+        };
+        for (k, min_score) in [(5, 0.01), (20, f32::NEG_INFINITY), (90, f32::NEG_INFINITY)] {
+            let find = Search {
+                k,
+                min_score,
+                filter: None,
+                ties: Ties::Ranks(&ranks),
+                threads: 1,
+            };
+            check(&case, &find);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::query::request::{SimilarRequest, TrendingRequest};
 use crate::query::seeds::Asker;
 use crate::query::similar::{self, SAME_TAGS};
 use crate::query::source::Source;
+use crate::query::text::Text;
 use crate::query::trending::{self, POPULAR, TRENDING};
 use crate::query::witness::WitnessHere;
 
@@ -93,7 +94,7 @@ pub fn trending_candidates(
             ..GroundsSaid::default()
         };
         let list = SourceList {
-            name: name.to_string(),
+            name: Text::Fixed(name),
             weight: 1.0,
             personal: false,
             approximate: false,

@@ -58,7 +58,7 @@ pub fn candidates(
             request,
             asker: &asker,
         };
-        part.reply(tools.pool, &barred, scatter, scratch)
+        part.reply(tools, &barred, scatter, scratch)
     })
 }
 
@@ -132,7 +132,7 @@ pub fn grounds(
     let mut chosen = items.clone();
     if linked {
         chosen.sort_unstable();
-        witness.prepare(&chosen);
+        witness.announce(&chosen);
     }
     let mut of_relation = match source {
         Source::Relation(relation) => witness.relation_grounds(*relation),
@@ -175,7 +175,7 @@ struct Part<'a> {
 impl Part<'_> {
     fn reply(
         &self,
-        pool: Option<&rayon::ThreadPool>,
+        tools: &Tools<'_>,
         barred: &Barred<'_>,
         scatter: &Scatter<'_>,
         scratch: &mut Scratch,
@@ -195,6 +195,8 @@ impl Part<'_> {
             bits,
         );
         let list = filling::listed(state, request);
+        let leading = tools.leading.map(|kept| kept.at(state, now, false));
+        let leading = leading.unwrap_or_default();
         let neighbours = OnceLock::new();
         let retrieval = Retrieval {
             state,
@@ -203,7 +205,7 @@ impl Part<'_> {
             neighbours: &neighbours,
             allowed: &allowed,
             scanned: &[],
-            leading: None,
+            leading: &leading,
             list: &list,
             now,
             graphs: None,
@@ -211,7 +213,7 @@ impl Part<'_> {
             whole: false,
         };
         let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-        let mut lists = retrieval.lists(&plan.sources, pool, scores, filter)?;
+        let mut lists = retrieval.lists(&plan.sources, tools.pool, scores, filter)?;
         let cut = match scatter.thorough || request.candidates.is_some() {
             true => vec![false; lists.len()],
             false => self.cut_to_share(&mut lists),

@@ -79,13 +79,7 @@ pub fn gather(
             counted: &told,
             stock: &told,
         };
-        ranking.answer(
-            lists,
-            &told,
-            &mut scratch.touched,
-            &mut scratch.fused,
-            &mut scratch.scores,
-        )
+        ranking.answer(lists, &told, &mut scratch.touched, &mut scratch.fused)
     })?;
     let short = told.is_short() && scatter.refill.is_none();
     if short || told.is_silent() && !scatter.thorough {
@@ -131,7 +125,7 @@ struct Settling<'a> {
 
 impl Settling<'_> {
     fn list(&self, source: &Weighted) -> SourceList {
-        let (state, name) = (self.state, source.name.as_str());
+        let (state, name) = (self.state, &*source.name);
         let list = self.request.candidates.as_ref().map_or(0, Vec::len);
         let limit = retrieve::limit(&self.plan.scenario, self.told.listed().min(list));
         let ranked = match source.source {

@@ -53,7 +53,7 @@ fn visitor<'a>(
     let seed = |seed: &'a Seed| {
         let event = seed.event.as_ref().map(|(at, ty, ts)| {
             let (position, index) = (at.position().0, at.index());
-            (position, index, ty.as_str(), *ts)
+            (position, index, &**ty, *ts)
         });
         SeedSaid(names.item(seed.item), seed.weight, seed.in_session, event)
     };
@@ -96,7 +96,7 @@ pub fn asker<'a>(state: &State, visitor: &Visitor<'_>) -> Asker<'a> {
         let SeedSaid(item, weight, in_session, event) = said;
         let event = event.as_ref().map(|(position, index, ty, ts)| {
             let at = EventRef::new(Position(*position), *index);
-            (at, (*ty).to_string(), *ts)
+            (at, (*ty).into(), *ts)
         });
         Some(Seed {
             item: names.find_item(item)?,

@@ -6,7 +6,7 @@ use crate::bitmap::Bitmap;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
 use crate::names::Names;
-use crate::query::counted::{Counted, Grounds, Link, Stock, Witness};
+use crate::query::counted::{Counted, Grounds, Link, Links, Stock, Witness};
 use crate::query::filling::youth;
 use crate::query::fuse::top_of;
 use crate::query::hosts::message::{GroundsSaid, LayersSaid, ListSaid, Reply};
@@ -361,7 +361,7 @@ fn grounds(said: &GroundsSaid, at: usize, seeds: &[Option<usize>]) -> Grounds {
         })
     });
     Grounds {
-        links: links.collect(),
+        links: Links::Many(links.collect()),
         own: said.own.get(at).copied().unwrap_or(0.0),
     }
 }

@@ -5,8 +5,15 @@
 //! asker never waits for work that nobody has begun.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Result as Outcome;
+
+use crate::elsewhere;
+
+/// So often an asker looks whether the other thread is done before it sleeps: to be woken costs as long as the end of most
+/// parts takes.
+const LOOKS: usize = 1000;
 
 type Work<A> = Box<dyn FnOnce() -> A + Send>;
 
@@ -22,6 +29,8 @@ enum Part<A> {
 
 struct Shared<A> {
     part: Mutex<Part<A>>,
+    /// Whether the part is done, for those who only look.
+    finished: AtomicBool,
     done: Condvar,
 }
 
@@ -47,12 +56,19 @@ impl<A> Shared<A> {
         if let Some(work) = self.take_offered() {
             let outcome = catch_unwind(AssertUnwindSafe(work));
             *self.lock() = Part::Done(outcome);
+            self.finished.store(true, Ordering::Release);
             self.done.notify_one();
         }
     }
 
     /// What came of the part that another thread has begun.
     fn wait(&self) -> Outcome<A> {
+        for _ in 0..LOOKS {
+            if self.finished.load(Ordering::Acquire) {
+                break;
+            }
+            std::hint::spin_loop();
+        }
         let mut part = self.lock();
         loop {
             match std::mem::replace(&mut *part, Part::Taken) {
@@ -71,6 +87,28 @@ pub fn beside<A: Send + 'static, B>(
     aside: impl FnOnce() -> A + Send,
     own: impl FnOnce() -> B,
 ) -> (A, B) {
+    handed(|job| pool.spawn(job), aside, own)
+}
+
+/// `work` on this thread and, as they come to it, on up to `helpers` threads of the process's own pool: for work that is
+/// divided by whoever takes it. Returns when nobody is at it any longer.
+pub fn with_helpers(helpers: usize, work: &(impl Fn() + Sync)) {
+    match helpers {
+        0 => work(),
+        _ => {
+            let more = || with_helpers(helpers - 1, work);
+            handed(rayon::spawn, work, more);
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+fn handed<A: Send + 'static, B>(
+    spawn: impl FnOnce(Job),
+    aside: impl FnOnce() -> A + Send,
+    own: impl FnOnce() -> B,
+) -> (A, B) {
     let work: Box<dyn FnOnce() -> A + Send + '_> = Box::new(aside);
     // SAFETY: only the lifetime changes. The work is called or dropped before this function returns or unwinds: it lies in
     // `Part::Offered` alone, nothing unwinds from here until it was taken out of there, and where another thread took it
@@ -78,11 +116,16 @@ pub fn beside<A: Send + 'static, B>(
     let work: Work<A> = unsafe { std::mem::transmute(work) };
     let shared = Arc::new(Shared {
         part: Mutex::new(Part::Offered(work)),
+        finished: AtomicBool::new(false),
         done: Condvar::new(),
     });
     let own = catch_unwind(AssertUnwindSafe(|| {
-        let other = shared.clone();
-        pool.spawn(move || other.help());
+        let (other, here) = (shared.clone(), elsewhere::cpu());
+        // Before the part is taken: who is put in a queue there leaves the part to the asker.
+        spawn(Box::new(move || {
+            elsewhere::leave(here);
+            other.help();
+        }));
         own()
     }));
     let aside = shared.take_offered().unwrap_or_else(|| {
@@ -97,6 +140,7 @@ pub fn beside<A: Send + 'static, B>(
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::current;
 
     use super::*;
@@ -119,6 +163,19 @@ mod tests {
         let (helper, own) = beside(&pool, aside, || met.wait().is_leader());
         assert_ne!(helper, asker);
         assert!([true, false].contains(&own));
+    }
+
+    #[test]
+    fn helpers_share_what_each_takes() {
+        for helpers in [0, 1, 5] {
+            let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            with_helpers(helpers, &|| {
+                while next.fetch_add(1, Ordering::Relaxed) < 1000 {
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            assert_eq!(done.into_inner(), 1000);
+        }
     }
 
     #[test]
