@@ -29,7 +29,7 @@ from headwater.cluster.facts import Facts
 from headwater.cluster.http_status import HttpStatus
 from headwater.cluster.ingest import Ingest
 from headwater.cluster.item_answers import ItemAnswers
-from headwater.cluster.machine import memory_bytes, node_name, wall_clock
+from headwater.cluster.machine import memory_bytes, node_name
 from headwater.cluster.merges import HostMerges
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.peers import Peers
@@ -44,6 +44,7 @@ from headwater.errors import HeadwaterError, InvalidQuery, Recovering, StoreErro
 from headwater.events.subjects import partition_of
 from headwater.protocol import Activate, Question, Recommend, Track, beat_subject, plain_subject
 from headwater.scenario import QueryConfig, validate_query
+from headwater.wall_clock import wall_clock
 
 logger = logging.getLogger(__name__)
 

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from pathlib import Path
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-
-
-def wall_clock() -> int:
-    """UTC milliseconds: the one place where a host looks at a clock."""
-    return time.time_ns() // 1_000_000
 
 
 def memory_bytes() -> int:
