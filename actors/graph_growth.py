@@ -10,6 +10,8 @@ import threading
 
 from headwater.core import Core, graphs_due, grow_graphs, stop_graphs
 
+_AGAIN_SECONDS = 0.02
+
 
 class GraphGrowth:
     """Grows the graphs of one state on a thread of its own whenever any is due."""
@@ -20,7 +22,7 @@ class GraphGrowth:
         self._above = above
         self._mutex = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._closed = False
+        self._closed = threading.Event()
 
     def begin_if_due(self) -> None:
         """Begin to grow if a graph is due and none is growing. Never raises."""
@@ -29,7 +31,7 @@ class GraphGrowth:
             return
         with self._mutex:
             busy = self._thread is not None and self._thread.is_alive()
-            if busy or self._closed:
+            if busy or self._closed.is_set():
                 return
             thread = threading.Thread(target=grow_graphs, args=(self._core, self._above), name="graphs", daemon=True)
             try:
@@ -40,20 +42,24 @@ class GraphGrowth:
 
     def wait(self) -> None:
         """Until every graph that is due is grown."""
-        while graphs_due(self._core, self._above) and not self._closed:
+        while graphs_due(self._core, self._above) and not self._closed.is_set():
             self.begin_if_due()
-            self._join()
+            if not self._join():  # it ended already, or none could begin: there may be one in a moment
+                self._closed.wait(_AGAIN_SECONDS)
         self._join()
 
     def close(self) -> None:
         """Let go of what is growing."""
         with self._mutex:
-            self._closed = True
+            self._closed.set()
         stop_graphs(self._core)
         self._join()
 
-    def _join(self) -> None:
+    def _join(self) -> bool:
+        """Wait for the thread that grows; whether there was one."""
         with self._mutex:
             thread = self._thread
-        if thread is not None:
-            thread.join()
+        if thread is None or not thread.is_alive():
+            return False
+        thread.join()
+        return True

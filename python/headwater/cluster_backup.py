@@ -24,7 +24,7 @@ from headwater.core import Core, new_core, restore_core
 from headwater.errors import BackupInvalid, StoreError
 from headwater.events.head import Head, chain_frames
 from headwater.events.jetstream_log import AsyncJetStreamLog, JetStreamLog
-from headwater.events.jetstream_stream import StreamSettings
+from headwater.events.jetstream_stream import NoSuchLog, StreamSettings
 from headwater.events.log import LogBatch
 from headwater.events.nats_options import NatsOptions
 from headwater.verify import differing_hosts
@@ -114,6 +114,7 @@ def restore_to_cluster(
             f"{source}: the log was archived below position {manifest.base}, and a stream begins at 1: restore it to a "
             "directory, bring the archive back (headwater archive --restore), and back that up"
         )
+    asyncio.run(_check_free(manifest, options, namespace))  # folding takes long, and would be for nothing
     digest = _checked(source, manifest, config, threads or config.engine.threads)
     asyncio.run(_push(held(source, manifest), manifest, config, options, namespace, progress))
     return RestoreReport(
@@ -148,6 +149,26 @@ def _batches(frames: Iterator[bytes]) -> Iterator[list[bytes]]:
         yield batch
 
 
+async def _check_free(manifest: Manifest, options: NatsOptions, namespace: str) -> None:
+    try:
+        log = await AsyncJetStreamLog.open(options, namespace, manifest.generation, read_only=True)
+    except NoSuchLog:
+        return
+    try:
+        _refuse_frames(await log.last(), options, namespace)
+    finally:
+        await log.close()
+
+
+def _refuse_frames(last: int, options: NatsOptions, namespace: str) -> None:
+    if last:
+        raise StoreError(
+            f"{options.shown} holds a log of this generation in namespace {namespace!r}, with {last} frames: "
+            "restore into another namespace, or take that stream away first",
+            url=options.shown,
+        )
+
+
 async def _push(
     frames: Iterator[bytes],
     manifest: Manifest,
@@ -159,12 +180,7 @@ async def _push(
     settings = StreamSettings(config=msgspec.json.encode(config.generation).decode(), first_epoch=manifest.epochs + 1)
     log = await AsyncJetStreamLog.open(options, namespace, manifest.generation, create=settings, producer="restore")
     try:
-        if last := await log.last():
-            raise StoreError(
-                f"{options.shown} holds a log of this generation in namespace {namespace!r}, with {last} frames: "
-                "restore into another namespace, or take that stream away first",
-                url=options.shown,
-            )
+        _refuse_frames(await log.last(), options, namespace)
         done = 0
         for batch in _batches(frames):
             done = check_contiguous(await log.append_many(batch), done)

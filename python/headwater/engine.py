@@ -28,7 +28,7 @@ from headwater.events.log import EventLog
 from headwater.events.types import Feedback, ItemDelete
 from headwater.new_events import feedback, impression, item_patch, item_put, item_row, user_put
 from headwater.operations import Operations
-from headwater.questions import wall_clock
+from headwater.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     from headwater.ingest.source import TableSource

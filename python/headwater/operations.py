@@ -36,8 +36,9 @@ from headwater.events.types import (
 from headwater.events.validate import check_event, check_record
 from headwater.merging import MergeReport, Merges, ids_of, known_as
 from headwater.progress import ignore_progress
-from headwater.questions import Questions, wall_clock
+from headwater.questions import Questions
 from headwater.slate_record import SlateRecorder
+from headwater.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     from headwater.ingest.source import TableSource

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,17 +33,13 @@ from headwater.slate_memory import Answered, SlateMemory
 from headwater.slate_record import SlateRecorder, record_later
 from headwater.taking_part import take_part
 from headwater.time_travel import AsOf, Moment, moment_of, unknown_slate
+from headwater.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     import polars
 
 _items = msgspec.msgpack.Decoder(ItemView)
 _sessions = msgspec.msgpack.Decoder(SessionState)
-
-
-def wall_clock() -> int:
-    """UTC milliseconds: the one place where the engine looks at a clock."""
-    return time.time_ns() // 1_000_000
 
 
 class Questions:

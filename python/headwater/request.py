@@ -42,6 +42,8 @@ def asked_beside(
     features: bool,
 ) -> dict[str, Any]:
     """What was really asked beyond the usual: a request says nothing of the rest."""
+    if all(value is None for value in (scenario, filter, params, diversity, exploration)) and not features:
+        return {}  # nearly always
     asked = {
         "scenario": name_of("scenario", scenario),
         "filter": name_of("filter", filter),

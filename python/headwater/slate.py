@@ -120,8 +120,8 @@ class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     @property
     def reason(self) -> str:
         """The strongest reason as a sentence."""
-        reasons = self.reasons
-        return reasons[0].text if reasons else self.source
+        strongest = _each.decode(self.reasons_bytes)
+        return _reason.decode(strongest[0]).text if strongest else self.source
 
     def __repr__(self) -> str:
         return f"SlateItem(item={self.item!r}, score={self.score!r}, source={self.source!r}, parts={self.parts!r})"
@@ -129,6 +129,8 @@ class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 _parts = msgspec.msgpack.Decoder(list[Part])
 _reasons = msgspec.msgpack.Decoder(list[Reason])
+_each = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_reason = msgspec.msgpack.Decoder(Reason)
 
 
 class Exploring(msgspec.Struct, array_like=True, frozen=True, gc=False):

@@ -244,7 +244,7 @@ def test_validate_counts_without_writing(tmp_path: Path) -> None:
 
 
 def test_validate_judges_times_as_the_directory_would(tmp_path: Path) -> None:
-    from headwater.questions import wall_clock
+    from headwater.wall_clock import wall_clock
 
     soon = wall_clock() + 30 * 3_600_000
     (tmp_path / "soon.csv").write_text(f"type,user,item,ts\nview,ann,a,{soon}\n")

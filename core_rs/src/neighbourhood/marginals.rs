@@ -127,8 +127,9 @@ impl Marginals {
         }
     }
 
+    /// Asks for the counts of an item that change soon.
     #[inline]
-    fn prefetch(&self, item: ItemIx) {
+    pub fn prefetch(&self, item: ItemIx) {
         prefetch(&self.items, item.0 as usize);
     }
 

@@ -130,6 +130,23 @@ impl SessionIndex {
         }
     }
 
+    /// Asks for the posting of an item that a session touches soon: first for where it lies, then, on the second call, for
+    /// its end.
+    #[inline]
+    pub fn ask_for_posting(&self, touch: SessionTouch, found: bool) {
+        let SessionTouch::Append(item) = touch else {
+            return;
+        };
+        let at = item.0 as usize;
+        if !found {
+            prefetch(&self.postings, at);
+            return prefetch(&self.frequencies, at);
+        }
+        if let Some(posting) = self.postings.get(at) {
+            prefetch(&posting.sessions, posting.sessions.len());
+        }
+    }
+
     /// Whose a held session is.
     pub fn owner_of(&self, number: SessionNo) -> (usize, UserIx) {
         let session = &self.ring[(number % self.max_sessions as u64) as usize];

@@ -103,8 +103,8 @@ def validate(
     from headwater.ingest.dead_letters import DeadLetter
     from headwater.ingest.event_table import EventTable
     from headwater.ingest.item_table import ItemTable
-    from headwater.questions import wall_clock
     from headwater.store import directory_config
+    from headwater.wall_clock import wall_clock
 
     table: EventTable | ItemTable
     letters: list[DeadLetter] = []

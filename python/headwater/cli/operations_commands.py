@@ -109,7 +109,7 @@ def backup(directory: Path | None, destination: Path, as_json: bool) -> None:
 def _backup_cluster(destination: Path, progress: bool) -> BackupReport:
     from headwater.cluster_backup import backup_cluster
     from headwater.progress import progress_call
-    from headwater.questions import wall_clock
+    from headwater.wall_clock import wall_clock
 
     with connect_remote() as client:
         hosts = client.digest()

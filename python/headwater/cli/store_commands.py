@@ -236,7 +236,7 @@ def _forget_on_cluster(user: str, erased: bool, receipts: Path | None, as_json: 
         show(as_json, plain, f"forgot {user} at position {plain['position']}")
         return
     from headwater.client.erasing import erase_from_cluster
-    from headwater.questions import wall_clock
+    from headwater.wall_clock import wall_clock
 
     if receipts is None:
         raise click.UsageError("--erase with --url needs --receipts DIR: where the receipt and the next log are kept")

@@ -13,12 +13,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from headwater.client.connection import Client
-from headwater.client.writes import wall_clock
 from headwater.events.frame import decode_header
 from headwater.events.subjects import stable_hash
 from headwater.events.types import ItemPut
 from headwater.importer import CHUNK_STRIDE, ImportReport, chunk_frames
 from headwater.ingest.dead_letters import DeadLetter, DeadLetterFile
+from headwater.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     from headwater.ingest.event_table import Chunk, EventTable

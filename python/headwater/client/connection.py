@@ -26,7 +26,7 @@ from headwater.actors.topology import HostSpec, Topology
 from headwater.arguments import Id
 from headwater.client.denials import Denials
 from headwater.client.lanes import Lane
-from headwater.client.writes import ClientWrites, wall_clock
+from headwater.client.writes import ClientWrites
 from headwater.config import Config, fold_config_from
 from headwater.errors import DeadlineExceeded, InvalidEvent, InvalidQuery, NotReady, Unavailable
 from headwater.events.direct_client import DirectClient, is_nobody
@@ -37,6 +37,7 @@ from headwater.events.types import Event
 from headwater.events.validate import check_event
 from headwater.protocol import check_namespace, host_subject, plain_subject, raise_refusal
 from headwater.scenario import QueryConfig
+from headwater.wall_clock import wall_clock
 
 _SLACK_SECONDS = 0.25
 """What an answer may take beyond its deadline before the client gives it up itself."""

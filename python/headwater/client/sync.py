@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from headwater.arguments import Id, share_of
 from headwater.client.connection import Client, Connecting, connect
-from headwater.client.writes import wall_clock
 from headwater.errors import InvalidQuery
 from headwater.events.nats_options import NatsOptions
 from headwater.events.types import Event, Feedback
 from headwater.feed_sync import MAX_SHRINK, SyncReport, rows_of, sync_items
 from headwater.merging import MergeReport
 from headwater.slate import Explanation, ItemView, SessionView, Slate
+from headwater.wall_clock import wall_clock
 
 if TYPE_CHECKING:
     from headwater.importer import ImportReport

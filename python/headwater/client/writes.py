@@ -17,11 +17,7 @@ from headwater.events.types import Event, ItemDelete
 from headwater.merging import MergeReport
 from headwater.new_events import feedback, impression, item_patch, item_put, item_row, user_put
 from headwater.slate import Slate
-
-
-def wall_clock() -> int:
-    """UTC milliseconds."""
-    return time.time_ns() // 1_000_000
+from headwater.wall_clock import wall_clock
 
 
 class ClientWrites(ClientQuestions):

@@ -44,16 +44,12 @@ AtOnce = Callable[[bytes], bytes | None]
 """As `RawHandler` without waiting for anything; `None` if that cannot be done now."""
 
 
-class Begun(NamedTuple):
-    """A request that waits for one thing only: the log, or other hosts."""
+Settle = Callable[[Callable[[], object]], None]
+"""Called once, with what gives the answer or raises."""
 
-    result: asyncio.Future[Any]
-    shown: Callable[[Any], object]
-    """The answer, of the result."""
-
-
-Begin = Callable[[Any], Begun | None]
-"""As `Handler`, where the request was read; `None` if something else has to be waited for first."""
+Begin = Callable[[Any, Settle], bool]
+"""As `Handler`, for a request that waits for one thing only, the log or other hosts: begun where it was read, settled
+where that is heard of. False if something else has to be waited for; nothing was begun then."""
 
 Claim = Callable[[Any], Awaitable[bool]]
 """Whether this host answers a request that came on the plain path; an error of the tree is answered in its stead."""
@@ -93,7 +89,9 @@ class Endpoint:
         self._metrics = metrics
         self._service: Service | None = None
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._begun = 0
+        self._stopping: asyncio.Future[None] | None = None
         self._rate = TokenBucket(limits.requests_per_second)
         self._told = TokenBucket(_REFUSALS_TOLD_PER_SECOND)
         self.refusing: Unavailable | None = None
@@ -181,21 +179,18 @@ class Endpoint:
         started = time.perf_counter()
         encoding: str = encoding_of(message.data)
         token = request_id.set(_id_of(message))
+        self._begun += 1
+        settle = partial(self._settled, message, verb, encoding, started)
         try:
-            begun = begin(decode_request(verb, message.data).request)
-        except HeadwaterError as err:
-            self._answered(message, verb, started, self._told_off(verb, err, encoding))
-            return
-        except Exception:  # noqa: BLE001
-            self._answered(message, verb, started, self._defect(verb, encoding))
+            begun = begin(decode_request(verb, message.data).request, settle)
+        except Exception as err:  # noqa: BLE001 - the answer tells it
+            settle(partial(_raise, err))
             return
         finally:
             request_id.reset(token)
-        if begun is None:
+        if not begun:
             self._spawn(self._reply(message, verb, handler, None, False))
-            return
-        self._tasks.add(begun.result)
-        begun.result.add_done_callback(partial(self._settled, message, verb, encoding, started, begun.shown))
+            self._end_begun()
 
     def _settled(
         self,
@@ -203,17 +198,21 @@ class Endpoint:
         verb: str,
         encoding: str,
         started: float,
-        shown: Callable[[Any], object],
-        result: asyncio.Future[Any],
+        result: Callable[[], object],
     ) -> None:
-        self._tasks.discard(result)
+        self._end_begun()
         try:
-            answer = encode(shown(result.result()), encoding)
+            answer = encode(result(), encoding)
         except HeadwaterError as err:
             answer = self._told_off(verb, err, encoding)
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, encoding)
         self._answered(message, verb, started, answer)
+
+    def _end_begun(self) -> None:
+        self._begun -= 1
+        if not self._begun and self._stopping is not None and not self._stopping.done():
+            self._stopping.set_result(None)
 
     def _told_off(self, verb: str, err: HeadwaterError, encoding: str) -> bytes:
         self._metrics.refused(verb, err.code)
@@ -246,9 +245,9 @@ class Endpoint:
             return None
         if self.refusing is not None:
             return self.refusing
-        if len(self._tasks) >= self._limits.max_pending:
+        if self.pending >= self._limits.max_pending:
             return Overloaded(
-                f"host {self._host} has {len(self._tasks)} requests under way, its limit; ask again",
+                f"host {self._host} has {self.pending} requests under way, its limit; ask again",
                 retry_after_ms=RETRY_OVERLOADED_MS,
             )
         if not self._rate.take(1):
@@ -266,7 +265,7 @@ class Endpoint:
     @property
     def pending(self) -> int:
         """Requests under way."""
-        return len(self._tasks)
+        return len(self._tasks) + self._begun
 
     def _refuse(self, message: Incoming, verb: str, err: HeadwaterError, encoding: str) -> None:
         self._metrics.refused(verb, err.code)
@@ -347,6 +346,13 @@ class Endpoint:
             self._service = None
         while self._tasks:
             await asyncio.wait(self._tasks)
+        if self._begun:
+            self._stopping = self._loop.create_future()
+            await self._stopping
+
+
+def _raise(err: Exception) -> object:
+    raise err
 
 
 def _id_of(message: Incoming) -> str:

@@ -17,6 +17,7 @@ from headwater.errors import HeadwaterError
 
 _MODULE = "headwater.http.gateway"
 _AGAIN_SECONDS = 2.0
+_BEGIN_SECONDS = 60.0
 _END_SECONDS = 15.0
 
 
@@ -65,7 +66,10 @@ class GatewayProcess:
         with suppress(ConnectionError):  # it ended at once; what it said is read below
             process.stdin.write(self._task + b"\n")
             await process.stdin.drain()
-        line = await process.stdout.readline()
+        try:
+            line = await asyncio.wait_for(process.stdout.readline(), _BEGIN_SECONDS)
+        except TimeoutError:
+            raise HeadwaterError(f"it said nothing within {_BEGIN_SECONDS:g} s") from None
         try:
             told = msgspec.json.decode(line or b"{}", type=_Told)
         except msgspec.DecodeError as err:

@@ -23,13 +23,13 @@ from headwater.actors.topology import HostSpec, Topology
 from headwater.cluster.accounts import Accounts
 from headwater.cluster.answers import shown
 from headwater.cluster.beat import Beat, HostPhase, decode_beat
-from headwater.cluster.endpoint import Begun, Endpoint
+from headwater.cluster.endpoint import Begin, Endpoint, Settle
 from headwater.cluster.explaining import Explaining
 from headwater.cluster.facts import Facts
 from headwater.cluster.http_status import HttpStatus
 from headwater.cluster.ingest import Ingest
 from headwater.cluster.item_answers import ItemAnswers
-from headwater.cluster.machine import memory_bytes, node_name, wall_clock
+from headwater.cluster.machine import memory_bytes, node_name
 from headwater.cluster.merges import HostMerges
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.peers import Peers
@@ -42,8 +42,9 @@ from headwater.config import Config
 from headwater.core import embedding_dims
 from headwater.errors import HeadwaterError, InvalidQuery, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
-from headwater.protocol import Activate, Question, Track, beat_subject, plain_subject
+from headwater.protocol import Activate, Question, Recommend, Track, beat_subject, plain_subject
 from headwater.scenario import QueryConfig, validate_query
+from headwater.wall_clock import wall_clock
 
 logger = logging.getLogger(__name__)
 
@@ -223,7 +224,7 @@ class Host:
             "trending": routing.of_category,
             "explain": routing.of_slate,
         }
-        begin = {"track": self._begin_track}
+        begin: dict[str, Begin] = {"track": self._begin_track, "recommend": self._begin_recommend}
         for verb, claim in of.items():
             await self._endpoint.answer(verb, self._late_bound(verb), claim, begin.get(verb))
         await self._endpoint.answer("activate", self._activate)
@@ -243,11 +244,19 @@ class Host:
 
         return handle
 
-    def _begin_track(self, asked: Track) -> Begun | None:
+    def _begin_track(self, asked: Track, settle: Settle) -> bool:
         self._check_owned(asked.user)
         if self._accounts.is_merged(str(asked.user)):
-            return None
-        return Begun(self._writing.begin_track(asked), positioned)
+            return False
+        written = self._writing.begin_track(asked)
+        written.add_done_callback(lambda done: settle(lambda: positioned(done.result())))
+        return True
+
+    def _begin_recommend(self, asked: Recommend, settle: Settle) -> bool:
+        self._check_owned(asked.user)
+        if self._accounts.is_merged(str(asked.user)):
+            return False
+        return self._slates.begin(asked, lambda slate: settle(lambda: shown(slate(), asked)))
 
     def _check_owned(self, user: str | int | None) -> None:
         """Whoever knows an older topology is told to ask for the new one."""
@@ -274,6 +283,7 @@ class Host:
         slates = Slates(
             self.state, Scatter(self._nc, self._topology), self._records, self._config, self._epoch, self.metrics, clock
         )
+        self._slates = slates
         explaining = Explaining(slates, self._log)
         self._writing = Writing(self._ingest, clock, self.spec.partitions, limits.deadline_ms)
         merges = HostMerges(

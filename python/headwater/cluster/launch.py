@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -49,6 +50,8 @@ class Launch(msgspec.Struct, kw_only=True):
     """A directory; empty: JetStream's object store; None: no snapshots."""
     http_port: int | None = 0
     log_file: str | None = None
+    core: int | None = None
+    """The only core that the host runs on; None: any."""
 
     @property
     def spec(self) -> HostSpec:
@@ -73,6 +76,7 @@ def run_host(data: bytes) -> None:
     """Run a host until it leaves. Blocks."""
     launch = decode_launch(data)
     log_as_json(launch.host, launch.topology.namespace, launch.log_file)
+    keep_to(launch.core)
     sys.setswitchinterval(_SWITCH_SECONDS)
     # A host makes few cycles and many answers. By default the collector walks all that it remembers of slates every
     # few hundred answers, and every visitor who asks meanwhile waits.
@@ -80,6 +84,15 @@ def run_host(data: bytes) -> None:
     gc.freeze()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_run(launch))
+
+
+def keep_to(core: int | None) -> None:
+    """Run on one core alone, threads that are begun later included; where that cannot be, on any."""
+    if core is not None and hasattr(os, "sched_setaffinity"):
+        try:
+            os.sched_setaffinity(0, {core})
+        except OSError as err:
+            logger.info("core %d is not for this process: %s", core, err)
 
 
 def _loop_factory() -> Any:

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import functools
 import os
-import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from headwater.actors.topology import HostSpec
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
-def wall_clock() -> int:
-    """UTC milliseconds: the one place where a host looks at a clock."""
-    return time.time_ns() // 1_000_000
+def own_cores() -> list[int]:
+    """The cores that this process may run on; empty where the system does not tell."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def core_of(host: HostSpec, hosts: Sequence[HostSpec]) -> int | None:
+    """The core that an item host keeps to where all hosts share this machine and there are fewer cores than hosts, yet
+    one for each item host; None: any.
+
+    A question goes to all item hosts at once. Left alone, the scheduler mostly wakes two of them on one core, where the
+    second waits for the first, although the core of the session host that asked has just become idle.
+    """
+    items, cores = [other.name for other in hosts if other.kind == "item"], own_cores()
+    if host.kind != "item" or not len(items) <= len(cores) < len(hosts):
+        return None
+    return cores[items.index(host.name)]
 
 
 def memory_bytes() -> int:

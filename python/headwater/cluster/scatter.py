@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -54,45 +54,71 @@ def unpack(data: bytes) -> Sent:
     return Sent(after, milliseconds / 1000, data[_HEAD.size :])
 
 
+Outcomes = list[bytes | HeadwaterError]
+"""A reply, or why there is none, by host."""
+
+
 class _Gather:
     """Answers to one scatter, as they come."""
 
-    __slots__ = ("answers", "done", "missing", "names")
+    __slots__ = ("_after", "_answers", "_missing", "_nc", "_told", "names", "timer")
 
-    def __init__(self, hosts: int, done: asyncio.Future[None]) -> None:
-        self.answers: list[tuple[bytes, bytes | None] | None] = [None] * hosts
+    def __init__(
+        self, nc: DirectClient, hosts: int, after: int | None, until: float, told: Callable[[Outcomes], None]
+    ) -> None:
+        self._nc = nc
+        self._answers: list[tuple[bytes, bytes | None] | None] = [None] * hosts
+        self._missing = hosts
+        self._after = after
+        self._told: Callable[[Outcomes], None] | None = told
         self.names: list[str] = []
-        self.missing = hosts
-        self.done = done
+        self.timer = asyncio.get_running_loop().call_later(max(0.0, until - time.monotonic()), self.over)
 
     def heard(self, at: int, data: bytes, headers: bytes | None) -> None:
         """An answer to the request to host number `at`."""
-        self.answers[at] = data, headers
-        self.missing -= 1
-        if not self.missing:
+        self._answers[at] = data, headers
+        self._missing -= 1
+        if not self._missing:
             self.over()
 
     def over(self) -> None:
         """Nobody more is waited for."""
-        if not self.done.done():
-            self.done.set_result(None)
+        if self._told is not None:
+            told = self._told
+            self.forget()
+            told([_outcome(answer, self._after) for answer in self._answers])
+
+    def forget(self) -> None:
+        """Nobody waits any more."""
+        self._told = None
+        self.timer.cancel()
+        if self._missing:
+            for name in self.names:
+                self._nc.forget(name)
 
 
 class Scatter:
-    """Asks item hosts. All requests of a scatter share one timer and wake one task."""
+    """Asks item hosts. All requests of a scatter share one timer and are one write."""
 
     def __init__(self, nc: DirectClient, topology: Topology) -> None:
         self._nc = nc
         self._namespace = topology.namespace
         self.hosts = topology.item_hosts()
 
+    def begin(self, verb: str, body: bytes, until: float, told: Callable[[Outcomes], None]) -> None:
+        """Ask every item host; `told` is called once: where the last answer is read, or at the time `until`."""
+        self._begin(self.hosts, verb, None, body, until, told)
+
     async def ask_all(self, verb: str, after: int | None, body: bytes, until: float) -> Gathered:
-        """Ask every item host; answers until the monotonic time `until`.
+        """Ask every item host; answers until the monotonic time `until`. Raises as `sorted_out`."""
+        return self.sorted_out(await self._ask(self.hosts, verb, after, body, until))
+
+    def sorted_out(self, outcomes: Outcomes) -> Gathered:
+        """The replies of all item hosts.
 
         Raises what a host refuses with, if that concerns the question (`InvalidQuery`, `NotReady`), and `Unavailable`
         when no host answers.
         """
-        outcomes = await self._ask(self.hosts, verb, after, body, until)
         by_host: list[bytes | None] = []
         left_out: dict[str, str] = {}
         for host, outcome in zip(self.hosts, outcomes, strict=True):
@@ -117,27 +143,40 @@ class Scatter:
 
     async def _ask(
         self, hosts: Sequence[HostSpec], verb: str, after: int | None, body: bytes, until: float
-    ) -> list[bytes | HeadwaterError]:
+    ) -> Outcomes:
+        done: asyncio.Future[Outcomes] = asyncio.get_running_loop().create_future()
+        gather = self._begin(hosts, verb, after, body, until, partial(_settle, done))
+        try:
+            return await done
+        finally:
+            gather.forget()
+
+    def _begin(
+        self,
+        hosts: Sequence[HostSpec],
+        verb: str,
+        after: int | None,
+        body: bytes,
+        until: float,
+        told: Callable[[Outcomes], None],
+    ) -> _Gather:
+        gather = _Gather(self._nc, len(hosts), after, until, told)
         seconds = until - time.monotonic()
         if seconds <= 0:
-            return [Unavailable("late", retry_after_ms=_RETRY_MS) for _ in hosts]
-        loop = asyncio.get_running_loop()
-        gather = _Gather(len(hosts), loop.create_future())
+            return gather
         message = pack(after, seconds, body)
-        timer = loop.call_later(seconds, gather.over)
         try:
             for at, host in enumerate(hosts):
                 subject = host_subject(self._namespace, host.name, verb)
                 gather.names.append(self._nc.ask(subject, message, partial(gather.heard, at)))
-            await gather.done
         except NatsError:  # the connection: who was not asked is as good as late
-            gather.over()
-        finally:
-            timer.cancel()
-            if gather.missing:
-                for name in gather.names:
-                    self._nc.forget(name)
-        return [_outcome(answer, after) for answer in gather.answers]
+            asyncio.get_running_loop().call_soon(gather.over)
+        return gather
+
+
+def _settle(done: asyncio.Future[Outcomes], outcomes: Outcomes) -> None:
+    if not done.done():
+        done.set_result(outcomes)
 
 
 def _outcome(answer: tuple[bytes, bytes | None] | None, after: int | None) -> bytes | HeadwaterError:

@@ -23,7 +23,7 @@ from headwater.actors.ray_runtime import RayRuntime, end_head, joinable, start_h
 from headwater.actors.topology import Topology, deal
 from headwater.cluster.gateway_process import GatewayProcess
 from headwater.cluster.launch import Launch, encode_launch
-from headwater.cluster.machine import wall_clock
+from headwater.cluster.machine import core_of
 from headwater.cluster.placers import Placer, ProcessPlacer, RayPlacer
 from headwater.cluster.stopping import drain
 from headwater.cluster.supervisor import Supervisor
@@ -36,6 +36,7 @@ from headwater.events.jetstream_stream import StreamSettings
 from headwater.events.nats_options import NatsOptions, connect
 from headwater.events.nats_server import NatsServer, NatsServerOptions, free_port, running_pid
 from headwater.protocol import check_namespace, host_subject, plain_subject, raise_refusal
+from headwater.wall_clock import wall_clock
 
 Say = Callable[[str], None]
 
@@ -132,6 +133,7 @@ class Serving:
                     nats=settings.host_login or settings.nats,
                     snapshots=self._snapshots_in(config),
                     log_file=str((settings.directory / "logs" / f"{host.name}.jsonl").resolve()),
+                    core=None if settings.ray_address is not None else core_of(host, hosts),
                 )
             )
             for host in hosts

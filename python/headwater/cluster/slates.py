@@ -11,6 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,7 +24,7 @@ from headwater.cluster.asking import asked_context, similar_request, slate_reque
 from headwater.cluster.logs import slate_id
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.records import RecordWriter
-from headwater.cluster.scatter import Scatter
+from headwater.cluster.scatter import Gathered, Outcomes, Scatter
 from headwater.config import Config
 from headwater.core import reply_position, stable_hash
 from headwater.errors import InvalidQuery, NotReady
@@ -58,6 +59,35 @@ class _Asked(NamedTuple):
     rounds: Rounds | None = None
 
 
+class _Asking:
+    """A question to item hosts on its way, until hosts need not be asked any more."""
+
+    __slots__ = ("body", "left_out", "made_at", "rounds", "sent", "until")
+
+    def __init__(self, body: bytes, until: float) -> None:
+        self.body = body
+        self.until = until
+        self.sent = b""
+        self.made_at = 0
+        self.left_out: dict[str, str] = {}
+        self.rounds: Rounds = []
+
+
+class _Wanted(NamedTuple):
+    """A slate that is asked for: the core's request, and what becomes of the answer."""
+
+    kind: str
+    request: dict[str, Any]
+    key: str
+    asker: str | None
+    record: bool | None
+    context: dict[str, Any] | None
+
+
+Settle = Callable[[Callable[[], Any]], None]
+"""Called once, with what gives the answer or raises."""
+
+
 class Slates:
     """Answers `recommend`, `session`, `rank`, `similar`, `trending`, `session_of` and `item_of`."""
 
@@ -80,6 +110,7 @@ class Slates:
         self._numbers = itertools.count(1)
         self._prefix = f"{state.spec.name}-{epoch:x}"
         self._opened_with = query_version(config.query)
+        self._later: set[asyncio.Future[_Asked]] = set()
         self.memory = SlateMemory()
         """The latest slates of this host."""
 
@@ -91,6 +122,40 @@ class Slates:
         context = asked_context(asked)
         kind = "rank" if isinstance(asked, Rank) else "recommend"
         return await self._slate(kind, asked, request, request["user"], asked.record, context)
+
+    def begin(self, asked: Recommend, settle: Settle) -> bool:
+        """`recommend` where only item hosts have to be waited for: as they answer, `settle` is called. False where
+        something else has to be waited for; nothing was begun then."""
+        if asked.after is not None or self._state.busy or not self._scatter.hosts:
+            return False
+        request = slate_request(asked, self._clock())
+        until = time.monotonic() + (asked.deadline_ms or self._config.cluster.deadline_ms) / 1000
+        user = request["user"]
+        wanted = _Wanted("recommend", request, self._next_id(), user, asked.record, asked_context(asked))
+        take_part(self._state.core, request, user)
+        asking = _Asking(_encoder.encode(request | {"key": wanted.key}), until)
+        self._scatter_again(asking)
+        told = partial(self._told, wanted, asking, settle)
+        self._scatter.begin("candidates", asking.sent, self._share(until), told)
+        return True
+
+    def _told(self, wanted: _Wanted, asking: _Asking, settle: Settle, outcomes: Outcomes) -> None:
+        try:
+            gathered: Gathered | None = self._scatter.sorted_out(outcomes)
+            answered = None
+            if gathered is not None and not self._state.busy:
+                answered, gathered = self._put_together(asking, gathered), None
+            slate = None if answered is None else self._finished(wanted, answered)
+        except Exception as err:  # noqa: BLE001 - it is told to whoever asked
+            settle(partial(_raise, err))
+            return
+        if slate is not None:
+            settle(lambda: slate)
+            return
+        later = asyncio.ensure_future(self._go_on(asking, None, gathered))
+        self._later.add(later)
+        later.add_done_callback(self._later.discard)
+        later.add_done_callback(lambda done: settle(lambda: self._finished(wanted, done.result())))
 
     async def session(self, asked: Session) -> Slate:
         """A slate for an anonymous visitor; recorded under their `visitor` id, if they have one."""
@@ -111,16 +176,18 @@ class Slates:
         context: dict[str, Any] | None,
     ) -> Slate:
         until = await self._begin(asked)
-        key = self._next_id()
+        wanted = _Wanted(kind, request, self._next_id(), asker, record, context)
         take_part(self._state.core, request, asker)
-        answered = await self._ask(request, key, asked.after, until)
-        slate = self._dressed(kind, answered, request, key)
-        if asker != slate.user:
-            slate = msgspec.structs.replace(slate, user=asker)
-        wanted = self._config.engine.record_slates if record is None else record
-        if wanted and asker is not None:
-            slate = self._recorded(slate, request, context, answered.rounds)
-        self.memory.add(Answered(slate, request))
+        return self._finished(wanted, await self._ask(request, wanted.key, asked.after, until))
+
+    def _finished(self, wanted: _Wanted, answered: _Asked) -> Slate:
+        slate = self._dressed(wanted.kind, answered, wanted.request, wanted.key)
+        if wanted.asker != slate.user:
+            slate = msgspec.structs.replace(slate, user=wanted.asker)
+        recorded = self._config.engine.record_slates if wanted.record is None else wanted.record
+        if recorded and wanted.asker is not None:
+            slate = self._recorded(slate, wanted.request, wanted.context, answered.rounds)
+        self.memory.add(Answered(slate, wanted.request))
         return slate
 
     async def similar(self, asked: Similar) -> Slate:
@@ -206,31 +273,49 @@ class Slates:
         if not self._scatter.hosts:
             answer = decode_answer(await self._call(core.recommend, body))
             return _Asked(answer, [answer.position], {})
-        sent, made_at = await self._call(self._scattered, body, until)
-        left_out: dict[str, str] = {}
-        rounds: Rounds = []
+        asking = _Asking(body, until)
+        await self._call(self._scatter_again, asking)
+        return await self._go_on(asking, after, None)
+
+    async def _go_on(self, asking: _Asking, after: int | None, gathered: Gathered | None) -> _Asked:
+        """Ask until there is an answer. `gathered`: what was told already."""
         while True:
-            gathered = await self._scatter.ask_all("candidates", after, sent, self._share(until))
-            left_out |= gathered.left_out
-            told = [SILENT if reply is None else reply_position(reply) for reply in gathered.by_host]
-            rounds.append([made_at, *told])
-            try:
-                answer, more, made_at = await self._call(self._gathered, sent, gathered.replies, until)
-            except NotReady:  # another configuration became active in between
-                if time.monotonic() >= until:
-                    raise
-                rounds.clear()
-                left_out.clear()
-                sent, made_at = await self._call(self._scattered, body, until)
-                continue
-            if answer is not None:
-                decoded = decode_answer(answer)
-                apart = len(rounds) > 1 or rounds[0][0] != decoded.position
-                first = zip(self._scatter.hosts, rounds[0][1:], strict=True)
-                positions = [decoded.position, *(at for host, at in first if host.name not in left_out)]
-                return _Asked(decoded, positions, left_out, rounds if apart else None)
+            if gathered is None:
+                share = self._share(asking.until)
+                gathered = await self._scatter.ask_all("candidates", after, asking.sent, share)
+            answered: _Asked | None = await self._call(self._put_together, asking, gathered)
+            if answered is not None:
+                return answered
+            gathered = None
+
+    def _put_together(self, asking: _Asking, gathered: Gathered) -> _Asked | None:
+        """An answer of what hosts told; `None` if they must be asked again, because the catalogue must fill in or more
+        than they told is needed."""
+        asking.left_out |= gathered.left_out
+        told = [SILENT if reply is None else reply_position(reply) for reply in gathered.by_host]
+        rounds, left_out = asking.rounds, asking.left_out
+        rounds.append([asking.made_at, *told])
+        try:
+            answer, more, asking.made_at = self._gathered(asking.sent, gathered.replies, asking.until)
+        except NotReady:  # another configuration became active in between
+            if time.monotonic() >= asking.until:
+                raise
+            rounds.clear()
+            left_out.clear()
+            self._scatter_again(asking)
+            return None
+        if answer is None:
             assert more is not None
-            sent = more  # rare: the catalogue must fill in
+            asking.sent = more
+            return None
+        decoded = decode_answer(answer)
+        apart = len(rounds) > 1 or rounds[0][0] != decoded.position
+        first = zip(self._scatter.hosts, rounds[0][1:], strict=True)
+        positions = [decoded.position, *(at for host, at in first if host.name not in left_out)]
+        return _Asked(decoded, positions, left_out, rounds if apart else None)
+
+    def _scatter_again(self, asking: _Asking) -> None:
+        asking.sent, asking.made_at = self._scattered(asking.body, asking.until)
 
     def _scattered(self, body: bytes, until: float) -> tuple[bytes, int]:
         """A scatter and the position that it was made at: made again where a fold came in between, as long as there is
@@ -312,6 +397,10 @@ class Slates:
         if slate.degraded:
             record = _with_candidates(record, slate)
         return recorded(slate, record, self._records, self._clock() + self._config.generation.max_future_ms)
+
+
+def _raise(err: Exception) -> Any:
+    raise err
 
 
 def _with_candidates(record: SlateServed, slate: Slate) -> SlateServed:

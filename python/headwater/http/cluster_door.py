@@ -34,8 +34,8 @@ from headwater.http.verbs import (
     events_of,
     fields_of,
 )
-from headwater.questions import wall_clock
 from headwater.slate import Slate
+from headwater.wall_clock import wall_clock
 
 logger = logging.getLogger(__name__)
 

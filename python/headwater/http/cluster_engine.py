@@ -19,8 +19,8 @@ from headwater.errors import StoreError, Unavailable
 from headwater.events.jetstream_log import JetStreamLog
 from headwater.events.nats_options import NatsOptions
 from headwater.http.problems import Refused
-from headwater.questions import wall_clock
 from headwater.slate import Explanation, Slate
+from headwater.wall_clock import wall_clock
 
 _COUNTED_SECONDS = 3.0
 """Counts of users and items cost the hosts a walk over their users: they are asked for no oftener."""
@@ -142,7 +142,9 @@ class ClusterEngine:
         hosts = await asyncio.shield(self._looking)
         answering = {host.name for host in self._client.topology.answering()}
         if not any(host["host"] in answering and host["phase"] == "ready" for host in hosts):
-            raise Unavailable(f"no host answers: {_troubles(hosts)}", retry_after_ms=1000)
+            # Without what hosts say of themselves, which is for those with a key: `status` tells it.
+            phases = ", ".join(f"{host['host']} {host['phase']}" for host in hosts)
+            raise Unavailable(f"no host answers: {phases}", retry_after_ms=1000)
         return self._together(hosts)
 
     def close(self) -> None:
