@@ -25,38 +25,20 @@ pub fn thread() -> i32 {
     0
 }
 
-/// CPUs that a thread may run on.
-#[derive(Clone, Copy)]
-pub struct Places {
-    #[cfg(target_os = "linux")]
-    set: libc::cpu_set_t,
-}
-
 /// From now on the thread of that number runs where the calling one may, but not on this CPU: for a thread that sleeps, so
-/// that it wakes up somewhere else. Returns where the calling one may run, for [`anywhere`]; `None` where nothing happened, as
-/// without another CPU. Two system calls.
-pub fn keep_off(thread: i32, cpu: Option<usize>) -> Option<Places> {
+/// that it wakes up somewhere else. Nothing happens where there is no other CPU. Two system calls.
+pub fn keep_off(thread: i32, cpu: Option<usize>) {
     #[cfg(target_os = "linux")]
-    if let (1.., Some(cpu), Some(all)) = (thread, cpu, allowed())
+    if let (1.., Some(cpu), Some(mut others)) = (thread, cpu, allowed())
         && cpu < libc::CPU_SETSIZE as usize
     {
-        let mut others = all;
         // SAFETY: the set has a place for this number.
         unsafe { libc::CPU_CLR(cpu, &mut others) };
         // The kernel refuses an empty set, and then nothing has happened.
-        return allow(thread, &others).then_some(Places { set: all });
+        allow(thread, &others);
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (thread, cpu);
-    None
-}
-
-/// The calling thread may run at all these places again, but goes on where it is.
-pub fn anywhere(places: &Places) {
-    #[cfg(target_os = "linux")]
-    allow(0, &places.set);
-    #[cfg(not(target_os = "linux"))]
-    let _ = places;
 }
 
 /// Where the calling thread may run.
@@ -93,12 +75,9 @@ mod tests {
             assert!(cpu().is_some_and(|cpu| all.contains(&cpu)));
             // Each but the last, one after the other: what is left is never empty.
             for (gone, off) in all.iter().enumerate().take(all.len() - 1) {
-                let before = keep_off(thread(), Some(*off)).unwrap();
+                keep_off(thread(), Some(*off));
                 assert_eq!(places(&allowed().unwrap()), all[gone + 1..]);
                 assert_ne!(cpu(), Some(*off));
-                anywhere(&before);
-                assert_eq!(places(&allowed().unwrap()), all[gone..]);
-                keep_off(thread(), Some(*off));
             }
             let last = all[all.len() - 1..].to_vec();
             for (thread, off) in [
@@ -107,7 +86,7 @@ mod tests {
                 (thread(), Some(usize::MAX)),
                 (0, Some(last[0])),
             ] {
-                assert!(keep_off(thread, off).is_none());
+                keep_off(thread, off);
                 assert_eq!(places(&allowed().unwrap()), last);
             }
         })

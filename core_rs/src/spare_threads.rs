@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::elsewhere::{self, Places};
+use crate::elsewhere;
 
 /// Something to do, which must not panic.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -14,8 +14,7 @@ pub type Job = Box<dyn FnOnce() + Send>;
 /// Where a helper finds its next job.
 #[derive(Default)]
 struct Mailbox {
-    /// With where it may run, once it has begun where it was woken.
-    job: Mutex<Option<(Job, Option<Places>)>>,
+    job: Mutex<Option<Job>>,
     posted: Condvar,
     /// The thread's number, 0 before it runs.
     thread: AtomicI32,
@@ -40,9 +39,8 @@ pub fn most() -> usize {
 pub fn offer(job: Job) {
     let free = lock(&FREE).pop();
     if let Some(mailbox) = free.or_else(begin) {
-        let thread = mailbox.thread.load(Ordering::Relaxed);
-        let places = elsewhere::keep_off(thread, elsewhere::cpu());
-        *lock(&mailbox.job) = Some((job, places));
+        elsewhere::keep_off(mailbox.thread.load(Ordering::Relaxed), elsewhere::cpu());
+        *lock(&mailbox.job) = Some(job);
         mailbox.posted.notify_one();
     }
 }
@@ -69,7 +67,7 @@ fn serve(own: &Arc<Mailbox>) {
     own.thread.store(elsewhere::thread(), Ordering::Relaxed);
     loop {
         let mut waiting = lock(&own.job);
-        let (job, places) = loop {
+        let job = loop {
             match waiting.take() {
                 Some(job) => break job,
                 None => {
@@ -81,8 +79,6 @@ fn serve(own: &Arc<Mailbox>) {
             }
         };
         drop(waiting);
-        // Who waits for it leaves a CPU.
-        places.iter().for_each(elsewhere::anywhere);
         job();
         lock(&FREE).push(own.clone());
     }
