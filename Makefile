@@ -97,7 +97,7 @@ $(RANX)/.built: .ci/ranx-constraints.txt $(DEPS)
 ranx-parity: $(BUILT) $(RANX)/.built ## accuracy of lists against ranx
 	$(BIN)/python tests/parity/make_ranx_golden.py --check $(RANX)/bin/python
 
-.PHONY: bench bench-ann bench-kernels bench-engine bench-recall bench-rust fuzz sanitize
+.PHONY: bench bench-ann bench-kernels bench-engine bench-recall bench-rust fuzz sanitize miri
 bench: bench-engine bench-kernels ## measure this machine: the engine, then the kernels
 bench-kernels: $(BUILT) $(PEERS) ## every kernel beside its peers and the machine's limit
 	$(BIN)/headwater bench kernels $(if $(DATA),--data $(DATA)) $(ARGS)
@@ -115,6 +115,13 @@ fuzz: ## damaged frames and snapshots for a minute; more with ARGS="600 7" (seco
 sanitize: ## the core's unit tests under AddressSanitizer; fewer with ARGS="diversity::"
 	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address PROPTEST_CASES=$(or $(CASES),32) cargo test --locked \
 	  -p headwater-core --lib --target $(shell rustc -vV | sed -n 's/^host: //p') --target-dir target/sanitize $(ARGS)
+
+# Trees instead of stacks of borrows, and leaks ignored, because of crossbeam under rayon. Miri has neither AVX-512 nor the patience
+# for the kernels' proptests; what it is for is memory that is handed between threads.
+miri: ## unsafe hand-overs under Miri: rustup +nightly component add miri rust-src; others with ARGS="search::"
+	MIRIFLAGS="-Zmiri-disable-isolation -Zmiri-tree-borrows -Zmiri-ignore-leaks" PROPTEST_CASES=$(or $(CASES),2) \
+	  cargo +nightly miri test --locked -p headwater-core --lib --target-dir target/miri -- \
+	  $(or $(ARGS),beside:: spare_threads:: topk:: search::)
 
 # Python tests run in so many processes, each test module in one of them.
 WORKERS ?= 2

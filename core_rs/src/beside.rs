@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Result as Outcome;
 
-use crate::elsewhere;
+use crate::spare_threads::{self, Job};
 
 /// So often an asker looks whether the other thread is done before it sleeps: to be woken costs as long as the end of most
 /// parts takes.
@@ -90,19 +90,17 @@ pub fn beside<A: Send + 'static, B>(
     handed(|job| pool.spawn(job), aside, own)
 }
 
-/// `work` on this thread and, as they come to it, on up to `helpers` threads of the process's own pool: for work that is
-/// divided by whoever takes it. Returns when nobody is at it any longer.
+/// `work` on this thread and, as they come to it, on up to `helpers` spare ones: for work that is divided by whoever takes it.
+/// Returns when nobody is at it any longer.
 pub fn with_helpers(helpers: usize, work: &(impl Fn() + Sync)) {
     match helpers {
         0 => work(),
         _ => {
             let more = || with_helpers(helpers - 1, work);
-            handed(rayon::spawn, work, more);
+            handed(spare_threads::offer, work, more);
         }
     }
 }
-
-type Job = Box<dyn FnOnce() + Send>;
 
 fn handed<A: Send + 'static, B>(
     spawn: impl FnOnce(Job),
@@ -120,12 +118,8 @@ fn handed<A: Send + 'static, B>(
         done: Condvar::new(),
     });
     let own = catch_unwind(AssertUnwindSafe(|| {
-        let (other, here) = (shared.clone(), elsewhere::cpu());
-        // Before the part is taken: who is put in a queue there leaves the part to the asker.
-        spawn(Box::new(move || {
-            elsewhere::leave(here);
-            other.help();
-        }));
+        let other = shared.clone();
+        spawn(Box::new(move || other.help()));
         own()
     }));
     let aside = shared.take_offered().unwrap_or_else(|| {

@@ -14,31 +14,31 @@ pub fn cpu() -> Option<usize> {
     None
 }
 
-/// Moves the calling thread to another CPU if it runs on this one and may run elsewhere; where it may run stays as it was.
-/// Returns whether it was moved. A few microseconds, and as long as it takes until the other CPU has time.
-pub fn leave(taken: Option<usize>) -> bool {
-    taken.is_some() && taken == cpu() && taken.is_some_and(avoid)
-}
-
-#[cfg(target_os = "linux")]
-fn avoid(cpu: usize) -> bool {
-    let Some(allowed) = allowed().filter(|_| cpu < libc::CPU_SETSIZE as usize) else {
-        return false;
-    };
-    let mut others = allowed;
-    // SAFETY: the set has a place for this number, see above.
-    unsafe { libc::CPU_CLR(cpu, &mut others) };
-    // The kernel refuses an empty set, and then nothing has happened. Who is refused the way back stays off one CPU.
-    let moved = allow(&others);
-    if moved {
-        allow(&allowed);
+/// The calling thread's number, 0 where it has none.
+pub fn thread() -> i32 {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: it only returns a number.
+        unsafe { libc::gettid() }
     }
-    moved
+    #[cfg(not(target_os = "linux"))]
+    0
 }
 
-#[cfg(not(target_os = "linux"))]
-fn avoid(_cpu: usize) -> bool {
-    false
+/// From now on the thread of that number runs where the calling one may, but not on this CPU: for a thread that sleeps, so
+/// that it wakes up somewhere else. Nothing happens where there is no other CPU. Two system calls.
+pub fn keep_off(thread: i32, cpu: Option<usize>) {
+    #[cfg(target_os = "linux")]
+    if let (1.., Some(cpu), Some(mut others)) = (thread, cpu, allowed())
+        && cpu < libc::CPU_SETSIZE as usize
+    {
+        // SAFETY: the set has a place for this number.
+        unsafe { libc::CPU_CLR(cpu, &mut others) };
+        // The kernel refuses an empty set, and then nothing has happened.
+        allow(thread, &others);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (thread, cpu);
 }
 
 /// Where the calling thread may run.
@@ -52,9 +52,9 @@ fn allowed() -> Option<libc::cpu_set_t> {
 }
 
 #[cfg(target_os = "linux")]
-fn allow(set: &libc::cpu_set_t) -> bool {
-    // SAFETY: the kernel reads the set, and 0 is the calling thread.
-    unsafe { libc::sched_setaffinity(0, size_of_val(set), set) == 0 }
+fn allow(thread: i32, set: &libc::cpu_set_t) -> bool {
+    // SAFETY: the kernel reads the set. A number that is no thread's is refused.
+    unsafe { libc::sched_setaffinity(thread, size_of_val(set), set) == 0 }
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -69,35 +69,26 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_leaves_a_cpu_and_may_come_back() {
-        let before = places(&allowed().unwrap());
-        for _ in 0..50 {
-            let here = cpu();
-            assert!(here.is_some_and(|cpu| before.contains(&cpu)));
-            // Somebody else may have moved it meanwhile.
-            if leave(here) {
-                assert!(before.len() > 1);
-            }
-            assert_eq!(places(&allowed().unwrap()), before);
-        }
-        assert!(!leave(None));
-        assert!(!leave(Some(usize::MAX)));
-    }
-
-    #[test]
-    fn who_has_one_cpu_stays() {
+    fn a_thread_is_kept_off_a_cpu() {
         std::thread::spawn(|| {
-            let all = allowed().unwrap();
-            let mut one = all;
-            let first = places(&all)[0];
-            // SAFETY: as above.
-            places(&all)[1..]
-                .iter()
-                .for_each(|cpu| unsafe { libc::CPU_CLR(*cpu, &mut one) });
-            assert!(allow(&one));
-            assert_eq!(cpu(), Some(first));
-            assert!(!leave(cpu()));
-            assert_eq!(places(&allowed().unwrap()), [first]);
+            let all = places(&allowed().unwrap());
+            assert!(cpu().is_some_and(|cpu| all.contains(&cpu)));
+            // Each but the last, one after the other: what is left is never empty.
+            for (gone, off) in all.iter().enumerate().take(all.len() - 1) {
+                keep_off(thread(), Some(*off));
+                assert_eq!(places(&allowed().unwrap()), all[gone + 1..]);
+                assert_ne!(cpu(), Some(*off));
+            }
+            let last = all[all.len() - 1..].to_vec();
+            for (thread, off) in [
+                (thread(), Some(last[0])),
+                (thread(), None),
+                (thread(), Some(usize::MAX)),
+                (0, Some(last[0])),
+            ] {
+                keep_off(thread, off);
+                assert_eq!(places(&allowed().unwrap()), last);
+            }
         })
         .join()
         .unwrap();

@@ -104,6 +104,27 @@ impl Interner {
         .collect()
     }
 
+    /// Asks for the place in the table of a string with this hash, which is looked up soon.
+    #[inline]
+    pub fn ask_for_place(&self, hash: u64) {
+        prefetch(&self.table, hash as usize & self.mask);
+    }
+
+    /// Asks for what stands at the place that [`Interner::ask_for_place`] asked for; the number of the string, probably.
+    #[inline]
+    pub fn ask_for_name(&self, hash: u64) -> Option<u32> {
+        let ix = self.table[hash as usize & self.mask];
+        prefetch(&self.hashes, ix as usize);
+        prefetch(&self.ends, ix as usize);
+        (ix != EMPTY).then_some(ix)
+    }
+
+    /// Asks for the stable hash of a number's string.
+    #[inline]
+    pub fn ask_for_hash(&self, ix: u32) {
+        prefetch(&self.hashes, ix as usize);
+    }
+
     /// The string of a number that this interner gave.
     pub fn name(&self, ix: u32) -> &str {
         let ix = ix as usize;

@@ -17,7 +17,8 @@
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
 //! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
-//! * [`beside`]: work shared with threads that have time; [`elsewhere`]: on another CPU than theirs who share it.
+//! * [`beside`]: work shared with threads that have time; [`spare_threads`]: such threads, woken [`elsewhere`] than where the
+//!   asker runs.
 //! * [`limits`]: what the machine itself can do, beside which kernels are measured.
 //! * `py`: the Python bindings, only with the feature `python`.
 //!
@@ -57,6 +58,7 @@ pub mod simd;
 pub mod slate;
 pub mod slate_scan;
 pub mod snapshot;
+pub mod spare_threads;
 pub mod topk;
 
 #[cfg(feature = "python")]

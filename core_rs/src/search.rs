@@ -84,14 +84,28 @@ pub fn find_first(pairs: &[[u32; 2]], wanted: u32) -> Option<usize> {
 /// Asks for the cache line that holds `slice[at]`. Nothing happens for a place outside the slice.
 #[inline(always)]
 pub fn prefetch<T>(slice: &[T], at: usize) {
+    prefetch_at(slice.as_ptr().wrapping_add(at).cast());
+}
+
+#[inline(always)]
+fn prefetch_at(place: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: a prefetch is a hint that reads nothing and cannot fault, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(slice.as_ptr().wrapping_add(at).cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (slice, at);
+    let _ = place;
+}
+
+/// Asks for all lines of a value.
+#[inline(always)]
+pub fn prefetch_all<T>(value: &T) {
+    let bytes = std::ptr::from_ref(value).cast::<u8>();
+    (0..size_of::<T>())
+        .step_by(64)
+        .for_each(|at| prefetch_at(bytes.wrapping_add(at)));
 }
 
 #[cfg(test)]

@@ -69,8 +69,8 @@ impl<'a> TopK<'a> {
     /// For the best `k` of at most `offers` offers with scores of at least `min_score` (negative infinity: all).
     pub fn new(k: usize, offers: usize, min_score: f32, ties: Ties<'a>) -> Self {
         let k = k.min(offers);
-        // Each cut raises the floor, and costs about what three offers for each candidate held do.
-        let room = (k + k / 2).max(k + 64).min(offers);
+        // Below a few hundred the cuts would cost more than the memory.
+        let room = (2 * k).max(k + 256).min(offers);
         Self {
             k,
             ties,
@@ -78,6 +78,13 @@ impl<'a> TopK<'a> {
             buffer: Vec::with_capacity(room),
             room,
         }
+    }
+
+    /// Cuts earlier than a stream without a floor would: where the floor lets no more than a few times k through, one that
+    /// rises earlier saves more offers than it costs cuts.
+    pub fn cut_early(mut self) -> Self {
+        self.room = self.room.min((self.k + self.k / 2).max(self.k + 64));
+        self
     }
 
     /// Only scores at or above it need to be offered. It never falls.
@@ -227,6 +234,11 @@ mod tests {
             let min = min.map_or(f32::NEG_INFINITY, f32::from);
             prop_assert_eq!(best(&scores, k, min, Ties::Index), sorted(&scores, k, min, u64::from));
             let ranks: Vec<u64> = (0..scores.len() as u64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+            let mut early = TopK::new(k, scores.len(), min, Ties::Index).cut_early();
+            scores.iter().enumerate().for_each(|(i, score)| early.offer(*score, i as u32));
+            let mut found = Vec::new();
+            early.finish(|_, index, score| found.push((index, score)));
+            prop_assert_eq!(found, sorted(&scores, k, min, u64::from));
             let by_rank = best(&scores, k, min, Ties::Ranks(&ranks));
             prop_assert_eq!(by_rank, sorted(&scores, k, min, |i| ranks[i as usize]));
         }

@@ -5,6 +5,7 @@
 //! per span.
 
 use crate::ids::{Millis, UserIx};
+use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Counted events remembered per user.
@@ -72,6 +73,13 @@ impl RapidLedger {
         ring.head = (ring.head + 1) % RING as u8;
         ring.len = (ring.len + 1).min(RING as u8);
         true
+    }
+
+    /// Asks for the ring of a user whose event is judged soon.
+    #[inline]
+    pub fn prefetch(&self, user: UserIx) {
+        prefetch(&self.rings, user.0 as usize);
+        prefetch(&self.rings, user.0 as usize + 1);
     }
 
     /// A user's counted events, oldest first; the ring is empty afterwards.

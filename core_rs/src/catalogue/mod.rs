@@ -5,7 +5,7 @@
 //!
 //! * [`label`], [`meta`]: what is known of one item, and its bytes in a snapshot.
 //! * [`field`]: fields as filters and caps name them; [`number`]: numbers compared exactly.
-//! * [`columns`]: all items' values of one field, derived, built when first asked for.
+//! * [`columns`]: all items' values of one field, derived, built when first asked for; [`values`]: those of some items.
 //!
 //! Beside the metadata everything here is derived: visibility as bits, columns and the version are in no
 //! digest and in no snapshot.
@@ -26,9 +26,11 @@ pub mod field;
 pub mod label;
 pub mod meta;
 pub mod number;
+pub mod values;
 
 pub use label::{Label, read_label, write_label};
 pub use meta::{ItemChange, ItemMeta};
+pub use values::Values;
 
 use columns::{CodeColumn, Column, FilterColumn, Shelf};
 use field::{Field, FieldError, FieldValue, Kinds, KnownLabels};
@@ -95,43 +97,6 @@ pub struct Catalogue {
     codes: Shelf<CodeColumn>,
     simd: Simd,
 }
-
-/// Codes of the values that items have in one field; see [`Catalogue::values`].
-#[derive(Clone, Debug)]
-pub struct Values(Arc<CodeColumn>);
-
-impl Values {
-    /// An item's values, none repeated; empty if it has none. O(1).
-    #[inline]
-    pub fn of(&self, ix: ItemIx) -> &[u32] {
-        self.0.codes(ix.0 as usize)
-    }
-
-    /// Calls `with` for the values of each item, in order. Items lie anywhere in memory, their values elsewhere: both are
-    /// asked for some items ahead.
-    pub fn of_each(&self, items: &[ItemIx], mut with: impl FnMut(&[u32])) {
-        let ask = |at: usize, found: bool| {
-            if let Some(item) = items.get(at) {
-                self.0.prefetch(item.0 as usize, found);
-            }
-        };
-        (0..2 * AHEAD).for_each(|at| ask(at, false));
-        (0..AHEAD).for_each(|at| ask(at, true));
-        for (at, item) in items.iter().enumerate() {
-            ask(at + 2 * AHEAD, false);
-            ask(at + AHEAD, true);
-            with(self.of(*item));
-        }
-    }
-
-    /// The value behind a code that [`Values::of`] gave.
-    pub fn text(&self, code: u32) -> &str {
-        self.0.text(code)
-    }
-}
-
-/// So many items ahead values are asked for.
-const AHEAD: usize = 12;
 
 const KIND_ITEM: u8 = 1;
 const KIND_LABEL: u8 = 3;
@@ -283,7 +248,7 @@ impl Catalogue {
         let column = self
             .codes
             .get(&field, |column| self.fill_column(&field, names, column));
-        Ok(Values(column))
+        Ok(Values::new(column))
     }
 
     /// Fields whose columns are kept.

@@ -202,18 +202,26 @@ impl Door {
     /// Whether the newcomer with this item hash stands at the door: then it leaves the door. Otherwise it takes a place,
     /// and whoever has stood there for longest goes.
     pub fn second_hit(&mut self, hash: u64) -> bool {
-        let fingerprint = (hash >> (64 - DOOR_BITS)).max(1);
-        // All places at once: the lowest place that holds the fingerprint is the lowest one that is zero here, and a
-        // borrow can only show a wrong one above it.
-        let unlike = self.0 ^ (fingerprint * LOWEST_BITS);
-        let found = unlike.wrapping_sub(LOWEST_BITS) & !unlike & (LOWEST_BITS << (DOOR_BITS - 1));
+        let (found, after) = self.first_hit(hash);
         if found != 0 {
             let shift = found.trailing_zeros() + 1 - DOOR_BITS;
             self.0 &= !(DOOR_MASK << shift);
             return true;
         }
-        self.0 = (self.0 << DOOR_BITS | fingerprint) & ((1 << (DOOR_PLACES * DOOR_BITS)) - 1);
+        *self = after;
         false
+    }
+
+    /// Marks of the places where the newcomer stands, 0 if it does not, and the door with it as the latest one.
+    #[inline]
+    pub fn first_hit(self, hash: u64) -> (u64, Self) {
+        let fingerprint = (hash >> (64 - DOOR_BITS)).max(1);
+        // All places at once: the lowest place that holds the fingerprint is the lowest one that is zero here, and a
+        // borrow can only show a wrong one above it.
+        let unlike = self.0 ^ (fingerprint * LOWEST_BITS);
+        let found = unlike.wrapping_sub(LOWEST_BITS) & !unlike & (LOWEST_BITS << (DOOR_BITS - 1));
+        let after = (self.0 << DOOR_BITS | fingerprint) & ((1 << (DOOR_PLACES * DOOR_BITS)) - 1);
+        (found, Self(after))
     }
 }
 

@@ -73,6 +73,11 @@ impl DrawChains {
         }
     }
 
+    /// Whether equal seeds are together, because there are enough draws for that to pay.
+    pub fn is_grouped(&self) -> bool {
+        self.links.len() >= WORTH_GROUPING
+    }
+
     /// The runs of equal seeds, chain after chain.
     pub fn runs(&self) -> Runs<'_> {
         Runs {
@@ -145,6 +150,13 @@ impl<'a> Run<'a> {
     pub fn peek(&self) -> Option<&'a Draw> {
         let link = self.links.get(self.at as usize)?;
         (link.draw.seed == self.seed).then_some(&link.draw)
+    }
+
+    /// Whether there are at least so many draws.
+    #[inline]
+    pub fn has(mut self, draws: usize) -> bool {
+        (1..draws).for_each(|_| self.step());
+        self.peek().is_some()
     }
 
     /// Goes on behind the next draw.

@@ -61,10 +61,9 @@ pub(super) fn count<const LINES: usize>(
             *line = _mm512_mask_add_epi64(*line, here, *line, more);
             found |= here;
         }
-        let mut asked = door;
-        let known = asked.second_hit(names.item_hash(target));
+        let (known, asked) = door.first_hit(names.item_hash(target));
         let newcomer = (found == 0) & (weight > 0);
-        if (newcomer & known) | (draw.epoch > epoch) {
+        if (newcomer & (known != 0)) | (draw.epoch > epoch) {
             store(row, &lines);
             row.set_door(door);
             row.count_one(draw, names, InGroups);

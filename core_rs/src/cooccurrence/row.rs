@@ -46,7 +46,8 @@ impl<'a> Row<'a> {
         how: impl Matching,
     ) -> bool {
         let full = self.len() == self.pairs.len() && !self.errors.is_empty();
-        if full && how.count_full(self, run, names) && run.peek().is_none() {
+        // For a draw or two it is cheaper not to touch all of the row.
+        if full && run.has(3) && how.count_full(self, run, names) && run.peek().is_none() {
             return true;
         }
         while let Some(draw) = run.peek() {

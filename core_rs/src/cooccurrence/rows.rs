@@ -162,6 +162,12 @@ impl RowStore {
     /// Counts all draws, run by run.
     #[inline(always)]
     fn count_runs(&mut self, chains: &DrawChains, names: &impl ItemHashes, how: impl Matching) {
+        if !chains.is_grouped() {
+            // A few draws: all rows at once, then one after the other.
+            chains.runs().for_each(|run| self.ask_for(run.seed()));
+            chains.runs().for_each(|run| self.add_run(run, names, how));
+            return;
+        }
         // Rows lie far apart in memory, so for each run first its place in the directory is asked for, some runs later its
         // row, and some runs later still it is counted.
         let mut waiting: [Option<Run<'_>>; 2 * RUNS_AHEAD] = [None; 2 * RUNS_AHEAD];
@@ -171,14 +177,20 @@ impl RowStore {
                 prefetch(&self.directory, run.seed().0 as usize);
             }
             if let Some(near) = &waiting[(found + RUNS_AHEAD) % waiting.len()] {
-                // Without a row this asks for a place outside the arena, which is no harm.
-                let at = self.directory[near.seed().0 as usize] as usize;
-                (0..LINES_AHEAD).for_each(|line| prefetch(&self.arena, at + line * LINE));
+                self.ask_for(near.seed());
             }
             if let Some(due) = std::mem::replace(&mut waiting[found % (2 * RUNS_AHEAD)], run) {
                 self.add_run(due, names, how);
             }
         }
+    }
+
+    /// Asks for the first lines of a seed's row.
+    #[inline(always)]
+    fn ask_for(&self, seed: ItemIx) {
+        // Without a row this asks for a place outside the arena, which is no harm.
+        let at = self.directory[seed.0 as usize] as usize;
+        (0..LINES_AHEAD).for_each(|line| prefetch(&self.arena, at + line * LINE));
     }
 
     /// Counts draws of one seed in order.

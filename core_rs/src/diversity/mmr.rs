@@ -173,9 +173,12 @@ fn marginal(
     penalty: f32,
     values: &mut Lanes<f64>,
 ) -> f64 {
-    raise(nearest, latest);
+    // In registers: what was just stored by halves and lanes would be waited for.
+    let mut raised = *nearest;
+    raise(&mut raised, latest);
+    *nearest = raised;
     for l in 0..LANES {
-        values[l] = f64::from(gains[l] - penalty * nearest[l]);
+        values[l] = f64::from(gains[l] - penalty * raised[l]);
     }
     largest(values)
 }

@@ -14,14 +14,15 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::beside::with_helpers;
 use crate::simd::Simd;
+use crate::spare_threads;
 use crate::topk::{Ties, TopK};
 
 use super::query::QueryGroup;
 use super::scan::{Part, Search, scan};
 use super::store::LANES;
 
-/// One block in so many is looked at for a guess: single blocks, for neighbours in a store are often alike, and a run of
-/// them says little of the rest.
+/// One block in so many is looked at for a guess, in small stores twice as many: single blocks, for neighbours in a store
+/// are often alike, and a run of them says little of the rest.
 pub(super) const SAMPLE: usize = 32;
 /// Pieces for each thread: what the last one to finish may be behind is half a piece.
 const PIECES: usize = 8;
@@ -109,7 +110,7 @@ impl<'a> Passes<'a, '_> {
             .search
             .threads
             .min(tasks)
-            .min(rayon::current_num_threads());
+            .min(spare_threads::most() + 1);
         with_helpers(helpers.saturating_sub(1), &work);
         let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.into_iter().map(Option::unwrap_or_default).collect()
@@ -119,6 +120,8 @@ impl<'a> Passes<'a, '_> {
         let (n, find) = (self.part.store.len(), self.search);
         let top = |floor: f32| match floor {
             f32::INFINITY => TopK::new(0, 0, floor, find.ties),
+            // A guess.
+            _ if floor > find.min_score => TopK::new(find.k, n, floor, find.ties).cut_early(),
             _ => TopK::new(find.k, n, floor, find.ties),
         };
         let floor = |q: usize| {
@@ -134,18 +137,22 @@ impl<'a> Passes<'a, '_> {
     /// For each query a score that k vectors probably reach, where the sample tells one.
     fn guess(&self, group: &QueryGroup) -> Vec<Option<f32>> {
         let (blocks, find) = (self.part.store.blocks(), self.search);
-        // k / SAMPLE of the sample are among the best k of the whole, give or take; the rest is for the takes. A block of
+        // k / step of the sample are among the best k of the whole, give or take; the rest is for the takes. A block of
         // alike vectors counts as one draw, so that is four times the deviation of single ones, and half as much again.
-        let share = find.k as f64 / SAMPLE as f64;
-        let wanted = (share + 6.0 * share.sqrt() + 3.0).ceil() as usize;
-        let sampled = blocks / SAMPLE * LANES;
-        if find.k == 0 || wanted * 4 > sampled {
+        let plan = |step: usize| {
+            let share = find.k as f64 / step as f64;
+            let wanted = (share + 6.0 * share.sqrt() + 3.0).ceil() as usize;
+            let sampled = blocks / step * LANES;
+            (wanted * 4 <= sampled).then_some((step, wanted, sampled))
+        };
+        let plan = [SAMPLE, SAMPLE / 2].into_iter().find_map(plan);
+        let Some((step, wanted, sampled)) = plan.filter(|_| find.k > 0) else {
             return vec![None; group.asked];
-        }
-        let fresh = TopK::new(wanted, sampled + LANES, find.min_score, Ties::Index);
+        };
+        let fresh = TopK::new(wanted, sampled + LANES, find.min_score, Ties::Index).cut_early();
         let mut tops = vec![fresh; group.asked];
         tops.resize(group.len, TopK::new(0, 0, f32::INFINITY, Ties::Index));
-        scan(self.simd, self.part, 0..blocks, SAMPLE, group, &mut tops);
+        scan(self.simd, self.part, 0..blocks, step, group, &mut tops);
         let asked = tops.iter_mut().take(group.asked);
         asked.map(TopK::worst).collect()
     }

@@ -39,6 +39,15 @@ pub struct BatchFrame<'a> {
     pub position: Position,
     /// The frame and its events, or why it is a counted no-op.
     pub content: Result<(Frame<'a>, Vec<Decoded<'a>>), FrameError>,
+    /// Of each event, if it is feedback, the stable hashes of its user and its item: worked out while the bytes are at hand.
+    pub hashes: Vec<[u64; 2]>,
+}
+
+fn hashes(event: &Decoded<'_>) -> [u64; 2] {
+    match event {
+        Ok(Event::Feedback(f)) => [f.user, f.item].map(|name| stable_hash(name.as_bytes())),
+        _ => [0; 2],
+    }
 }
 
 /// Decodes frames that stand at consecutive positions from `first`, in parallel when a pool is given.
@@ -59,12 +68,17 @@ pub fn decode_frames_at<'a>(
     max_future_ms: i64,
     pool: Option<&rayon::ThreadPool>,
 ) -> Vec<BatchFrame<'a>> {
-    let decode = |(i, bytes): (usize, &&'a [u8])| BatchFrame {
-        position: at(i),
-        content: parse_frame(bytes).and_then(|frame| {
+    let decode = |(i, bytes): (usize, &&'a [u8])| {
+        let content = parse_frame(bytes).and_then(|frame| {
             let events = decode_events(&frame, max_future_ms)?;
             Ok((frame, events))
-        }),
+        });
+        let events = content.as_ref().map_or(&[][..], |(_, events)| events);
+        BatchFrame {
+            position: at(i),
+            hashes: events.iter().map(hashes).collect(),
+            content,
+        }
     };
     match pool {
         Some(pool) if frames.len() > 1 => {
@@ -74,6 +88,9 @@ pub fn decode_frames_at<'a>(
         _ => frames.iter().enumerate().map(decode).collect(),
     }
 }
+
+/// How many events ahead names are asked for, twice.
+const AHEAD: usize = 6;
 
 /// What log order alone decides of an event: its item's number and the log's running time.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +125,7 @@ pub fn carries(events: &[Decoded<'_>]) -> bool {
 /// counted when it first came. Slates number their items, shown or only claimed to be, and leave the running time alone.
 pub fn number(
     events: &[Decoded<'_>],
+    hashes: &[[u64; 2]],
     partition: usize,
     names: &mut Names,
     clock: &mut Millis,
@@ -126,35 +144,47 @@ pub fn number(
     {
         *carried = Carried::decode(state, names).ok().map(Box::new);
     }
-    numbers.extend(events.iter().map(|event| {
-        let mut numbered = Numbered {
-            user: None,
-            item: ItemIx(u32::MAX),
-            clock: *clock,
-        };
-        match event {
-            Ok(Event::Feedback(feedback)) => {
-                let user = stable_hash(feedback.user.as_bytes());
-                if owner(user, names.partitions) == partition {
-                    *clock = (*clock).max(feedback.ts);
-                    let hash = stable_hash(feedback.item.as_bytes());
-                    numbered = Numbered {
-                        user: Some(user),
-                        item: ItemIx(names.items.intern(hash, feedback.item)),
-                        clock: *clock,
-                    };
+    numbers.extend(
+        events
+            .iter()
+            .zip(hashes)
+            .enumerate()
+            .map(|(i, (event, own))| {
+                // Names of a large catalogue lie anywhere in memory.
+                if let Some([_, item]) = hashes.get(i + 2 * AHEAD) {
+                    names.items.ask_for_place(*item);
                 }
-            }
-            Ok(Event::SlateServed { user, items, .. }) => {
-                let user = stable_hash(user.as_bytes());
-                if owner(user, names.partitions) == partition {
-                    numbered.user = Some(user);
-                    let number = |item: &&str| ItemIx(names.items.intern_str(item));
-                    served.extend(items.iter().map(number));
+                if let Some([_, item]) = hashes.get(i + AHEAD) {
+                    names.items.ask_for_name(*item);
                 }
-            }
-            _ => {}
-        }
-        numbered
-    }));
+                let mut numbered = Numbered {
+                    user: None,
+                    item: ItemIx(u32::MAX),
+                    clock: *clock,
+                };
+                match event {
+                    Ok(Event::Feedback(feedback)) => {
+                        let [user, hash] = *own;
+                        if owner(user, names.partitions) == partition {
+                            *clock = (*clock).max(feedback.ts);
+                            numbered = Numbered {
+                                user: Some(user),
+                                item: ItemIx(names.items.intern(hash, feedback.item)),
+                                clock: *clock,
+                            };
+                        }
+                    }
+                    Ok(Event::SlateServed { user, items, .. }) => {
+                        let user = stable_hash(user.as_bytes());
+                        if owner(user, names.partitions) == partition {
+                            numbered.user = Some(user);
+                            let number = |item: &&str| ItemIx(names.items.intern_str(item));
+                            served.extend(items.iter().map(number));
+                        }
+                    }
+                    _ => {}
+                }
+                numbered
+            }),
+    );
 }

@@ -4,7 +4,7 @@
 //! * [`rules`]: what an event's type and value mean under the configuration.
 //! * [`fact`]: an admitted event, with its names already numbered.
 //! * [`state`]: all parts, and the order in which a batch of frames passes through them.
-//! * [`segment`]: the work of one segment, shared among threads.
+//! * `plan`: the frames of a segment; `segment`: its work, shared among threads.
 //! * [`places`]: where each item is counted, and where in the log a state stands.
 //! * [`control`]: active configuration, running time, outcomes.
 //! * [`batch`]: decoded frames and their numbering.
@@ -30,6 +30,7 @@ pub mod partition;
 pub mod partition_part;
 pub mod parts;
 pub mod places;
+mod plan;
 pub mod report;
 pub mod rules;
 mod segment;

@@ -108,16 +108,20 @@ impl Outbox {
         let list = shards * relations + shards;
         let partners = &self.partners[self.range(frame, list + 1)];
         let mut start = 0;
-        self.changes[self.range(frame, list)]
-            .iter()
-            .map(move |change| {
-                let end = start + usize::from(change.partners);
-                let ahead = (start + PARTNERS_AHEAD).min(partners.len())
-                    ..(end + PARTNERS_AHEAD).min(partners.len());
-                let own = &partners[start..end];
-                start = end;
-                (change, own, &partners[ahead])
-            })
+        self.changed_of(frame).iter().map(move |change| {
+            let end = start + usize::from(change.partners);
+            let ahead = (start + PARTNERS_AHEAD).min(partners.len())
+                ..(end + PARTNERS_AHEAD).min(partners.len());
+            let own = &partners[start..end];
+            start = end;
+            (change, own, &partners[ahead])
+        })
+    }
+
+    /// [`Outbox::changes_of`] without the partners.
+    pub fn changed_of(&self, frame: usize) -> &[MarginalChange] {
+        let (shards, relations) = self.counts;
+        &self.changes[self.range(frame, shards * relations + shards)]
     }
 
     /// Changes of the session index by one frame.

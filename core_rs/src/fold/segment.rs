@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::admission::frames::FrameVerdict;
 use crate::fold::batch::{BatchFrame, FrameNumbers};
 use crate::fold::outbox::Outbox;
 use crate::fold::ownership::Ownership;
 use crate::fold::partition::{Context, Partition};
+use crate::fold::plan::{Plan, SegmentFrame};
 use crate::fold::state::State;
 use crate::intern::Interner;
 use crate::items::shard::Shard;
@@ -25,87 +25,10 @@ use crate::items::votes::ItemClocks;
 use crate::neighbourhood::marginals::Marginals;
 use crate::neighbourhood::sessions::SessionIndex;
 use crate::neighbourhood::user::HoodUser;
+use crate::search::prefetch;
 
-/// An outbox takes no further frame once it has the effects of so many events.
-const OUTBOX_EVENTS: usize = 1024;
-
-/// One frame of a segment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SegmentFrame {
-    /// Its place in the batch.
-    pub frame: usize,
-    /// Whose frame it is.
-    pub partition: usize,
-    /// Whether it counts.
-    pub verdict: FrameVerdict,
-    /// Which outbox of the segment takes its effects.
-    outbox: usize,
-    /// Its place among the frames of that outbox.
-    place: usize,
-}
-
-/// The frames of a segment in log order, and which outbox takes the effects of each.
-#[derive(Debug, Default)]
-pub(super) struct Plan {
-    pub frames: Vec<SegmentFrame>,
-    /// Events up to each frame, that included.
-    events: Vec<usize>,
-    /// Of each outbox: its partition, and how many frames it takes.
-    outboxes: Vec<(usize, usize)>,
-    /// Of each partition its latest outbox, and how many events are for it.
-    latest: Vec<Option<(usize, usize)>>,
-}
-
-impl Plan {
-    /// Forgets the segment before.
-    pub fn clear(&mut self, partitions: usize) {
-        for (partition, _) in self.outboxes.drain(..) {
-            self.latest[partition] = None;
-        }
-        self.latest.resize(partitions, None);
-        self.frames.clear();
-        self.events.clear();
-    }
-
-    /// Events so far.
-    pub fn events(&self) -> usize {
-        self.events.last().copied().unwrap_or(0)
-    }
-
-    /// Adds a frame of so many events.
-    pub fn push(&mut self, frame: usize, partition: usize, verdict: FrameVerdict, events: usize) {
-        let (outbox, held) = match self.latest[partition] {
-            Some((outbox, held)) if held < OUTBOX_EVENTS => (outbox, held),
-            _ => {
-                self.outboxes.push((partition, 0));
-                (self.outboxes.len() - 1, 0)
-            }
-        };
-        self.latest[partition] = Some((outbox, held + events));
-        let place = self.outboxes[outbox].1;
-        self.outboxes[outbox].1 += 1;
-        self.events.push(self.events() + events);
-        self.frames.push(SegmentFrame {
-            frame,
-            partition,
-            verdict,
-            outbox,
-            place,
-        });
-    }
-
-    /// How many outboxes it takes.
-    pub fn outboxes(&self) -> usize {
-        self.outboxes.len()
-    }
-
-    /// Outbox and partition of the last frame.
-    pub fn last(&self) -> Option<(usize, usize)> {
-        self.frames
-            .last()
-            .map(|frame| (frame.outbox, frame.partition))
-    }
-}
+/// How many effects ahead the counts that they change are asked for.
+const AHEAD: usize = 8;
 
 /// What lanes read beside the outboxes.
 #[derive(Clone, Copy)]
@@ -123,7 +46,6 @@ struct Task<'a> {
     hood: &'a mut Vec<Option<Box<HoodUser>>>,
     /// In log order.
     frames: &'a [SegmentFrame],
-    events: usize,
 }
 
 /// What takes effects by itself.
@@ -141,18 +63,19 @@ struct Lane<'a> {
 }
 
 /// An outbox, empty until its task takes it and full once that is through with it.
-struct Slot {
-    empty: Mutex<Outbox>,
-    closed: OnceLock<Outbox>,
+struct Slot<'a> {
+    empty: Mutex<Option<&'a mut Outbox>>,
+    closed: OnceLock<&'a mut Outbox>,
 }
 
 /// The work of a segment.
 struct Work<'a> {
     plan: &'a Plan,
     readers: Readers<'a>,
-    tasks: Vec<Mutex<Task<'a>>>,
+    /// Each with the number of its events, the largest first.
+    tasks: Vec<(usize, Mutex<Task<'a>>)>,
     lanes: Vec<Mutex<Lane<'a>>>,
-    slots: Vec<Slot>,
+    slots: Vec<Slot<'a>>,
     /// Tasks begun.
     begun: AtomicUsize,
     /// Frames up to which every outbox is closed; written under `progress` only.
@@ -163,11 +86,11 @@ struct Work<'a> {
     failed: AtomicBool,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
     /// Works until nothing is left that others do not do already. `first`: the lane to begin with.
     fn run(&self, first: usize) {
         let _guard = FailureGuard(self);
-        while let Some(task) = self.tasks.get(self.begun.fetch_add(1, Ordering::Relaxed)) {
+        while let Some((_, task)) = self.tasks.get(self.begun.fetch_add(1, Ordering::Relaxed)) {
             self.fold(&mut task.lock());
         }
         let mut next = first;
@@ -185,39 +108,33 @@ impl Work<'_> {
     /// Folds a partition's frames and closes each outbox when its last frame is in it.
     fn fold(&self, task: &mut Task<'_>) {
         let relations = self.readers.cx.relations.len();
-        let mut open: Option<(usize, Outbox)> = None;
-        for own in task.frames {
-            if open.as_ref().is_none_or(|(at, _)| *at != own.outbox) {
-                if let Some((at, full)) = open.take() {
-                    self.close(at, full);
+        for frames in task.frames.chunk_by(|a, b| a.outbox == b.outbox) {
+            let slot = &self.slots[frames[0].outbox];
+            let Some(out) = slot.empty.lock().take() else {
+                continue; // Nobody else has it: each outbox has frames of one task, one after the other.
+            };
+            out.clear(relations);
+            for own in frames {
+                if let Ok((_, events)) = &self.readers.frames[own.frame].content {
+                    task.partition.fold(
+                        self.readers.frames[own.frame].position,
+                        own.verdict,
+                        events,
+                        &self.readers.numbers[own.frame],
+                        task.users,
+                        task.hood,
+                        &self.readers.cx,
+                        out,
+                    );
                 }
-                let mut empty = std::mem::take(&mut *self.slots[own.outbox].empty.lock());
-                empty.clear(relations);
-                open = Some((own.outbox, empty));
             }
-            if let (Some((_, out)), Ok((_, events))) =
-                (&mut open, &self.readers.frames[own.frame].content)
-            {
-                task.partition.fold(
-                    self.readers.frames[own.frame].position,
-                    own.verdict,
-                    events,
-                    &self.readers.numbers[own.frame],
-                    task.users,
-                    task.hood,
-                    &self.readers.cx,
-                    out,
-                );
-            }
-        }
-        if let Some((at, full)) = open {
-            self.close(at, full);
+            self.close(slot, out);
         }
     }
 
     /// Lets lanes have an outbox.
-    fn close(&self, at: usize, full: Outbox) {
-        let _ = self.slots[at].closed.set(full);
+    fn close(&self, slot: &Slot<'a>, full: &'a mut Outbox) {
+        slot.closed.get_or_init(|| full);
         let _progress = self.progress.lock();
         let frames = &self.plan.frames[self.ready.load(Ordering::Relaxed)..];
         let closed = |frame: &&SegmentFrame| self.slots[frame.outbox].closed.get().is_some();
@@ -242,7 +159,7 @@ impl Work<'_> {
         let before = |frames: usize| {
             frames
                 .checked_sub(1)
-                .map_or(0, |last| self.plan.events[last])
+                .map_or(0, |last| self.plan.events_up_to[last])
         };
         let (from, whole) = (lane.done, ready == self.plan.frames.len());
         // The larger the portion, the more draws of a row are counted at once.
@@ -260,12 +177,12 @@ impl Work<'_> {
         true
     }
 
-    fn closed<'a>(
-        &'a self,
-        frames: &'a [SegmentFrame],
-    ) -> impl DoubleEndedIterator<Item = (&'a SegmentFrame, &'a Outbox)> + Clone {
+    fn closed<'f>(
+        &'f self,
+        frames: &'f [SegmentFrame],
+    ) -> impl DoubleEndedIterator<Item = (&'f SegmentFrame, &'f Outbox)> + Clone {
         let outbox =
-            |frame: &'a SegmentFrame| Some((frame, self.slots[frame.outbox].closed.get()?));
+            |frame: &'f SegmentFrame| Some((frame, &**self.slots[frame.outbox].closed.get()?));
         frames.iter().filter_map(outbox)
     }
 
@@ -276,10 +193,21 @@ impl Work<'_> {
         sessions: &mut SessionIndex,
     ) {
         for (frame, out) in self.closed(frames) {
-            for (change, partners, ahead) in out.changes_of(frame.place) {
+            let changes = out.changed_of(frame.place);
+            for (i, (change, partners, ahead)) in out.changes_of(frame.place).enumerate() {
+                if let Some(later) = changes.get(i + AHEAD) {
+                    marginals[usize::from(later.relation)].prefetch(later.item);
+                }
                 marginals[usize::from(change.relation)].add(change, partners, ahead);
             }
-            for (user, touch) in out.touches_of(frame.place) {
+            let touches = out.touches_of(frame.place);
+            for (i, (user, touch)) in touches.iter().enumerate() {
+                if let Some((_, later)) = touches.get(i + 2 * AHEAD) {
+                    sessions.ask_for_posting(*later, false);
+                }
+                if let Some((_, later)) = touches.get(i + AHEAD) {
+                    sessions.ask_for_posting(*later, true);
+                }
                 sessions.touch(frame.partition, *user, *touch);
             }
         }
@@ -303,7 +231,15 @@ impl Work<'_> {
             if frame.place == 0 {
                 shard.serve(out.served_of(number));
             }
-            for vote in out.votes_of(frame.place, number) {
+            let votes = out.votes_of(frame.place, number);
+            for (i, vote) in votes.iter().enumerate() {
+                if let Some(later) = votes.get(i + 2 * AHEAD) {
+                    prefetch(owners, later.item.0 as usize);
+                    catalogue.prefetch_tags(later.item, false);
+                }
+                if let Some(later) = votes.get(i + AHEAD) {
+                    shard.ask_for(owners[later.item.0 as usize].1);
+                }
                 shard.vote(
                     owners[vote.item.0 as usize].1,
                     vote,
@@ -337,11 +273,10 @@ impl State {
         frames: &[BatchFrame<'_>],
         pool: Option<&rayon::ThreadPool>,
     ) -> u64 {
-        let (plan, mut users) = (
-            std::mem::take(&mut self.plan),
-            std::mem::take(&mut self.names.users),
-        );
-        let mut by_partition = plan.frames.clone();
+        let mut plan = std::mem::take(&mut self.plan);
+        let mut users = std::mem::take(&mut self.names.users);
+        let mut by_partition = std::mem::take(&mut plan.by_partition);
+        by_partition.clone_from(&plan.frames);
         by_partition.sort_by_key(|frame| frame.partition);
         let readers = Readers {
             cx: Context {
@@ -358,6 +293,11 @@ impl State {
             frames,
             numbers: &self.numbers,
         };
+        let slot = |outbox| Slot {
+            empty: Mutex::new(Some(outbox)),
+            closed: OnceLock::new(),
+        };
+        let outboxes = self.outboxes[..plan.outboxes()].iter_mut();
         let work = Work {
             plan: &plan,
             readers,
@@ -374,13 +314,7 @@ impl State {
                 &mut self.hood.marginals,
                 &mut self.hood.sessions,
             ),
-            slots: self.outboxes[..plan.outboxes()]
-                .iter_mut()
-                .map(|outbox| Slot {
-                    empty: Mutex::new(std::mem::take(outbox)),
-                    closed: OnceLock::new(),
-                })
-                .collect(),
+            slots: outboxes.map(slot).collect(),
             begun: AtomicUsize::new(0),
             ready: AtomicUsize::new(0),
             progress: Mutex::new(()),
@@ -399,14 +333,8 @@ impl State {
             .into_iter()
             .map(|lane| lane.into_inner().refused)
             .sum();
-        let used = work
-            .slots
-            .into_iter()
-            .filter_map(|slot| slot.closed.into_inner());
-        for (place, outbox) in self.outboxes.iter_mut().zip(used) {
-            *place = outbox;
-        }
         self.names.users = users;
+        plan.by_partition = by_partition;
         self.plan = plan;
         refused
     }
@@ -419,31 +347,30 @@ fn tasks<'a>(
     partitions: &'a mut [Partition],
     users: &'a mut [Interner],
     hood: &'a mut [Vec<Option<Box<HoodUser>>>],
-) -> Vec<Mutex<Task<'a>>> {
+) -> Vec<(usize, Mutex<Task<'a>>)> {
     let mut own = frames
         .chunk_by(|a, b| a.partition == b.partition)
         .peekable();
     let all = partitions.iter_mut().zip(users).zip(hood).enumerate();
-    let mut tasks: Vec<Task<'_>> = all
-        .filter_map(|(p, ((partition, users), hood))| {
-            let frames = own.next_if(|frames| frames[0].partition == p)?;
-            let events = frames
-                .iter()
-                .map(|frame| match &batch[frame.frame].content {
-                    Ok((_, events)) => events.len(),
-                    Err(_) => 0,
-                });
-            Some(Task {
-                partition,
-                users,
-                hood,
-                frames,
-                events: events.sum(),
-            })
-        })
-        .collect();
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.events));
-    tasks.into_iter().map(Mutex::new).collect()
+    let mut tasks = Vec::new();
+    for (p, ((partition, users), hood)) in all {
+        let Some(frames) = own.next_if(|frames| frames[0].partition == p) else {
+            continue;
+        };
+        let events = frames.iter().map(|frame| {
+            let content = batch[frame.frame].content.as_ref();
+            content.map_or(0, |(_, events)| events.len())
+        });
+        let task = Task {
+            partition,
+            users,
+            hood,
+            frames,
+        };
+        tasks.push((events.sum(), Mutex::new(task)));
+    }
+    tasks.sort_by_key(|(events, _)| std::cmp::Reverse(*events));
+    tasks
 }
 
 fn lanes<'a>(
@@ -455,19 +382,19 @@ fn lanes<'a>(
     if !ownership.keeps_items() {
         return Vec::new();
     }
-    let shards = shards
-        .iter_mut()
-        .enumerate()
-        .filter(|(s, _)| ownership.keeps_shard(*s));
-    let parts = std::iter::once(Part::Hood(marginals, sessions))
-        .chain(shards.map(|(s, shard)| Part::Shard(s, shard)));
-    parts
-        .map(|part| {
-            Mutex::new(Lane {
-                part,
-                done: 0,
-                refused: 0,
-            })
+    let lane = |part| {
+        Mutex::new(Lane {
+            part,
+            done: 0,
+            refused: 0,
         })
-        .collect()
+    };
+    let mut lanes = Vec::with_capacity(1 + shards.len());
+    lanes.push(lane(Part::Hood(marginals, sessions)));
+    for (s, shard) in shards.iter_mut().enumerate() {
+        if ownership.keeps_shard(s) {
+            lanes.push(lane(Part::Shard(s, shard)));
+        }
+    }
+    lanes
 }

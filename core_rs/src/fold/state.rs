@@ -21,9 +21,9 @@ use crate::fold::control::Control;
 use crate::fold::outbox::Outbox;
 use crate::fold::ownership::Ownership;
 use crate::fold::partition::Partition;
+use crate::fold::plan::Plan;
 use crate::fold::report::{Report, outcome};
 use crate::fold::rules::TypeRules;
-use crate::fold::segment::Plan;
 use crate::frame::event::{Decoded, Event};
 use crate::frame::header::{Frame, FrameError, Subject};
 use crate::ids::{DAY_MS, EventRef, ItemIx, Millis, Position};
@@ -199,7 +199,8 @@ impl State {
             let verdict = self.partitions[p].admit(header);
             if verdict == FrameVerdict::Fresh {
                 let clock = &mut self.control.clock;
-                number(content, p, &mut self.names, clock, &mut self.numbers[i]);
+                let out = &mut self.numbers[i];
+                number(content, &frame.hashes, p, &mut self.names, clock, out);
             }
             self.plan.push(i, p, verdict, content.len());
             taken += 1;

@@ -6,6 +6,7 @@ use crate::ids::{ItemIx, Millis};
 use crate::items::topset::{Offer, TopSet};
 use crate::items::votes::{ClockMemos, ItemClocks, ItemStats, TrendReader, Vote};
 use crate::names::Names;
+use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Popular items kept per shard.
@@ -79,6 +80,14 @@ impl Leaders {
     /// Counts of an item there is room for.
     pub fn stats(&self) -> &[ItemStats] {
         &self.stats
+    }
+
+    /// Asks for the counts of an item, which lie on one line or two.
+    #[inline]
+    pub fn prefetch(&self, local: u32) {
+        prefetch(&self.stats, local as usize);
+        prefetch(&self.stats, local as usize + 1);
+        prefetch(&self.marks, local as usize);
     }
 
     /// Counts one vote, on an item that may lead or not. O(1) but for a change of leaders.

@@ -125,6 +125,12 @@ impl Shard {
         }
     }
 
+    /// Asks for the counts of an owned item that is voted for soon.
+    #[inline]
+    pub fn ask_for(&self, local: u32) {
+        self.overall.prefetch(local);
+    }
+
     /// Counts one vote, for everyone and for the user's segment. O(1) but for a change of leaders.
     pub fn vote(
         &mut self,

@@ -30,9 +30,11 @@ impl ItemMarginals {
         units_to: 0,
     };
 
+    /// Writes the counts in units of a later epoch; whether they were not.
     #[inline]
-    fn carry(&mut self, epoch: u32) {
-        if epoch > self.epoch {
+    fn carry(&mut self, epoch: u32) -> bool {
+        let later = epoch > self.epoch;
+        if later {
             for count in [
                 &mut self.out,
                 &mut self.into,
@@ -43,6 +45,7 @@ impl ItemMarginals {
             }
             self.epoch = epoch;
         }
+        later
     }
 }
 
@@ -74,10 +77,40 @@ pub struct MarginalChange {
     pub units_to: u32,
 }
 
-/// All items of one relation. 40 bytes an item.
+/// [`ItemMarginals::units_to`] and its epoch in one word: what a question asks of every neighbour of every seed, five times
+/// as close together as whole marginals lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnitsTo(u64);
+
+impl UnitsTo {
+    const EPOCH_BITS: u32 = 20;
+    /// Stands where count or epoch need more room.
+    const ELSEWHERE: Self = Self(u64::MAX);
+
+    #[inline]
+    fn of(item: &ItemMarginals) -> Self {
+        let fits = item.epoch < (1 << Self::EPOCH_BITS) - 1
+            && item.units_to < 1 << (u64::BITS - Self::EPOCH_BITS);
+        match fits {
+            true => Self(item.units_to << Self::EPOCH_BITS | u64::from(item.epoch)),
+            false => Self::ELSEWHERE,
+        }
+    }
+
+    /// Count and epoch.
+    #[inline]
+    fn get(self) -> Option<(u64, u32)> {
+        let epoch = self.0 as u32 & ((1 << Self::EPOCH_BITS) - 1);
+        (self != Self::ELSEWHERE).then_some((self.0 >> Self::EPOCH_BITS, epoch))
+    }
+}
+
+/// All items of one relation. 48 bytes an item.
 #[derive(Debug, Default)]
 pub struct Marginals {
     items: Vec<ItemMarginals>,
+    /// Follows from `items`.
+    units_to: Vec<UnitsTo>,
     total: u64,
     total_epoch: u32,
 }
@@ -90,11 +123,13 @@ impl Marginals {
     pub fn ensure(&mut self, len: usize) {
         if self.items.len() < len {
             self.items.resize(len, ItemMarginals::default());
+            self.units_to.resize(len, UnitsTo::default());
         }
     }
 
+    /// Asks for the counts of an item that change soon.
     #[inline]
-    fn prefetch(&self, item: ItemIx) {
+    pub fn prefetch(&self, item: ItemIx) {
         prefetch(&self.items, item.0 as usize);
     }
 
@@ -105,7 +140,9 @@ impl Marginals {
         let (mut out, mut into) = (0u64, 0u64);
         for partner in partners {
             let item = &mut self.items[partner.item.0 as usize];
-            item.carry(change.epoch);
+            if item.carry(change.epoch) {
+                self.units_to[partner.item.0 as usize] = UnitsTo::of(item);
+            }
             item.out = item.out.saturating_add(u64::from(partner.into));
             item.into = item.into.saturating_add(u64::from(partner.out));
             into += u64::from(partner.into);
@@ -117,6 +154,7 @@ impl Marginals {
         item.into = item.into.saturating_add(into);
         item.units_from = item.units_from.saturating_add(u64::from(change.units_from));
         item.units_to = item.units_to.saturating_add(u64::from(change.units_to));
+        self.units_to[change.item.0 as usize] = UnitsTo::of(item);
         self.total =
             Decay::carry(self.total, self.total_epoch, change.epoch).saturating_add(into + out);
         self.total_epoch = self.total_epoch.max(change.epoch);
@@ -134,6 +172,17 @@ impl Marginals {
         self.items.get(item.0 as usize).unwrap_or(&NONE)
     }
 
+    /// Units with the item on the "to" side, and the epoch that they are counted in.
+    #[inline]
+    pub fn units_to(&self, item: ItemIx) -> (u64, u32) {
+        let at = item.0 as usize;
+        let near = self.units_to.get(at).map_or(Some((0, 0)), |own| own.get());
+        near.unwrap_or_else(|| {
+            let own = self.item_ref(item);
+            (own.units_to, own.epoch)
+        })
+    }
+
     /// Sum of all draws and the epoch it is written in.
     pub fn total(&self) -> (u64, u32) {
         (self.total, self.total_epoch)
@@ -142,6 +191,7 @@ impl Marginals {
     /// Bytes held.
     pub fn memory(&self) -> usize {
         self.items.capacity() * size_of::<ItemMarginals>()
+            + self.units_to.capacity() * size_of::<UnitsTo>()
     }
 
     /// Writes every item with a count.
@@ -191,6 +241,54 @@ impl Marginals {
             units_from: r.uint()?,
             units_to: r.uint()?,
         };
+        let at = item.0 as usize;
+        marginals.units_to[at] = UnitsTo::of(&marginals.items[at]);
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_lie_near_as_they_lie_in_the_marginals() {
+        let mut marginals = Marginals::default();
+        marginals.ensure(6);
+        let mut state = 5u64;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        for step in 0..4000u32 {
+            let partners: Vec<Partner> = (0..random(4))
+                .map(|_| Partner {
+                    item: ItemIx(random(6) as u32),
+                    into: random(300) as u16,
+                    out: random(300) as u16,
+                })
+                .collect();
+            let change = MarginalChange {
+                item: ItemIx(random(6) as u32),
+                relation: 0,
+                partners: partners.len() as u16,
+                // Epochs move on, and at last need more room than there is.
+                epoch: step / 40 + if step > 3900 { 1 << 20 } else { 0 },
+                units_from: random(9000) as u32,
+                units_to: random(9000) as u32,
+            };
+            marginals.add(&change, &partners, &[]);
+            for item in (0..7).map(ItemIx) {
+                let own = marginals.item(item);
+                assert_eq!(marginals.units_to(item), (own.units_to, own.epoch));
+            }
+        }
+        let huge = ItemMarginals {
+            units_to: 1 << 44,
+            ..ItemMarginals::NONE
+        };
+        assert_eq!(UnitsTo::of(&huge).get(), None);
     }
 }

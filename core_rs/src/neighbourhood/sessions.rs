@@ -130,6 +130,23 @@ impl SessionIndex {
         }
     }
 
+    /// Asks for the posting of an item that a session touches soon: first for where it lies, then, on the second call, for
+    /// its end.
+    #[inline]
+    pub fn ask_for_posting(&self, touch: SessionTouch, found: bool) {
+        let SessionTouch::Append(item) = touch else {
+            return;
+        };
+        let at = item.0 as usize;
+        if !found {
+            prefetch(&self.postings, at);
+            return prefetch(&self.frequencies, at);
+        }
+        if let Some(posting) = self.postings.get(at) {
+            prefetch(&posting.sessions, posting.sessions.len());
+        }
+    }
+
     /// Whose a held session is.
     pub fn owner_of(&self, number: SessionNo) -> (usize, UserIx) {
         let session = &self.ring[(number % self.max_sessions as u64) as usize];
@@ -224,11 +241,22 @@ impl SessionIndex {
         });
     }
 
+    /// The bound of an item's postings.
+    pub fn max_postings(&self) -> usize {
+        self.max_postings
+    }
+
     /// Number of postings of an item, at most the bound: how common it is among recent sessions.
     pub fn frequency(&self, item: ItemIx) -> usize {
         self.frequencies
             .get(item.0 as usize)
             .map_or(0, |length| *length as usize)
+    }
+
+    /// Asks for the frequency of an item that is read soon.
+    #[inline]
+    pub fn prefetch_frequency(&self, item: ItemIx) {
+        prefetch(&self.frequencies, item.0 as usize);
     }
 
     /// Asks for the items of a session that are read soon: first for where they lie, then, on the second call, for them.

@@ -20,7 +20,7 @@ use crate::ids::{ItemIx, Millis};
 use crate::items::votes::Vote;
 use crate::neighbourhood::Relation;
 use crate::neighbourhood::marginals::Partner;
-use crate::search::find;
+use crate::search::{find, prefetch, prefetch_all};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Distinct voted items remembered per user.
@@ -84,6 +84,19 @@ impl HoodUser {
     /// Items of the current session, in order of first touch.
     pub fn session_items(&self) -> impl Iterator<Item = ItemIx> + '_ {
         self.session_items.iter().map(|item| ItemIx(*item))
+    }
+
+    /// Asks for what the next event of the user reads beyond the state's own lines.
+    #[inline]
+    pub fn prefetch(&self) {
+        for list in [&self.voted, &self.voted_days, &self.session_items] {
+            (0..list.len().min(64))
+                .step_by(16)
+                .for_each(|at| prefetch(list, at));
+        }
+        for unit in self.units.iter().flatten() {
+            prefetch_all(&**unit);
+        }
     }
 
     /// Takes in one event and says what follows from it.

@@ -15,6 +15,7 @@ use crate::ids::{ItemIx, Millis, Position, TagIx};
 use crate::items::votes::{ItemStats, TrendReader};
 use crate::names::Names;
 use crate::query::accumulator::Accumulator;
+use crate::query::few_items::{FewItems, FewKept, Filters};
 use crate::query::fuse::top_of;
 use crate::query::leaders::TagVotes;
 use crate::query::source::Source;
@@ -26,16 +27,18 @@ const NEWEST: usize = 2048;
 
 /// An item and its votes.
 #[derive(Clone, Copy, Debug)]
-struct Votes {
-    item: ItemIx,
+pub struct Votes {
+    /// The item.
+    pub item: ItemIx,
     epoch: u32,
     count: u64,
 }
 
 /// An item and its votes in both windows of trending.
 #[derive(Clone, Copy, Debug)]
-struct Windows {
-    item: ItemIx,
+pub struct Windows {
+    /// The item.
+    pub item: ItemIx,
     short_epoch: u32,
     long_epoch: u32,
     short: u64,
@@ -43,20 +46,23 @@ struct Windows {
 }
 
 impl Votes {
-    fn of((item, stats): (ItemIx, &ItemStats)) -> Self {
+    /// Of an item with its counts.
+    pub fn of((item, stats): (ItemIx, &ItemStats)) -> Self {
         let DecayedCount { count, epoch } = stats.popularity;
         Self { item, epoch, count }
     }
 
+    /// Full-weight votes.
     #[inline]
-    fn read(&self, reader: &mut DecayReader) -> f64 {
+    pub fn read(&self, reader: &mut DecayReader) -> f64 {
         let (count, epoch) = (self.count, self.epoch);
         reader.read(&DecayedCount { count, epoch })
     }
 }
 
 impl Windows {
-    fn of((item, stats): (ItemIx, &ItemStats)) -> Self {
+    /// Of an item with its counts.
+    pub fn of((item, stats): (ItemIx, &ItemStats)) -> Self {
         Self {
             item,
             short_epoch: stats.short.epoch,
@@ -66,8 +72,9 @@ impl Windows {
         }
     }
 
+    /// How far recent votes exceed what the past lets expect.
     #[inline]
-    fn trend(&self, reader: &mut TrendReader) -> f64 {
+    pub fn trend(&self, reader: &mut TrendReader) -> f64 {
         let count = |count, epoch| DecayedCount { count, epoch };
         let short = count(self.short, self.short_epoch);
         reader.trend_of(&short, &count(self.long, self.long_epoch))
@@ -159,6 +166,7 @@ pub struct Gathered {
     tag_trends: ByTag<Windows>,
     tag_popularity: ByTag<Votes>,
     newest: OnceLock<Newest>,
+    few: FewKept,
 }
 
 impl Gathered {
@@ -179,6 +187,7 @@ impl Gathered {
             tag_trends: ByTag::default(),
             tag_popularity: ByTag::default(),
             newest: OnceLock::new(),
+            few: FewKept::default(),
         }
     }
 
@@ -308,6 +317,11 @@ impl Gathered {
                     .is_some()
             }
         }
+    }
+
+    /// The items that pass these filters, where others asked for them before.
+    pub fn few(&self, state: &State, filters: &Filters<'_>) -> Option<Arc<FewItems>> {
+        self.few.get(state, filters)
     }
 
     /// The newest items.

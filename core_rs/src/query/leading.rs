@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis, Position, TagIx};
 use crate::query::accumulator::Accumulator;
+use crate::query::few_items::{FewItems, Filters};
 use crate::query::fuse::top;
 use crate::query::gathered::{Gathered, MOST_TAGS, Newest};
 use crate::query::leaders::TagVotes;
@@ -136,6 +137,11 @@ impl Leading {
         };
         scores.add_all(own.iter().map(|(item, value)| (*item, weight * value)));
         true
+    }
+
+    /// The items that pass these filters, where they were gathered.
+    pub fn few(&self, state: &State, filters: &Filters<'_>) -> Option<Arc<FewItems>> {
+        self.gathered(state)?.few(state, filters)
     }
 
     /// The newest items, where they were gathered.

@@ -15,7 +15,7 @@
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
 //! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs;
 //!   [`parallel`]: many questions at once; [`crate::beside`]: two parts of one; `together`: one scan
-//!   for many; [`leading`], [`gathered`]: leaders read and put in order once for many.
+//!   for many; [`leading`], [`gathered`], [`few_items`]: leaders, and what strict filters leave, read and put in order once for many.
 //! * [`hosts`]: the same questions answered by several processes.
 //! * [`catalogue_page`]: the catalogue, page by page.
 //! * [`numbered`]: the same sources asked without a state, for `headwater.kernels`.
@@ -33,6 +33,7 @@ pub mod chosen;
 pub mod compose;
 pub mod counted;
 pub mod features;
+pub mod few_items;
 pub mod filling;
 pub mod fuse;
 pub mod gathered;

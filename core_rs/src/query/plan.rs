@@ -116,6 +116,14 @@ impl<'a> Plan<'a> {
         })
     }
 
+    /// The filters, where nothing else narrows down what all visitors may be shown.
+    pub fn filters_alone(&self, request: &RecommendRequest) -> &[(&'a str, Arc<Bitmap>)] {
+        match request.candidates {
+            None => &self.filters,
+            Some(_) => &[],
+        }
+    }
+
     /// Whether the request, or a source, offers what the visitor handed in.
     pub fn offers_own_items(&self) -> bool {
         let knn = self.scenario.knn_own > 0.0 && self.uses(&Source::SessionKnn);

@@ -1,5 +1,7 @@
 //! Why an item is in an answer: the visitor's own events that led there, source by source.
 
+use std::cell::RefCell;
+
 use crate::fold::state::State;
 use crate::ids::ItemIx;
 use crate::query::answer::{EventName, Part, Reason};
@@ -8,7 +10,7 @@ use crate::query::leaders::TAGS;
 use crate::query::seeds::{Asker, Seed};
 use crate::query::source::Source;
 use crate::query::text::Text;
-use crate::query::vectors::cosine;
+use crate::query::vectors::{cosines, square};
 use crate::scenario::{Metric, Scenario};
 
 /// What is needed to say why.
@@ -25,6 +27,8 @@ pub struct Reasoner<'a> {
     pub witness: &'a dyn Witness,
     /// Every contributing event, or only the strongest per source.
     pub all: bool,
+    /// Squared lengths of the seeds' codes in the embedding that was asked about last.
+    pub squares: RefCell<(String, Vec<f64>)>,
 }
 
 impl Reasoner<'_> {
@@ -74,9 +78,18 @@ impl Reasoner<'_> {
         let Some(vectors) = self.state.vectors.get(name) else {
             return;
         };
+        let mut squares = self.squares.borrow_mut();
+        if squares.0 != name {
+            let square = |seed: &Seed| square(vectors, seed.item);
+            *squares = (
+                name.to_string(),
+                self.asker.seeds.iter().map(square).collect(),
+            );
+        }
+        let cosine = cosines(vectors, item);
         let seeds = self.seeds().filter(|(_, seed)| vectors.has(seed.item));
         let mut near: Vec<(f64, usize)> = seeds
-            .map(|(place, seed)| (cosine(vectors, seed.item, item), place))
+            .map(|(place, seed)| (cosine(seed.item, squares.1[place]), place))
             .collect();
         near.sort_by(|a, b| b.0.total_cmp(&a.0));
         near.truncate(self.kept());

@@ -1,5 +1,6 @@
 //! `recommend(user)`, `session(items)` and `rank(user, items)`: retrieve from every source, fuse, choose, say why.
 
+use std::cell::RefCell;
 use std::sync::OnceLock;
 
 use crate::bitmap::Bitmap;
@@ -162,6 +163,7 @@ fn answer(
         neighbours: &neighbours,
         allowed: &allowed,
         scanned: &shared.scanned,
+        filters: plan.filters_alone(request),
         leading: &shared.leading,
         list: &list,
         now,
@@ -255,6 +257,7 @@ impl Ranking<'_> {
             scenario,
             witness,
             all: request.all_reasons,
+            squares: RefCell::default(),
         };
         let page = Page {
             state,

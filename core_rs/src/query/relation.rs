@@ -153,8 +153,8 @@ impl<'a> RelationView<'a> {
             return out.extend(pairs.iter().map(|pair| units[pair[0] as usize]));
         }
         out.extend(pairs.iter().map(|pair| {
-            let to = self.marginals.item_ref(ItemIx(pair[0]));
-            to.units_to as f64 * self.scale(to.epoch)
+            let (units, epoch) = self.marginals.units_to(ItemIx(pair[0]));
+            units as f64 * self.scale(epoch)
         }));
     }
 

@@ -12,6 +12,7 @@ use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
+use crate::query::few_items::Filters;
 use crate::query::fuse::{SourceList, top};
 use crate::query::graphs::Graphs;
 use crate::query::leaders::{self, TagVotes};
@@ -62,6 +63,8 @@ pub struct Retrieval<'a> {
     pub allowed: &'a Allowed<'a>,
     /// What a scan for many visitors found in embeddings, by name of the source.
     pub scanned: &'a [(String, Scanned)],
+    /// Filters that all items pass; none where something else leaves few of them.
+    pub filters: &'a Filters<'a>,
     /// What is known of leaders already.
     pub leading: &'a Leading,
     /// The caller's list.
@@ -260,6 +263,18 @@ impl Retrieval<'_> {
     fn leaders(&self, source: &Source, scores: &mut Accumulator) {
         let (state, asker, now) = (self.state, self.asker, self.now);
         let few = Some(self.allowed).filter(|allowed| allowed.is_few());
+        if let Some(allowed) = few
+            && !self.filters.is_empty()
+            && matches!(
+                source,
+                Source::TagAffinity | Source::Trending | Source::Popular
+            )
+            && let Some(few) = self.leading.few(state, self.filters)
+        {
+            let eligible = |item| allowed.contains(item);
+            few.add(state, source, asker, now, eligible, scores);
+            return;
+        }
         match (source, few) {
             (Source::TagAffinity, None) => {
                 leaders::in_tags(

@@ -8,7 +8,7 @@
 //! [`KnnWeights`] adds what STAN (Garg et al., SIGIR 2019, section 3) weighs: how old the neighbour session is, and how
 //! far from the shared item an item stands in it. All of them are off by default.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::ids::ItemIx;
 use crate::neighbourhood::sessions::{SessionIndex, SessionNo};
@@ -253,6 +253,10 @@ pub fn score(
         let vote = neighbour.similarity * places[neighbour.newest];
         let items = index.items_of(neighbour.number);
         if plain {
+            // Whoever is voted for is weighed by how common it is.
+            items
+                .iter()
+                .for_each(|item| index.prefetch_frequency(ItemIx(*item)));
             let others = items
                 .iter()
                 .filter(|item| own.place(ItemIx(**item)).is_none());
@@ -300,14 +304,14 @@ fn idf_of(held: usize, frequency: usize) -> f64 {
 /// for its next reader of as many sessions.
 pub struct IdfReader<'a> {
     index: &'a SessionIndex,
-    known: RefCell<KnownIdf>,
+    known: KnownIdf,
 }
 
 /// Of so many sessions held: by frequency; 0 where none was asked for yet.
 #[derive(Default)]
 struct KnownIdf {
     held: usize,
-    idf: Vec<f64>,
+    idf: Vec<Cell<f64>>,
 }
 
 thread_local! {
@@ -323,7 +327,10 @@ impl<'a> IdfReader<'a> {
             known.held = held;
             known.idf.clear();
         }
-        let known = RefCell::new(known);
+        let frequencies = index.max_postings() + 1;
+        if known.idf.len() < frequencies {
+            known.idf.resize(frequencies, Cell::new(0.0));
+        }
         Self { index, known }
     }
 
@@ -331,19 +338,16 @@ impl<'a> IdfReader<'a> {
     #[inline]
     pub fn idf(&self, item: ItemIx) -> f64 {
         let frequency = self.index.frequency(item);
-        let KnownIdf { held, idf } = &mut *self.known.borrow_mut();
-        if idf.len() <= frequency {
-            idf.resize(frequency + 1, 0.0);
+        let known = &self.known.idf[frequency];
+        if known.get() == 0.0 {
+            known.set(idf_of(self.known.held, frequency));
         }
-        if idf[frequency] == 0.0 {
-            idf[frequency] = idf_of(*held, frequency);
-        }
-        idf[frequency]
+        known.get()
     }
 }
 
 impl Drop for IdfReader<'_> {
     fn drop(&mut self) {
-        KNOWN_IDF.set(self.known.take());
+        KNOWN_IDF.set(std::mem::take(&mut self.known));
     }
 }

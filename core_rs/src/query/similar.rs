@@ -1,5 +1,7 @@
 //! `similar(item)`: neighbours of one item by a relation and a metric, or by all relations fused.
 
+use std::cell::RefCell;
+
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
@@ -155,6 +157,7 @@ impl<'a> Question<'a> {
             scenario: &self.scenario,
             witness,
             all: false,
+            squares: RefCell::default(),
         };
         let items = chosen
             .iter()

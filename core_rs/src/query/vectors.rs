@@ -13,23 +13,32 @@ use crate::query::seeds::Seed;
 use crate::simd::Simd;
 use crate::topk::Ties;
 
-/// Cosine of the codes of two items; 0 where one has no vector, or a zero one.
-pub fn cosine(vectors: &ItemVectors, a: ItemIx, b: ItemIx) -> f64 {
-    let (Some(a), Some(b)) = (vectors.codes(a), vectors.codes(b)) else {
-        return 0.0;
-    };
-    let dot = |x: &[i8], y: &[i8]| -> i32 {
-        x.iter()
-            .zip(y)
-            .map(|(x, y)| i32::from(*x) * i32::from(*y))
-            .sum()
-    };
-    let lengths = f64::from(dot(a, a)) * f64::from(dot(b, b));
-    if lengths > 0.0 {
-        f64::from(dot(a, b)) / lengths.sqrt()
-    } else {
-        0.0
+/// Cosine of the codes of an item with those of others, whose squared lengths are known; 0 where one has no vector, or a zero
+/// one.
+pub fn cosines<'v>(
+    vectors: &'v ItemVectors,
+    item: ItemIx,
+) -> impl Fn(ItemIx, f64) -> f64 + use<'v> {
+    let own = vectors.codes(item).unwrap_or_default();
+    let square = f64::from(dot(own, own));
+    move |other, other_square| {
+        let lengths = other_square * square;
+        match vectors.codes(other) {
+            Some(codes) if lengths > 0.0 => f64::from(dot(codes, own)) / lengths.sqrt(),
+            _ => 0.0,
+        }
     }
+}
+
+/// Squared length of an item's codes; 0 for one without a vector.
+pub fn square(vectors: &ItemVectors, item: ItemIx) -> f64 {
+    let codes = vectors.codes(item).unwrap_or_default();
+    f64::from(dot(codes, codes))
+}
+
+fn dot(x: &[i8], y: &[i8]) -> i32 {
+    let products = x.iter().zip(y);
+    products.map(|(x, y)| i32::from(*x) * i32::from(*y)).sum()
 }
 
 /// The mean of the seeds' vectors by their weights, and how many had one. Sums run in the order of the seeds.

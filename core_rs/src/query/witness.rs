@@ -169,13 +169,6 @@ impl<'a> WitnessHere<'a> {
 impl Witness for WitnessHere<'_> {
     fn prepare(&self, chosen: &[ItemIx]) {
         self.announce(chosen);
-        // Rows were read a while ago, and a scan has gone through the cache since.
-        for found in [false, true] {
-            for rows in self.state.shards.iter().flat_map(|shard| &shard.rows) {
-                let seeds = self.asker.seeds.iter();
-                seeds.for_each(|seed| rows.prefetch_head(seed.item, found));
-            }
-        }
     }
 
     fn grounds(&self, source: &Source, _: &str, item: ItemIx) -> Grounds {

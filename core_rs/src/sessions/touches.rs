@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::fold::rules::Flags;
 use crate::ids::{EventRef, ItemIx, Millis};
-use crate::search::find;
+use crate::search::{find, prefetch};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Bit set of what an event says of the user's relation to the item.
@@ -116,6 +116,20 @@ impl Touches {
         self.items = kept.iter().map(|touch| touch.item.0).collect();
         self.touches = kept.into();
         all
+    }
+
+    /// Asks for the items, which every event searches, and for the place of the next touch.
+    #[inline]
+    pub fn prefetch(&self) {
+        let (front, back) = self.items.as_slices();
+        for items in [front, back] {
+            (0..items.len().min(64))
+                .step_by(16)
+                .for_each(|at| prefetch(items, at));
+        }
+        if let Some(latest) = self.touches.back() {
+            prefetch(std::slice::from_ref(latest), 1);
+        }
     }
 
     /// Changes every touch. Items must stay as they are.

@@ -122,6 +122,13 @@ impl UserState {
         );
     }
 
+    /// Asks for what the next event of the user reads beyond the state's own lines.
+    #[inline]
+    pub fn prefetch(&self) {
+        self.recent.prefetch();
+        self.consumed.prefetch();
+    }
+
     /// Number of the session that the event belongs to; 0 if it came too late for any.
     fn count_session(&mut self, fact: &Fact, gap_ms: i64) -> u32 {
         let before = self.session.run.last;

@@ -165,8 +165,10 @@ def _updated(path: Path, sections: Mapping[str, str], part: bool) -> str:
 
 
 def _merged(old: str, new: str) -> str | None:
-    """The new table with the old one's other rows: rows of a name stand together, where the old ones stood or last. None
-    where the old rows have other columns."""
+    """The new table with the old one's other rows: rows of a name stand together, where the old ones stood or last.
+
+    None where the old rows have other columns.
+    """
     old_lines, new_lines = old.strip().splitlines(), new.splitlines()
     heading = new_lines[:2]
     if not old_lines or not heading[0].startswith("|"):

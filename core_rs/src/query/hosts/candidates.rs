@@ -205,6 +205,7 @@ impl Part<'_> {
             neighbours: &neighbours,
             allowed: &allowed,
             scanned: &[],
+            filters: plan.filters_alone(request),
             leading: &leading,
             list: &list,
             now,

@@ -1,0 +1,112 @@
+//! Threads that help when somebody asks: one for each CPU but the asker's, begun when first wanted, asleep otherwise.
+//!
+//! A helper is woken where it does not stand in the asker's way ([`crate::elsewhere`]). Work that no thread is free for is
+//! dropped: it is for those who would do it themselves then, as [`crate::beside`] does.
+
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::elsewhere;
+
+/// Something to do, which must not panic.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Where a helper finds its next job.
+#[derive(Default)]
+struct Mailbox {
+    job: Mutex<Option<Job>>,
+    posted: Condvar,
+    /// The thread's number, 0 before it runs.
+    thread: AtomicI32,
+}
+
+static FREE: Mutex<Vec<Arc<Mailbox>>> = Mutex::new(Vec::new());
+static BEGUN: AtomicUsize = AtomicUsize::new(0);
+
+/// Nothing panics while one of these locks is held.
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many there can be.
+pub fn most() -> usize {
+    // Once: the system is asked for files.
+    static MOST: OnceLock<usize> = OnceLock::new();
+    *MOST.get_or_init(|| std::thread::available_parallelism().map_or(0, |cpus| cpus.get() - 1))
+}
+
+/// Has a free thread do it, or drops it where there is none.
+pub fn offer(job: Job) {
+    let free = lock(&FREE).pop();
+    if let Some(mailbox) = free.or_else(begin) {
+        elsewhere::keep_off(mailbox.thread.load(Ordering::Relaxed), elsewhere::cpu());
+        *lock(&mailbox.job) = Some(job);
+        mailbox.posted.notify_one();
+    }
+}
+
+/// A new thread, if there may be one more.
+fn begin() -> Option<Arc<Mailbox>> {
+    let below = |begun: usize| (begun < most()).then_some(begun + 1);
+    BEGUN
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, below)
+        .ok()?;
+    let mailbox = Arc::new(Mailbox::default());
+    let own = mailbox.clone();
+    let thread = std::thread::Builder::new().name("spare".into());
+    match thread.spawn(move || serve(&own)) {
+        Ok(_) => Some(mailbox),
+        Err(_) => {
+            BEGUN.fetch_sub(1, Ordering::Relaxed);
+            None
+        }
+    }
+}
+
+fn serve(own: &Arc<Mailbox>) {
+    own.thread.store(elsewhere::thread(), Ordering::Relaxed);
+    loop {
+        let mut waiting = lock(&own.job);
+        let job = loop {
+            match waiting.take() {
+                Some(job) => break job,
+                None => {
+                    waiting = own
+                        .posted
+                        .wait(waiting)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
+            }
+        };
+        drop(waiting);
+        job();
+        lock(&FREE).push(own.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn jobs_are_done_by_as_many_threads_as_there_are_or_dropped() {
+        let (done, said) = channel();
+        for number in 0..200 {
+            let done = done.clone();
+            offer(Box::new(move || {
+                let name = std::thread::current().name().map(str::to_string);
+                done.send((number, name)).unwrap();
+            }));
+        }
+        drop(done);
+        let mut heard = Vec::new();
+        for (number, name) in said {
+            assert_eq!(name.as_deref(), Some("spare"));
+            assert!(!heard.contains(&number));
+            heard.push(number);
+        }
+        assert!(heard.len() <= 200 && BEGUN.load(Ordering::Relaxed) <= most());
+        assert_eq!(heard.is_empty(), most() == 0);
+    }
+}
