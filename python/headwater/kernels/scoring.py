@@ -113,7 +113,8 @@ class Int8Index:
         float32 dot products.
 
         O(n q d): every vector is read once for each 16 queries, runs of 16 vectors that `mask` leaves out are not.
-        `threads` above 1 use spare threads of the process, one for each CPU but one; a fork has none. Raises `InvalidArray`.
+        `threads` above 1 use spare threads of the process, one for each CPU but one; a fork has none. Raises
+        `InvalidArray`.
         """
         single = isinstance(queries, np.ndarray) and queries.ndim == 1
         rows = self._rows("queries", queries)
