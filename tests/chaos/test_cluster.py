@@ -47,7 +47,9 @@ def small_disk(place: Path) -> Iterator[Path | None]:
 def test_a_cluster_outlives_a_storm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with small_disk(tmp_path / "shop" / "nats") as disk, cluster(tmp_path / "shop", toml=QUICK) as served:
         with served.client() as client:
-            client.put_items({"item": f"i{n}", "labels": {"price": n}} for n in range(ITEMS))
+            put = client.put_items({"item": f"i{n}", "labels": {"price": n}} for n in range(ITEMS))
+            # Visitors ask by price from the first moment on, and a host that does not know of any yet refuses that.
+            wait_for("all hosts know the items", lambda: all(host["position"] >= put for host in client.status()))
         notes = asyncio.run(Storm(served, SEED, SECONDS, disk).rage())
         gc.collect()
         alone = restarted_by_ray(served)

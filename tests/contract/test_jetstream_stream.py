@@ -227,6 +227,38 @@ def test_an_append_is_bounded_and_append_many_is_not(nats_server: NatsServer) ->
     run(main())
 
 
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_frames_that_need_not_stand_together_have_a_position_each(nats_server: NatsServer, count: int) -> None:
+    async def main() -> None:
+        async with opened(nats_server, fresh_namespace()) as log:
+            written = frames(range(1, count + 1))
+            positions, apart = await asyncio.gather(log.append_each(written), log.append_each([frame(1, EV1)]))
+            following = Following(log.follow())
+            await until(lambda: following.at(count + 1))
+            there = dict(zip(following.positions, following.frames, strict=True))
+            assert [there[position] for position in positions] == written, "each where it was said to be"
+            assert positions == sorted(positions), "in their order"
+            assert there[apart[0]] == frame(1, EV1)
+            await following.reader.aclose()
+
+    run(main())
+
+
+def test_of_frames_apart_those_that_find_no_room_are_refused_alone(nats_server: NatsServer) -> None:
+    async def main() -> None:
+        async with opened(nats_server, fresh_namespace(), create=StreamSettings(max_bytes=100_000)) as log:
+            kept = 0
+            while True:
+                outcomes = await log.append_each([frame(kept + 1, size=30_000), frame(kept + 2, size=30_000)])
+                kept += sum(isinstance(outcome, int) for outcome in outcomes)
+                if not all(isinstance(outcome, int) for outcome in outcomes):
+                    break
+            assert isinstance(outcomes[-1], StoreFull)
+            assert await log.last() == kept > 0
+
+    run(main())
+
+
 def test_a_closed_log_lets_its_tasks_go(nats_server: NatsServer) -> None:
     async def main() -> None:
         async with opened(nats_server, fresh_namespace()) as log:

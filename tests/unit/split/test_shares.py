@@ -1,4 +1,4 @@
-"""Hosts tell their likely share of each source's best: the answer of one engine all the same, asked again if need be."""
+"""Hosts tell their likely share of each source's best: the answer of one engine, asked again if need be."""
 
 from __future__ import annotations
 
