@@ -31,6 +31,10 @@ mod stats;
 
 use pyo3::prelude::*;
 
+/// A question makes some hundred small things and drops them; Python's own memory is not touched by this.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
