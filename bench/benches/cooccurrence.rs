@@ -48,7 +48,7 @@ fn question(c: &mut Criterion) {
         filters: &FilterCache::default(),
         graphs: None,
         leading: None,
-        pool: None,
+        helped: false,
     };
     c.bench_function("cooccurrence/query of 10 seeds", |b| {
         b.iter(|| recommend(&state, &tools, &request).map(|answer| answer.items.len()));

@@ -28,7 +28,7 @@ fn question(c: &mut Criterion) {
         filters: &FilterCache::default(),
         graphs: None,
         leading: None,
-        pool: None,
+        helped: false,
     };
     c.bench_function("knn/query of 6 items, m = 500", |b| {
         b.iter(|| recommend(&state, &tools, &request).map(|answer| answer.items.len()));

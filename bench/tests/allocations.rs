@@ -55,7 +55,7 @@ fn ask(state: &State, query: &QueryConfig, filters: &FilterCache, user: &str) ->
         filters,
         graphs: None,
         leading: None,
-        pool: None,
+        helped: false,
     };
     let request = RecommendRequest {
         user: Some(user.to_string()),

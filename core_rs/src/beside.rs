@@ -80,14 +80,13 @@ impl<A> Shared<A> {
     }
 }
 
-/// What `aside` and `own` say. `aside` runs on a thread of `pool` if one comes to it before `own` is done, else after it on
-/// this thread. Panics of either reach the caller, once neither runs any longer.
+/// What `aside` and `own` say. `aside` runs on a spare thread if one comes to it before `own` is done, else after it on this
+/// thread. Panics of either reach the caller, once neither runs any longer.
 pub fn beside<A: Send + 'static, B>(
-    pool: &rayon::ThreadPool,
     aside: impl FnOnce() -> A + Send,
     own: impl FnOnce() -> B,
 ) -> (A, B) {
-    handed(|job| pool.spawn(job), aside, own)
+    handed(spare_threads::offer, aside, own)
 }
 
 /// `work` on this thread and, as they come to it, on up to `helpers` spare ones: for work that is divided by whoever takes it.
@@ -154,7 +153,7 @@ mod tests {
             met.wait();
             current().id()
         };
-        let (helper, own) = beside(&pool, aside, || met.wait().is_leader());
+        let (helper, own) = handed(|job| pool.spawn(job), aside, || met.wait().is_leader());
         assert_ne!(helper, asker);
         assert!([true, false].contains(&own));
     }
@@ -183,7 +182,11 @@ mod tests {
         });
         begun.wait();
         let text = String::from("borrowed");
-        let (helper, own) = beside(&pool, || (current().id(), text.len()), || text.len() + 1);
+        let (helper, own) = handed(
+            |job| pool.spawn(job),
+            || (current().id(), text.len()),
+            || text.len() + 1,
+        );
         assert_eq!((helper, own), ((current().id(), 8), 9));
         end.wait();
     }
@@ -200,7 +203,7 @@ mod tests {
         begun.wait();
         let held = Arc::new(());
         let part = held.clone();
-        let run = || beside(&pool, move || drop(part), || panic!("own"));
+        let run = || handed(|job| pool.spawn(job), move || drop(part), || panic!("own"));
         let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"own"));
         assert_eq!(Arc::strong_count(&held), 1);
@@ -211,7 +214,7 @@ mod tests {
     fn panics_reach_the_asker_when_nobody_works_any_longer() {
         let (pool, met) = (pool(), Barrier::new(2));
         let caught = |aside: &(dyn Fn() + Sync), own: &dyn Fn()| {
-            let run = || beside(&pool, aside, own);
+            let run = || handed(|job| pool.spawn(job), aside, own);
             let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
             panic.downcast_ref::<&str>().map(|s| s.to_string())
         };

@@ -57,8 +57,9 @@ pub struct Core {
     filters: FilterCache,
     pub(super) graphs: Graphs,
     leading: LeadingCache,
-    /// Threads beside that of a question; the fold has its own, and neither waits for the other.
-    query_pool: Option<rayon::ThreadPool>,
+    /// Whether a spare thread may help with a question.
+    helped: bool,
+    /// The fold's threads.
     pool: Option<rayon::ThreadPool>,
     pub(super) state: RwLock<State>,
 }
@@ -114,7 +115,7 @@ impl Core {
             filters: FilterCache::default(),
             graphs: Graphs::default(),
             leading: LeadingCache::default(),
-            query_pool: threads_named("query", threads.saturating_sub(1))?,
+            helped: threads > 1,
             pool: threads_named("fold", if threads > 1 { threads } else { 0 })?,
             state: RwLock::new(state),
         })
@@ -131,7 +132,7 @@ impl Core {
             filters: &self.filters,
             graphs: Some(&self.graphs),
             leading: Some(&self.leading),
-            pool: self.query_pool.as_ref(),
+            helped: self.helped,
         }
     }
 

@@ -36,7 +36,7 @@ pub fn parts<A: Send>(
     // must be what a scan finds.
     let tools = &Tools {
         graphs: None,
-        pool: None,
+        helped: false,
         ..*tools
     };
     let part = |part: usize| {
@@ -69,11 +69,11 @@ mod tests {
             filters: &filters,
             graphs: None,
             leading: None,
-            pool: Some(&pool),
+            helped: true,
         };
         let refused = |at: usize| CoreError::Config(at.to_string());
         for pool in [None, Some(&pool)] {
-            let own = |tools: &Tools<'_>, at| Ok((at, tools.pool.is_some()));
+            let own = |tools: &Tools<'_>, at| Ok((at, tools.helped));
             let answers = each(200, &tools, pool, own).unwrap();
             assert_eq!(answers, (0..200).map(|at| (at, false)).collect::<Vec<_>>());
             let from = |_: &Tools<'_>, at| if at < 3 { Ok(at) } else { Err(refused(at)) };

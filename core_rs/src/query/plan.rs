@@ -31,8 +31,8 @@ pub struct Tools<'a> {
     pub graphs: Option<&'a Graphs>,
     /// Leaders in order, kept from question to question; absent: every question finds its own.
     pub leading: Option<&'a LeadingCache>,
-    /// Threads that one question may use beside its own.
-    pub pool: Option<&'a rayon::ThreadPool>,
+    /// Whether a spare thread may take a part of one question ([`crate::beside`]).
+    pub helped: bool,
 }
 
 /// A request, worked out.

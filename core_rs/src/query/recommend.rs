@@ -172,7 +172,7 @@ fn answer(
         whole: true,
     };
     let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-    let lists = retrieval.lists(&plan.sources, tools.pool, scores, filter)?;
+    let lists = retrieval.lists(&plan.sources, tools.helped, scores, filter)?;
     let all = request.all_reasons;
     let ranking = Ranking {
         state,

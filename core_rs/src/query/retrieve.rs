@@ -86,12 +86,12 @@ pub fn limit(scenario: &Scenario, listed: usize) -> usize {
 }
 
 impl Retrieval<'_> {
-    /// The lists of all sources, in their order. Where a large embedding is scanned, a thread of `pool` does that meanwhile
-    /// if one comes to it, and then what is left of the other sources from their end on.
+    /// The lists of all sources, in their order. Where a large embedding is scanned, a spare thread may do that meanwhile if
+    /// the question is to be `helped` and one comes to it, and then what is left of the other sources from their end on.
     pub fn lists(
         &self,
         sources: &[Weighted],
-        pool: Option<&rayon::ThreadPool>,
+        helped: bool,
         scores: &mut Accumulator,
         filter: &mut Bitmap,
     ) -> Result<Vec<SourceList>, CoreError> {
@@ -121,9 +121,9 @@ impl Retrieval<'_> {
             others.map(|at| list(at, scores)).collect()
         };
         let large = sources.iter().any(|source| self.is_large(source));
-        let (mut lists, own) = match pool.filter(|_| large) {
-            Some(pool) => beside(pool, aside, own),
-            None => {
+        let (mut lists, own) = match helped && large {
+            true => beside(aside, own),
+            false => {
                 let own = own();
                 (aside(), own)
             }

@@ -214,7 +214,7 @@ impl Part<'_> {
             whole: false,
         };
         let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-        let mut lists = retrieval.lists(&plan.sources, tools.pool, scores, filter)?;
+        let mut lists = retrieval.lists(&plan.sources, tools.helped, scores, filter)?;
         let cut = match scatter.thorough || request.candidates.is_some() {
             true => vec![false; lists.len()],
             false => self.cut_to_share(&mut lists),
