@@ -10,7 +10,7 @@ import gc
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from headwater.bench.large_shop import ALL, BROAD, EMBEDDING, FULL_SHOP, NARROW,
 from headwater.engine import Engine
 from headwater.errors import HeadwaterError
 from headwater.events.types import UserPut
+from headwater.slate import Slate
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -54,6 +55,8 @@ def run_recommend(
             figures["logging"] = _logging(engine, visitors)
             starting("many")
             figures["many_per_s"] = _many(engine, visitors)
+            starting("a moving log")
+            figures["moving_ms"] = _moving(engine, visitors)
             figures["threads"] = engine.config.engine.threads
         return figures
 
@@ -82,12 +85,12 @@ def _sources_at_work(engine: Engine, visitors: Sequence[str]) -> dict[str, float
     return {source: round(count / len(visitors), 3) for source, count in named.items()}
 
 
-def _asking(engine: Engine, filter: str | None, record: bool) -> Callable[[str], object]:
+def _asking(engine: Engine, filter: str | None, record: bool) -> Callable[[str], Slate]:
     return lambda visitor: engine.recommend(visitor, N, scenario=ALL, filter=filter, record=record)
 
 
 def _in_turns(
-    subjects: dict[str, Callable[[str], object]],
+    subjects: Mapping[str, Callable[[str], object]],
     visitors: Sequence[str],
     after_block: Callable[[], None] = lambda: None,
 ) -> dict[str, list[float]]:
@@ -119,6 +122,19 @@ def _one_caller(engine: Engine, visitors: Sequence[str]) -> dict[str, Any]:
     medians = {name: statistics.median(all_) for name, all_ in seconds.items()}
     figures["narrow_to_none"] = round(medians["narrow_filter"] / medians["no_filter"], 3)
     return figures
+
+
+def _moving(engine: Engine, visitors: Sequence[str]) -> dict[str, float]:
+    """Milliseconds of a question where each visitor clicks on the first item before the next one asks, untimed."""
+    seconds: list[float] = []
+    ask = _asking(engine, BROAD, False)
+    gc.collect()
+    for visitor in visitors:
+        started = time.perf_counter()
+        slate = ask(visitor)
+        seconds.append(time.perf_counter() - started)
+        engine.track("view", user=visitor, item=slate.item_ids[0])
+    return measure.percentiles(seconds)
 
 
 def _logging(engine: Engine, visitors: Sequence[str]) -> dict[str, float]:
@@ -187,6 +203,7 @@ def recommend_table(figures: dict[str, Any]) -> Table:
     narrow = figures["narrow_to_none"]
     row(f"with a filter of 1 % ({narrow:.2f}x)", latency("narrow_filter"), "no more than without", narrow <= 1)
     row("the default scenario", latency("default"))
+    row("every source, on a moving log", latency("moving"))
     cost = f"{logging['median']:.1%} (median), {logging['mean']:.1%} (mean), {logging['with_the_write']:.1%} and write"
     row("a record of the slate costs", cost, f"< {LOGGING:.0%}", logging["median"] < LOGGING)
     many = figures["many_per_s"]

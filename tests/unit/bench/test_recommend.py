@@ -30,6 +30,7 @@ def test_every_figure_is_there() -> None:
     for name in ("no_filter_ms", "broad_filter_ms", "narrow_filter_ms", "default_ms"):
         assert 0 < figures[name]["p50"] <= figures[name]["p99"] <= figures[name]["max"]
     assert figures["narrow_to_none"] > 0
+    assert figures["moving_ms"]["p50"] > 0
     assert figures["many_per_s"]["everything"] > 0
     assert set(figures["logging"]) == {"median", "mean", "with_the_write", "p99_with_ms", "p99_without_ms"}
     assert figures["sources"]["vector:text"] > 0.5
