@@ -10,10 +10,12 @@
 //! * [`operations`]: merged users and what a merge moves, the catalogue page by page, whose sessions voted.
 //! * [`graphs`]: embeddings and the graphs of large ones.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
+//! * [`allocator`]: where the extension's memory comes from.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
 //! Everything that takes longer than a look-up runs without the GIL.
 
+mod allocator;
 mod arrays;
 mod bloom;
 mod core;
@@ -33,7 +35,7 @@ use pyo3::prelude::*;
 
 /// A question makes some hundred small things and drops them; Python's own memory is not touched by this.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::BySize = allocator::BySize;
 
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {

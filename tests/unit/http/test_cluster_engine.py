@@ -54,7 +54,7 @@ def test_it_is_not_ready_while_no_host_that_answers_visitors_is() -> None:
     async def play() -> None:
         await engine(Hosts("recovering")).ready()
 
-    with pytest.raises(Unavailable, match="s0: recovering"):
+    with pytest.raises(Unavailable, match="no host answers: s0 recovering"):
         asyncio.run(play())
 
 
