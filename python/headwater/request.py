@@ -13,6 +13,8 @@ from headwater.arguments import Id, Param, count_of, ids_of, name_of, params_of,
 from headwater.errors import InvalidQuery
 from headwater.scenario import Metric
 
+_NOTHING = (None,) * 5
+
 
 def slate_request(
     user: str | None,
@@ -42,7 +44,7 @@ def asked_beside(
     features: bool,
 ) -> dict[str, Any]:
     """What was really asked beyond the usual: a request says nothing of the rest."""
-    if all(value is None for value in (scenario, filter, params, diversity, exploration)) and not features:
+    if (scenario, filter, params, diversity, exploration) == _NOTHING and not features:
         return {}  # nearly always
     asked = {
         "scenario": name_of("scenario", scenario),

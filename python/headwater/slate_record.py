@@ -45,8 +45,8 @@ class Records(Protocol):
         """Why the last write failed; `None` once one succeeded."""
         ...
 
-    def record(self, served: SlateServed, /) -> bool:
-        """Queue a record; whether there was room."""
+    def record(self, served: SlateServed | Making, /) -> bool:
+        """Queue a record, or what makes it; whether there was room."""
         ...
 
 
@@ -170,7 +170,7 @@ def _made(record: SlateServed | Making) -> SlateServed:
 
 
 def record_later(
-    slate: Slate, request: dict[str, Any], context: dict[str, Any] | None, recorder: SlateRecorder, latest: int
+    slate: Slate, request: dict[str, Any], context: dict[str, Any] | None, recorder: Records, latest: int
 ) -> Slate:
     """`recorded` of `slate_record`, of which only what may say something about the slate is done at once."""
     if slate.feature_names or slate.approximate or request["now"] > latest:

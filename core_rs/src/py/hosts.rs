@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
 use serde::de::DeserializeOwned;
 
 use crate::error::CoreError;
@@ -54,6 +55,14 @@ impl Core {
         let (scatter, request) = read_scatter(asked)?;
         let replies = read_replies(replies)?;
         py.detach(|| {
+            let state = self.state.read();
+            owns_visitor(&state, &request)?;
+            let tools = self.tools(&state);
+            let likeliest = gather::gather_likeliest(&state, &tools, &scatter, &request, &replies)?;
+            drop(state);
+            if let Some(answer) = likeliest {
+                return Ok((Some(rmp_serde::to_vec(&answer).map_err(protocol)?), None));
+            }
             let replies = self.hear(&replies)?;
             let state = self.state.read();
             owns_visitor(&state, &request)?;
@@ -119,6 +128,35 @@ impl Core {
     }
 }
 
+/// [`Core::scatter`] and the position that it was made at, where the host that is asked answers and nothing has to be found out
+/// before; `None` where another host owns the user, where they turned out to be somebody else, and where an experiment may
+/// decide what they are answered. Errors: as of `Core.scatter`.
+#[pyfunction]
+fn scatter_at_once<'py>(
+    py: Python<'py>,
+    core: &Core,
+    request: &[u8],
+) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
+    let asked: RecommendRequest = rmp_serde::from_slice(request).map_err(protocol)?;
+    let made = py.detach(|| {
+        let state = core.state.read();
+        let tools = core.tools(&state);
+        let own = asked_by(&asked).is_some_and(|user| {
+            owns_user(&state, user).is_ok()
+                && state
+                    .names
+                    .find_user(user)
+                    .is_none_or(|(p, ix)| state.partitions[p].merged_into(ix).is_none())
+        });
+        if !own || !tools.query.experiments.is_empty() {
+            return Ok(None);
+        }
+        let bytes = scatter::scatter(&state, &tools, &asked, request)?;
+        Ok::<_, CoreError>(Some((bytes, state.position.0)))
+    })?;
+    Ok(made.map(|(bytes, position)| (PyBytes::new(py, &bytes), position)))
+}
+
 /// Position of the host that made a reply: its first field. The rest is not read, as gathering does that. Errors: not the
 /// beginning of a reply.
 #[pyfunction]
@@ -132,6 +170,7 @@ fn reply_position(reply: &[u8]) -> PyResult<u64> {
 
 /// Adds the functions to the module.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(scatter_at_once, m)?)?;
     m.add_function(wrap_pyfunction!(reply_position, m)?)
 }
 
@@ -142,7 +181,12 @@ fn read_scatter(asked: &[u8]) -> PyResult<(Scatter<'_>, RecommendRequest)> {
 }
 
 fn read_replies(replies: &[PyBackedBytes]) -> PyResult<Vec<Reply<'_>>> {
-    let read = |reply| rmp_serde::from_slice(reply).map_err(protocol);
+    let other = |err| {
+        protocol(format!(
+            "a reply in another layout, of another version's host: {err}"
+        ))
+    };
+    let read = |reply| rmp_serde::from_slice(reply).map_err(other);
     replies.iter().map(|reply| read(&**reply)).collect()
 }
 

@@ -100,6 +100,16 @@ impl<'a> Knobs<'a> {
         factors
     }
 
+    /// Whether every factor is at most 1, above 0, and known without counts.
+    pub fn only_lower(&self) -> bool {
+        let scenario = self.scenario;
+        let lowers = |factor: f64| factor > 0.0 && factor <= 1.0;
+        let raised = scenario.freshness > 0.0 || !self.boosts.is_empty();
+        let touched = self.touched.is_none() || lowers(scenario.touched_factor);
+        let disliked = self.disliked.is_empty() || lowers(scenario.dislike_factor);
+        !raised && scenario.popularity_debias <= 0.0 && touched && disliked
+    }
+
     /// Time of the question.
     pub fn now(&self) -> Millis {
         self.now

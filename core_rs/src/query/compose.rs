@@ -112,7 +112,7 @@ impl Composition<'_> {
     }
 
     /// Whether anything but scores decides what may stand beside what.
-    fn has_rules(&self) -> bool {
+    pub fn has_rules(&self) -> bool {
         let scenario = self.scenario;
         let grouped = scenario.one_per_group && self.state.catalogue.has_groups();
         grouped || !scenario.caps.is_empty() || !scenario.pins.is_empty() || self.promoted.is_some()

@@ -217,29 +217,64 @@ impl Ranking<'_> {
     /// Fuses the sources' lists, chooses, says why. The scratch comes as it is, but `fused` must be empty.
     pub fn answer(
         &self,
-        mut lists: Vec<SourceList>,
+        lists: Vec<SourceList>,
         witness: &dyn Witness,
         touched: &mut Bitmap,
         fused: &mut Accumulator,
     ) -> Result<Answer, CoreError> {
-        let (state, plan, request, asker) = (self.state, self.plan, self.request, self.asker);
-        let (scenario, now) = (&*plan.scenario, request.now);
-        let marks = Marks::of(scenario, asker);
+        let knobs = self.knobs(touched);
+        let pool = blend::pool(self.state, &lists, &knobs, self.limit(), fused);
+        self.answer_from(pool, 0, lists, &knobs, witness)
+    }
+
+    /// Everything that raises or lowers a fused score. `touched` receives the visitor's items.
+    pub fn knobs<'k>(&'k self, touched: &'k mut Bitmap) -> Knobs<'k> {
+        let (plan, now) = (self.plan, self.request.now);
+        let marks = Marks::of(&plan.scenario, self.asker);
         let boosted = plan.boosted.clone();
-        let knobs = Knobs::new(state, scenario, self.counted, marks, now, boosted, touched);
-        let limit = scenario.slate_pool.max(request.n);
-        let pool = blend::pool(state, &lists, &knobs, limit, fused);
-        let filling = Filling {
-            stock: self.stock,
-            knobs: &knobs,
-        };
-        let composition = Composition {
-            state,
-            scenario,
-            request,
+        let (scenario, counted) = (&plan.scenario, self.counted);
+        Knobs::new(self.state, scenario, counted, marks, now, boosted, touched)
+    }
+
+    /// How many candidates a pool has at most.
+    pub fn limit(&self) -> usize {
+        self.plan.scenario.slate_pool.max(self.request.n)
+    }
+
+    /// Whether the slate is the best of the pool, whatever else is in it, and nobody asks about the others.
+    pub fn is_best_alone(&self) -> bool {
+        let (scenario, request) = (&self.plan.scenario, self.request);
+        let apart = scenario.diversity > 0.0 || scenario.exploration > 0.0;
+        let asked = request.features || request.why.is_some() || request.candidates.is_some();
+        !apart && !asked && !self.composition().has_rules()
+    }
+
+    fn composition(&self) -> Composition<'_> {
+        Composition {
+            state: self.state,
+            scenario: &self.plan.scenario,
+            request: self.request,
             allowed: self.allowed,
-            promoted: plan.promoted.clone(),
-        };
+            promoted: self.plan.promoted.clone(),
+        }
+    }
+
+    /// Chooses from the pool, says why. `beyond`: candidates of the pool that are not told, because of them nothing but
+    /// their number matters ([`Ranking::is_best_alone`]).
+    pub fn answer_from(
+        &self,
+        pool: Vec<(ItemIx, f64)>,
+        beyond: usize,
+        mut lists: Vec<SourceList>,
+        knobs: &Knobs<'_>,
+        witness: &dyn Witness,
+    ) -> Result<Answer, CoreError> {
+        let (state, plan, request, asker) = (self.state, self.plan, self.request, self.asker);
+        let scenario = &*plan.scenario;
+        let stock = self.stock;
+        let filling = Filling { stock, knobs };
+        let composition = self.composition();
+        let limit = self.limit();
         let (composed, filled) = composition.choose_filled(pool, limit, &filling, &mut lists)?;
         if !request.brief {
             let slots = composed.slate.slots.iter();
@@ -263,9 +298,10 @@ impl Ranking<'_> {
             state,
             why: &why,
             lists: &lists,
-            knobs: &knobs,
+            knobs,
             counted: self.counted,
             composed: &composed,
+            beyond,
             request,
             holdout: plan.holdout.as_deref(),
             notes: plan
@@ -302,6 +338,7 @@ struct Page<'a> {
     knobs: &'a Knobs<'a>,
     counted: &'a dyn Counted,
     composed: &'a Composed,
+    beyond: usize,
     request: &'a RecommendRequest,
     holdout: Option<&'a str>,
     notes: Vec<String>,
@@ -337,7 +374,7 @@ impl Page<'_> {
             about: self.why.names.to_vec(),
             position: state.position.0,
             notes: self.notes.iter().chain(&composed.notes).cloned().collect(),
-            exploring: Exploring(slate.temperature, slate.floor, composed.pool),
+            exploring: Exploring(slate.temperature, slate.floor, composed.pool + self.beyond),
             feature_names: features.as_ref().map_or_else(Vec::new, Features::names),
             candidates: features.map_or_else(Vec::new, |features| {
                 let rows = pool.iter().zip(features.of(pool));

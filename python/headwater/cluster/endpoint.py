@@ -200,7 +200,6 @@ class Endpoint:
         started: float,
         result: Callable[[], object],
     ) -> None:
-        self._end_begun()
         try:
             answer = encode(result(), encoding)
         except HeadwaterError as err:
@@ -208,6 +207,7 @@ class Endpoint:
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, encoding)
         self._answered(message, verb, started, answer)
+        self._end_begun()
 
     def _end_begun(self) -> None:
         self._begun -= 1
@@ -222,7 +222,11 @@ class Endpoint:
 
     def _answered(self, message: Incoming, verb: str, started: float, answer: bytes) -> None:
         self._respond(message, answer)
-        self._metrics.answered(verb, time.perf_counter() - started)
+        self._count(verb, started)
+
+    def _count(self, verb: str, started: float) -> None:
+        """Count an answer, once it is on its way."""
+        self._loop.call_soon(self._metrics.answered, verb, time.perf_counter() - started)
 
     def _begin(self, message: Incoming, verb: str, handler: Handler, claim: Claim | None, always: bool) -> None:
         # Of a plain request it is not yet known whose it is: nothing may be refused before that.
@@ -312,7 +316,7 @@ class Endpoint:
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, "msgpack")
         self._respond(message, answer)
-        self._metrics.answered(verb, time.perf_counter() - started)
+        self._count(verb, started)
 
     def _replied(self, message: Incoming, verb: str, at_once: AtOnce) -> bool:
         """Answer where the request was read, if that can be done now."""
@@ -327,7 +331,7 @@ class Endpoint:
         if answer is None:
             return False
         self._respond(message, answer)
-        self._metrics.answered(verb, time.perf_counter() - started)
+        self._count(verb, started)
         return True
 
     def _respond(self, message: Incoming, answer: bytes) -> None:

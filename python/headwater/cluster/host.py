@@ -253,10 +253,12 @@ class Host:
         return True
 
     def _begin_recommend(self, asked: Recommend, settle: Settle) -> bool:
+        return self._slates.begin(asked, lambda slate: settle(lambda: shown(slate(), asked)), self._is_here)
+
+    def _is_here(self, asked: Recommend) -> bool:
+        """Whether a question of a user whom this host owns is answered here: not where they are somebody else now."""
         self._check_owned(asked.user)
-        if self._accounts.is_merged(str(asked.user)):
-            return False
-        return self._slates.begin(asked, lambda slate: settle(lambda: shown(slate(), asked)))
+        return not self._accounts.is_merged(str(asked.user))
 
     def _check_owned(self, user: str | int | None) -> None:
         """Whoever knows an older topology is told to ask for the new one."""

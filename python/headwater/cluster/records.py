@@ -9,7 +9,7 @@ from collections import deque
 from headwater.cluster.ingest import Clock, Ingest
 from headwater.errors import HeadwaterError
 from headwater.events.types import SlateServed
-from headwater.slate_record import QUEUE_LIMIT
+from headwater.slate_record import QUEUE_LIMIT, Making
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class RecordWriter:
     def __init__(self, ingest: Ingest, clock: Clock) -> None:
         self._ingest = ingest
         self._clock = clock
-        self._queue: deque[SlateServed] = deque()
+        self._queue: deque[SlateServed | Making] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
         self._writing = False
@@ -32,8 +32,8 @@ class RecordWriter:
         self.error: str | None = None
         """Why the last group was not written; None once one was."""
 
-    def record(self, served: SlateServed) -> bool:
-        """Queue a record; whether there was room."""
+    def record(self, served: SlateServed | Making, /) -> bool:
+        """Queue a record, or what makes it later; whether there was room."""
         if self._closing or len(self._queue) >= QUEUE_LIMIT:
             self.dropped += 1
             return False
@@ -60,12 +60,22 @@ class RecordWriter:
         """Whether records are queued or on their way."""
         return self._writing or bool(self._queue)
 
-    async def _write(self, group: list[SlateServed]) -> None:
+    async def _made(self, group: list[SlateServed | Making]) -> list[SlateServed]:
+        made: list[SlateServed] = []
+        for queued in group:
+            if isinstance(queued, SlateServed):
+                made.append(queued)
+            else:
+                made.append(queued())
+                await asyncio.sleep(0)  # a whole group would hold up who asks meanwhile for milliseconds
+        return made
+
+    async def _write(self, group: list[SlateServed | Making]) -> None:
         """Write a group; a record that is refused costs no other its place, and none is written twice."""
         now = self._clock()
         waiting: list[tuple[SlateServed, asyncio.Future[int]]] = []
         refused: list[tuple[SlateServed, HeadwaterError]] = []
-        for served in group:
+        for served in await self._made(group):
             try:
                 waiting.append((served, self._ingest.submit(served, now)))
             except HeadwaterError as err:

@@ -104,6 +104,7 @@ class Scatter:
         self._nc = nc
         self._namespace = topology.namespace
         self.hosts = topology.item_hosts()
+        self._subjects: dict[tuple[str, str], str] = {}
 
     def begin(self, verb: str, body: bytes, until: float, told: Callable[[Outcomes], None]) -> None:
         """Ask every item host; `told` is called once: where the last answer is read, or at the time `until`."""
@@ -167,11 +168,15 @@ class Scatter:
         message = pack(after, seconds, body)
         try:
             for at, host in enumerate(hosts):
-                subject = host_subject(self._namespace, host.name, verb)
+                subject = self._subjects.get((host.name, verb)) or self._subject(host.name, verb)
                 gather.names.append(self._nc.ask(subject, message, partial(gather.heard, at)))
         except NatsError:  # the connection: who was not asked is as good as late
             asyncio.get_running_loop().call_soon(gather.over)
         return gather
+
+    def _subject(self, host: str, verb: str) -> str:
+        subject = self._subjects[host, verb] = host_subject(self._namespace, host, verb)
+        return subject
 
 
 def _settle(done: asyncio.Future[Outcomes], outcomes: Outcomes) -> None:

@@ -26,14 +26,14 @@ from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.records import RecordWriter
 from headwater.cluster.scatter import Gathered, Outcomes, Scatter
 from headwater.config import Config
-from headwater.core import reply_position, stable_hash
+from headwater.core import reply_position, scatter_at_once, stable_hash
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import SlateServed
 from headwater.host_replay import SILENT, Rounds
 from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending, VariantOf
 from headwater.slate import ItemView, SessionState, SessionView, Slate
 from headwater.slate_memory import Answered, SlateMemory
-from headwater.slate_record import recorded, slate_record
+from headwater.slate_record import record_later, recorded, slate_record
 from headwater.taking_part import take_part
 
 logger = logging.getLogger(__name__)
@@ -123,18 +123,26 @@ class Slates:
         kind = "rank" if isinstance(asked, Rank) else "recommend"
         return await self._slate(kind, asked, request, request["user"], asked.record, context)
 
-    def begin(self, asked: Recommend, settle: Settle) -> bool:
+    def begin(self, asked: Recommend, settle: Settle, is_here: Callable[[Recommend], bool]) -> bool:
         """`recommend` where only item hosts have to be waited for: as they answer, `settle` is called. False where
-        something else has to be waited for; nothing was begun then."""
+        something else has to be waited for; nothing was begun then. `is_here`: whether a user whom the state does not
+        tell to be this host's own, and nobody else, is answered here; it may raise."""
         if asked.after is not None or self._state.busy or not self._scatter.hosts:
             return False
         request = slate_request(asked, self._clock())
         until = time.monotonic() + (asked.deadline_ms or self._config.cluster.deadline_ms) / 1000
         user = request["user"]
         wanted = _Wanted("recommend", request, self._next_id(), user, asked.record, asked_context(asked))
-        take_part(self._state.core, request, user)
         asking = _Asking(_encoder.encode(request | {"key": wanted.key}), until)
-        self._scatter_again(asking)
+        begun = scatter_at_once(self._state.core, asking.body)
+        if begun is not None:
+            asking.sent, asking.made_at = begun
+        elif not is_here(asked):
+            return False
+        else:
+            take_part(self._state.core, request, user)
+            asking.body = _encoder.encode(request | {"key": wanted.key})
+            self._scatter_again(asking)
         told = partial(self._told, wanted, asking, settle)
         self._scatter.begin("candidates", asking.sent, self._share(until), told)
         return True
@@ -391,12 +399,15 @@ class Slates:
         context: dict[str, Any] | None,
         rounds: Rounds | None,
     ) -> Slate:
+        latest = self._clock() + self._config.generation.max_future_ms
+        if rounds is None and not slate.degraded:
+            return record_later(slate, request, context, self._records, latest)
         record = slate_record(slate, request, context)
         if rounds is not None:
             record = msgspec.structs.replace(record, extra=(record.extra or {}) | {"rounds": rounds})
         if slate.degraded:
             record = _with_candidates(record, slate)
-        return recorded(slate, record, self._records, self._clock() + self._config.generation.max_future_ms)
+        return recorded(slate, record, self._records, latest)
 
 
 def _raise(err: Exception) -> Any:

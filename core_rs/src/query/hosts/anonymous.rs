@@ -10,7 +10,7 @@ use crate::query::fuse::SourceList;
 use crate::query::hosts::candidates::{Table, grounds};
 use crate::query::hosts::message::{GroundsSaid, ListSaid, Reply};
 use crate::query::hosts::told::{Numbered, Told};
-use crate::query::hosts::version::{check_replies, version};
+use crate::query::hosts::version::{check_versions, version};
 use crate::query::plan::Tools;
 use crate::query::request::{SimilarRequest, TrendingRequest};
 use crate::query::seeds::Asker;
@@ -58,7 +58,7 @@ pub fn gather_similar(
     request: &SimilarRequest,
     replies: &Numbered<'_>,
 ) -> Result<Answer, CoreError> {
-    check_replies(state, replies)?;
+    check_versions(state, replies.replies())?;
     let question = similar::Question::new(state, tools, request)?;
     let told = Told::new(state, &question.asker, replies);
     let list = |name: &str, weight, limit| question.list(name, weight, told.best(name, limit));

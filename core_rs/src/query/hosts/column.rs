@@ -38,6 +38,23 @@ macro_rules! fixed {
 
 fixed!(u32, f64);
 
+/// One after the other.
+impl Fixed for (u32, f64, f64) {
+    const WIDTH: usize = u32::WIDTH + 2 * f64::WIDTH;
+
+    fn put(self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+        self.2.put(out);
+    }
+
+    fn take(bytes: &[u8]) -> Self {
+        let (first, rest) = bytes.split_at(u32::WIDTH);
+        let (second, third) = rest.split_at(f64::WIDTH);
+        (u32::take(first), f64::take(second), f64::take(third))
+    }
+}
+
 /// Writes a column.
 pub fn serialize<T: Fixed, S: Serializer>(column: &[T], serializer: S) -> Result<S::Ok, S::Error> {
     let mut bytes = Vec::with_capacity(column.len() * T::WIDTH);
@@ -82,6 +99,8 @@ mod tests {
         places: Vec<u32>,
         #[serde(with = "super")]
         scores: Vec<f64>,
+        #[serde(with = "super")]
+        links: Vec<(u32, f64, f64)>,
     }
 
     #[test]
@@ -89,12 +108,13 @@ mod tests {
         let columns = Columns {
             places: vec![0, 7, u32::MAX],
             scores: vec![0.1, -0.0, f64::MAX, f64::MIN_POSITIVE],
+            links: vec![(3, 0.5, -1.0), (u32::MAX, f64::EPSILON, 0.0)],
         };
         let bytes = rmp_serde::to_vec(&columns).unwrap();
-        assert_eq!(bytes.len(), 1 + 2 + 3 * 4 + 2 + 4 * 8);
+        assert_eq!(bytes.len(), 1 + 2 + 3 * 4 + 2 + 4 * 8 + 2 + 2 * 20);
         let read: Columns = rmp_serde::from_slice(&bytes).unwrap();
         assert_eq!(read, columns);
-        let torn = rmp_serde::to_vec(&(Bytes(&[1, 2, 3, 4, 5]), Bytes(&[]))).unwrap();
+        let torn = rmp_serde::to_vec(&(Bytes(&[1, 2, 3, 4, 5]), Bytes(&[]), Bytes(&[]))).unwrap();
         assert!(rmp_serde::from_slice::<Columns>(&torn).is_err());
     }
 

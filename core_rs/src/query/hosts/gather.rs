@@ -9,10 +9,11 @@ use crate::query::answer::Answer;
 use crate::query::blend::Marks;
 use crate::query::filling::youth;
 use crate::query::fuse::{SourceList, top_of};
-use crate::query::hosts::message::Scatter;
+use crate::query::hosts::likeliest::Likeliest;
+use crate::query::hosts::message::{Reply, Scatter};
 use crate::query::hosts::scatter::{asker, refill};
 use crate::query::hosts::told::{Numbered, Told};
-use crate::query::hosts::version::{check_replies, check_version};
+use crate::query::hosts::version::{check_version, check_versions};
 use crate::query::plan::{Plan, Tools};
 use crate::query::recommend::Ranking;
 use crate::query::request::RecommendRequest;
@@ -41,7 +42,7 @@ pub fn gather(
     replies: &Numbered<'_>,
 ) -> Result<Gathered, CoreError> {
     check_version(state, scatter.version)?;
-    check_replies(state, replies)?;
+    check_versions(state, replies.replies())?;
     if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
         return Ok(Gathered::Answer(Box::new(answer)));
     }
@@ -92,6 +93,68 @@ pub fn gather(
         return Ok(Gathered::Again(again.encode()));
     }
     Ok(Gathered::Answer(Box::new(answer)))
+}
+
+/// [`gather`] without numbers of all that was told, where the best of it make the slate and none of them is new here. `None`
+/// where that does not do: then [`gather`] must. Errors: as there.
+pub fn gather_likeliest(
+    state: &State,
+    tools: &Tools<'_>,
+    scatter: &Scatter<'_>,
+    request: &RecommendRequest,
+    replies: &[Reply<'_>],
+) -> Result<Option<Answer>, CoreError> {
+    check_version(state, scatter.version)?;
+    check_versions(state, replies)?;
+    if taking_part::withheld(state, tools.query, request)?.is_some() {
+        return Ok(None);
+    }
+    let plan = Plan::new(state, tools, request)?;
+    let asker = who(state, scatter, request, plan.scenario.seeds);
+    let unheard = |name: &&str| state.names.find_item(name).is_none();
+    let unknown = |reply: &Reply<'_>| reply.seeds.iter().any(unheard) || !reply.known.is_empty();
+    if replies.iter().any(unknown) {
+        return Ok(None);
+    }
+    let nothing = Numbered::default();
+    let untold = Told::new(state, &asker, &nothing);
+    with_scratch(0, |scratch| {
+        let barred = Barred::of(state, &plan.scenario, &asker, request.now);
+        let filters = &plan.filters;
+        let (scenario, own) = (&plan.scenario, plan.offers_own_items());
+        let bits = &mut scratch.allowed;
+        let allowed = Allowed::new(state, scenario, request, &barred, filters, own, bits);
+        let ranking = Ranking {
+            state,
+            plan: &plan,
+            request,
+            asker: &asker,
+            allowed: &allowed,
+            barred: &barred,
+            counted: &untold,
+            stock: &untold,
+        };
+        if !ranking.is_best_alone() {
+            return Ok(None);
+        }
+        let knobs = ranking.knobs(&mut scratch.touched);
+        let likeliest = Likeliest::new(&plan, replies);
+        let Some(chosen) = likeliest.and_then(|likeliest| likeliest.choose(&ranking, &knobs))
+        else {
+            return Ok(None);
+        };
+        let numbered = Numbered::of(replies, chosen.numbers);
+        let told = Told::new(state, &asker, &numbered);
+        let ranking = Ranking {
+            counted: &told,
+            stock: &told,
+            ..ranking
+        };
+        let (best, beyond, lists) = (chosen.best, chosen.beyond, chosen.lists);
+        let answer = ranking.answer_from(best, beyond, lists, &knobs, &told)?;
+        let wanting = told.is_short() || told.is_silent();
+        Ok((!wanting).then_some(answer))
+    })
 }
 
 /// Who asks: as the scatter says, so that replies are about the same seeds, with what the user's state says now.

@@ -8,6 +8,7 @@ use serde::{Deserialize as Decode, Serialize, Serializer};
 
 use crate::ids::Millis;
 use crate::query::hosts::column;
+use crate::query::hosts::ids::Ids;
 use crate::sessions::seen::SeenFilter;
 
 /// From the session host to every item host.
@@ -79,7 +80,7 @@ pub struct Reply<'a> {
     /// How many known items the caller's list has.
     pub listed: usize,
     /// All items of this reply.
-    pub items: Vec<&'a str>,
+    pub items: Ids<'a>,
     /// Popularity, trend and times served of each item, where anyone looks at them.
     pub counts: Vec<(f64, f64, u32)>,
     /// What each source found.
@@ -116,6 +117,7 @@ pub struct GroundsSaid {
     #[serde(with = "column")]
     pub ends: Vec<u32>,
     /// Of each link the seed's place in [`Reply::seeds`], count, error.
+    #[serde(with = "column")]
     pub links: Vec<(u32, f64, f64)>,
     /// For each item what the source says of itself.
     #[serde(with = "column")]

@@ -2,11 +2,12 @@
 //!
 //! A session host knows the visitor and the catalogue, item hosts know counts, rows and sessions.
 //!
-//! * [`message`]: what travels, by name: numbers of items are a process's own.
+//! * [`message`]: what travels, by name: numbers of items are a process's own. [`column`], [`ids`]: many of a kind in it.
 //! * [`scatter`]: the session host works the request out and says what of the visitor the item hosts need.
 //! * [`candidates`]: an item host asks its sources, and says of each item what only it knows.
 //! * [`gather`]: the session host settles each source's list by the order that one process would have, and goes on with
 //!   the code of one process ([`crate::query::recommend::Ranking`]). [`told`]: replies behind the interfaces of that code.
+//! * [`likeliest`]: the same where only scores decide, without looking up what is far from the slate.
 //! * [`anonymous`]: `similar` and `trending`, which no session host is needed for.
 //! * [`version`]: all of them under one configuration.
 //!
@@ -18,6 +19,8 @@ pub mod anonymous;
 pub mod candidates;
 pub mod column;
 pub mod gather;
+pub mod ids;
+pub mod likeliest;
 pub mod message;
 pub mod scatter;
 pub mod told;

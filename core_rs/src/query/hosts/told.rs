@@ -20,7 +20,11 @@ struct Heard<'a> {
     seeds: Vec<Option<usize>>,
 }
 
+/// Stands for an item whose number is not looked up, since nobody asks for it.
+pub const NOBODY: ItemIx = ItemIx(u32::MAX);
+
 /// Replies with the numbers of their items.
+#[derive(Default)]
 pub struct Numbered<'a> {
     replies: &'a [Reply<'a>],
     items: Vec<Vec<ItemIx>>,
@@ -34,10 +38,11 @@ impl<'a> Numbered<'a> {
         let mut items = Vec::with_capacity(replies.len());
         for reply in replies {
             let mut own = Vec::with_capacity(reply.items.len());
-            for (name, item) in reply.items.iter().zip(names.find_items(&reply.items)) {
+            let ids: Vec<&str> = reply.items.iter().collect();
+            for (id, item) in ids.iter().zip(names.find_items(&ids)) {
                 match item {
                     Some(item) => own.push(item),
-                    None => unheard.push(*name),
+                    None => unheard.push(*id),
                 }
             }
             items.push(own);
@@ -48,6 +53,11 @@ impl<'a> Numbered<'a> {
             true => Ok(Self { replies, items }),
             false => Err(unheard),
         }
+    }
+
+    /// Numbers that were looked up already, reply by reply; [`NOBODY`] where that was not needed.
+    pub fn of(replies: &'a [Reply<'a>], items: Vec<Vec<ItemIx>>) -> Self {
+        Self { replies, items }
     }
 
     /// The replies themselves.
@@ -109,7 +119,8 @@ impl<'a> Told<'a> {
         });
         let mut met = Bitmap::zeros(state.names.items.len());
         let mut several = false;
-        for item in numbered.items.iter().flatten() {
+        let numbers = numbered.items.iter().flatten();
+        for item in numbers.filter(|item| **item != NOBODY) {
             several |= met.get(item.0 as usize);
             met.set(item.0 as usize);
         }

@@ -2,7 +2,7 @@
 
 use crate::error::CoreError;
 use crate::fold::state::State;
-use crate::query::hosts::told::Numbered;
+use crate::query::hosts::message::Reply;
 
 /// Version of the configuration that is active in the log.
 pub fn version(state: &State) -> Option<&str> {
@@ -23,7 +23,7 @@ pub fn check_version(state: &State, asked: Option<&str>) -> Result<(), CoreError
 }
 
 /// Refuses replies of which any was made under another configuration.
-pub fn check_replies(state: &State, replies: &Numbered<'_>) -> Result<(), CoreError> {
-    let mut replies = replies.replies().iter();
+pub fn check_versions(state: &State, replies: &[Reply<'_>]) -> Result<(), CoreError> {
+    let mut replies = replies.iter();
     replies.try_for_each(|reply| check_version(state, reply.version))
 }
