@@ -319,7 +319,8 @@ class Slates:
         decoded = decode_answer(answer)
         apart = len(rounds) > 1 or rounds[0][0] != decoded.position
         first = zip(self._scatter.hosts, rounds[0][1:], strict=True)
-        positions = [decoded.position, *(at for host, at in first if host.name not in left_out)]
+        of_hosts = [at for host, at in first if host.name not in left_out] if left_out else rounds[0][1:]
+        positions = [decoded.position, *of_hosts]
         return _Asked(decoded, positions, left_out, rounds if apart else None)
 
     def _scatter_again(self, asking: _Asking) -> None:

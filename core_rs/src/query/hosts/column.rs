@@ -36,7 +36,7 @@ macro_rules! fixed {
     )*};
 }
 
-fixed!(u32, f64);
+fixed!(u16, u32, f64);
 
 /// One after the other.
 impl Fixed for (u32, f64, f64) {

@@ -2,52 +2,66 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::query::hosts::column;
 
 /// Ids in order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(try_from = "Said<'_>", bound(deserialize = "'de: 'a"))]
 pub struct Ids<'a> {
-    text: Cow<'a, str>,
-    #[serde(with = "column")]
+    said: Said<'a>,
     ends: Vec<u32>,
 }
 
-/// What a message says, not looked at yet.
-#[derive(Deserialize)]
+/// What a message says.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Said<'a> {
+    /// All ids, one behind the other.
     #[serde(borrow)]
     text: Cow<'a, str>,
+    /// How many bytes each has.
     #[serde(with = "column")]
-    ends: Vec<u32>,
+    lengths: Vec<u16>,
+}
+
+impl Serialize for Ids<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.said.serialize(serializer)
+    }
 }
 
 impl<'a> TryFrom<Said<'a>> for Ids<'a> {
     type Error = &'static str;
 
     fn try_from(said: Said<'a>) -> Result<Self, Self::Error> {
-        let Said { text, ends } = said;
-        let whole = ends.last().map_or(0, |end| *end as usize) == text.len();
-        let between = |end: &u32| text.is_char_boundary(*end as usize);
-        match whole && ends.is_sorted() && (text.is_ascii() || ends.iter().all(between)) {
-            true => Ok(Self { text, ends }),
-            false => Err("ids that do not end where they should"),
+        let text = &*said.text;
+        let next = |end: &mut usize, length: &u16| {
+            *end += usize::from(*length);
+            Some(*end)
+        };
+        let ends: Vec<usize> = said.lengths.iter().scan(0, next).collect();
+        let whole = ends.last().copied().unwrap_or(0) == text.len();
+        if !whole || !text.is_ascii() && !ends.iter().all(|end| text.is_char_boundary(*end)) {
+            return Err("ids that do not end where they should");
         }
+        let ends = ends.into_iter().map(|end| end as u32).collect();
+        Ok(Self { said, ends })
     }
 }
 
 impl<'a> FromIterator<&'a str> for Ids<'_> {
     fn from_iter<T: IntoIterator<Item = &'a str>>(ids: T) -> Self {
         let mut text = String::new();
-        let end = |id: &str| {
+        let (mut lengths, mut ends) = (Vec::new(), Vec::new());
+        for id in ids {
             text.push_str(id);
-            text.len() as u32
-        };
-        let ends = ids.into_iter().map(end).collect();
+            lengths.push(id.len() as u16); // ids are no longer than an event may say
+            ends.push(text.len() as u32);
+        }
+        let text = text.into();
         Self {
-            text: text.into(),
+            said: Said { text, lengths },
             ends,
         }
     }
@@ -67,7 +81,7 @@ impl Ids<'_> {
     /// The id at a place that there is.
     pub fn at(&self, place: usize) -> &str {
         let start = place.checked_sub(1).map_or(0, |before| self.ends[before]);
-        &self.text[start as usize..self.ends[place] as usize]
+        &self.said.text[start as usize..self.ends[place] as usize]
     }
 
     /// All of them.
@@ -88,16 +102,16 @@ mod tests {
         let read: Ids<'_> = rmp_serde::from_slice(&bytes).unwrap();
         assert_eq!(read, ids);
         assert_eq!(read.iter().collect::<Vec<_>>(), said);
-        assert!(matches!(read.text, Cow::Borrowed(_)));
+        assert!(matches!(read.said.text, Cow::Borrowed(_)));
         let nothing = rmp_serde::to_vec(&Ids::default()).unwrap();
         assert!(
             rmp_serde::from_slice::<Ids<'_>>(&nothing)
                 .unwrap()
                 .is_empty()
         );
-        for ends in [vec![], vec![1], vec![5, 1, 6], vec![3, 6], vec![9]] {
+        for lengths in [vec![], vec![1], vec![3, 3], vec![7], vec![u16::MAX, 7]] {
             let text = Cow::Borrowed("gröss");
-            let bytes = rmp_serde::to_vec(&Ids { text, ends }).unwrap();
+            let bytes = rmp_serde::to_vec(&Said { text, lengths }).unwrap();
             assert!(rmp_serde::from_slice::<Ids<'_>>(&bytes).is_err());
         }
     }
