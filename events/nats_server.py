@@ -24,6 +24,7 @@ import msgspec
 
 from headwater.errors import ConfigError, StoreLocked, Unavailable
 from headwater.events.jetstream_stream import SYNC_TAG
+from headwater.short_turns import short_turns
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class NatsServer:
         _check_port(self.options.host, self.options.port)
         config = _config_path(self.pid_file)
         config.write_text(_configuration(self.options, self.pid_file))
-        with open(self.log_file, "ab") as log:
+        with open(self.log_file, "ab") as log, short_turns():
             self._begin = log.tell()
             self._process = subprocess.Popen(
                 [binary, "-c", str(config)],

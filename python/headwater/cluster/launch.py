@@ -29,6 +29,7 @@ from headwater.config import Config
 from headwater.errors import AccessDenied, ConfigError, Unavailable
 from headwater.events.jetstream_log import AsyncJetStreamLog
 from headwater.events.nats_options import NatsOptions, connect
+from headwater.short_turns import take_short_turns
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ def run_host(data: bytes) -> None:
     launch = decode_launch(data)
     log_as_json(launch.host, launch.topology.namespace, launch.log_file)
     keep_to(launch.core)
+    take_short_turns()
     sys.setswitchinterval(_SWITCH_SECONDS)
     # A host makes few cycles and many answers. By default the collector walks all that it remembers of slates every
     # few hundred answers, and every visitor who asks meanwhile waits.

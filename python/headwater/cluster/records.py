@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 
 from headwater.cluster.ingest import Clock, Ingest
 from headwater.errors import HeadwaterError
@@ -14,8 +15,10 @@ from headwater.slate_record import QUEUE_LIMIT, Making
 logger = logging.getLogger(__name__)
 
 _GROUP = 500
-_GATHER_SECONDS = 0.25
-"""An append costs the same for one record as for fifty, and each frame of it costs the log and three folds."""
+_GATHER_SECONDS = 1.0
+"""An append costs the same for one record as for fifty, each frame of it costs the log and three folds, and after each
+of them item hosts look for what leads anew. Nobody waits for a record; a host that is killed takes those of a second
+with it."""
 
 
 class RecordWriter:
@@ -26,7 +29,7 @@ class RecordWriter:
         self._clock = clock
         self._queue: deque[SlateServed | Making] = deque()
         self._arrived = asyncio.Event()
-        self._closing = False
+        self._closed = asyncio.Event()
         self._writing = False
         self.dropped = 0
         self.error: str | None = None
@@ -34,7 +37,7 @@ class RecordWriter:
 
     def record(self, served: SlateServed | Making, /) -> bool:
         """Queue a record, or what makes it later; whether there was room."""
-        if self._closing or len(self._queue) >= QUEUE_LIMIT:
+        if self._closed.is_set() or len(self._queue) >= QUEUE_LIMIT:
             self.dropped += 1
             return False
         self._queue.append(served)
@@ -46,13 +49,13 @@ class RecordWriter:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            if not self._closing:
-                await asyncio.sleep(_GATHER_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closed.wait(), _GATHER_SECONDS)
             while self._queue:
                 self._writing = True
                 await self._write([self._queue.popleft() for _ in range(min(_GROUP, len(self._queue)))])
             self._writing = False
-            if self._closing:
+            if self._closed.is_set():
                 return
 
     @property
@@ -95,5 +98,5 @@ class RecordWriter:
 
     def close(self) -> None:
         """Take no more records; `run` returns once what is queued was written."""
-        self._closing = True
+        self._closed.set()
         self._arrived.set()

@@ -1,0 +1,44 @@
+"""Short turns on a processor, for processes that answer visitors.
+
+Linux gives whoever runs up to 3 ms before another's turn, and a question passes five processes: where other work
+shares the cores, it waits at each. A thread that asks for shorter turns gets no more of a processor than before, but
+sooner (EEVDF, custom slices: Linux 6.12). Older kernels pass over the wish, other systems have none.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_SET_ATTR = {"x86_64": 314, "aarch64": 274}
+"""Number of `sched_setattr`, which the C library has no function for."""
+_ATTR = struct.Struct("=IIQiIQQQ")
+"""Size, policy, flags, nice, priority, runtime (the slice, ns; 0: the system's own), deadline, period."""
+SLICE_NS = 100_000
+"""The shortest that there is."""
+
+
+def take_short_turns(slice_ns: int = SLICE_NS) -> bool:
+    """Ask for short turns of this thread and of all threads and processes that it starts; 0: the system's own again.
+    Whether the system heard it."""
+    number = _SET_ATTR.get(platform.machine())
+    if sys.platform != "linux" or number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
+        return False
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    attr = _ATTR.pack(_ATTR.size, os.SCHED_OTHER, 0, nice, 0, slice_ns, 0, 0)
+    return ctypes.CDLL(None).syscall(number, 0, attr, 0) == 0  # type: ignore[no-any-return]
+
+
+@contextmanager
+def short_turns() -> Iterator[None]:
+    """Processes that are started meanwhile have short turns."""
+    take_short_turns()
+    try:
+        yield
+    finally:
+        take_short_turns(0)
