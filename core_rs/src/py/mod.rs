@@ -10,12 +10,10 @@
 //! * [`operations`]: merged users and what a merge moves, the catalogue page by page, whose sessions voted.
 //! * [`graphs`]: embeddings and the graphs of large ones.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
-//! * [`allocator`]: where the extension's memory comes from.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
 //! Everything that takes longer than a look-up runs without the GIL.
 
-mod allocator;
 mod arrays;
 mod bloom;
 mod core;
@@ -33,9 +31,11 @@ mod stats;
 
 use pyo3::prelude::*;
 
+use crate::allocator::BySize;
+
 /// A question makes some hundred small things and drops them; Python's own memory is not touched by this.
 #[global_allocator]
-static ALLOCATOR: allocator::BySize = allocator::BySize;
+static ALLOCATOR: BySize = BySize;
 
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
