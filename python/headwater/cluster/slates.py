@@ -11,6 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -135,7 +136,8 @@ class Slates:
         take_part(self._state.core, request, user)
         asking = _Asking(_encoder.encode(request | {"key": wanted.key}), until)
         self._scatter_again(asking)
-        told = partial(self._told, wanted, asking, settle)
+        # Answers are heard where nothing is known of the question: what is logged then is of this one all the same.
+        told = partial(copy_context().run, self._told, wanted, asking, settle)
         self._scatter.begin("candidates", asking.sent, self._share(until), told)
         return True
 
