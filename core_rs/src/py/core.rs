@@ -13,15 +13,15 @@ use crate::config::{FoldConfig, generation_id};
 use crate::error::CoreError;
 use crate::filter::FilterCache;
 use crate::fold::batch::{decode_frames_at, portion};
-use crate::fold::ownership::Ownership;
 use crate::fold::parts;
 use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::error::protocol;
-use crate::py::hosts::{has_everything, owns_item, owns_user};
+use crate::py::hosts::{Owned, has_everything, ownership, owns_item, owns_user};
 use crate::py::kernels::simd;
 use crate::py::stats::stats;
+use crate::py::threads::threads_named;
 use crate::query::batch::recommend_batch;
 use crate::query::graphs::Graphs;
 use crate::query::hosts::anonymous;
@@ -33,9 +33,6 @@ use crate::scenario::QueryConfig;
 
 /// Position, index inside the frame, code.
 type Refused = (u64, u16, &'static str);
-
-/// Partitions and shards of a host.
-type Owned = (Vec<usize>, Vec<usize>);
 
 /// Bytes that most answers fit.
 const USUAL_ANSWER: usize = 16 << 10;
@@ -64,20 +61,6 @@ pub struct Core {
     pub(super) state: RwLock<State>,
 }
 
-/// A pool of so many threads; none for 0.
-pub(super) fn threads_named(
-    name: &'static str,
-    count: usize,
-) -> PyResult<Option<rayon::ThreadPool>> {
-    if count == 0 {
-        return Ok(None);
-    }
-    let builder = rayon::ThreadPoolBuilder::new()
-        .num_threads(count)
-        .thread_name(move |i| format!("{name}-{i}"));
-    builder.build().map(Some).map_err(protocol)
-}
-
 /// Tells microseconds since now.
 #[expect(
     clippy::disallowed_methods,
@@ -86,14 +69,6 @@ pub(super) fn threads_named(
 fn microseconds() -> impl Fn() -> f64 + Sync {
     let start = Instant::now();
     move || start.elapsed().as_secs_f64() * 1e6
-}
-
-fn ownership(config: &FoldConfig, owned: Option<Owned>) -> Result<Ownership, CoreError> {
-    let counts = (config.partitions, config.shards);
-    match owned {
-        None => Ok(Ownership::Whole),
-        Some((partitions, shards)) => Ownership::of(&partitions, &shards, counts),
-    }
 }
 
 impl Core {

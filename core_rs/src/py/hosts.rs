@@ -4,7 +4,9 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use serde::de::DeserializeOwned;
 
+use crate::config::FoldConfig;
 use crate::error::CoreError;
+use crate::fold::ownership::Ownership;
 use crate::fold::state::State;
 use crate::ids::{owner, stable_hash};
 use crate::py::core::Core;
@@ -17,6 +19,9 @@ use crate::query::hosts::{candidates, gather, scatter};
 use crate::query::plan::Tools;
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::asked_by;
+
+/// Partitions and shards of a host.
+pub(super) type Owned = (Vec<usize>, Vec<usize>);
 
 /// An answer, or what to ask once more.
 pub type GatheredBytes = (Option<Vec<u8>>, Option<Vec<u8>>);
@@ -133,6 +138,15 @@ fn reply_position(reply: &[u8]) -> PyResult<u64> {
 /// Adds the functions to the module.
 pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(reply_position, m)?)
+}
+
+/// What a process keeps that was told what it owns; everything where it was not.
+pub(super) fn ownership(config: &FoldConfig, owned: Option<Owned>) -> Result<Ownership, CoreError> {
+    let counts = (config.partitions, config.shards);
+    match owned {
+        None => Ok(Ownership::Whole),
+        Some((partitions, shards)) => Ownership::of(&partitions, &shards, counts),
+    }
 }
 
 fn read_scatter(asked: &[u8]) -> PyResult<(Scatter<'_>, RecommendRequest)> {

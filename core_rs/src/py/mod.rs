@@ -10,6 +10,7 @@
 //! * [`operations`]: merged users and what a merge moves, the catalogue page by page, whose sessions voted.
 //! * [`graphs`]: embeddings and the graphs of large ones.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
+//! * [`threads`]: pools of threads.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
 //! Everything that takes longer than a look-up runs without the GIL.
@@ -28,6 +29,7 @@ mod neighbours;
 mod operations;
 mod slate_scan;
 mod stats;
+mod threads;
 
 use pyo3::prelude::*;
 
