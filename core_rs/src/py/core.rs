@@ -1,8 +1,6 @@
 //! The class `Core`: one engine's state, folded and asked from any number of threads.
 
-use std::time::Instant;
-
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
@@ -17,6 +15,7 @@ use crate::fold::parts;
 use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
+use crate::py::clock::microseconds;
 use crate::py::error::protocol;
 use crate::py::hosts::{Owned, has_everything, ownership, owns_item, owns_user};
 use crate::py::kernels::simd;
@@ -61,16 +60,6 @@ pub struct Core {
     pub(super) state: RwLock<State>,
 }
 
-/// Tells microseconds since now.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the shell that hands the core a clock"
-)]
-fn microseconds() -> impl Fn() -> f64 + Sync {
-    let start = Instant::now();
-    move || start.elapsed().as_secs_f64() * 1e6
-}
-
 impl Core {
     fn with_state(
         fold_json: &[u8],
@@ -98,6 +87,11 @@ impl Core {
 
     fn max_future_ms(&self) -> i64 {
         (self.config.max_future_hours * 3_600_000.0) as i64
+    }
+
+    fn sound(&self) -> Result<RwLockReadGuard<'_, State>, CoreError> {
+        let state = self.state.read();
+        state.check_sound().map(|()| state)
     }
 
     pub(super) fn tools<'a>(&'a self, state: &'a State) -> Tools<'a> {
@@ -289,7 +283,8 @@ impl Core {
 
     /// Digest of every part, and `whole`, as 32 hex digits.
     fn digest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let digests = py.detach(|| parts::digests(&self.state.read(), self.pool.as_ref()));
+        let pool = self.pool.as_ref();
+        let digests = py.detach(|| Ok::<_, CoreError>(parts::digests(&*self.sound()?, pool)))?;
         let out = PyDict::new(py);
         let whole = digests
             .iter()
@@ -306,7 +301,7 @@ impl Core {
         let pool = self.pool.as_ref();
         let (position, files) = py.detach(|| {
             // Folds wait while the parts are written out, not while they are packed.
-            let raw = parts::snapshot(&self.state.read(), pool);
+            let raw = parts::snapshot(&*self.sound()?, pool);
             Ok::<_, CoreError>((raw.position.0, raw.seal(self.generation_bits, pool)?))
         })?;
         Ok((

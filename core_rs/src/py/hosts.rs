@@ -161,6 +161,7 @@ fn read_replies(replies: &[PyBackedBytes]) -> PyResult<Vec<Reply<'_>>> {
 }
 
 fn counts_items(state: &State) -> PyResult<()> {
+    state.check_sound()?;
     match state.ownership.keeps_items() {
         true => Ok(()),
         false => Err(misplaced(state, "counts no items")),
@@ -169,6 +170,7 @@ fn counts_items(state: &State) -> PyResult<()> {
 
 /// Refuses a question about a user whom this process does not know.
 fn owns_visitor(state: &State, request: &RecommendRequest) -> PyResult<()> {
+    state.check_sound()?;
     if !state.ownership.keeps_users() {
         return Err(misplaced(state, "keeps no users"));
     }
@@ -177,6 +179,7 @@ fn owns_visitor(state: &State, request: &RecommendRequest) -> PyResult<()> {
 
 /// Refuses a question about a user whom this process does not know.
 pub(super) fn owns_user(state: &State, user: &str) -> PyResult<()> {
+    state.check_sound()?;
     let partition = state.names.partition_of(user);
     if state.ownership.keeps_users() && state.ownership.reads_partition(partition) {
         return Ok(());
@@ -189,6 +192,7 @@ pub(super) fn owns_user(state: &State, user: &str) -> PyResult<()> {
 
 /// Refuses a question about an item that this process does not count.
 pub(super) fn owns_item(state: &State, item: &str) -> PyResult<()> {
+    state.check_sound()?;
     let shard = owner(stable_hash(item.as_bytes()), state.shards.len());
     match state.ownership.keeps_shard(shard) {
         true => Ok(()),
@@ -198,6 +202,7 @@ pub(super) fn owns_item(state: &State, item: &str) -> PyResult<()> {
 
 /// Refuses a question that only a process with everything can answer alone.
 pub(super) fn has_everything(state: &State) -> PyResult<()> {
+    state.check_sound()?;
     match state.own_items() {
         None => Ok(()),
         Some(_) => Err(misplaced(

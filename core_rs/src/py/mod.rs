@@ -10,13 +10,14 @@
 //! * [`operations`]: merged users and what a merge moves, the catalogue page by page, whose sessions voted.
 //! * [`graphs`]: embeddings and the graphs of large ones.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
-//! * [`threads`]: pools of threads.
+//! * [`threads`]: pools of threads; [`clock`]: what the core tells durations by.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
 //! Everything that takes longer than a look-up runs without the GIL.
 
 mod arrays;
 mod bloom;
+mod clock;
 mod core;
 mod diversity;
 mod error;
