@@ -5,8 +5,8 @@
 * `validate`: the rules that an event must keep before it is written.
 * `frame`: one log message: header, checksum, events; `FrameWriter` numbers and packs them.
 * `bulk`: columns to frame bodies without a Python loop over events.
-* `log`: the `EventLog` protocol. Its backends: `memory_log`, `sqlite_log` (`sqlite_faults`: its errors),
-  `jetstream_log`.
+* `log`: the `EventLog` protocol. Its backends: `memory_log`, `sqlite_log` (`sqlite_meta`: what its file
+  says of itself, `sqlite_faults`: its errors), `jetstream_log`.
 * `head`: the synced head record that tells a lost tail from a short log.
 * `replacement`: one log takes another's place in a directory.
 * `lock`: one writer per directory. `sync`: names that outlive a power failure.

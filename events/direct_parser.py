@@ -17,6 +17,9 @@ from typing import Any
 from nats.errors import ProtocolError
 from nats.protocol.parser import MAX_CONTROL_LINE_SIZE, Parser
 
+_MOST_DIGITS = 8
+"""Of a size or a subscription's number. What is not whole is kept, and no server lets more than 64 MiB pass as one."""
+
 Take = Callable[[int, bytes, bytes, bytes, bytes | None], bool]
 """Takes subscription, subject, reply subject, data and headers as they came; whether anybody was there to take them."""
 
@@ -58,7 +61,7 @@ class DirectParser(Parser):
                 break
             tokens = data[at:line_end].split()
             split = _is_split(tokens)
-            if split is None or not tokens[-1].isdigit():
+            if split is None:
                 return data[at:]
             start = line_end + 2
             stop = start + int(tokens[-1])
@@ -102,7 +105,7 @@ class DirectParser(Parser):
         stop = line_end + 2
         tokens = data[:line_end].split()
         if tokens and tokens[0] in (b"MSG", b"HMSG"):
-            if _is_split(tokens) is None or not tokens[-1].isdigit():
+            if _is_split(tokens) is None:
                 raise ProtocolError("nats: malformed MSG")
             stop += int(tokens[-1]) + 2
         await super().parse(data[:stop])
@@ -110,12 +113,16 @@ class DirectParser(Parser):
 
 
 def _is_split(tokens: list[bytes]) -> bool | None:
-    """Whether a line is that of a message with headers; `None` if it is no message's."""
-    if not tokens:
+    """Whether a line is that of a message with headers; `None` if it is no message's, or not a sound one's."""
+    count = len(tokens)
+    if not 4 <= count <= 6 or not _is_number(tokens[2]) or not _is_number(tokens[-1]):
         return None
-    kind, count = tokens[0], len(tokens)
-    if kind == b"MSG" and 4 <= count <= 5 and tokens[2].isdigit():
+    if tokens[0] == b"MSG" and count <= 5:
         return False
-    if kind == b"HMSG" and 5 <= count <= 6 and tokens[2].isdigit() and tokens[-2].isdigit():
+    if tokens[0] == b"HMSG" and count >= 5 and _is_number(tokens[-2]) and int(tokens[-2]) <= int(tokens[-1]):
         return True
     return None
+
+
+def _is_number(token: bytes) -> bool:
+    return len(token) <= _MOST_DIGITS and token.isdigit()

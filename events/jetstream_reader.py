@@ -263,9 +263,10 @@ class LogReader:
             consumer = await self._renew()
         if not consumer.wanted:
             await self._ask(consumer)
-        known = self._known
+        known, want = self._known, self._want
         await self._look(now)
-        if self._due() or self._known > known or consumer.lost or self._fault:
+        # Nobody hears the bell meanwhile.
+        if self._due() or self._known > known or self._want > want or consumer.lost or self._fault:
             return
         await self._bell.heard(_LOOK)
 

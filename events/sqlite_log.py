@@ -8,7 +8,6 @@ tells a lost tail (see `head`).
 from __future__ import annotations
 
 import logging
-import secrets
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -16,7 +15,7 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 from headwater.errors import GenerationMismatch, LogCorrupt, LogTailLost, StoreClosed, StoreError, StoreFull
-from headwater.events import replacement
+from headwater.events import replacement, sqlite_meta
 from headwater.events.head import EMPTY_HEAD, Head, HeadFile, chain_frames
 from headwater.events.lock import WriterLock
 from headwater.events.log import READ_BATCH_BYTES, LogBatch, check_frames, subject_number
@@ -24,17 +23,10 @@ from headwater.events.sqlite_faults import check_subjects, is_full, typed_errors
 from headwater.events.subjects import Subject
 from headwater.events.sync import sync_directory
 
-FORMAT = "1"
-_PAGE_SIZE = 16_384
 _READ_ROWS = 256
 _TRIM_BYTES = 64 << 20
 
 logger = logging.getLogger(__name__)
-
-_SCHEMA = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE frames(position INTEGER PRIMARY KEY, subject INTEGER NOT NULL, frame BLOB NOT NULL);
-"""
 
 
 class SqliteLog:
@@ -84,8 +76,7 @@ class SqliteLog:
             if new:
                 self._create()
             elif not self._read_only:
-                self._connection.execute("PRAGMA journal_mode=WAL")
-                self._connection.execute("PRAGMA synchronous=FULL")
+                sqlite_meta.begin_writing(self._connection)
             if max_pages is not None:
                 self._connection.execute(f"PRAGMA max_page_count={int(max_pages)}")
             self._check_meta(generation)
@@ -140,35 +131,20 @@ class SqliteLog:
 
     def _create(self) -> None:
         assert self._connection is not None
-        self._connection.execute(f"PRAGMA page_size={_PAGE_SIZE}")
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        # One transaction, so that a process killed here leaves either no log or a whole one.
-        rows = {"format": FORMAT, "generation": self.generation, "epoch": "0", "identity": secrets.token_hex(16)}
-        meta = "".join(f"INSERT INTO meta VALUES ('{key}', '{value}');" for key, value in rows.items())
-        self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {meta} COMMIT;")
+        sqlite_meta.create(self._connection, self.generation)
         sync_directory(self._directory)
 
     def _check_meta(self, generation: str | None) -> None:
         assert self._connection is not None
-        tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables and not self._read_only:
+        if not sqlite_meta.is_created(self._connection, self._path):
+            if self._read_only:
+                raise StoreError(f"{self._directory} holds no log yet; nothing to read", path=str(self._directory))
             # The writer was killed between creating the file and its first commit: nothing was ever acknowledged.
             self._create()
-        elif not tables:
-            raise StoreError(f"{self._directory} holds no log yet; nothing to read", path=str(self._directory))
-        elif not {"meta", "frames"} <= tables:
-            raise LogCorrupt(f"{self._path} is a database, but not a Headwater log", reason="schema")
-        meta = dict(self._connection.execute("SELECT key, value FROM meta"))
-        if meta.get("format") != FORMAT:
-            raise LogCorrupt(
-                f"{self._path}: log format {meta.get('format')!r}; this code reads {FORMAT!r}", reason="format"
-            )
-        self.generation = str(meta.get("generation"))
-        self._identity = meta.get("identity")
-        self._base = Head(0, int(meta.get("base", 0)), int(meta.get("base_chain", 0)))
-        self.rewritten = int(meta.get("rewritten", 0))
-        """How far the log is one that took the place of a log with more events."""
+        meta = sqlite_meta.read(self._connection, self._path)
+        self.generation, self._identity, self._base = meta.generation, meta.identity, meta.base
+        self.rewritten = meta.rewritten
+        """See `sqlite_meta.Meta`."""
         if generation is not None and self.generation != generation:
             raise GenerationMismatch(
                 f"{self._path} is of generation {self.generation}, configuration and fold version make {generation}: "
@@ -227,27 +203,20 @@ class SqliteLog:
     def _next_epoch(self) -> int:
         assert self._connection is not None
         with self._typed_errors():
-            self._connection.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'epoch'")
-            rows = self._connection.execute("SELECT value FROM meta WHERE key = 'epoch'").fetchall()
-        if len(rows) != 1:
-            raise LogCorrupt(f"{self._path} does not say its epoch; restore it from a backup", reason="epoch")
-        return int(rows[0][0])
+            return sqlite_meta.next_epoch(self._connection, self._path)
 
     def epochs(self) -> int:
         """How many writers the log has counted: the epoch of the last one."""
         assert self._connection is not None
         with self._mutex, self._typed_errors():
-            query = "SELECT CAST(value AS INTEGER) FROM meta WHERE key = 'epoch'"
-            rows = self._connection.execute(query).fetchall()
-        return int(rows[0][0]) if rows else 0
+            return sqlite_meta.epochs(self._connection)
 
     def skip_epochs(self, count: int) -> None:
         """Let the next writer's epoch lie beyond `count`, for a log that holds frames of another log's writers."""
         assert self._connection is not None
         with self._mutex, self._typed_errors():
             self._check_writable()
-            sql = "UPDATE meta SET value = max(CAST(value AS INTEGER), ?) WHERE key = 'epoch'"
-            self._connection.execute(sql, [count])
+            sqlite_meta.skip_epochs(self._connection, count)
 
     def append(self, frames: Sequence[bytes]) -> int:
         """See `EventLog.append`: one transaction, then the head record, each synced."""
@@ -356,8 +325,7 @@ class SqliteLog:
 
     def _check_identity(self, connection: sqlite3.Connection) -> None:
         """A log that took this one's place has other frames at the same positions."""
-        row = connection.execute("SELECT value FROM meta WHERE key = 'identity'").fetchone()
-        if (row[0] if row else None) != self._identity:
+        if sqlite_meta.identity(connection) != self._identity:
             raise StoreClosed(
                 f"{self._directory}: another log took this one's place (a user was erased); open the engine again",
                 path=str(self._directory),
@@ -447,14 +415,12 @@ class SqliteLog:
         assert self._connection is not None
         with self._mutex, self._typed_errors():
             self._check_writable()
-            row = ("rewritten", str(until))
-            self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
+            sqlite_meta.note(self._connection, rewritten=until)
             self.rewritten = until
 
     def _set_base(self, base: Head) -> None:
         assert self._connection is not None
-        rows = [("base", str(base.last)), ("base_chain", str(base.chain))]
-        self._connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+        sqlite_meta.note(self._connection, base=base.last, base_chain=base.chain)
         self._base = base
 
     def head_damage(self) -> list[str]:

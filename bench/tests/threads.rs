@@ -1,5 +1,7 @@
 //! However many threads fold a log and wherever it is cut: the same state, part by part.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use headwater_bench::shop;
 use headwater_core::config::FoldConfig;
 use headwater_core::fold::batch::decode_frames;
@@ -53,5 +55,28 @@ fn threads_and_cuts_change_nothing() {
                 "{threads} threads, {step} frames at a time"
             );
         }
+    }
+}
+
+#[test]
+fn a_fold_that_broke_off_wakes_all_its_threads_and_is_not_gone_on_with() {
+    let config = shop::fold_config().unwrap();
+    let made = shop::frames(5_000, 300, config.partitions);
+    let frames: Vec<&[u8]> = made.iter().map(Vec::as_slice).collect();
+    let batch = decode_frames(Position(1), &frames, shop::MAX_FUTURE_MS, None);
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(4)
+        .build()
+        .unwrap();
+    for pool in [None, Some(&pool)] {
+        let mut state = State::new(&config).unwrap();
+        let mut report = Report::default();
+        state.hood.marginals.clear(); // what changes in them finds no place
+        let fold = AssertUnwindSafe(|| state.apply_some(&batch, pool, &mut report));
+        assert!(catch_unwind(fold).is_err());
+        assert_eq!(state.position, Position(0));
+        let again = state.apply_some(&batch, pool, &mut report).unwrap_err();
+        assert!(again.to_string().contains("broke off"), "{again}");
+        assert!(state.check_sound().is_err());
     }
 }

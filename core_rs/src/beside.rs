@@ -145,6 +145,21 @@ mod tests {
             .unwrap()
     }
 
+    /// What `run` says while the only thread of its pool is busy with something else.
+    fn with_busy_pool<T>(run: impl FnOnce(&rayon::ThreadPool) -> T) -> T {
+        let pool = pool();
+        let met = Arc::new(Barrier::new(2));
+        let busy = met.clone();
+        pool.spawn(move || {
+            busy.wait();
+            busy.wait();
+        });
+        met.wait();
+        let said = run(&pool);
+        met.wait();
+        said
+    }
+
     #[test]
     fn another_thread_helps_if_it_can() {
         let (pool, met) = (pool(), Barrier::new(2));
@@ -173,41 +188,23 @@ mod tests {
 
     #[test]
     fn an_asker_whom_nobody_helps_does_both() {
-        let pool = pool();
-        let (begun, end) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-        let (b, e) = (begun.clone(), end.clone());
-        pool.spawn(move || {
-            b.wait();
-            e.wait();
-        });
-        begun.wait();
         let text = String::from("borrowed");
-        let (helper, own) = handed(
-            |job| pool.spawn(job),
-            || (current().id(), text.len()),
-            || text.len() + 1,
-        );
-        assert_eq!((helper, own), ((current().id(), 8), 9));
-        end.wait();
+        let aside = || (current().id(), text.len());
+        let own = || text.len() + 1;
+        let said = with_busy_pool(|pool| handed(|job| pool.spawn(job), aside, own));
+        assert_eq!(said, ((current().id(), 8), 9));
     }
 
     #[test]
     fn a_part_that_nobody_began_is_dropped_where_the_asker_panics() {
-        let pool = pool();
-        let (begun, end) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
-        let (b, e) = (begun.clone(), end.clone());
-        pool.spawn(move || {
-            b.wait();
-            e.wait();
-        });
-        begun.wait();
         let held = Arc::new(());
         let part = held.clone();
-        let run = || handed(|job| pool.spawn(job), move || drop(part), || panic!("own"));
-        let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
-        assert_eq!(panic.downcast_ref::<&str>(), Some(&"own"));
-        assert_eq!(Arc::strong_count(&held), 1);
-        end.wait();
+        with_busy_pool(|pool| {
+            let run = || handed(|job| pool.spawn(job), move || drop(part), || panic!("own"));
+            let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+            assert_eq!(panic.downcast_ref::<&str>(), Some(&"own"));
+            assert_eq!(Arc::strong_count(&held), 1);
+        });
     }
 
     #[test]

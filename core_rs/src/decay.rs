@@ -309,6 +309,26 @@ mod tests {
 
     const DAY: i64 = 86_400_000;
 
+    /// Numbers that look drawn, the same ones each time.
+    fn drawn() -> impl Iterator<Item = u64> {
+        std::iter::successors(Some(1u64), |last| {
+            let next = last.wrapping_mul(6_364_136_223_846_793_005);
+            Some(next.wrapping_add(1))
+        })
+        .skip(1)
+    }
+
+    /// Times, each with an epoch in which something of it may be counted.
+    fn counted(
+        decay: Decay,
+        drawn: &mut impl Iterator<Item = u64>,
+    ) -> impl Iterator<Item = (Millis, u32)> {
+        drawn.map(move |random| {
+            let ts = (random >> 24) as i64 % (1 << 45);
+            (ts, decay.epoch(ts).saturating_add((random & 3) as u32))
+        })
+    }
+
     #[test]
     fn table_is_the_binary_exponential() {
         assert_eq!(POW2[0], 65_536);
@@ -325,15 +345,10 @@ mod tests {
 
     #[test]
     fn steps_are_the_exact_quotient() {
-        let mut state = 1u64;
+        let mut drawn = drawn();
         for half_life in [1.0, 7.0, 3_600_000.0, 86_400_000.0, 30.0 * DAY as f64] {
             let decay = Decay::new(half_life);
-            for _ in 0..10_000 {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                let ts = (state >> 24) as i64 % (1 << 45);
-                let epoch = decay.epoch(ts).saturating_add((state & 3) as u32);
+            for (ts, epoch) in counted(decay, &mut drawn).take(10_000) {
                 let exact = ((ts - decay.landmark(epoch)) * STEPS).div_euclid(decay.half_life_ms);
                 assert_eq!(decay.steps(ts, epoch), exact, "{half_life} {ts}");
             }
@@ -342,15 +357,10 @@ mod tests {
 
     #[test]
     fn a_weight_stays_as_long_as_its_span_says() {
-        let mut state = 1u64;
+        let mut drawn = drawn();
         for half_life in [1.0, 7.0, 1000.0, 3_600_000.0, 30.0 * DAY as f64] {
             let decay = Decay::new(half_life);
-            for _ in 0..2_000 {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                let ts = (state >> 24) as i64 % (1 << 45);
-                let epoch = decay.epoch(ts).saturating_add((state & 3) as u32);
+            for (ts, epoch) in counted(decay, &mut drawn).take(2_000) {
                 let span = decay.weight_span(ts, epoch);
                 let steps = decay.steps(ts, epoch);
                 assert_eq!(span.of(ts), Some(decay.weight(ts, epoch)));
@@ -368,17 +378,14 @@ mod tests {
 
     #[test]
     fn a_clock_that_remembers_says_what_one_says_that_does_not() {
-        let mut state = 1u64;
+        let mut drawn = drawn();
         for half_life in [1.0, 1000.0, 3_600_000.0, 30.0 * DAY as f64] {
             let decay = Decay::new(half_life);
             let mut memo = DecayMemo::new(decay);
             let mut now = 0;
-            for _ in 0..5_000 {
-                state = state
-                    .wrapping_mul(6_364_136_223_846_793_005)
-                    .wrapping_add(1);
-                now += (state >> 20) as i64 % (1 << (state >> 58));
-                let (ts, later) = (now - (state >> 40) as i64 % 2_000_000, now);
+            for random in drawn.by_ref().take(5_000) {
+                now += (random >> 20) as i64 % (1 << (random >> 58));
+                let (ts, later) = (now - (random >> 40) as i64 % 2_000_000, now);
                 assert_eq!(memo.epoch(later), decay.epoch(later));
                 let epoch = decay.epoch(later);
                 assert_eq!(memo.weight(ts, epoch), decay.weight(ts, epoch));

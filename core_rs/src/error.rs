@@ -16,6 +16,11 @@ pub enum CoreError {
         /// Position expected next.
         expected: u64,
     },
+    /// A fold panicked: the state holds a part of what it was to change.
+    #[error(
+        "a fold broke off in the middle, so the state is no longer that of any position: begin again from the log"
+    )]
+    Torn,
     /// A snapshot part is damaged, foreign or of another version.
     #[error("snapshot part {part}: {reason}")]
     Snapshot {

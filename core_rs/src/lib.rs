@@ -20,10 +20,14 @@
 //! * [`beside`]: work shared with threads that have time; [`spare_threads`]: such threads, woken [`elsewhere`] than where the
 //!   asker runs.
 //! * [`limits`]: what the machine itself can do, beside which kernels are measured.
-//! * `py`: the Python bindings, only with the feature `python`.
+//! * `py`: the Python bindings, and `allocator`: where their memory comes from; only with the feature `python`.
 //!
 //! Nothing in this crate reads a clock, draws a random number, opens a file or talks to a network. State holds integers
 //! and fixed-point numbers only; everything that orders, orders by id.
+
+// Its tests run without the bindings too.
+#[cfg(any(feature = "python", test))]
+mod allocator;
 
 pub mod admission;
 pub mod beside;

@@ -207,7 +207,17 @@ def test_what_is_no_message_is_refused_and_forgotten_with_its_connection() -> No
     async def main() -> None:
         told = _Told()
         parser = DirectParser(told, lambda *_: False)
-        for wrong in (b"MSG a\r\n", b"MSG a b 7\r\n", b"HMSG a 1 7\r\n", b"WHAT is this\r\n", b"x" * 5000):
+        for wrong in (
+            b"MSG a\r\n",
+            b"MSG a b 7\r\n",
+            b"HMSG a 1 7\r\n",
+            b"HMSG a 1 12 11\r\n",  # more of headers than of all
+            b"MSG a 1 100000000\r\n",  # more than any server lets pass: it would be waited for, and kept
+            b"MSG a 1 " + b"9" * 5000 + b"\r\n",
+            b"MSG a " + b"1" * 5000 + b" 0\r\n",
+            b"WHAT is this\r\n",
+            b"x" * 5000,
+        ):
             with pytest.raises(ProtocolError):
                 await parser.parse(wrong)
             parser.reset()

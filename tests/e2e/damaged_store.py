@@ -1,14 +1,19 @@
-"""A small real directory, taken while its writer still has it open, and ways to damage copies of it."""
+"""A small real directory, taken while its writer has it open, ways to damage copies, and what `verify` says of them."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
+
+import pytest
 
 import headwater as hw
 from headwater.config import Config, default_config
@@ -16,6 +21,7 @@ from headwater.events.types import Feedback
 from headwater.verify import VerifyReport, verify_directory
 
 START = 1_735_689_600_000
+HEADWATER = str(Path(sys.executable).with_name("headwater"))
 
 
 class Store(NamedTuple):
@@ -65,6 +71,18 @@ def make_store(place: Path, *, closed: bool) -> Store:
     return Store(place / "store", digest, last, snapshots)
 
 
+@pytest.fixture(scope="module")
+def closed(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A directory whose writer closed it."""
+    return make_store(tmp_path_factory.mktemp("closed"), closed=True)
+
+
+@pytest.fixture
+def path(closed: Store, tmp_path: Path) -> Path:
+    """A copy of the closed directory to be damaged."""
+    return closed.copy(tmp_path / "store")
+
+
 def config() -> Config:
     """What `make_store` is made with."""
     return default_config("shop")
@@ -73,6 +91,23 @@ def config() -> Config:
 def verify(path: Path) -> VerifyReport:
     """What `headwater verify` would say."""
     return verify_directory(path, config(), threads=1)
+
+
+def verify_command(path: Path) -> tuple[int, dict[str, object]]:
+    """Exit status and JSON of `headwater verify DIR --json`."""
+    ran = subprocess.run([HEADWATER, "verify", str(path), "--json"], capture_output=True, text=True, check=False)
+    assert "Traceback" not in ran.stderr
+    return ran.returncode, json.loads(ran.stdout)
+
+
+def says_broken(path: Path, where: str, what: str) -> None:
+    """The command exits 1 and names the place and the damage."""
+    status, report = verify_command(path)
+    assert status == 1
+    assert report["equal"] is False
+    problems = report["problems"]
+    assert isinstance(problems, list)
+    assert any(problem["where"] == where and what in problem["what"] for problem in problems), problems
 
 
 @contextlib.contextmanager

@@ -30,14 +30,16 @@ fn inside(slots: usize, line: usize) -> __mmask8 {
     }
 }
 
-/// Counts the draws of a run, or up to a thousand of them; whether it did any. The row must be full and its pairs fill
-/// `LINES` lines, the last of them at least in part. A row with a count that the draws could make overflow is left alone.
+/// Counts the draws of a run, or up to a thousand of them; whether it did any. The row must be full. Panics unless its pairs
+/// fill `LINES` lines, the last of them at least in part. A row with a count that the draws could make overflow is left alone.
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) fn count<const LINES: usize>(
     row: &mut Row<'_>,
     run: &mut Run<'_>,
     names: &impl ItemHashes,
 ) -> bool {
+    // What is read and written below lies in the row because of this.
+    assert_eq!(row.slots().div_ceil(SLOTS), LINES);
     let large = _mm512_set1_epi64(((1 << 32) - DRAWS as i64 * (1 << 16)) << 32);
     let mut lines = load::<LINES>(row);
     if lines
@@ -86,7 +88,7 @@ pub(super) fn count<const LINES: usize>(
 fn load<const LINES: usize>(row: &Row<'_>) -> [__m512i; LINES] {
     let slots = row.slots();
     std::array::from_fn(|line| {
-        // SAFETY: only the slots that the row has are read.
+        // SAFETY: as `count` made sure, each line begins inside the row; only the slots that it has are read.
         unsafe {
             _mm512_maskz_loadu_epi64(
                 inside(slots, line),
@@ -101,7 +103,7 @@ fn load<const LINES: usize>(row: &Row<'_>) -> [__m512i; LINES] {
 fn store<const LINES: usize>(row: &mut Row<'_>, lines: &[__m512i; LINES]) {
     let slots = row.slots();
     for (line, pairs) in lines.iter().enumerate() {
-        // SAFETY: only the slots that the row has are written.
+        // SAFETY: as in `load`; only the slots that the row has are written.
         unsafe {
             let start = row.pairs_mut().as_mut_ptr().add(line * SLOTS);
             _mm512_mask_storeu_epi64(start.cast(), inside(slots, line), *pairs);

@@ -156,18 +156,9 @@ impl<'a> Work<'a> {
         let Some(mut lane) = self.lanes[at].try_lock() else {
             return false;
         };
-        let before = |frames: usize| {
-            frames
-                .checked_sub(1)
-                .map_or(0, |last| self.plan.events_up_to[last])
-        };
-        let (from, whole) = (lane.done, ready == self.plan.frames.len());
-        // The larger the portion, the more draws of a row are counted at once.
-        let worth = whole || 4 * (before(ready) - before(from)) >= self.plan.events();
-        if from == ready || !worth {
+        let Some(frames) = self.plan.portion(lane.done, ready) else {
             return false;
-        }
-        let frames = &self.plan.frames[from..ready];
+        };
         let Lane { part, refused, .. } = &mut *lane;
         match part {
             Part::Hood(marginals, sessions) => self.advance_hood(frames, marginals, sessions),

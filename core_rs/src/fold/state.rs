@@ -75,6 +75,8 @@ pub struct State {
     pub(super) outboxes: Vec<Outbox>,
     pub(super) numbers: Vec<FrameNumbers>,
     pub(super) plan: Plan,
+    /// Whether a fold began that has not come to its end.
+    folding: bool,
 }
 
 impl State {
@@ -112,13 +114,15 @@ impl State {
             outboxes: Vec::new(),
             numbers: Vec::new(),
             plan: Plan::default(),
+            folding: false,
             own_items: Bitmap::default(),
             ownership,
         })
     }
 
     /// Folds the next segment or frame of a batch; how many frames were taken. The first frame must follow the state's
-    /// position, and every other one the one before it, as [`State::check_positions`] checks.
+    /// position, and every other one the one before it, as [`State::check_positions`] checks. Errors: another position, or an
+    /// earlier fold that panicked.
     pub fn apply_some(
         &mut self,
         frames: &[BatchFrame<'_>],
@@ -128,7 +132,9 @@ impl State {
         let Some(first) = frames.first() else {
             return Ok(0);
         };
+        self.check_sound()?;
         self.check_next(self.position, first.position)?;
+        self.folding = true;
         let mut own = Report::default();
         let taken = match &first.content {
             Ok((
@@ -155,8 +161,17 @@ impl State {
         };
         self.position = frames[taken - 1].position;
         self.control.count(&own.counts);
+        self.folding = false;
         report.absorb(&mut own);
         Ok(taken)
+    }
+
+    /// Refuses a state that a fold left in the middle when it panicked: nothing that is read of it can be trusted.
+    pub fn check_sound(&self) -> Result<(), CoreError> {
+        match self.folding {
+            false => Ok(()),
+            true => Err(CoreError::Torn),
+        }
     }
 
     fn fold_segment(

@@ -1,8 +1,6 @@
 //! The class `Core`: one engine's state, folded and asked from any number of threads.
 
-use std::time::Instant;
-
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockReadGuard};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
@@ -13,15 +11,16 @@ use crate::config::{FoldConfig, generation_id};
 use crate::error::CoreError;
 use crate::filter::FilterCache;
 use crate::fold::batch::{decode_frames_at, portion};
-use crate::fold::ownership::Ownership;
 use crate::fold::parts;
 use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
+use crate::py::clock::microseconds;
 use crate::py::error::protocol;
-use crate::py::hosts::{has_everything, owns_item, owns_user};
+use crate::py::hosts::{Owned, has_everything, ownership, owns_item, owns_user};
 use crate::py::kernels::simd;
 use crate::py::stats::stats;
+use crate::py::threads::threads_named;
 use crate::query::batch::recommend_batch;
 use crate::query::graphs::Graphs;
 use crate::query::hosts::anonymous;
@@ -33,9 +32,6 @@ use crate::scenario::QueryConfig;
 
 /// Position, index inside the frame, code.
 type Refused = (u64, u16, &'static str);
-
-/// Partitions and shards of a host.
-type Owned = (Vec<usize>, Vec<usize>);
 
 /// Bytes that most answers fit.
 const USUAL_ANSWER: usize = 16 << 10;
@@ -62,38 +58,6 @@ pub struct Core {
     /// The fold's threads.
     pool: Option<rayon::ThreadPool>,
     pub(super) state: RwLock<State>,
-}
-
-/// A pool of so many threads; none for 0.
-pub(super) fn threads_named(
-    name: &'static str,
-    count: usize,
-) -> PyResult<Option<rayon::ThreadPool>> {
-    if count == 0 {
-        return Ok(None);
-    }
-    let builder = rayon::ThreadPoolBuilder::new()
-        .num_threads(count)
-        .thread_name(move |i| format!("{name}-{i}"));
-    builder.build().map(Some).map_err(protocol)
-}
-
-/// Tells microseconds since now.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the shell that hands the core a clock"
-)]
-fn microseconds() -> impl Fn() -> f64 + Sync {
-    let start = Instant::now();
-    move || start.elapsed().as_secs_f64() * 1e6
-}
-
-fn ownership(config: &FoldConfig, owned: Option<Owned>) -> Result<Ownership, CoreError> {
-    let counts = (config.partitions, config.shards);
-    match owned {
-        None => Ok(Ownership::Whole),
-        Some((partitions, shards)) => Ownership::of(&partitions, &shards, counts),
-    }
 }
 
 impl Core {
@@ -123,6 +87,11 @@ impl Core {
 
     fn max_future_ms(&self) -> i64 {
         (self.config.max_future_hours * 3_600_000.0) as i64
+    }
+
+    fn sound(&self) -> Result<RwLockReadGuard<'_, State>, CoreError> {
+        let state = self.state.read();
+        state.check_sound().map(|()| state)
     }
 
     pub(super) fn tools<'a>(&'a self, state: &'a State) -> Tools<'a> {
@@ -314,7 +283,8 @@ impl Core {
 
     /// Digest of every part, and `whole`, as 32 hex digits.
     fn digest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let digests = py.detach(|| parts::digests(&self.state.read(), self.pool.as_ref()));
+        let pool = self.pool.as_ref();
+        let digests = py.detach(|| Ok::<_, CoreError>(parts::digests(&*self.sound()?, pool)))?;
         let out = PyDict::new(py);
         let whole = digests
             .iter()
@@ -331,7 +301,7 @@ impl Core {
         let pool = self.pool.as_ref();
         let (position, files) = py.detach(|| {
             // Folds wait while the parts are written out, not while they are packed.
-            let raw = parts::snapshot(&self.state.read(), pool);
+            let raw = parts::snapshot(&*self.sound()?, pool);
             Ok::<_, CoreError>((raw.position.0, raw.seal(self.generation_bits, pool)?))
         })?;
         Ok((

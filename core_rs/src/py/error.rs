@@ -24,6 +24,7 @@ fn raise(py: Python<'_>, err: &CoreError) -> PyResult<PyErr> {
             details.set_item("expected", expected)?;
             "LogCorrupt"
         }
+        CoreError::Torn => "StoreError",
         CoreError::Snapshot { part, reason } => {
             details.set_item("part", part)?;
             details.set_item("reason", reason)?;

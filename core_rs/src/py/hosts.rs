@@ -5,7 +5,9 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 use serde::de::DeserializeOwned;
 
+use crate::config::FoldConfig;
 use crate::error::CoreError;
+use crate::fold::ownership::Ownership;
 use crate::fold::state::State;
 use crate::ids::{owner, stable_hash};
 use crate::py::core::Core;
@@ -18,6 +20,9 @@ use crate::query::hosts::{candidates, gather, scatter};
 use crate::query::plan::Tools;
 use crate::query::request::RecommendRequest;
 use crate::query::seeds::asked_by;
+
+/// Partitions and shards of a host.
+pub(super) type Owned = (Vec<usize>, Vec<usize>);
 
 /// An answer, or what to ask once more.
 pub type GatheredBytes = (Option<Vec<u8>>, Option<Vec<u8>>);
@@ -174,6 +179,15 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_function(wrap_pyfunction!(reply_position, m)?)
 }
 
+/// What a process keeps that was told what it owns; everything where it was not.
+pub(super) fn ownership(config: &FoldConfig, owned: Option<Owned>) -> Result<Ownership, CoreError> {
+    let counts = (config.partitions, config.shards);
+    match owned {
+        None => Ok(Ownership::Whole),
+        Some((partitions, shards)) => Ownership::of(&partitions, &shards, counts),
+    }
+}
+
 fn read_scatter(asked: &[u8]) -> PyResult<(Scatter<'_>, RecommendRequest)> {
     let scatter: Scatter<'_> = rmp_serde::from_slice(asked).map_err(protocol)?;
     let request = rmp_serde::from_slice(scatter.request.0).map_err(protocol)?;
@@ -191,6 +205,7 @@ fn read_replies(replies: &[PyBackedBytes]) -> PyResult<Vec<Reply<'_>>> {
 }
 
 fn counts_items(state: &State) -> PyResult<()> {
+    state.check_sound()?;
     match state.ownership.keeps_items() {
         true => Ok(()),
         false => Err(misplaced(state, "counts no items")),
@@ -199,6 +214,7 @@ fn counts_items(state: &State) -> PyResult<()> {
 
 /// Refuses a question about a user whom this process does not know.
 fn owns_visitor(state: &State, request: &RecommendRequest) -> PyResult<()> {
+    state.check_sound()?;
     if !state.ownership.keeps_users() {
         return Err(misplaced(state, "keeps no users"));
     }
@@ -207,6 +223,7 @@ fn owns_visitor(state: &State, request: &RecommendRequest) -> PyResult<()> {
 
 /// Refuses a question about a user whom this process does not know.
 pub(super) fn owns_user(state: &State, user: &str) -> PyResult<()> {
+    state.check_sound()?;
     let partition = state.names.partition_of(user);
     if state.ownership.keeps_users() && state.ownership.reads_partition(partition) {
         return Ok(());
@@ -219,6 +236,7 @@ pub(super) fn owns_user(state: &State, user: &str) -> PyResult<()> {
 
 /// Refuses a question about an item that this process does not count.
 pub(super) fn owns_item(state: &State, item: &str) -> PyResult<()> {
+    state.check_sound()?;
     let shard = owner(stable_hash(item.as_bytes()), state.shards.len());
     match state.ownership.keeps_shard(shard) {
         true => Ok(()),
@@ -228,6 +246,7 @@ pub(super) fn owns_item(state: &State, item: &str) -> PyResult<()> {
 
 /// Refuses a question that only a process with everything can answer alone.
 pub(super) fn has_everything(state: &State) -> PyResult<()> {
+    state.check_sound()?;
     match state.own_items() {
         None => Ok(()),
         Some(_) => Err(misplaced(

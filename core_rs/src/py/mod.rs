@@ -10,14 +10,14 @@
 //! * [`operations`]: merged users and what a merge moves, the catalogue page by page, whose sessions voted.
 //! * [`graphs`]: embeddings and the graphs of large ones.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
-//! * [`allocator`]: where the extension's memory comes from.
+//! * [`threads`]: pools of threads; [`clock`]: what the core tells durations by.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
 //! Everything that takes longer than a look-up runs without the GIL.
 
-mod allocator;
 mod arrays;
 mod bloom;
+mod clock;
 mod core;
 mod diversity;
 mod error;
@@ -30,12 +30,15 @@ mod neighbours;
 mod operations;
 mod slate_scan;
 mod stats;
+mod threads;
 
 use pyo3::prelude::*;
 
+use crate::allocator::BySize;
+
 /// A question makes some hundred small things and drops them; Python's own memory is not touched by this.
 #[global_allocator]
-static ALLOCATOR: allocator::BySize = allocator::BySize;
+static ALLOCATOR: BySize = BySize;
 
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {

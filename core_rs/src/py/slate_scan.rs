@@ -8,8 +8,8 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::intern::Interner;
-use crate::py::core::threads_named;
 use crate::py::error::protocol;
+use crate::py::threads::threads_named;
 use crate::slate_scan::{NONE, SlateScan, Texts};
 
 /// Collects the columns of a log, batch by batch.

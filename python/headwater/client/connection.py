@@ -145,9 +145,10 @@ class Client(ClientWrites):
     async def close(self) -> None:
         """Wait for what was tracked, and disconnect."""
         await self.flush()
-        for task in self._tasks:
+        tasks = [*self._tasks, *([] if self._refreshing is None else [self._refreshing])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(NatsError):
             await self._nc.close()
 

@@ -11,6 +11,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -143,9 +144,13 @@ class Slates:
             take_part(self._state.core, request, user)
             asking.body = _encoder.encode(request | {"key": wanted.key})
             self._scatter_again(asking)
-        told = partial(self._told, wanted, asking, settle)
+        # Answers are heard where nothing is known of the question: what is logged then is of this one all the same.
+        told = partial(self._told_of, copy_context(), wanted, asking, settle)
         self._scatter.begin("candidates", asking.sent, self._share(until), told)
         return True
+
+    def _told_of(self, question: Context, wanted: _Wanted, asking: _Asking, settle: Settle, outcomes: Outcomes) -> None:
+        question.run(self._told, wanted, asking, settle, outcomes)
 
     def _told(self, wanted: _Wanted, asking: _Asking, settle: Settle, outcomes: Outcomes) -> None:
         try:

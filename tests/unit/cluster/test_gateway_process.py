@@ -42,6 +42,14 @@ def test_a_gateway_that_says_something_else_is_started_again(monkeypatch: pytest
     assert [line.startswith("http: the gateway does not start: it said b'The Zen") for line in lines] == [True, True]
 
 
+def test_a_gateway_that_says_nothing_is_ended_and_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_process, "_MODULE", "json.tool")  # it waits for the end of what it is told
+    monkeypatch.setattr(gateway_process, "_BEGIN_SECONDS", 0.05)
+    monkeypatch.setattr(gateway_process, "_AGAIN_SECONDS", 0.01)
+    lines = asyncio.run(said(2))
+    assert lines == ["http: the gateway does not start: it said nothing within 0.05 s"] * 2
+
+
 def test_a_gateway_that_cannot_be_run_is_tried_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gateway_process.sys, "executable", str(tmp_path / "no-python"))
     monkeypatch.setattr(gateway_process, "_AGAIN_SECONDS", 0.01)

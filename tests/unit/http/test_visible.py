@@ -15,12 +15,14 @@ class Hosts:
 
     def __init__(self) -> None:
         self.asked: list[int] = []
+        self.was_asked = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
         self.fails: Exception | None = None
 
     async def reached(self, position: int) -> list[str]:
         self.asked.append(position)
+        self.was_asked.set()
         await self.may_answer.wait()
         if self.fails is not None:
             raise self.fails
@@ -38,8 +40,7 @@ def test_writes_at_the_same_time_share_the_asking() -> None:
         hosts.may_answer.clear()
         waiter = visible(hosts)
         waiting = [asyncio.ensure_future(waiter.wait(position)) for position in (3, 1, 2, 4, 6, 5)]
-        while not hosts.asked:
-            await asyncio.sleep(0)
+        await hosts.was_asked.wait()
         hosts.may_answer.set()
         await asyncio.gather(*waiting)
         return hosts.asked

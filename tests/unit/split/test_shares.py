@@ -13,6 +13,9 @@ from reference.host_cluster import HostCluster
 POOL = 50
 """Of so many, one of two hosts tells 40: half, and four standard deviations."""
 NOW = 1_795_000_000_000
+REQUEST = msgspec.msgpack.encode(
+    {"user": None, "items": ["stranger"], "n": 30, "exclude": [], "now": NOW + 1000, "sources": {}, "key": "k"}
+)
 
 
 def ids_of(owner: int, count: int) -> list[str]:
@@ -42,17 +45,7 @@ def test_the_answer_is_that_of_all_candidates(counts: tuple[int, int], rounds: i
     engine, cluster = shop_of(counts)
     with engine:
         core, session = engine._runtime.core, cluster.sessions[0].core
-        body = {
-            "user": None,
-            "items": ["stranger"],
-            "n": 30,
-            "exclude": [],
-            "now": NOW + 1000,
-            "sources": {},
-            "key": "k",
-        }
-        request = msgspec.msgpack.encode(body)
-        sent: bytes | None = session.scatter(request)
+        sent: bytes | None = session.scatter(REQUEST)
         asked, replied, answer = 0, [], None
         while answer is None:
             assert sent is not None
@@ -61,7 +54,7 @@ def test_the_answer_is_that_of_all_candidates(counts: tuple[int, int], rounds: i
             replied.append(sum(map(len, replies)))
             answer, sent = session.gather(sent, replies)
         assert asked == rounds
-        assert answer == core.recommend(request)
+        assert answer == core.recommend(REQUEST)
         if rounds == 2:
             assert replied[1] > replied[0], "what was cut is told when it is asked for"
 
@@ -70,16 +63,7 @@ def test_without_a_host_nobody_is_asked_again_for_its_share() -> None:
     engine, cluster = shop_of((60, 4))
     with engine:
         session = cluster.sessions[0].core
-        body = {
-            "user": None,
-            "items": ["stranger"],
-            "n": 30,
-            "exclude": [],
-            "now": NOW + 1000,
-            "sources": {},
-            "key": "k",
-        }
-        sent = session.scatter(msgspec.msgpack.encode(body))
+        sent = session.scatter(REQUEST)
         answer, more = session.gather(sent, [cluster.items[0].core.candidates(sent)])
         assert more is None
         assert answer is not None

@@ -11,7 +11,7 @@ use mimalloc::MiMalloc;
 const LARGE: usize = 256 << 10;
 
 /// See the module. Whose a block is follows from its size alone, which whoever gives it back tells.
-pub(super) struct BySize;
+pub(crate) struct BySize;
 
 // SAFETY: each block goes back to the allocator that it came from, since both ask the same size, and both keep the contract.
 unsafe impl GlobalAlloc for BySize {
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn more_than_there_is_is_refused() {
-        let layout = Layout::from_size_align(1 << 46, 64).unwrap();
+        let layout = Layout::from_size_align(1 << 48, 64).unwrap();
         // SAFETY: the size is not 0, and nothing is done with what is refused.
         assert!(unsafe { BySize.alloc(layout) }.is_null());
     }
