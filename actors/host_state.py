@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from headwater.actors.recovery import Refusals
@@ -25,6 +26,7 @@ from headwater.config import Config
 from headwater.core import Core, Ownership, generation_of, new_core, restore_core
 from headwater.errors import HeadwaterError, LogCorrupt, LogTailLost, NotReady, StoreError
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, PARTITION, Subject
+from headwater.short_turns import take_short_turns
 
 logger = logging.getLogger(__name__)
 
@@ -149,8 +151,10 @@ class HostState:
         self._every = 0 if snapshots is None else config.cluster.snapshot_every_frames
         self._snapshot_tried = 0
         # One thread folds, another encodes and stores snapshots: neither may hold up the other or the loop.
-        self._fold_thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
-        self._store_thread = ThreadPoolExecutor(1, thread_name_prefix="snapshot")
+        # Nor for their turn on a core: a host's loop has shorter ones.
+        usual = partial(ThreadPoolExecutor, 1, initializer=partial(take_short_turns, 0))
+        self._fold_thread = usual(thread_name_prefix="fold")
+        self._store_thread = usual(thread_name_prefix="snapshot")
         self._core: Core | None = None
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
