@@ -257,7 +257,6 @@ class LogReader:
         why = "frames come more quickly than they are taken" if self._buffered > 2 * self._batch_bytes else ""
         if not why and (frames := self._tail.after(self._known)):
             self._follow_on(frames)
-            self._bell.ring()
         elif self._joined and (why := why or self._broken()):
             self._part(why)
 
@@ -285,7 +284,11 @@ class LogReader:
         for position, subject, frame in frames:
             if self._filters is None or subject in self._filters:
                 self._keep(position, subject, frame)
+        # That others' frames went by is told with the next own one, or by the next look, unless somebody asked.
+        asked = self._want > self._known
         self._known = self._position = frames[-1].position
+        if self._buffer or asked:
+            self._bell.ring()
 
     async def _on_the_tail(self, now: float) -> bool:
         """One step where the tail is followed; whether it is."""
