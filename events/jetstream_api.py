@@ -81,6 +81,8 @@ class JetStreamApi:
         # The answer of each request that is under way, and the request's subject.
         self._awaited: dict[asyncio.Future[tuple[bytes, bytes | None]], str] = {}
         self._deaf = ""
+        # Subscriptions that one can do without, in small letters, and who is to be told when one is refused.
+        self._optional: dict[str, Callable[[], None]] = {}
         self.back: set[Callable[[], None]] = set()
         """Called when the connection was made again."""
 
@@ -193,6 +195,9 @@ class JetStreamApi:
             told()
 
     def _on_denied(self, verb: str, subject: str) -> None:
+        if verb == "subscription" and (told := self._optional.get(subject)) is not None:
+            told()
+            return
         if verb == "subscription":
             self._deaf = subject
         for answer, asked in self._awaited.items():
@@ -230,6 +235,11 @@ class JetStreamApi:
         client = await self.client()
         inbox = client.new_inbox()
         return inbox, await client.hear(inbox, take)
+
+    async def listen(self, subject: str, take: Heard, refused: Callable[[], None]) -> Any:
+        """A subscription that one can do without: `refused` is called when the server does not permit it."""
+        self._optional[subject.lower()] = refused
+        return await (await self.client()).hear(subject, take)
 
     async def call(
         self, name: str, body: Mapping[str, Any] | None = None, timeout: float | None = None

@@ -143,11 +143,13 @@ class AsyncJetStreamLog:
         *,
         batch_bytes: int = READ_BATCH_BYTES,
         idle: float = 1.0,
+        tail: bool = True,
     ) -> LogReader:
         """All frames from `start` on, for ever: an asynchronous iterator of `ReadBatch(positions, frames, reached)`.
 
         It waits while the server is gone. `reader.reach(position)` asks it to say soon that it got there; without
-        frames of its subjects it says by itself how far the log went, every `idle` seconds. `reader.aclose()` ends it.
+        frames of its subjects it says by itself how far the log went, every `idle` seconds. `reader.aclose()` ends
+        it. `tail`: take frames from the stream's tail where that is whole (see `jetstream_tail`).
         """
         self.check_open()
         return LogReader(
@@ -158,6 +160,7 @@ class AsyncJetStreamLog:
             log_id=self.log_id,
             batch_bytes=batch_bytes,
             idle=idle,
+            tail=tail,
         )
 
     async def read(

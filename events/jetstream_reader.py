@@ -7,6 +7,11 @@ a new one is made behind the last frame that was received. So where a reader sta
 nats-py's ordered consumer is not used: after a restart of the server it repeats frames, and it drops what exceeds its
 buffer.
 
+*The tail.* Who follows the log takes frames from what the server republishes of it, as long as that is whole (see
+`jetstream_tail`): it comes without waiting for the server's store. It is joined where it follows directly what is known
+to be here, and the consumer is left; at a gap, a reconnection or a flood a consumer is made again, behind what was
+received. Both ways bring the same frames under the same positions and subjects, and the same checks apply.
+
 *Reached.* A reader of some subjects must also know that none of its frames stands before a position. The pending count
 of a living consumer does not tell: the server counts a new message in some moments after it acknowledged it. A consumer
 that is made anew counts what is stored at that moment. So the proof is a fresh count: asked after the position was
@@ -25,9 +30,11 @@ from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
 from headwater.errors import HeadwaterError, InvalidInput, LogCorrupt, LogTailLost, Unavailable
+from headwater.events.bell import Bell
 from headwater.events.frame import MAX_FRAME
 from headwater.events.jetstream_api import JetStreamApi
 from headwater.events.jetstream_stream import Place, StreamState, stream_state
+from headwater.events.jetstream_tail import Stored, Tail
 from headwater.events.log import READ_BATCH_BYTES
 from headwater.events.subjects import Subject
 
@@ -43,8 +50,11 @@ _HEARTBEAT = 1.0
 _EXPIRES = 30.0
 _INACTIVE = 30.0
 _LOOK = 0.25
+_LATE = 0.05
+"""Seconds after which a position that was acknowledged is asked for, if the tail did not bring it."""
 _AGAIN = 0.1
 _ENDED = {"404", "408"}
+_JOINED = "the tail is followed"
 _LEFT = ("consumer deleted", "server shutdown", "leadership change", "consumer is push based")
 
 
@@ -55,29 +65,6 @@ class ReadBatch(NamedTuple):
     positions: list[int]
     frames: list[bytes]
     reached: int
-
-
-class _Bell:
-    """Wakes the one who waits. As an event with a time limit, without a task for each wait."""
-
-    def __init__(self) -> None:
-        self._waiting: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        """Something happened."""
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
-
-    async def heard(self, seconds: float) -> None:
-        """Wait until it rings, at most so long. What happened before the call is the caller's to look at."""
-        loop = asyncio.get_running_loop()
-        self._waiting = loop.create_future()
-        timer = loop.call_later(seconds, self.ring)
-        try:
-            await self._waiting
-        finally:
-            timer.cancel()
-            self._waiting = None
 
 
 class _Consumer:
@@ -111,11 +98,13 @@ class LogReader:
         batch_bytes: int = READ_BATCH_BYTES,
         idle: float = 1.0,
         patience: float | None = None,
+        tail: bool = True,
     ) -> None:
         """From `start` on, for ever, or up to `stop` (exclusive; it must have been written).
 
         `idle`: seconds after which a reader of some subjects looks how far the log has gone. `patience`: seconds
-        without a server until `Unavailable` is raised; `None`: it waits.
+        without a server until `Unavailable` is raised; `None`: it waits. `tail`: whether one who reads for ever may
+        take frames from the tail.
         """
         if subjects is not None and not subjects:
             raise InvalidInput("no subjects to read; allowed: one or more, or None for all", field="subjects", value=())
@@ -139,13 +128,18 @@ class LogReader:
         self._proofs: deque[tuple[int, int]] = deque()
         # Kind and partition, as bytes of the header, to the subject; at most one entry a subject and odd ones.
         self._names: dict[bytes, str] = {}
-        self._bell = _Bell()
+        self._bell = Bell()
         api.back.add(self._bell.ring)
         self._looked = 0.0
         self._gone_since: float | None = None
         self._closed = False
+        self._tail = Tail(api, place, self._on_tail) if tail and stop is None else None
+        self._republished = False
+        self._joined = False
+        self._late_at = 0.0
+        self._missing, self._missing_at = 0, 0.0
         self.restarts = 0
-        """How often a consumer was left behind for a new one."""
+        """How often a consumer, or the tail, was left behind for a new consumer."""
 
     def __aiter__(self) -> AsyncIterator[ReadBatch]:
         return self
@@ -156,6 +150,11 @@ class LogReader:
         return self._reached
 
     @property
+    def on_tail(self) -> bool:
+        """Whether frames come from the tail at this moment, not from a consumer."""
+        return self._joined
+
+    @property
     def buffered(self) -> int:
         """Bytes of frames that were received and not given out."""
         return self._buffered
@@ -164,6 +163,7 @@ class LogReader:
         """Say soon (with a `ReadBatch`) whether `position`, which was acknowledged to someone, is reached."""
         if position > self._want:
             self._want = position
+            self._late_at = asyncio.get_running_loop().time() + _LATE
             self._bell.ring()
 
     async def __anext__(self) -> ReadBatch:
@@ -201,6 +201,8 @@ class LogReader:
         self._bell.ring()
         self._api.back.discard(self._bell.ring)
         await self._leave()
+        if self._tail is not None:
+            await self._tail.leave()
 
     # --- what was received ---
 
@@ -242,18 +244,97 @@ class LogReader:
         self._known = max(self._known, self._position)
         while self._proofs and self._proofs[0][0] <= self._received:
             self._known = max(self._known, self._proofs.popleft()[1])
+        if self._tail is not None and not self._joined:
+            self._on_tail()
+
+    # --- the tail ---
+
+    def _on_tail(self) -> None:
+        """Take what follows from the tail; called when something came, from there or from the consumer."""
+        assert self._tail is not None
+        if self._closed:
+            return
+        why = "frames come more quickly than they are taken" if self._buffered > 2 * self._batch_bytes else ""
+        if not why and (frames := self._tail.after(self._known)):
+            self._follow_on(frames)
+        elif self._joined and (why := why or self._broken()):
+            self._part(why)
+
+    def _broken(self) -> str:
+        """Why the tail cannot be followed any more; empty: it can."""
+        assert self._tail is not None
+        if not self._tail.trouble and self._tail.skips(self._known):
+            return f"position {self._known + 1} did not come"
+        return self._tail.trouble
+
+    def _part(self, why: str) -> None:
+        """Leave the tail for a consumer."""
+        self._joined = False
+        self.restarts += 1
+        logger.info("%s: the tail is left at position %d: %s", self._place.stream, self._known, why)
+        self._bell.ring()
+
+    def _follow_on(self, frames: list[Stored]) -> None:
+        if not self._joined:
+            self._joined = True
+            self._proofs.clear()
+            self._missing = 0
+            if self._consumer is not None:
+                self._consumer.lost = self._consumer.lost or _JOINED
+        for position, subject, frame in frames:
+            if self._filters is None or subject in self._filters:
+                self._keep(position, subject, frame)
+        # That others' frames went by is told with the next own one, or by the next look, unless somebody asked.
+        asked = self._want > self._known
+        self._known = self._position = frames[-1].position
+        if self._buffer or asked:
+            self._bell.ring()
+
+    async def _on_the_tail(self, now: float) -> bool:
+        """One step where the tail is followed; whether it is."""
+        tail = self._tail
+        if tail is None or not self._republished:
+            return False
+        if self._joined:
+            await self._leave()
+            if why := self._broken() or await self._missed(now):
+                self._part(why)
+        await tail.listen(self._joined)
+        if self._joined and not self._due() and self._reached >= self._known:
+            waits = self._missing > self._known or self._want > self._known
+            await self._bell.heard(_LATE if waits else _LOOK)
+        return self._joined
+
+    async def _missed(self, now: float) -> str:
+        """Ask the log how far it goes where the tail is silent, or a position is late; what is missing for good."""
+        if self._missing > self._known:
+            return f"position {self._missing} did not come" if now >= self._missing_at else ""
+        assert self._tail is not None
+        late = self._want > self._known and now >= self._late_at
+        if late or now - max(self._tail.heard, self._looked) >= self._idle:
+            self._looked, self._late_at = now, now + self._idle
+            state = await stream_state(self._api, self._place)
+            self._check(state)
+            # What is stored may be on its way.
+            self._missing, self._missing_at = state.last, now + _LATE
+        return ""
 
     # --- the consumer ---
 
     async def _go_on(self) -> None:
         """One step: have a consumer, have asked it, know what is wanted, and wait for something to happen."""
-        consumer = self._consumer
         now = asyncio.get_running_loop().time()
+        if await self._on_the_tail(now):
+            return
+        consumer = self._consumer
         if consumer is not None and not consumer.lost:
             if consumer.lives != self._api.lives:
                 consumer.lost = "the connection was made again"
             elif consumer.wanted and now - consumer.heard > 2.5 * _HEARTBEAT + _LOOK:
                 consumer.lost = "it is silent"
+        if consumer is not None and consumer.lost == _JOINED:  # and the tail was left again meanwhile
+            await self._leave()
+            consumer = None
         if consumer is not None and consumer.lost:
             logger.info("%s: a consumer is left at position %d: %s", self._place.stream, self._position, consumer.lost)
             self.restarts += 1
@@ -261,7 +342,7 @@ class LogReader:
             consumer = None
         if consumer is None:
             consumer = await self._renew()
-        if not consumer.wanted:
+        if not consumer.wanted and not consumer.lost:
             await self._ask(consumer)
         known, want = self._known, self._want
         await self._look(now)
@@ -276,6 +357,9 @@ class LogReader:
             await self._api.client()
         state = await stream_state(self._api, self._place)
         self._check(state)
+        self._republished = state.republished
+        if self._tail is not None and state.republished:
+            await self._tail.listen(False)  # before the consumer is made: what comes from here on is heard
         consumer = _Consumer(f"r{secrets.token_hex(8)}", self._api.lives)
         consumer.inbox, consumer.subscription = await self._api.subscribe(functools.partial(self._take, consumer))
         self._consumer = consumer

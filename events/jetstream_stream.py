@@ -3,6 +3,8 @@
     HW_<namespace>_<generation>           the log: subjects hw.<namespace>.log.<generation>.{ev.<p>, cat, ctl}
     HW_<namespace>_<generation>_epochs    one message per writer start: its sequence is the writer's epoch
 
+    hw.<namespace>.tail.<generation>.{ev.<p>, cat, ctl}: what the server republishes of the log (see `jetstream_tail`)
+
 <generation> is the first 16 hexadecimal digits, so that the next generation stands beside this one: JetStream refuses
 streams whose subjects overlap. Namespaces share nothing, but only accounts keep them apart from each other's eyes.
 
@@ -73,6 +75,15 @@ class Place(NamedTuple):
         return f"hw.{self.namespace}.log.{self.short}."
 
     @property
+    def tail(self) -> str:
+        """What the subjects begin with on which the server republishes the log."""
+        return f"hw.{self.namespace}.tail.{self.short}."
+
+    def tail_of(self, subject: str) -> str:
+        """Where the server republishes what stands under a subject of the log; empty for any other subject."""
+        return self.tail + subject[len(self.prefix) :] if subject.startswith(self.prefix) else ""
+
+    @property
     def epoch_subject(self) -> str:
         """Where a writer reports its start."""
         return f"{self.prefix}epoch"
@@ -117,6 +128,8 @@ class StreamState(NamedTuple):
     """Where the log ended when a user was last erased from it; 0: never."""
     rewriting: bool = False
     """It is being written anew and not whole yet."""
+    republished: bool = False
+    """Each frame is sent on the tail's subjects when it is stored."""
 
 
 class StreamSettings(NamedTuple):
@@ -134,7 +147,7 @@ class StreamSettings(NamedTuple):
 async def ensure_stream(
     api: JetStreamApi, place: Place, settings: StreamSettings, *, rewriting: bool = False
 ) -> StreamState:
-    """Make the streams where they are missing, set the bound of an existing one, and check it.
+    """Make the streams where they are missing, set what changed of an existing one, and check it.
 
     Raises `GenerationMismatch`, `LogCorrupt`, `StoreError`, `Unavailable`.
     """
@@ -149,8 +162,9 @@ async def ensure_stream(
         await _create(api, _log_config(place, settings))
     else:
         wanted = -1 if settings.max_bytes is None else settings.max_bytes
-        if config.get("max_bytes", -1) != wanted or config.get("num_replicas", 1) != settings.replicas:
-            config |= {"max_bytes": wanted, "num_replicas": settings.replicas}
+        changes = {"max_bytes": wanted, "num_replicas": settings.replicas, "republish": _republish(place)}
+        if config | changes != config:
+            config |= changes
             await api.call(f"STREAM.UPDATE.{place.stream}", config)
         await _replicate_epochs(api, place, settings.replicas)
     return await stream_state(api, place, check_epochs=True, rewriting=rewriting)
@@ -249,7 +263,12 @@ def _checked(api: JetStreamApi, place: Place, info: dict[str, Any], rewriting: b
         replicas=int(config.get("num_replicas", 1)),
         rewritten=int(meta.get("hw_rewritten", 0)),
         rewriting=_REWRITING in meta,
+        republished=config.get("republish") == _republish(place),
     )
+
+
+def _republish(place: Place) -> dict[str, str]:
+    return {"src": f"{place.prefix}>", "dest": f"{place.tail}>"}
 
 
 async def _create(api: JetStreamApi, config: dict[str, Any]) -> None:
@@ -273,6 +292,7 @@ def _log_config(place: Place, settings: StreamSettings) -> dict[str, Any]:
         "duplicate_window": DUPLICATE_WINDOW * 1_000_000_000,
         "deny_delete": True,
         "allow_atomic": True,
+        "republish": _republish(place),
         "metadata": {
             "hw_format": FORMAT,
             "hw_generation": place.generation,

@@ -12,6 +12,7 @@ from contract.event_log import EV0, EV1, frame, frames
 from contract.jetstream import Following, opened, run, until
 from headwater.events import jetstream_reader
 from headwater.events.jetstream_reader import LogReader
+from headwater.events.jetstream_tail import Tail
 from headwater.events.nats_server import NatsServer
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, Subject
 from nats_server import fresh_namespace, nats_server
@@ -19,21 +20,24 @@ from nats_server import fresh_namespace, nats_server
 __all__ = ["nats_server"]
 
 
-def test_reached_is_never_said_too_early(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("heard", "taking"), [(LogReader, "_take"), (Tail, "take")], ids=["consumer", "tail"])
+def test_reached_is_never_said_too_early(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, heard: type, taking: str
+) -> None:
     """A reader of some subjects is asked for each position as soon as it is acknowledged. A living consumer's pending
     count fails this in about one of a hundred cases: the server counts a message after it acknowledged it. Frames are
     held up on their way, so that there is something to wait for."""
-    take = LogReader._take
+    take = getattr(heard, taking)
 
-    def late(self: LogReader, *message: Any) -> None:
+    def late(self: Any, *message: Any) -> None:
         asyncio.get_running_loop().call_later(0.004, take, self, *message)
 
-    monkeypatch.setattr(LogReader, "_take", late)
+    monkeypatch.setattr(heard, taking, late)
 
     async def main() -> None:
         rng = random.Random(3)
         async with opened(nats_server, fresh_namespace()) as log:
-            reader = log.follow(subjects=[EV0, CATALOGUE_SUBJECT], idle=60)
+            reader = log.follow(subjects=[EV0, CATALOGUE_SUBJECT], idle=60, tail=heard is Tail)
             wanted: list[int] = []
             async with Following(reader) as following:
                 for n in range(1, 201):
@@ -47,6 +51,7 @@ def test_reached_is_never_said_too_early(nats_server: NatsServer, monkeypatch: p
                         assert following.positions == wanted
                 await until(lambda: following.at(200))
                 assert following.positions == wanted
+                assert reader.on_tail == (heard is Tail)
 
     run(main())
 

@@ -129,6 +129,9 @@ def test_nobody_but_hosts_writes_the_log_or_reads_it(guarded: Cluster) -> None:
     for role in ("producer", "reader", "operator", "auditor", "gateway"):
         subject = f"hw.default.log.{generation[:16]}.ev.0"
         assert f"publish {subject}" in asyncio.run(refusals(role, subject))  # type: ignore[arg-type]
+    for role in ROLES:  # the tail is the server's alone
+        subject = f"hw.default.tail.{generation[:16]}.ev.0"
+        assert f"publish {subject}" in asyncio.run(refusals(role, subject)), role
     # Not even a host deletes what it wrote, or tells others to leave.
     stream = f"HW_default_{generation[:16]}"
     for subject in (f"$JS.API.STREAM.DELETE.{stream}", f"$JS.API.STREAM.PURGE.{stream}", "hw.default.h.w0.leave"):
@@ -144,13 +147,14 @@ def test_answers_of_others_cannot_be_heard(guarded: Cluster) -> None:
         )
         await nc.subscribe(f"{inbox_prefix('default', 'producer')}.>")
         await nc.subscribe("hw.default.>")
+        await nc.subscribe(f"hw.default.tail.{generation_of(guarded.config.generation)[:16]}.>")
         await nc.flush()
-        await heard(said, 2)
+        await heard(said, 3)
         await nc.close()
         return said
 
     said = asyncio.run(main())
-    assert len([text for text in said if text.startswith("subscription ")]) == 2
+    assert len([text for text in said if text.startswith("subscription ")]) == 3
 
 
 def test_other_namespaces_and_wrong_passwords_are_refused(guarded: Cluster) -> None:

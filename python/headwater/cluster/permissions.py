@@ -1,8 +1,8 @@
 """The least that each kind of user needs, as a nats-server configuration.
 
 Every role may only publish what it has to send and only hear its own inbox, so that nobody reads another's answers.
-Nobody but hosts writes the log, and nobody at all may delete it. Passwords are read from the environment of
-nats-server; nkeys or an account's JWTs take their place by editing two lines a user.
+Nobody but hosts writes the log, nobody but the server sends its tail, and nobody at all may delete it. Passwords are
+read from the environment of nats-server; nkeys or an account's JWTs take their place by editing two lines a user.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def permissions(namespace: str, generation: str, role: Role) -> Permissions:
     )
     between = tuple(f"{ns}.h.*.{name}" for name in _BETWEEN)
     if role == "host":
-        heard = (f"{ns}.*", f"{ns}.h.*.*", f"{ns}.beat.*", "$SRV.>")
+        heard = (f"{ns}.*", f"{ns}.h.*.*", f"{ns}.beat.*", f"{place.tail}>", "$SRV.>")
         return Permissions((f"{ns}.beat.*", *between, *log), (inbox, *heard), answers=True)
     streams = (place.stream, place.epochs, f"OBJ_{place.stream}")
     makes = tuple(f"$JS.API.STREAM.{verb}.{stream}" for verb in ("CREATE", "UPDATE") for stream in streams)

@@ -28,14 +28,24 @@ _LOOK_SECONDS = 0.25
 _START_SECONDS = 60.0
 """A host that was placed and told nothing for this long is placed anew."""
 _ADOPTED_SECONDS = 10.0
+_NAP_SECONDS = 1.0
+"""Between two looks: whoever was away for longer was stopped itself, and heard nobody meanwhile."""
 
 
 class Supervisor:
     """Looks after the hosts of one topology."""
 
     def __init__(
-        self, nc: Any, topology: Topology, limits: ClusterConfig, placer: Placer, launches: dict[str, bytes], say: Say
+        self,
+        nc: Any,
+        topology: Topology,
+        limits: ClusterConfig,
+        placer: Placer,
+        launches: dict[str, bytes],
+        say: Say,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock`: seconds, never falling."""
         self._nc = nc
         self._topology = topology
         self._limits = limits
@@ -46,7 +56,8 @@ class Supervisor:
         self._heard: dict[str, float] = {}
         self._placed: dict[str, float] = {}
         self._told: dict[str, str | None] = {}
-        self._connected_since = time.monotonic()
+        self._clock = clock
+        self._listening_since = self._looked = clock()
         self._changed = asyncio.Event()
         self._all_were_ready = False
 
@@ -63,7 +74,7 @@ class Supervisor:
             return  # a host of an earlier topology that has not ended yet
         before = self.beats.get(beat.host)
         self.beats[beat.host] = beat
-        self._heard[beat.host] = time.monotonic()
+        self._heard[beat.host] = self._clock()
         if before is not None and before.incarnation != beat.incarnation:
             self._say(f"{beat.host}: was started again, process {beat.pid}, {beat.phase}")
         elif before is not None and before.phase != beat.phase and self._all_were_ready:
@@ -76,17 +87,17 @@ class Supervisor:
 
     async def place(self, name: str) -> None:
         """Place a host."""
-        self._placed[name] = time.monotonic()
+        self._placed[name] = self._clock()
         self._heard.pop(name, None)
         await asyncio.to_thread(self._placer.place, name, self._launches[name])
 
     def adopt(self, name: str) -> None:
         """Look after a host that is placed already: it may be silent, and is not given as long as a new one."""
-        self._placed[name] = time.monotonic() - _START_SECONDS + _ADOPTED_SECONDS
+        self._placed[name] = self._clock() - _START_SECONDS + _ADOPTED_SECONDS
 
     async def ready(self, seconds: float) -> None:
         """Wait until every host is ready. Raises `StoreError` when one refuses, `Unavailable` when time is over."""
-        until = time.monotonic() + seconds
+        until = self._clock() + seconds
         shown: set[str] = set()
         while len(shown) < len(self._topology.hosts):
             for spec in self._topology.hosts:
@@ -97,7 +108,7 @@ class Supervisor:
                     shown.add(spec.name)
                     owned = _owned(beat)
                     self._say(f"{spec.name}: ready at position {beat.position:,}, {owned}, process {beat.pid}")
-            if time.monotonic() >= until:
+            if self._clock() >= until:
                 missing = ", ".join(h.name for h in self._topology.hosts if h.name not in shown)
                 raise Unavailable(f"not ready within {seconds:g} s: {missing}; see the hosts' logs")
             if len(shown) < len(self._topology.hosts):
@@ -116,12 +127,25 @@ class Supervisor:
 
     async def look(self) -> None:
         """One look at every host."""
-        now = time.monotonic()
-        if not self._nc.is_connected:
-            self._connected_since = now  # nobody can be heard: silence says nothing
-            return
+        try:
+            await self._look(self._clock())
+        finally:
+            self._looked = self._clock()
+
+    async def _look(self, now: float) -> None:
         silent_seconds = self._limits.silent_ms / 1000
-        if now - self._connected_since < silent_seconds:
+        away = now - self._looked
+        if away > min(_NAP_SECONDS, silent_seconds / 2):
+            # This process was stopped, or its machine: perhaps the hosts were too, and what they told was not read.
+            self._say(
+                f"nobody was looked after for {away:.1f} s; hosts are given {silent_seconds:g} s more to be heard"
+            )
+            self._listening_since = now
+            self._placed = {name: at + away for name, at in self._placed.items()}
+        if not self._nc.is_connected:
+            self._listening_since = now  # nobody can be heard: silence says nothing
+            return
+        if now - self._listening_since < silent_seconds:
             return
         for spec in self._topology.hosts:
             heard = self._heard.get(spec.name)
@@ -143,7 +167,7 @@ class Supervisor:
         if again:
             await self.place(name)
         else:
-            self._placed[name] = time.monotonic()
+            self._placed[name] = self._clock()
             self._heard.pop(name, None)
 
 
