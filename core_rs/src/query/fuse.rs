@@ -85,37 +85,29 @@ pub fn top_of(names: &Names, found: Vec<(ItemIx, f64)>, limit: usize) -> Vec<(It
     best(&mut keys, limit, |tied| by_name(names, tied))
 }
 
-/// Sorts by item id. Ids are looked up once for each item, not for each comparison, unless they begin alike.
+/// Sorts by item id. How ids begin lies side by side for all items; whole ids are looked up only for those that begin alike.
 fn by_name(names: &Names, tied: &mut [Key]) {
+    let beginning = |key: &Key| names.items.beginning(key.1.0);
+    let whole = |a: &Key, b: &Key| names.item(a.1).cmp(names.item(b.1));
     match tied {
-        [a, b] if names.item(a.1) > names.item(b.1) => tied.swap(0, 1),
-        [] | [_] | [_, _] => {}
-        _ => {
-            for found in [false, true] {
-                let each = tied.iter();
-                each.for_each(|key| names.items.prefetch(key.1.0, found));
+        [] | [_] => {}
+        [a, b] => {
+            let order = beginning(a).cmp(&beginning(b));
+            if order.then_with(|| whole(a, b)).is_gt() {
+                tied.swap(0, 1);
             }
+        }
+        _ => {
             let mut begun = BEGUN.take();
             begun.clear();
-            begun.extend(tied.iter().map(|key| (beginning(names.item(key.1)), *key)));
-            begun.sort_unstable_by(|(a, of_a), (b, of_b)| {
-                let whole = || names.item(of_a.1).cmp(names.item(of_b.1));
-                a.cmp(b).then_with(whole)
-            });
+            begun.extend(tied.iter().map(|key| (beginning(key), *key)));
+            begun.sort_unstable_by(|(a, of_a), (b, of_b)| a.cmp(b).then_with(|| whole(of_a, of_b)));
             for (place, (_, key)) in tied.iter_mut().zip(&begun) {
                 *place = *key;
             }
             BEGUN.set(begun);
         }
     }
-}
-
-/// The first eight bytes of an id as a number, which orders ids that differ in them.
-fn beginning(id: &str) -> u64 {
-    let mut bytes = [0; 8];
-    let known = id.len().min(8);
-    bytes[..known].copy_from_slice(&id.as_bytes()[..known]);
-    u64::from_be_bytes(bytes)
 }
 
 fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(ItemIx, f64)> {

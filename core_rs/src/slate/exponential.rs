@@ -47,49 +47,49 @@ pub fn weights(simd: Simd, scaled: &Lanes<f64>) -> Lanes<f64> {
     out
 }
 
-/// Replaces the weights of the lanes whose bits are set by those of their worth: `exp((worth - reference) / temperature)`,
-/// and 0 for weights that add nothing.
-#[inline]
-pub fn weigh(
-    simd: Simd,
-    worth: &Lanes<f64>,
-    (temperature, reference): (f64, f64),
-    lanes: Mask,
-    out: &mut Lanes<f64>,
-) {
-    let odd = by_simd!(simd, fn run(
-        worth: &Lanes<f64>,
-        reference: f64,
-        temperature: f64,
-        lanes: Mask,
-        out: &mut Lanes<f64>,
-    ) -> bool = weigh_lanes);
-    if odd {
-        for lane in lanes_of(lanes) {
-            out[lane] = weight((worth[lane] - reference) / temperature);
+/// Room for the numbers of some lanes of many blocks, side by side: few lanes of a block change at once, and an exponential of
+/// 16 takes as long whether one of them is wanted or all.
+#[derive(Default)]
+pub struct Dense {
+    numbers: Vec<f64>,
+}
+
+impl Dense {
+    /// Replaces the weights of the lanes whose bits are set by those of their worth: `exp((worth - reference) / temperature)`,
+    /// and 0 for weights that add nothing.
+    pub fn weigh(
+        &mut self,
+        simd: Simd,
+        worth: &[Lanes<f64>],
+        scale: (f64, f64),
+        lanes: &[Mask],
+        out: &mut [Lanes<f64>],
+    ) {
+        let numbers = &mut self.numbers;
+        numbers.clear();
+        for (lanes, worth) in lanes.iter().zip(worth) {
+            numbers.extend(lanes_of(*lanes).map(|lane| worth[lane]));
+        }
+        numbers.resize(numbers.len().next_multiple_of(LANES), scale.1);
+        by_simd!(simd, fn run(numbers: &mut [f64], scale: (f64, f64)) = weigh_all);
+        let mut made = numbers.iter();
+        for (lanes, out) in lanes.iter().zip(out) {
+            for (lane, weight) in lanes_of(*lanes).zip(&mut made) {
+                out[lane] = *weight;
+            }
         }
     }
 }
 
-/// Whether any argument is none that the steps of [`exp`] are right for.
+/// Makes weights of what whole blocks are worth.
 #[inline(always)]
-fn weigh_lanes(
-    worth: &Lanes<f64>,
-    reference: f64,
-    temperature: f64,
-    lanes: Mask,
-    out: &mut Lanes<f64>,
-) -> bool {
-    let (mut scaled, mut made) = ([0.0; LANES], [0.0; LANES]);
-    for lane in 0..LANES {
-        scaled[lane] = (worth[lane] - reference) / temperature;
+fn weigh_all(numbers: &mut [f64], (temperature, reference): (f64, f64)) {
+    for numbers in numbers.as_chunks_mut::<LANES>().0 {
+        let scaled = numbers.map(|worth| (worth - reference) / temperature);
+        if block(&scaled, numbers) {
+            *numbers = scaled.map(weight);
+        }
     }
-    let odd = block(&scaled, &mut made);
-    for lane in 0..LANES {
-        let chosen = lanes >> lane & 1 == 1;
-        out[lane] = if chosen { made[lane] } else { out[lane] };
-    }
-    odd
 }
 
 /// [`weights`] of one.
@@ -194,12 +194,16 @@ mod tests {
                     assert_eq!(found.to_bits(), weight(*x).to_bits(), "exp({x:?})");
                 }
                 let (mask, scale) = (at.wrapping_mul(40_503) as Mask, (0.3, 0.7));
-                let mut some = [7.0; LANES];
-                weigh(simd, &lanes, scale, mask, &mut some);
-                for (lane, (x, found)) in lanes.iter().zip(some).enumerate() {
-                    let own = weight((x - scale.1) / scale.0);
-                    let expected = if mask >> lane & 1 == 1 { own } else { 7.0 };
-                    assert_eq!(found.to_bits(), expected.to_bits(), "{x:?} of {mask:016b}");
+                let mut some = [[7.0; LANES]; 3];
+                let worth = [[f64::NAN; LANES], lanes, lanes];
+                let masks = [0, mask, !mask];
+                Dense::default().weigh(simd, &worth, scale, &masks, &mut some);
+                for (mask, some) in masks.into_iter().zip(some) {
+                    for (lane, (x, found)) in lanes.iter().zip(some).enumerate() {
+                        let own = weight((x - scale.1) / scale.0);
+                        let expected = if mask >> lane & 1 == 1 { own } else { 7.0 };
+                        assert_eq!(found.to_bits(), expected.to_bits(), "{x:?} of {mask:016b}");
+                    }
                 }
             }
         }
