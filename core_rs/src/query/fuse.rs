@@ -54,10 +54,10 @@ pub fn top_by(
         let item = ItemIx(at);
         let score = adjust(item, sum);
         let key = key(item, score);
-        if score > 0.0 && key.0 <= worst && eligible(item) {
+        if score > 0.0 && key.score() <= worst && eligible(item) {
             if keys.len() == room {
-                worst = keys.select_nth_unstable(limit - 1).1.0;
-                keys.retain(|key| key.0 <= worst);
+                worst = keys.select_nth_unstable(limit - 1).1.score();
+                keys.retain(|key| key.score() <= worst);
                 room = keys.len() + spare.max(keys.len());
             }
             keys.push(key);
@@ -87,8 +87,8 @@ pub fn top_of(names: &Names, found: Vec<(ItemIx, f64)>, limit: usize) -> Vec<(It
 
 /// Sorts by item id. How ids begin lies side by side for all items; whole ids are looked up only for those that begin alike.
 fn by_name(names: &Names, tied: &mut [Key]) {
-    let beginning = |key: &Key| names.items.beginning(key.1.0);
-    let whole = |a: &Key, b: &Key| names.item(a.1).cmp(names.item(b.1));
+    let beginning = |key: &Key| names.items.beginning(key.item().0);
+    let whole = |a: &Key, b: &Key| names.item(a.item()).cmp(names.item(b.item()));
     match tied {
         [] | [_] => {}
         [a, b] => {
@@ -115,20 +115,37 @@ fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(It
         cut(keys, limit, &ties);
     }
     keys.sort_unstable();
-    for run in keys.chunk_by_mut(|a, b| a.0 == b.0) {
+    for run in keys.chunk_by_mut(|a, b| a.score() == b.score()) {
         if run.len() > 1 {
             ties(run);
         }
     }
-    let score = |(key, item): &Key| (*item, f64::from_bits(!key));
+    let score = |key: &Key| (key.item(), f64::from_bits(!key.score()));
     keys.iter().map(score).collect()
 }
 
-/// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats.
-pub type Key = (u64, ItemIx);
+/// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats. The
+/// item's number below them: one number sorts without a branch, two do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(u128);
 
+impl Key {
+    /// The score's bits, turned round.
+    #[inline]
+    fn score(self) -> u64 {
+        (self.0 >> 32) as u64
+    }
+
+    /// The item.
+    #[inline]
+    pub fn item(self) -> ItemIx {
+        ItemIx(self.0 as u32)
+    }
+}
+
+#[inline]
 fn key(item: ItemIx, score: f64) -> Key {
-    (!score.to_bits(), item)
+    Key(u128::from(!score.to_bits()) << 32 | u128::from(item.0))
 }
 
 /// Keeps the `limit` best of more; where equal scores lie across the cut, `ties` decides which of them stay.
@@ -137,12 +154,13 @@ fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
         return keys.clear();
     }
     let (_, last, rest) = keys.select_nth_unstable(limit - 1);
-    let worst = last.0;
-    if rest.iter().any(|key| key.0 == worst) {
-        let better = keys.iter().filter(|key| key.0 < worst).count();
-        let mut tied: Vec<Key> = keys.iter().filter(|key| key.0 == worst).copied().collect();
+    let worst = last.score();
+    if rest.iter().any(|key| key.score() == worst) {
+        let better = keys.iter().filter(|key| key.score() < worst).count();
+        let tied = keys.iter().filter(|key| key.score() == worst);
+        let mut tied: Vec<Key> = tied.copied().collect();
         ties(&mut tied);
-        keys.retain(|key| key.0 < worst);
+        keys.retain(|key| key.score() < worst);
         keys.extend(tied.into_iter().take(limit - better));
     } else {
         keys.truncate(limit);
@@ -152,6 +170,7 @@ fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
 /// Adds weight / (k + rank) of every list to `fused`.
 pub fn fuse(lists: &[SourceList], k: f64, fused: &mut Accumulator) {
     for list in lists {
+        list.ranked.iter().for_each(|(item, _)| fused.ask(item.0));
         let ranked = list.ranked.iter().enumerate();
         fused.add_all(
             ranked.map(|(rank, (item, _))| (item.0, list.weight / (k + rank as f64 + 1.0))),

@@ -154,6 +154,8 @@ impl Charges {
         let alive = here & !self.crowded_out(tracker, here);
         let left = below & !self.crowded_out(tracker, below);
         self.find_kills(stage, tracker, below, left);
+        #[cfg(test)]
+        self.assert_kills(stage, tracker, below, left);
         Outlook {
             is_alive,
             alive: f64::from(alive.count_ones()),
@@ -193,6 +195,32 @@ impl Charges {
         for slot in slots_of(below) {
             let kills = left & self.kills_early(tracker, below, slot);
             self.set_kills(stage, slot, kills);
+        }
+    }
+
+    /// What is kept from slot to slot is what the definition gives.
+    #[cfg(test)]
+    fn assert_kills(&self, stage: &Stage<'_>, tracker: &Tracker<'_>, below: Slots, left: Slots) {
+        let mut expected = vec![0; self.kills.len()];
+        for limit in &self.limits {
+            let room = tracker.room(limit.cap, limit.value);
+            let late = without_first(limit.slots & below, room.saturating_sub(1));
+            for holder in tracker.holders(limit.cap, limit.value) {
+                expected[*holder as usize] |= if room > 0 { left & late } else { 0 };
+            }
+        }
+        for (mate, slot) in &self.mates {
+            expected[*mate as usize] |= left & bit(*slot);
+        }
+        for slot in slots_of(below) {
+            if let Some(candidate) = self.greedy[slot] {
+                expected[candidate as usize] = left & self.kills_early(tracker, below, slot);
+            }
+        }
+        for (candidate, expected) in (0..).zip(expected) {
+            let (block, lane) = stage.place(candidate);
+            let found = self.extra[block][lane];
+            assert_eq!(found, f64::from(expected.count_ones()), "{candidate}");
         }
     }
 

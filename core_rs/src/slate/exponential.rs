@@ -65,17 +65,88 @@ impl Dense {
         lanes: &[Mask],
         out: &mut [Lanes<f64>],
     ) {
+        let wanted: usize = lanes.iter().map(|lanes| lanes.count_ones() as usize).sum();
+        let whole = wanted.next_multiple_of(LANES);
         let numbers = &mut self.numbers;
-        numbers.clear();
-        for (lanes, worth) in lanes.iter().zip(worth) {
-            numbers.extend(lanes_of(*lanes).map(|lane| worth[lane]));
+        // Half a block more than is ever filled, for who writes eight at a time.
+        numbers.resize(numbers.len().max((worth.len() + 1) * LANES), 0.0);
+        gather(simd, lanes, worth, numbers);
+        numbers[wanted..whole].fill(scale.1);
+        let made = &mut numbers[..whole];
+        by_simd!(simd, fn run(made: &mut [f64], scale: (f64, f64)) = weigh_all);
+        scatter(simd, lanes, numbers, out);
+    }
+}
+
+/// Writes the numbers of the lanes whose bits are set side by side. `to` has room for half a block more than all of them.
+fn gather(simd: Simd, lanes: &[Mask], from: &[Lanes<f64>], to: &mut [f64]) {
+    #[cfg(target_arch = "x86_64")]
+    if simd.is_avx512() {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
+        return unsafe { x86::gather(lanes, from, to) };
+    }
+    let mut to = to.iter_mut();
+    for (lanes, from) in lanes.iter().zip(from) {
+        for (lane, to) in lanes_of(*lanes).zip(&mut to) {
+            *to = from[lane];
         }
-        numbers.resize(numbers.len().next_multiple_of(LANES), scale.1);
-        by_simd!(simd, fn run(numbers: &mut [f64], scale: (f64, f64)) = weigh_all);
-        let mut made = numbers.iter();
-        for (lanes, out) in lanes.iter().zip(out) {
-            for (lane, weight) in lanes_of(*lanes).zip(&mut made) {
-                out[lane] = *weight;
+    }
+}
+
+/// The other way round; other lanes stay.
+fn scatter(simd: Simd, lanes: &[Mask], from: &[f64], to: &mut [Lanes<f64>]) {
+    #[cfg(target_arch = "x86_64")]
+    if simd.is_avx512() {
+        // SAFETY: as above.
+        return unsafe { x86::scatter(lanes, from, to) };
+    }
+    let mut from = from.iter();
+    for (lanes, to) in lanes.iter().zip(to) {
+        for (lane, from) in lanes_of(*lanes).zip(&mut from) {
+            to[lane] = *from;
+        }
+    }
+}
+
+/// Whole registers, whose lanes are pushed together: a loop over the bits of each mask would end where no CPU foresees it.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Lanes, Mask};
+
+    const HALF: usize = 8;
+
+    #[target_feature(enable = "avx512f")]
+    pub fn gather(lanes: &[Mask], from: &[Lanes<f64>], to: &mut [f64]) {
+        let mut place = 0;
+        for (lanes, from) in lanes.iter().zip(from) {
+            for (half, from) in from.as_chunks::<HALF>().0.iter().enumerate() {
+                let mask = (lanes >> (half * HALF)) as u8;
+                let to = &mut to[place..place + HALF];
+                // SAFETY: both are eight numbers.
+                unsafe {
+                    let together = _mm512_maskz_compress_pd(mask, _mm512_loadu_pd(from.as_ptr()));
+                    _mm512_storeu_pd(to.as_mut_ptr(), together);
+                }
+                place += mask.count_ones() as usize;
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn scatter(lanes: &[Mask], from: &[f64], to: &mut [Lanes<f64>]) {
+        let mut place = 0;
+        for (lanes, to) in lanes.iter().zip(to) {
+            for (half, to) in to.as_chunks_mut::<HALF>().0.iter_mut().enumerate() {
+                let mask = (lanes >> (half * HALF)) as u8;
+                let from = &from[place..place + HALF];
+                // SAFETY: both are eight numbers.
+                unsafe {
+                    let (old, new) = (_mm512_loadu_pd(to.as_ptr()), _mm512_loadu_pd(from.as_ptr()));
+                    _mm512_storeu_pd(to.as_mut_ptr(), _mm512_mask_expand_pd(old, mask, new));
+                }
+                place += mask.count_ones() as usize;
             }
         }
     }

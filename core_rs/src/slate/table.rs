@@ -186,21 +186,38 @@ fn add_up(
 /// Sums of the weights, of weights times extra, and of extra, over the lanes of a mask; each as a tree.
 #[inline(always)]
 fn sums(mask: Mask, weights: &Lanes<f64>, extra: &Lanes<f64>) -> [f64; 3] {
-    let (mut weight, mut product, mut plain) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+    let weight: Lanes<f64> = chosen(mask, weights);
+    if extra.iter().fold(0, |any, extra| any | extra.to_bits()) == 0 {
+        // Most candidates kill nothing, and sums of zeros are zeros.
+        return [sum(weight), 0.0, 0.0];
+    }
+    let plain = chosen(mask, extra);
+    let mut product = weight;
+    for l in 0..LANES {
+        product[l] *= plain[l];
+    }
+    [sum(weight), sum(product), sum(plain)]
+}
+
+/// The lanes of a mask; 0 in the others.
+#[inline(always)]
+fn chosen(mask: Mask, from: &Lanes<f64>) -> Lanes<f64> {
+    let mut out = [0.0; LANES];
     for l in 0..LANES {
         let is_in = u64::from(mask) & (1 << l) != 0;
-        weight[l] = if is_in { weights[l] } else { 0.0 };
-        plain[l] = if is_in { extra[l] } else { 0.0 };
-        product[l] = weight[l] * plain[l];
+        out[l] = if is_in { from[l] } else { 0.0 };
     }
+    out
+}
+
+#[inline(always)]
+fn sum(mut lanes: Lanes<f64>) -> f64 {
     let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {
-            weight[l] += weight[l + width];
-            product[l] += product[l + width];
-            plain[l] += plain[l + width];
+            lanes[l] += lanes[l + width];
         }
         width /= 2;
     }
-    [weight[0], product[0], plain[0]]
+    lanes[0]
 }
