@@ -164,14 +164,13 @@ impl<S: Similarity> Objective for State<S> {
             self.candidates
                 .with_chosen_each(simd, blocks, number, newest);
         }
-        let (gains, penalty) = (&self.gains, self.penalty);
+        let parts = (self.gains.as_slice(), self.penalty);
         let (nearest, values) = (&mut self.nearest, &mut self.values);
         by_simd!(self.simd, fn run(
             blocks: &[u32],
             newest: &[Lanes<f32>],
-            gains: &[Lanes<f32>],
+            parts: (&[Lanes<f32>], f32),
             nearest: &mut [Lanes<f32>],
-            penalty: f32,
             values: &mut [Lanes<f64>],
             seen: &mut [Lanes<f64>],
             changed: &mut [u16],
@@ -239,13 +238,11 @@ fn marginal(
 /// [`marginal`] of some blocks with their similarities to the newest choice; `seen` and `changed` as for
 /// [`Objective::advance`].
 #[inline(always)]
-#[allow(clippy::too_many_arguments)]
 fn marginals(
     blocks: &[u32],
     newest: &[Lanes<f32>],
-    gains: &[Lanes<f32>],
+    (gains, penalty): (&[Lanes<f32>], f32),
     nearest: &mut [Lanes<f32>],
-    penalty: f32,
     values: &mut [Lanes<f64>],
     seen: &mut [Lanes<f64>],
     changed: &mut [u16],
