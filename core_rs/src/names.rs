@@ -32,7 +32,7 @@ impl Names {
     /// Empty dictionaries for this many user partitions.
     pub fn new(partitions: usize) -> Self {
         Self {
-            items: Interner::default(),
+            items: Interner::with_beginnings(),
             tags: Interner::default(),
             users: (0..partitions).map(|_| Interner::default()).collect(),
             partitions,

@@ -85,6 +85,23 @@ pub trait Objective {
     /// largest is not below `mark`. Returns the largest and the number of choices that it knows. Negative infinity stands
     /// for candidates that are chosen, excluded, missing or out of question.
     fn update(&mut self, block: usize, chosen: usize, mark: f64) -> (f64, usize);
+    /// Brings every block in which a candidate is `open` up to date with the first `chosen` choices. `seen` receives the
+    /// values of those blocks; `changed` the open candidates of each block whose value is not the one that was seen before.
+    fn advance(
+        &mut self,
+        chosen: usize,
+        open: &[u16],
+        seen: &mut [Lanes<f64>],
+        changed: &mut [u16],
+    ) {
+        for (block, open) in open.iter().enumerate() {
+            changed[block] = 0;
+            if *open != 0 {
+                self.update(block, chosen, f64::NEG_INFINITY);
+                changed[block] = open & replace(self.values(block), &mut seen[block]);
+            }
+        }
+    }
     /// The values of the last update.
     fn values(&self, block: usize) -> &Lanes<f64>;
     /// The candidate, whose block is up to date, is chosen. Returns whether it counts as a choice: not when it says
@@ -95,11 +112,13 @@ pub trait Objective {
     /// What a candidate that was not chosen before adds to the method's objective, by the last update: finite, for those
     /// out of question too. Not for excluded ones.
     fn worth(&self, block: usize, lane: usize) -> f64;
-    /// [`Objective::worth`] of the lanes whose bits are set; the others stay.
-    fn worths(&self, block: usize, lanes: u16, out: &mut Lanes<f64>) {
-        for (lane, out) in out.iter_mut().enumerate() {
-            if lanes >> lane & 1 == 1 {
-                *out = self.worth(block, lane);
+    /// [`Objective::worth`] of the candidates of each block whose bits are set; what the others receive means nothing.
+    fn worths(&self, wanted: &[u16], out: &mut [Lanes<f64>]) {
+        for (block, (wanted, out)) in wanted.iter().zip(out).enumerate() {
+            for (lane, out) in out.iter_mut().enumerate() {
+                if wanted >> lane & 1 == 1 {
+                    *out = self.worth(block, lane);
+                }
             }
         }
     }
@@ -275,4 +294,15 @@ pub fn largest(values: &Lanes<f64>) -> f64 {
         width /= 2;
     }
     max[0]
+}
+
+/// Replaces the old values; returns which differ.
+#[inline(always)]
+pub fn replace(new: &Lanes<f64>, old: &mut Lanes<f64>) -> u16 {
+    let mut differ = [0; LANES];
+    for lane in 0..LANES {
+        differ[lane] = u16::from(new[lane] != old[lane]) << lane;
+        old[lane] = new[lane];
+    }
+    differ.iter().fold(0, |mask, bit| mask | bit)
 }

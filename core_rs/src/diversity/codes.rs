@@ -1,7 +1,7 @@
 //! Cosine similarity of int8 codes: exact i32 dot products over the lengths of the code vectors. Scales cancel out.
 
 use crate::embedding::query::BlockQueries;
-use crate::embedding::scan::block_scores;
+use crate::embedding::scan::{block_scores, scores_of_blocks};
 use crate::embedding::store::{LANES, Line, PackedVectors};
 use crate::simd::{Simd, by_simd};
 
@@ -163,5 +163,21 @@ impl<C: CodesOf> Similarity for Packed<C> {
         let query = self.chosen.get(number, self.groups);
         let inverse = self.chosen_inverses[number];
         block_scores(simd, lines, query, &self.inverses[block], inverse)
+    }
+
+    fn with_chosen_each(
+        &mut self,
+        simd: Simd,
+        blocks: &[u32],
+        number: usize,
+        out: &mut [Lanes<f32>],
+    ) {
+        for block in blocks {
+            self.prepare(simd, *block as usize);
+        }
+        let query = self.chosen.get(number, self.groups);
+        let inverse = self.chosen_inverses[number];
+        let (lines, inverses) = (&self.lines, &self.inverses);
+        scores_of_blocks(simd, (lines, inverses), blocks, query, inverse, out);
     }
 }

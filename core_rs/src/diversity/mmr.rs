@@ -8,7 +8,7 @@ use crate::embedding::store::LANES;
 use crate::error::CoreError;
 use crate::simd::{Simd, by_simd};
 
-use super::blocks::{Lanes, Objective, Order, choose, largest};
+use super::blocks::{Lanes, Objective, Order, choose, largest, replace};
 use super::{Similarity, check_relevance};
 
 /// What to choose.
@@ -59,6 +59,9 @@ pub(crate) struct State<S> {
     window: Option<usize>,
     /// The latest similarities of each block, only with a window.
     ring: Vec<Lanes<f32>>,
+    /// Blocks that lack the newest choice alone, and their similarities with it.
+    behind: Vec<u32>,
+    newest: Vec<Lanes<f32>>,
 }
 
 impl<S: Similarity> State<S> {
@@ -80,6 +83,8 @@ impl<S: Similarity> State<S> {
             known: vec![0; blocks],
             ring: vec![[0.0; LANES]; blocks * window.unwrap_or(0)],
             window,
+            behind: Vec::new(),
+            newest: Vec::new(),
         }
     }
 
@@ -131,6 +136,51 @@ impl<S: Similarity> Objective for State<S> {
         }
     }
 
+    fn advance(
+        &mut self,
+        chosen: usize,
+        open: &[u16],
+        seen: &mut [Lanes<f64>],
+        changed: &mut [u16],
+    ) {
+        self.behind.clear();
+        for (block, open) in open.iter().enumerate() {
+            changed[block] = 0;
+            if *open == 0 {
+                continue;
+            }
+            if self.window.is_none() && self.known[block] + 1 == chosen {
+                self.behind.push(block as u32);
+            } else {
+                self.update(block, chosen, f64::NEG_INFINITY);
+                changed[block] = open & replace(&self.values[block], &mut seen[block]);
+            }
+        }
+        // The usual case, all blocks at once: a call for each of them would cost more than its few steps.
+        let (blocks, newest) = (&self.behind, &mut self.newest);
+        newest.resize(blocks.len(), [0.0; LANES]);
+        if let Some(number) = chosen.checked_sub(1) {
+            let simd = self.simd;
+            self.candidates
+                .with_chosen_each(simd, blocks, number, newest);
+        }
+        let parts = (self.gains.as_slice(), self.penalty);
+        let (nearest, values) = (&mut self.nearest, &mut self.values);
+        by_simd!(self.simd, fn run(
+            blocks: &[u32],
+            newest: &[Lanes<f32>],
+            parts: (&[Lanes<f32>], f32),
+            nearest: &mut [Lanes<f32>],
+            values: &mut [Lanes<f64>],
+            seen: &mut [Lanes<f64>],
+            changed: &mut [u16],
+        ) = marginals);
+        for block in &self.behind {
+            self.known[*block as usize] = chosen;
+            changed[*block as usize] &= open[*block as usize];
+        }
+    }
+
     fn values(&self, block: usize) -> &Lanes<f64> {
         &self.values[block]
     }
@@ -149,9 +199,11 @@ impl<S: Similarity> Objective for State<S> {
         self.values[block][lane]
     }
 
-    fn worths(&self, block: usize, lanes: u16, out: &mut Lanes<f64>) {
-        for (lane, (out, value)) in out.iter_mut().zip(&self.values[block]).enumerate() {
-            *out = if lanes >> lane & 1 == 1 { *value } else { *out };
+    fn worths(&self, wanted: &[u16], out: &mut [Lanes<f64>]) {
+        for ((wanted, out), values) in wanted.iter().zip(out).zip(&self.values) {
+            if *wanted != 0 {
+                *out = *values;
+            }
         }
     }
 }
@@ -181,4 +233,31 @@ fn marginal(
         values[l] = f64::from(gains[l] - penalty * raised[l]);
     }
     largest(values)
+}
+
+/// [`marginal`] of some blocks with their similarities to the newest choice; `seen` and `changed` as for
+/// [`Objective::advance`].
+#[inline(always)]
+fn marginals(
+    blocks: &[u32],
+    newest: &[Lanes<f32>],
+    (gains, penalty): (&[Lanes<f32>], f32),
+    nearest: &mut [Lanes<f32>],
+    values: &mut [Lanes<f64>],
+    seen: &mut [Lanes<f64>],
+    changed: &mut [u16],
+) {
+    for (block, latest) in blocks.iter().zip(newest) {
+        let at = *block as usize;
+        let (gains, near) = (&gains[at], &mut nearest[at]);
+        let mut own = [0.0; LANES];
+        let mut raised = *near;
+        raise(&mut raised, latest);
+        *near = raised;
+        for l in 0..LANES {
+            own[l] = f64::from(gains[l] - penalty * raised[l]);
+        }
+        changed[at] = replace(&own, &mut seen[at]);
+        values[at] = own;
+    }
 }

@@ -33,6 +33,18 @@ pub trait Similarity {
     fn forget(&mut self);
     /// Similarity of a block's candidates with the chosen one of that number, in -1..=1 up to rounding.
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32>;
+    /// [`Similarity::with_chosen`] of some blocks, which `out` has room for.
+    fn with_chosen_each(
+        &mut self,
+        simd: Simd,
+        blocks: &[u32],
+        number: usize,
+        out: &mut [Lanes<f32>],
+    ) {
+        for (block, out) in blocks.iter().zip(out) {
+            *out = self.with_chosen(simd, *block as usize, number);
+        }
+    }
 }
 
 impl<S: Similarity + ?Sized> Similarity for &mut S {
@@ -50,6 +62,16 @@ impl<S: Similarity + ?Sized> Similarity for &mut S {
 
     fn with_chosen(&mut self, simd: Simd, block: usize, number: usize) -> Lanes<f32> {
         (**self).with_chosen(simd, block, number)
+    }
+
+    fn with_chosen_each(
+        &mut self,
+        simd: Simd,
+        blocks: &[u32],
+        number: usize,
+        out: &mut [Lanes<f32>],
+    ) {
+        (**self).with_chosen_each(simd, blocks, number, out);
     }
 }
 

@@ -363,3 +363,19 @@ pub(super) fn block_scores(
     }
     scores
 }
+
+/// See `scan::scores_of_blocks`.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+pub(super) fn scores_of_blocks(
+    (lines, scales): (&[Line], &[[f32; LANES]]),
+    blocks: &[u32],
+    query: BlockQuery<'_>,
+    query_scale: f32,
+    out: &mut [[f32; LANES]],
+) {
+    let groups = query.words.len();
+    for (block, out) in blocks.iter().zip(out) {
+        let own = &lines[*block as usize * groups..][..groups];
+        *out = block_scores(own, query, &scales[*block as usize], query_scale);
+    }
+}

@@ -129,5 +129,28 @@ pub fn block_scores(
     std::array::from_fn(|lane| (dots[lane] as f32 * scales[lane]) * query_scale)
 }
 
+/// [`block_scores`] of some of many blocks, whose lines and scales lie one after the other.
+pub fn scores_of_blocks(
+    simd: Simd,
+    (lines, scales): (&[Line], &[[f32; LANES]]),
+    blocks: &[u32],
+    query: BlockQuery<'_>,
+    query_scale: f32,
+    out: &mut [[f32; LANES]],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if simd.is_avx512() {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
+        return unsafe {
+            avx512::scores_of_blocks((lines, scales), blocks, query, query_scale, out)
+        };
+    }
+    let groups = query.words.len();
+    for (block, out) in blocks.iter().zip(out) {
+        let own = &lines[*block as usize * groups..][..groups];
+        *out = block_scores(simd, own, query, &scales[*block as usize], query_scale);
+    }
+}
+
 #[cfg(test)]
 mod tests;

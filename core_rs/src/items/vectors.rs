@@ -11,6 +11,7 @@ use crate::embedding::graph::Rows;
 use crate::embedding::store::PackedVectors;
 use crate::error::CoreError;
 use crate::ids::ItemIx;
+use crate::items::code_rows::{CodeRows, LINE};
 use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
@@ -30,7 +31,7 @@ pub struct ItemVectors {
     pub dim: usize,
     /// Codes once more, item by item: the store scatters a vector over a cache line for every four dimensions, and who wants
     /// single items would wait for each of them.
-    rows: Vec<i8>,
+    rows: CodeRows,
     /// For each item the number of the latest change of its vector, from 1 on; 0 where it never had one.
     change_of_each: Vec<u32>,
     /// Changes so far.
@@ -55,13 +56,12 @@ impl Rows for ItemVectors {
 impl ItemVectors {
     /// Codes of an item; `None` for one without a vector.
     pub fn codes(&self, item: ItemIx) -> Option<&[i8]> {
-        let at = item.0 as usize * self.dim;
-        self.has(item).then(|| &self.rows[at..at + self.dim])
+        self.has(item).then(|| self.codes_of(item.0))
     }
 
     /// Codes of an item that has or had a vector.
     pub fn codes_of(&self, id: u32) -> &[i8] {
-        &self.rows[id as usize * self.dim..][..self.dim]
+        &self.rows.codes()[id as usize * self.dim..][..self.dim]
     }
 
     /// How often vectors were put.
@@ -83,12 +83,14 @@ impl ItemVectors {
 
     /// Asks for the codes of an item that are read soon.
     pub fn prefetch(&self, item: ItemIx) {
-        let first = item.0 as usize * self.dim;
-        for line in (first..first + self.dim).step_by(64) {
-            prefetch(&self.rows, line);
+        let (rows, first) = (self.rows.codes(), item.0 as usize * self.dim);
+        for line in (first..first + self.dim).step_by(LINE) {
+            prefetch(rows, line);
         }
-        // Rows need not begin where a line does.
-        prefetch(&self.rows, first + self.dim - 1);
+        if !self.dim.is_multiple_of(LINE) {
+            // Then a row need not begin where a line does.
+            prefetch(rows, first + self.dim - 1);
+        }
     }
 
     /// Whether an item has a vector.
@@ -100,10 +102,8 @@ impl ItemVectors {
         let at = item.0 as usize;
         self.store.ensure(at + 1);
         self.store.set_codes(at, &embedding.codes, embedding.scale);
-        if self.rows.len() < (at + 1) * self.dim {
-            self.rows.resize((at + 1) * self.dim, 0);
-        }
-        self.rows[at * self.dim..][..self.dim].copy_from_slice(&embedding.codes);
+        self.rows.ensure((at + 1) * self.dim);
+        self.rows.codes_mut()[at * self.dim..][..self.dim].copy_from_slice(&embedding.codes);
         if self.present.len() <= at {
             self.present.resize(at + 1, false);
         }
@@ -219,7 +219,7 @@ impl Vectors {
                 store,
                 present: Bitmap::default(),
                 dim,
-                rows: Vec::new(),
+                rows: CodeRows::default(),
                 change_of_each: Vec::new(),
                 changes: 0,
                 latest: VecDeque::new(),

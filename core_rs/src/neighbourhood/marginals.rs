@@ -172,6 +172,12 @@ impl Marginals {
         self.items.get(item.0 as usize).unwrap_or(&NONE)
     }
 
+    /// Asks for [`Marginals::units_to`] of an item that is read soon.
+    #[inline(always)]
+    pub fn prefetch_units_to(&self, item: ItemIx) {
+        prefetch(&self.units_to, item.0 as usize);
+    }
+
     /// Units with the item on the "to" side, and the epoch that they are counted in.
     #[inline]
     pub fn units_to(&self, item: ItemIx) -> (u64, u32) {

@@ -3,9 +3,12 @@
 use std::cell::RefCell;
 
 use crate::bitmap::Bitmap;
+use crate::search::prefetch;
 
 /// What stands where no sum is: a NaN that no arithmetic makes.
 const NONE: u64 = u64::MAX;
+/// Sums lie anywhere: so many places ahead they are asked for.
+const AHEAD: usize = 16;
 
 /// A dense array of sums and the list of numbers that have one.
 #[derive(Debug, Default)]
@@ -53,6 +56,12 @@ impl Accumulator {
         self.count = count;
     }
 
+    /// Asks for a sum that is added to soon.
+    #[inline(always)]
+    pub fn ask(&self, at: u32) {
+        prefetch(&self.sums, at as usize);
+    }
+
     /// The sum, if the number was touched.
     #[inline]
     pub fn get(&self, at: u32) -> Option<f64> {
@@ -72,8 +81,13 @@ impl Accumulator {
 
     /// Numbers with their sums, in the order of their first touch.
     pub fn sums(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
-        let sum = |at: &u32| (*at, f64::from_bits(self.sums[*at as usize]));
-        self.touched[..self.count].iter().map(sum)
+        let touched = &self.touched[..self.count];
+        touched.iter().enumerate().map(|(place, at)| {
+            if let Some(next) = touched.get(place + AHEAD) {
+                self.ask(*next);
+            }
+            (*at, f64::from_bits(self.sums[*at as usize]))
+        })
     }
 }
 

@@ -54,10 +54,10 @@ pub fn top_by(
         let item = ItemIx(at);
         let score = adjust(item, sum);
         let key = key(item, score);
-        if score > 0.0 && key.0 <= worst && eligible(item) {
+        if score > 0.0 && key.score() <= worst && eligible(item) {
             if keys.len() == room {
-                worst = keys.select_nth_unstable(limit - 1).1.0;
-                keys.retain(|key| key.0 <= worst);
+                worst = keys.select_nth_unstable(limit - 1).1.score();
+                keys.retain(|key| key.score() <= worst);
                 room = keys.len() + spare.max(keys.len());
             }
             keys.push(key);
@@ -85,23 +85,23 @@ pub fn top_of(names: &Names, found: Vec<(ItemIx, f64)>, limit: usize) -> Vec<(It
     best(&mut keys, limit, |tied| by_name(names, tied))
 }
 
-/// Sorts by item id. Ids are looked up once for each item, not for each comparison, unless they begin alike.
+/// Sorts by item id. How ids begin lies side by side for all items; whole ids are looked up only for those that begin alike.
 fn by_name(names: &Names, tied: &mut [Key]) {
+    let beginning = |key: &Key| names.items.beginning(key.item().0);
+    let whole = |a: &Key, b: &Key| names.item(a.item()).cmp(names.item(b.item()));
     match tied {
-        [a, b] if names.item(a.1) > names.item(b.1) => tied.swap(0, 1),
-        [] | [_] | [_, _] => {}
-        _ => {
-            for found in [false, true] {
-                let each = tied.iter();
-                each.for_each(|key| names.items.prefetch(key.1.0, found));
+        [] | [_] => {}
+        [a, b] => {
+            let order = beginning(a).cmp(&beginning(b));
+            if order.then_with(|| whole(a, b)).is_gt() {
+                tied.swap(0, 1);
             }
+        }
+        _ => {
             let mut begun = BEGUN.take();
             begun.clear();
-            begun.extend(tied.iter().map(|key| (beginning(names.item(key.1)), *key)));
-            begun.sort_unstable_by(|(a, of_a), (b, of_b)| {
-                let whole = || names.item(of_a.1).cmp(names.item(of_b.1));
-                a.cmp(b).then_with(whole)
-            });
+            begun.extend(tied.iter().map(|key| (beginning(key), *key)));
+            begun.sort_unstable_by(|(a, of_a), (b, of_b)| a.cmp(b).then_with(|| whole(of_a, of_b)));
             for (place, (_, key)) in tied.iter_mut().zip(&begun) {
                 *place = *key;
             }
@@ -110,33 +110,42 @@ fn by_name(names: &Names, tied: &mut [Key]) {
     }
 }
 
-/// The first eight bytes of an id as a number, which orders ids that differ in them.
-fn beginning(id: &str) -> u64 {
-    let mut bytes = [0; 8];
-    let known = id.len().min(8);
-    bytes[..known].copy_from_slice(&id.as_bytes()[..known]);
-    u64::from_be_bytes(bytes)
-}
-
 fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(ItemIx, f64)> {
     if keys.len() > limit {
         cut(keys, limit, &ties);
     }
     keys.sort_unstable();
-    for run in keys.chunk_by_mut(|a, b| a.0 == b.0) {
+    for run in keys.chunk_by_mut(|a, b| a.score() == b.score()) {
         if run.len() > 1 {
             ties(run);
         }
     }
-    let score = |(key, item): &Key| (*item, f64::from_bits(!key));
+    let score = |key: &Key| (key.item(), f64::from_bits(!key.score()));
     keys.iter().map(score).collect()
 }
 
-/// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats.
-pub type Key = (u64, ItemIx);
+/// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats. The
+/// item's number below them: one number sorts without a branch, two do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(u128);
 
+impl Key {
+    /// The score's bits, turned round.
+    #[inline]
+    fn score(self) -> u64 {
+        (self.0 >> 32) as u64
+    }
+
+    /// The item.
+    #[inline]
+    pub fn item(self) -> ItemIx {
+        ItemIx(self.0 as u32)
+    }
+}
+
+#[inline]
 fn key(item: ItemIx, score: f64) -> Key {
-    (!score.to_bits(), item)
+    Key(u128::from(!score.to_bits()) << 32 | u128::from(item.0))
 }
 
 /// Keeps the `limit` best of more; where equal scores lie across the cut, `ties` decides which of them stay.
@@ -145,12 +154,13 @@ fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
         return keys.clear();
     }
     let (_, last, rest) = keys.select_nth_unstable(limit - 1);
-    let worst = last.0;
-    if rest.iter().any(|key| key.0 == worst) {
-        let better = keys.iter().filter(|key| key.0 < worst).count();
-        let mut tied: Vec<Key> = keys.iter().filter(|key| key.0 == worst).copied().collect();
+    let worst = last.score();
+    if rest.iter().any(|key| key.score() == worst) {
+        let better = keys.iter().filter(|key| key.score() < worst).count();
+        let tied = keys.iter().filter(|key| key.score() == worst);
+        let mut tied: Vec<Key> = tied.copied().collect();
         ties(&mut tied);
-        keys.retain(|key| key.0 < worst);
+        keys.retain(|key| key.score() < worst);
         keys.extend(tied.into_iter().take(limit - better));
     } else {
         keys.truncate(limit);
@@ -160,6 +170,7 @@ fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
 /// Adds weight / (k + rank) of every list to `fused`.
 pub fn fuse(lists: &[SourceList], k: f64, fused: &mut Accumulator) {
     for list in lists {
+        list.ranked.iter().for_each(|(item, _)| fused.ask(item.0));
         let ranked = list.ranked.iter().enumerate();
         fused.add_all(
             ranked.map(|(rank, (item, _))| (item.0, list.weight / (k + rank as f64 + 1.0))),

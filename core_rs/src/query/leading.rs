@@ -135,6 +135,7 @@ impl Leading {
         let Some(own) = own else {
             return false;
         };
+        own.iter().for_each(|(item, _)| scores.ask(*item));
         scores.add_all(own.iter().map(|(item, value)| (*item, weight * value)));
         true
     }

@@ -73,5 +73,5 @@ pub fn next_in_session(
 
 /// Equal scores in the order of the items' numbers.
 fn by_number(tied: &mut [Key]) {
-    tied.sort_unstable_by_key(|key| key.1);
+    tied.sort_unstable_by_key(|key| key.item());
 }

@@ -399,7 +399,7 @@ impl Page<'_> {
             .collect()
     }
 
-    /// What each source said of each chosen item.
+    /// What each source said of each chosen item; in brief only the one that said most.
     fn parts(&self, chosen: &[(ItemIx, f64)]) -> Vec<Vec<Part>> {
         let items = Chosen::new(chosen.iter().map(|(item, _)| *item).collect());
         let mut slots = vec![0; chosen.len()];
@@ -412,17 +412,39 @@ impl Page<'_> {
             .iter()
             .map(|(item, _)| self.knobs.factor(*item))
             .collect();
-        let room = |_: &(ItemIx, f64)| Vec::with_capacity(PARTS);
-        let mut parts: Vec<Vec<Part>> = chosen.iter().map(room).collect();
+        let part = |list: &SourceList, rank: usize, share| {
+            let (name, raw) = (list.name.clone(), list.ranked[rank].1);
+            Part(name, rank as u32 + 1, raw, share)
+        };
+        let mut said: Vec<(usize, &SourceList, usize, f64)> =
+            Vec::with_capacity(PARTS * chosen.len());
         for list in self.lists {
-            for (rank, (item, raw)) in list.ranked.iter().enumerate() {
+            for (rank, (item, _)) in list.ranked.iter().enumerate() {
                 if let Some(place) = items.place(*item) {
                     let slot = slots[place];
                     let share = list.weight / (self.knobs.rrf_k() + rank as f64 + 1.0);
-                    let share = factors[slot] * share;
-                    parts[slot].push(Part(list.name.clone(), rank as u32 + 1, *raw, share));
+                    said.push((slot, list, rank, factors[slot] * share));
                 }
             }
+        }
+        if self.request.brief {
+            let mut most: Vec<Option<(&SourceList, usize, f64)>> = vec![None; chosen.len()];
+            for (slot, list, rank, share) in said {
+                let known = most[slot].map(|(_, _, share)| share);
+                if known.is_none_or(|known| share.total_cmp(&known).is_gt()) {
+                    most[slot] = Some((list, rank, share));
+                }
+            }
+            let alone = |(list, rank, share)| part(list, rank, share);
+            let most = most.into_iter();
+            return most
+                .map(|own| own.map(alone).into_iter().collect())
+                .collect();
+        }
+        let room = |_: &(ItemIx, f64)| Vec::with_capacity(PARTS);
+        let mut parts: Vec<Vec<Part>> = chosen.iter().map(room).collect();
+        for (slot, list, rank, share) in said {
+            parts[slot].push(part(list, rank, share));
         }
         parts
     }

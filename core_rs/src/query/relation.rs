@@ -134,8 +134,17 @@ impl<'a> RelationView<'a> {
             }
             let units_from = from.units_from as f64 * self.scale(from.epoch);
             let from = (units_from, seed.weight);
-            for rows in &self.rows {
-                let (epoch, pairs, errors) = rows.slots(seed.item);
+            let mut following = self.rows.first().map(|rows| rows.slots(seed.item));
+            for shard in 0..self.rows.len() {
+                let Some((epoch, pairs, errors)) = following else {
+                    break;
+                };
+                following = self.rows.get(shard + 1).map(|rows| rows.slots(seed.item));
+                // A row's neighbours lie anywhere: those of the next one are asked for while this one is worked on.
+                for pair in following.iter().flat_map(|(_, pairs, _)| *pairs) {
+                    self.marginals.prefetch_units_to(ItemIx(pair[0]));
+                    scores.ask(pair[0]);
+                }
                 self.units_to(pairs, &mut values);
                 let scale = self.scale(epoch);
                 cosine_row(&mut values, pairs, errors, scale, from, shrinkage);

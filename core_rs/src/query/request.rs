@@ -46,7 +46,7 @@ pub struct RecommendRequest {
     pub key: String,
     /// Whether to give the features of every candidate of the pool.
     pub features: bool,
-    /// Whether to leave out reasons and factors.
+    /// Whether to leave out reasons, factors, and all of what sources said but the one that said most.
     pub brief: bool,
     /// An item of which to say what became of it.
     pub why: Option<String>,

@@ -250,6 +250,10 @@ pub fn score(
                 index.prefetch(next.number, found);
             }
         }
+        if let Some(next) = neighbours.get(at + 2) {
+            let items = index.items_of(next.number);
+            items.iter().for_each(|item| scores.ask(*item));
+        }
         let vote = neighbour.similarity * places[neighbour.newest];
         let items = index.items_of(neighbour.number);
         if plain {

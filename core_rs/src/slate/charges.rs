@@ -34,7 +34,15 @@ pub struct Charges {
     /// Slots below that each candidate kills, and how many.
     kills: Vec<Slots>,
     extra: Vec<Lanes<f64>>,
+    /// Candidates that kill any, and some that did.
     touched: Vec<u32>,
+    /// Slots that the candidates with each limit's value kill, and that mates of greedy candidates do.
+    victims: Vec<Slots>,
+    mated: Slots,
+    /// The slots below, when they were found.
+    below: Slots,
+    /// Room for the next victims.
+    spare: Vec<Slots>,
     /// Blocks whose `extra` may have changed since somebody asked.
     changed: Vec<bool>,
     /// Limits of each slot's greedy candidate, one slot after the other, and where each slot's end.
@@ -95,6 +103,10 @@ impl Charges {
             kills: vec![0; stage.relevance.len()],
             extra: vec![[0.0; LANES]; stage.order.blocks()],
             touched: Vec::new(),
+            victims: Vec::new(),
+            mated: 0,
+            below: 0,
+            spare: Vec::new(),
             changed: vec![false; stage.order.blocks()],
             own_limits,
             own_ends,
@@ -142,6 +154,8 @@ impl Charges {
         let alive = here & !self.crowded_out(tracker, here);
         let left = below & !self.crowded_out(tracker, below);
         self.find_kills(stage, tracker, below, left);
+        #[cfg(test)]
+        self.assert_kills(stage, tracker, below, left);
         Outlook {
             is_alive,
             alive: f64::from(alive.count_ones()),
@@ -158,16 +172,68 @@ impl Charges {
     }
 
     fn find_kills(&mut self, stage: &Stage<'_>, tracker: &Tracker<'_>, below: Slots, left: Slots) {
+        let mut victims = std::mem::take(&mut self.spare);
+        victims.clear();
+        victims.extend(self.limits.iter().map(|limit| {
+            let room = tracker.room(limit.cap, limit.value);
+            let late = without_first(limit.slots & below, room.saturating_sub(1));
+            if room > 0 { left & late } else { 0 }
+        }));
+        let mated = self.mates.iter().fold(0, |all, (_, slot)| all | bit(*slot)) & left;
+        if victims == self.victims && mated == self.mated {
+            // What others kill stays; greedy candidates that were below may no longer come early.
+            self.spare = victims;
+            for slot in slots_of(self.below & !below) {
+                self.set_kills(stage, slot, self.kills_as_other(slot));
+            }
+        } else {
+            self.spare = std::mem::replace(&mut self.victims, victims);
+            self.mated = mated;
+            self.find_kills_of_others(stage, tracker);
+        }
+        self.below = below;
+        for slot in slots_of(below) {
+            let kills = left & self.kills_early(tracker, below, slot);
+            self.set_kills(stage, slot, kills);
+        }
+    }
+
+    /// What is kept from slot to slot is what the definition gives.
+    #[cfg(test)]
+    fn assert_kills(&self, stage: &Stage<'_>, tracker: &Tracker<'_>, below: Slots, left: Slots) {
+        let mut expected = vec![0; self.kills.len()];
+        for limit in &self.limits {
+            let room = tracker.room(limit.cap, limit.value);
+            let late = without_first(limit.slots & below, room.saturating_sub(1));
+            for holder in tracker.holders(limit.cap, limit.value) {
+                expected[*holder as usize] |= if room > 0 { left & late } else { 0 };
+            }
+        }
+        for (mate, slot) in &self.mates {
+            expected[*mate as usize] |= left & bit(*slot);
+        }
+        for slot in slots_of(below) {
+            if let Some(candidate) = self.greedy[slot] {
+                expected[candidate as usize] = left & self.kills_early(tracker, below, slot);
+            }
+        }
+        for (candidate, expected) in (0..).zip(expected) {
+            let (block, lane) = stage.place(candidate);
+            let found = self.extra[block][lane];
+            assert_eq!(found, f64::from(expected.count_ones()), "{candidate}");
+        }
+    }
+
+    /// What candidates kill by the values and groups that they share with greedy ones.
+    fn find_kills_of_others(&mut self, stage: &Stage<'_>, tracker: &Tracker<'_>) {
         for candidate in self.touched.drain(..) {
             let (block, lane) = stage.place(candidate);
             self.kills[candidate as usize] = 0;
             self.extra[block][lane] = 0.0;
             self.changed[block] = true;
         }
-        for limit in &self.limits {
-            let room = tracker.room(limit.cap, limit.value);
-            let victims = left & without_first(limit.slots & below, room.saturating_sub(1));
-            if room > 0 && victims != 0 {
+        for (limit, victims) in self.limits.iter().zip(&self.victims) {
+            if *victims != 0 {
                 for holder in tracker.holders(limit.cap, limit.value) {
                     self.kills[*holder as usize] |= victims;
                     self.touched.push(*holder);
@@ -175,15 +241,9 @@ impl Charges {
             }
         }
         for (mate, slot) in &self.mates {
-            if left & bit(*slot) != 0 {
+            if self.mated & bit(*slot) != 0 {
                 self.kills[*mate as usize] |= bit(*slot);
                 self.touched.push(*mate);
-            }
-        }
-        for slot in slots_of(below) {
-            if let Some(candidate) = self.greedy[slot] {
-                self.kills[candidate as usize] = left & self.kills_early(tracker, below, slot);
-                self.touched.push(candidate);
             }
         }
         for candidate in &self.touched {
@@ -193,11 +253,39 @@ impl Charges {
         }
     }
 
+    /// What a slot's greedy candidate kills where it stands for any candidate.
+    fn kills_as_other(&self, slot: usize) -> Slots {
+        let own = self.limits_of(slot).iter().map(|at| self.victims[*at]);
+        let mates = self.mates.iter();
+        let mates = mates.filter(|(mate, _)| Some(*mate) == self.greedy[slot]);
+        let mates = mates.map(|(_, slot)| bit(*slot) & self.mated);
+        own.chain(mates).fold(0, |all, kills| all | kills)
+    }
+
+    /// A slot's greedy candidate kills these.
+    fn set_kills(&mut self, stage: &Stage<'_>, slot: usize, kills: Slots) {
+        let Some(candidate) = self.greedy[slot] else {
+            return;
+        };
+        let known = &mut self.kills[candidate as usize];
+        if *known != kills {
+            *known = kills;
+            let (block, lane) = stage.place(candidate);
+            self.extra[block][lane] = f64::from(kills.count_ones());
+            self.changed[block] = true;
+            self.touched.push(candidate);
+        }
+    }
+
+    /// The limits of a slot's greedy candidate.
+    fn limits_of(&self, slot: usize) -> &[usize] {
+        let first = slot.checked_sub(1).map_or(0, |above| self.own_ends[above]);
+        &self.own_limits[first..self.own_ends[slot]]
+    }
+
     /// What the greedy candidate of a slot below kills when it comes early: its slot; it no longer crowds others there.
     fn kills_early(&self, tracker: &Tracker<'_>, below: Slots, slot: usize) -> Slots {
-        let first = slot.checked_sub(1).map_or(0, |above| self.own_ends[above]);
-        let own = self.own_limits[first..self.own_ends[slot]].iter();
-        let own = own.map(|at| &self.limits[*at]);
+        let own = self.limits_of(slot).iter().map(|at| &self.limits[*at]);
         own.fold(bit(slot), |kills, limit| {
             let room = tracker.room(limit.cap, limit.value);
             let others = limit.slots & below & !bit(slot);

@@ -47,49 +47,120 @@ pub fn weights(simd: Simd, scaled: &Lanes<f64>) -> Lanes<f64> {
     out
 }
 
-/// Replaces the weights of the lanes whose bits are set by those of their worth: `exp((worth - reference) / temperature)`,
-/// and 0 for weights that add nothing.
-#[inline]
-pub fn weigh(
-    simd: Simd,
-    worth: &Lanes<f64>,
-    (temperature, reference): (f64, f64),
-    lanes: Mask,
-    out: &mut Lanes<f64>,
-) {
-    let odd = by_simd!(simd, fn run(
-        worth: &Lanes<f64>,
-        reference: f64,
-        temperature: f64,
-        lanes: Mask,
-        out: &mut Lanes<f64>,
-    ) -> bool = weigh_lanes);
-    if odd {
-        for lane in lanes_of(lanes) {
-            out[lane] = weight((worth[lane] - reference) / temperature);
+/// Room for the numbers of some lanes of many blocks, side by side: few lanes of a block change at once, and an exponential of
+/// 16 takes as long whether one of them is wanted or all.
+#[derive(Default)]
+pub struct Dense {
+    numbers: Vec<f64>,
+}
+
+impl Dense {
+    /// Replaces the weights of the lanes whose bits are set by those of their worth: `exp((worth - reference) / temperature)`,
+    /// and 0 for weights that add nothing.
+    pub fn weigh(
+        &mut self,
+        simd: Simd,
+        worth: &[Lanes<f64>],
+        scale: (f64, f64),
+        lanes: &[Mask],
+        out: &mut [Lanes<f64>],
+    ) {
+        let wanted: usize = lanes.iter().map(|lanes| lanes.count_ones() as usize).sum();
+        let whole = wanted.next_multiple_of(LANES);
+        let numbers = &mut self.numbers;
+        // Half a block more than is ever filled, for who writes eight at a time.
+        numbers.resize(numbers.len().max((worth.len() + 1) * LANES), 0.0);
+        gather(simd, lanes, worth, numbers);
+        numbers[wanted..whole].fill(scale.1);
+        let made = &mut numbers[..whole];
+        by_simd!(simd, fn run(made: &mut [f64], scale: (f64, f64)) = weigh_all);
+        scatter(simd, lanes, numbers, out);
+    }
+}
+
+/// Writes the numbers of the lanes whose bits are set side by side. `to` has room for half a block more than all of them.
+fn gather(simd: Simd, lanes: &[Mask], from: &[Lanes<f64>], to: &mut [f64]) {
+    #[cfg(target_arch = "x86_64")]
+    if simd.is_avx512() {
+        // SAFETY: a `Simd` is only made for a path that this CPU has.
+        return unsafe { x86::gather(lanes, from, to) };
+    }
+    let mut to = to.iter_mut();
+    for (lanes, from) in lanes.iter().zip(from) {
+        for (lane, to) in lanes_of(*lanes).zip(&mut to) {
+            *to = from[lane];
         }
     }
 }
 
-/// Whether any argument is none that the steps of [`exp`] are right for.
+/// The other way round; other lanes stay.
+fn scatter(simd: Simd, lanes: &[Mask], from: &[f64], to: &mut [Lanes<f64>]) {
+    #[cfg(target_arch = "x86_64")]
+    if simd.is_avx512() {
+        // SAFETY: as above.
+        return unsafe { x86::scatter(lanes, from, to) };
+    }
+    let mut from = from.iter();
+    for (lanes, to) in lanes.iter().zip(to) {
+        for (lane, from) in lanes_of(*lanes).zip(&mut from) {
+            to[lane] = *from;
+        }
+    }
+}
+
+/// Whole registers, whose lanes are pushed together: a loop over the bits of each mask would end where no CPU foresees it.
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{Lanes, Mask};
+
+    const HALF: usize = 8;
+
+    #[target_feature(enable = "avx512f")]
+    pub fn gather(lanes: &[Mask], from: &[Lanes<f64>], to: &mut [f64]) {
+        let mut place = 0;
+        for (lanes, from) in lanes.iter().zip(from) {
+            for (half, from) in from.as_chunks::<HALF>().0.iter().enumerate() {
+                let mask = (lanes >> (half * HALF)) as u8;
+                let to = &mut to[place..place + HALF];
+                // SAFETY: both are eight numbers.
+                unsafe {
+                    let together = _mm512_maskz_compress_pd(mask, _mm512_loadu_pd(from.as_ptr()));
+                    _mm512_storeu_pd(to.as_mut_ptr(), together);
+                }
+                place += mask.count_ones() as usize;
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    pub fn scatter(lanes: &[Mask], from: &[f64], to: &mut [Lanes<f64>]) {
+        let mut place = 0;
+        for (lanes, to) in lanes.iter().zip(to) {
+            for (half, to) in to.as_chunks_mut::<HALF>().0.iter_mut().enumerate() {
+                let mask = (lanes >> (half * HALF)) as u8;
+                let from = &from[place..place + HALF];
+                // SAFETY: both are eight numbers.
+                unsafe {
+                    let (old, new) = (_mm512_loadu_pd(to.as_ptr()), _mm512_loadu_pd(from.as_ptr()));
+                    _mm512_storeu_pd(to.as_mut_ptr(), _mm512_mask_expand_pd(old, mask, new));
+                }
+                place += mask.count_ones() as usize;
+            }
+        }
+    }
+}
+
+/// Makes weights of what whole blocks are worth.
 #[inline(always)]
-fn weigh_lanes(
-    worth: &Lanes<f64>,
-    reference: f64,
-    temperature: f64,
-    lanes: Mask,
-    out: &mut Lanes<f64>,
-) -> bool {
-    let (mut scaled, mut made) = ([0.0; LANES], [0.0; LANES]);
-    for lane in 0..LANES {
-        scaled[lane] = (worth[lane] - reference) / temperature;
+fn weigh_all(numbers: &mut [f64], (temperature, reference): (f64, f64)) {
+    for numbers in numbers.as_chunks_mut::<LANES>().0 {
+        let scaled = numbers.map(|worth| (worth - reference) / temperature);
+        if block(&scaled, numbers) {
+            *numbers = scaled.map(weight);
+        }
     }
-    let odd = block(&scaled, &mut made);
-    for lane in 0..LANES {
-        let chosen = lanes >> lane & 1 == 1;
-        out[lane] = if chosen { made[lane] } else { out[lane] };
-    }
-    odd
 }
 
 /// [`weights`] of one.
@@ -194,12 +265,16 @@ mod tests {
                     assert_eq!(found.to_bits(), weight(*x).to_bits(), "exp({x:?})");
                 }
                 let (mask, scale) = (at.wrapping_mul(40_503) as Mask, (0.3, 0.7));
-                let mut some = [7.0; LANES];
-                weigh(simd, &lanes, scale, mask, &mut some);
-                for (lane, (x, found)) in lanes.iter().zip(some).enumerate() {
-                    let own = weight((x - scale.1) / scale.0);
-                    let expected = if mask >> lane & 1 == 1 { own } else { 7.0 };
-                    assert_eq!(found.to_bits(), expected.to_bits(), "{x:?} of {mask:016b}");
+                let mut some = [[7.0; LANES]; 3];
+                let worth = [[f64::NAN; LANES], lanes, lanes];
+                let masks = [0, mask, !mask];
+                Dense::default().weigh(simd, &worth, scale, &masks, &mut some);
+                for (mask, some) in masks.into_iter().zip(some) {
+                    for (lane, (x, found)) in lanes.iter().zip(some).enumerate() {
+                        let own = weight((x - scale.1) / scale.0);
+                        let expected = if mask >> lane & 1 == 1 { own } else { 7.0 };
+                        assert_eq!(found.to_bits(), expected.to_bits(), "{x:?} of {mask:016b}");
+                    }
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::embedding::store::LANES;
 use crate::simd::{Simd, by_simd};
 
 use super::charges::Charges;
-use super::exponential::weigh;
+use super::exponential::Dense;
 use super::stage::{Mask, lanes_of};
 
 /// Sums of weights that are trusted with all their digits.
@@ -20,12 +20,35 @@ pub struct Table {
     simd: Simd,
     /// The objective's values, to see which have changed.
     values: Vec<Lanes<f64>>,
+    /// Which of them have, in each block.
+    changed: Vec<Mask>,
     worth: Vec<Lanes<f64>>,
     weights: Vec<Lanes<f64>>,
-    /// Mask, weights, weights times extra, and extra, added up in each block; `None` where any of them changed since.
-    sums: Vec<Option<(Mask, [f64; 3])>>,
+    sums: Vec<Sums>,
+    dense: Dense,
     /// Temperature and reference, once there is one.
     scale: Option<(f64, f64)>,
+}
+
+/// What was added up in a block.
+#[derive(Clone, Copy)]
+struct Sums {
+    /// Whether a weight changed since.
+    is_stale: bool,
+    /// Of these lanes.
+    of: Mask,
+    /// Weights, weights times extra, and extra.
+    sums: [f64; 3],
+}
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self {
+            is_stale: true,
+            of: 0,
+            sums: [0.0; 3],
+        }
+    }
 }
 
 /// Some of the candidates, added up.
@@ -49,9 +72,11 @@ impl Table {
         Self {
             simd,
             values: vec![[f64::NAN; LANES]; blocks],
+            changed: vec![0; blocks],
             worth: vec![[0.0; LANES]; blocks],
             weights: vec![[0.0; LANES]; blocks],
-            sums: vec![None; blocks],
+            sums: vec![Sums::default(); blocks],
+            dense: Dense::default(),
             scale: None,
         }
     }
@@ -68,31 +93,19 @@ impl Table {
 
     /// Takes over the values of the open candidates after so many choices.
     pub fn refresh(&mut self, objective: &mut dyn Objective, chosen: usize, open: &[Mask]) {
-        for (block, open) in open.iter().enumerate() {
-            if *open == 0 {
-                continue;
-            }
-            objective.update(block, chosen, f64::NEG_INFINITY);
-            let (simd, new) = (self.simd, objective.values(block));
-            let old = &mut self.values[block];
-            let changed = by_simd!(simd, fn run(
-                new: &Lanes<f64>,
-                old: &mut Lanes<f64>,
-            ) -> Mask = replace);
-            let changed = open & changed;
-            if changed != 0 {
-                objective.worths(block, changed, &mut self.worth[block]);
-                self.weigh_block(block, changed);
-            }
-        }
+        objective.advance(chosen, open, &mut self.values, &mut self.changed);
+        objective.worths(&self.changed, &mut self.worth);
+        self.weigh_changed();
     }
 
-    /// Makes the weights of some lanes anew, if there is a temperature.
-    fn weigh_block(&mut self, block: usize, lanes: Mask) {
-        if let Some(scale) = self.scale {
-            let (worth, weights) = (&self.worth[block], &mut self.weights[block]);
-            weigh(self.simd, worth, scale, lanes, weights);
-            self.sums[block] = None;
+    /// Makes the weights of `changed` lanes anew, if there is a temperature.
+    fn weigh_changed(&mut self) {
+        let Some(scale) = self.scale else { return };
+        let (worth, changed) = (&self.worth, &self.changed);
+        self.dense
+            .weigh(self.simd, worth, scale, changed, &mut self.weights);
+        for (sums, changed) in self.sums.iter_mut().zip(changed) {
+            sums.is_stale |= *changed != 0;
         }
     }
 
@@ -107,9 +120,8 @@ impl Table {
     pub fn weigh(&mut self, temperature: f64, open: &[Mask], best_of: &[Mask]) {
         let reference = self.most(best_of);
         self.scale = Some((temperature, reference));
-        for (block, open) in open.iter().enumerate() {
-            self.weigh_block(block, *open);
-        }
+        self.changed.copy_from_slice(open);
+        self.weigh_changed();
     }
 
     /// Adds up some of the open candidates.
@@ -125,70 +137,87 @@ impl Table {
     }
 
     fn add_up(&mut self, masks: &[Mask], charges: &mut Charges) -> Tally {
-        let mut tally = Tally {
-            weights: Vec::with_capacity(masks.len()),
-            weight: 0.0,
-            count: 0.0,
-            extra_by_weight: 0.0,
-            extra_evenly: 0.0,
-        };
-        let simd = self.simd;
-        for (block, mask) in masks.iter().enumerate() {
-            let mask = *mask;
-            let known = self.sums[block].filter(|(of, _)| *of == mask);
-            let [weight, by_weight, evenly] = match (known, charges.changed(block)) {
-                (Some((_, known)), false) => known,
-                _ => {
-                    let (weights, extra) = (&self.weights[block], charges.extra(block));
-                    by_simd!(simd, fn run(
-                        mask: Mask,
-                        weights: &Lanes<f64>,
-                        extra: &Lanes<f64>,
-                    ) -> [f64; 3] = sums)
-                }
-            };
-            self.sums[block] = Some((mask, [weight, by_weight, evenly]));
-            tally.weights.push(weight);
-            tally.weight += weight;
-            tally.count += f64::from(mask.count_ones());
-            tally.extra_by_weight += by_weight;
-            tally.extra_evenly += evenly;
-        }
-        tally.extra_by_weight /= tally.weight;
-        tally.extra_evenly /= tally.count;
-        tally
+        let (simd, weights) = (self.simd, &self.weights);
+        let known = &mut self.sums;
+        by_simd!(simd, fn run(
+            masks: &[Mask],
+            weights: &[Lanes<f64>],
+            charges: &mut Charges,
+            known: &mut [Sums],
+        ) -> Tally = add_up)
     }
 }
 
-/// Replaces the old values; returns which differ.
+/// The sums of all blocks: of those in which nothing changed, the known ones.
 #[inline(always)]
-fn replace(new: &Lanes<f64>, old: &mut Lanes<f64>) -> Mask {
-    let mut differ = [0; LANES];
-    for lane in 0..LANES {
-        differ[lane] = Mask::from(new[lane] != old[lane]) << lane;
-        old[lane] = new[lane];
+fn add_up(
+    masks: &[Mask],
+    weights: &[Lanes<f64>],
+    charges: &mut Charges,
+    known: &mut [Sums],
+) -> Tally {
+    let mut tally = Tally {
+        weights: Vec::with_capacity(masks.len()),
+        weight: 0.0,
+        count: 0.0,
+        extra_by_weight: 0.0,
+        extra_evenly: 0.0,
+    };
+    for (block, ((mask, weights), known)) in masks.iter().zip(weights).zip(known).enumerate() {
+        if charges.changed(block) | known.is_stale | (known.of != *mask) {
+            *known = Sums {
+                is_stale: false,
+                of: *mask,
+                sums: sums(*mask, weights, charges.extra(block)),
+            };
+        }
+        let [weight, by_weight, evenly] = known.sums;
+        tally.weights.push(weight);
+        tally.weight += weight;
+        tally.count += f64::from(mask.count_ones());
+        tally.extra_by_weight += by_weight;
+        tally.extra_evenly += evenly;
     }
-    differ.iter().fold(0, |mask, bit| mask | bit)
+    tally.extra_by_weight /= tally.weight;
+    tally.extra_evenly /= tally.count;
+    tally
 }
 
 /// Sums of the weights, of weights times extra, and of extra, over the lanes of a mask; each as a tree.
 #[inline(always)]
 fn sums(mask: Mask, weights: &Lanes<f64>, extra: &Lanes<f64>) -> [f64; 3] {
-    let (mut weight, mut product, mut plain) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
-    for l in 0..LANES {
-        let is_in = mask >> l & 1 == 1;
-        weight[l] = if is_in { weights[l] } else { 0.0 };
-        plain[l] = if is_in { extra[l] } else { 0.0 };
-        product[l] = weight[l] * plain[l];
+    let weight: Lanes<f64> = chosen(mask, weights);
+    if extra.iter().fold(0, |any, extra| any | extra.to_bits()) == 0 {
+        // Most candidates kill nothing, and sums of zeros are zeros.
+        return [sum(weight), 0.0, 0.0];
     }
+    let plain = chosen(mask, extra);
+    let mut product = weight;
+    for l in 0..LANES {
+        product[l] *= plain[l];
+    }
+    [sum(weight), sum(product), sum(plain)]
+}
+
+/// The lanes of a mask; 0 in the others.
+#[inline(always)]
+fn chosen(mask: Mask, from: &Lanes<f64>) -> Lanes<f64> {
+    let mut out = [0.0; LANES];
+    for l in 0..LANES {
+        let is_in = u64::from(mask) & (1 << l) != 0;
+        out[l] = if is_in { from[l] } else { 0.0 };
+    }
+    out
+}
+
+#[inline(always)]
+fn sum(mut lanes: Lanes<f64>) -> f64 {
     let mut width = LANES / 2;
     while width > 0 {
         for l in 0..width {
-            weight[l] += weight[l + width];
-            product[l] += product[l + width];
-            plain[l] += plain[l + width];
+            lanes[l] += lanes[l + width];
         }
         width /= 2;
     }
-    [weight[0], product[0], plain[0]]
+    lanes[0]
 }
