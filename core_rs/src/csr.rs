@@ -17,8 +17,11 @@ impl<'a> ItemLists<'a> {
         let refuse = |field, rule| Err(CoreError::Argument { field, rule });
         let (first, last) = (offsets.first(), offsets.last());
         if first != Some(&0) || last != Some(&(items.len() as i64)) {
+            let told = |offset: Option<&i64>| offset.map_or("nothing".to_string(), i64::to_string);
             let rule = format!(
-                "from {first:?} to {last:?}; allowed: from 0 to the number of items, {}",
+                "from {} to {}; allowed: from 0 to the number of items, {}",
+                told(first),
+                told(last),
                 items.len()
             );
             return refuse("offsets", rule);

@@ -1,4 +1,8 @@
-//! Errors of the core. Input never panics: it ends here, or as a counted no-op of the fold.
+//! Errors of the core. Input never panics: it ends here, or as a counted no-op of the fold. What panics all the same is a
+//! defect of the core, and [`unpanicked`] makes an error of that too.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thiserror::Error;
 
@@ -65,4 +69,42 @@ pub enum CoreError {
         /// Where, in characters from 0, if it is about one place.
         at: Option<usize>,
     },
+    /// The core panicked.
+    #[error("a defect of the core: {0}")]
+    Panicked(String),
+}
+
+/// What `work` gives, or [`CoreError::Panicked`] with the panic's message. A fold that panicked leaves a state that refuses
+/// whatever is asked of it ([`CoreError::Torn`]); questions change nothing.
+pub fn unpanicked<T>(work: impl FnOnce() -> T) -> Result<T, CoreError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|panic| CoreError::Panicked(message_of(&*panic).to_string()))
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    if let Some(said) = panic.downcast_ref::<&str>() {
+        return said;
+    }
+    panic
+        .downcast_ref::<String>()
+        .map_or("a panic without a message", String::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{panic_any, resume_unwind};
+
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_an_error_with_its_message() {
+        assert_eq!(unpanicked(|| 7).unwrap(), 7);
+        let told = |work: fn() -> u8| unpanicked(work).unwrap_err().to_string();
+        assert_eq!(told(|| panic!("fixed")), "a defect of the core: fixed");
+        let index = told(|| panic!("index {} is out of bounds", 9));
+        assert_eq!(index, "a defect of the core: index 9 is out of bounds");
+        let silent = "a defect of the core: a panic without a message";
+        assert_eq!(told(|| panic_any(9)), silent);
+        assert_eq!(told(|| resume_unwind(Box::new(()))), silent);
+    }
 }

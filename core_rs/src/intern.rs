@@ -154,6 +154,18 @@ impl Interner {
         &self.bytes[start..self.ends[ix]]
     }
 
+    /// Asks for the string of a number that is read soon: first for where it lies, then, once that is `found`, for it.
+    pub fn prefetch(&self, ix: u32, found: bool) {
+        let Some(before) = (ix as usize).checked_sub(1) else {
+            return;
+        };
+        match (found, self.ends.get(before)) {
+            (false, _) => prefetch(&self.ends, before),
+            (true, Some(start)) => prefetch(self.bytes.as_bytes(), *start),
+            (true, None) => {}
+        }
+    }
+
     /// The first eight bytes of a number's string as a number, which orders strings that differ in them.
     #[inline]
     pub fn beginning(&self, ix: u32) -> u64 {

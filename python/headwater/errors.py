@@ -14,6 +14,7 @@ as attributes so that a program need not parse the message. The tree, by what th
 * `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
     * `Recovering` (the owner is rebuilding its state), `Overloaded` (a queue or rate is full), `DeadlineExceeded`
 * `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
+* `InternalError`: a defect of Headwater. Report it with the message; asking the same again is no help.
 * `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
 
 This module does not format for a terminal: the command line decides how an error is shown.
@@ -190,6 +191,12 @@ class DeadlineExceeded(Unavailable):
     """The answer did not come in time. Whether a write was kept is not known. Details: `retry_after_ms`."""
 
     code = "deadline-exceeded"
+
+
+class InternalError(HeadwaterError):
+    """The Rust core panicked: a defect of Headwater, not a wrong value. Details: `reason`, the panic's message."""
+
+    code = "internal"
 
 
 class TargetFailed(HeadwaterError):

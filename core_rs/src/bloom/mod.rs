@@ -14,6 +14,7 @@ pub mod rotating;
 
 pub use block::{Block, any_contains, block_contains, block_insert};
 
+use crate::error::CoreError;
 use crate::huge_pages;
 use crate::simd::Simd;
 
@@ -58,10 +59,21 @@ pub struct SplitBlockBloom {
 impl SplitBlockBloom {
     /// Room for `keys` keys, at least one block.
     pub fn with_capacity(keys: usize, bits_per_key: f64) -> Self {
-        let blocks = (keys as f64 * bits_per_key / 256.0).ceil().max(1.0) as usize;
         Self {
-            blocks: huge_pages::filled(AlignedBlock::default(), blocks),
+            blocks: huge_pages::filled(AlignedBlock::default(), blocks(keys, bits_per_key)),
         }
+    }
+
+    /// [`Self::with_capacity`] of a size that a caller chose. Errors: it does not fit into memory.
+    pub fn try_with_capacity(keys: usize, bits_per_key: f64) -> Result<Self, CoreError> {
+        let blocks = blocks(keys, bits_per_key);
+        let refused = |_| CoreError::Argument {
+            field: "capacity",
+            rule: format!("{keys} keys of {bits_per_key} bits do not fit into memory"),
+        };
+        huge_pages::try_filled(AlignedBlock::default(), blocks)
+            .map(|blocks| Self { blocks })
+            .map_err(refused)
     }
 
     #[inline]
@@ -115,6 +127,10 @@ impl SplitBlockBloom {
     pub fn memory(&self) -> usize {
         self.blocks.capacity() * size_of::<AlignedBlock>()
     }
+}
+
+fn blocks(keys: usize, bits_per_key: f64) -> usize {
+    (keys as f64 * bits_per_key / 256.0).ceil().max(1.0) as usize
 }
 
 /// Lemire's multiply-shift: the upper half of a hash to one of `blocks`, keeping the order of the hashes.

@@ -5,6 +5,7 @@
 //! the same order always give the same bits.
 
 use super::SplitBlockBloom;
+use crate::error::CoreError;
 use crate::simd::Simd;
 
 /// Remembers at least the last `capacity` distinct keys and at most twice as many.
@@ -20,10 +21,20 @@ pub struct RotatingBloom {
 impl RotatingBloom {
     /// Two generations of `capacity` keys each.
     pub fn with_capacity(capacity: usize, bits_per_key: f64) -> Self {
-        let current = SplitBlockBloom::with_capacity(capacity, bits_per_key);
+        let generation = || SplitBlockBloom::with_capacity(capacity, bits_per_key);
+        Self::of(generation(), generation(), capacity)
+    }
+
+    /// [`Self::with_capacity`] of a size that a caller chose. Errors: it does not fit into memory.
+    pub fn try_with_capacity(capacity: usize, bits_per_key: f64) -> Result<Self, CoreError> {
+        let generation = || SplitBlockBloom::try_with_capacity(capacity, bits_per_key);
+        Ok(Self::of(generation()?, generation()?, capacity))
+    }
+
+    fn of(current: SplitBlockBloom, previous: SplitBlockBloom, capacity: usize) -> Self {
         Self {
-            previous: current.clone(),
             current,
+            previous,
             capacity: capacity.max(1),
             held: 0,
             rotations: 0,

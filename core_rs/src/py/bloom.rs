@@ -51,9 +51,9 @@ impl BloomKernel {
     #[new]
     fn new(capacity: usize, bits_per_key: f64, rotating: bool) -> PyResult<Self> {
         let filter = if rotating {
-            Filter::Rotating(RotatingBloom::with_capacity(capacity, bits_per_key))
+            Filter::Rotating(RotatingBloom::try_with_capacity(capacity, bits_per_key)?)
         } else {
-            Filter::Fixed(SplitBlockBloom::with_capacity(capacity, bits_per_key))
+            Filter::Fixed(SplitBlockBloom::try_with_capacity(capacity, bits_per_key)?)
         };
         Ok(Self {
             simd: simd()?,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::{FoldConfig, generation_id};
-use crate::error::CoreError;
+use crate::error::{CoreError, unpanicked};
 use crate::filter::FilterCache;
 use crate::fold::batch::{decode_frames_at, portion};
 use crate::fold::parts;
@@ -16,7 +16,7 @@ use crate::fold::report::Report;
 use crate::fold::state::State;
 use crate::ids::Position;
 use crate::py::clock::microseconds;
-use crate::py::error::protocol;
+use crate::py::error::{detached, protocol};
 use crate::py::hosts::{Owned, has_everything, ownership, owns_item, owns_user};
 use crate::py::kernels::simd;
 use crate::py::stats::stats;
@@ -113,7 +113,7 @@ impl Core {
         verb: impl Fn(&State, &Tools<'_>, &Q) -> Result<A, CoreError> + Sync + Send,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let request: Q = rmp_serde::from_slice(request).map_err(protocol)?;
-        let answer = py.detach(|| {
+        let answer = detached(py, || {
             let state = self.state.read();
             has_everything(&state)?;
             let answer = verb(&state, &self.tools(&state), &request)?;
@@ -161,7 +161,7 @@ impl Core {
         let config = FoldConfig::from_json(fold_json)?;
         let ownership = ownership(&config, owned)?;
         let generation = u128::from_str_radix(&generation_id(fold_json), 16).map_err(protocol)?;
-        let state = py.detach(|| {
+        let state = detached(py, || {
             let files: Vec<(String, &[u8])> = parts
                 .iter()
                 .map(|(name, file)| (name.clone(), &**file))
@@ -199,7 +199,7 @@ impl Core {
             )));
         }
         let mut report = Report::default();
-        py.detach(|| {
+        detached(py, || {
             let at = |i: usize| Position(positions[i]);
             self.state
                 .read()
@@ -268,8 +268,8 @@ impl Core {
         let state = self.state.read();
         owns_user(&state, visitor)?;
         let query = self.tools(&state).query;
-        let variant = taking_part::assign(&state, query, visitor, scenario, now);
-        Ok(variant.map(str::to_string))
+        let assign = || taking_part::assign(&state, query, visitor, scenario, now);
+        Ok(unpanicked(assign)?.map(str::to_string))
     }
 
     /// The variant of a visitor in an experiment at `now`, whatever they ask; `None` for one who does not take part.
@@ -277,14 +277,16 @@ impl Core {
         let state = self.state.read();
         owns_user(&state, visitor)?;
         let query = self.tools(&state).query;
-        let variant = taking_part::variant_of(&state, query, visitor, experiment, now)?;
-        Ok(variant.map(str::to_string))
+        let variant = || taking_part::variant_of(&state, query, visitor, experiment, now);
+        Ok(unpanicked(variant)??.map(str::to_string))
     }
 
     /// Digest of every part, and `whole`, as 32 hex digits.
     fn digest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let pool = self.pool.as_ref();
-        let digests = py.detach(|| Ok::<_, CoreError>(parts::digests(&*self.sound()?, pool)))?;
+        let digests = detached(py, || {
+            Ok::<_, CoreError>(parts::digests(&*self.sound()?, pool))
+        })?;
         let out = PyDict::new(py);
         let whole = digests
             .iter()
@@ -299,7 +301,7 @@ impl Core {
     /// Position and files of all parts at that position.
     fn snapshot<'py>(&self, py: Python<'py>) -> PyResult<(u64, Vec<NamedPart<'py>>)> {
         let pool = self.pool.as_ref();
-        let (position, files) = py.detach(|| {
+        let (position, files) = detached(py, || {
             // Folds wait while the parts are written out, not while they are packed.
             let raw = parts::snapshot(&*self.sound()?, pool);
             Ok::<_, CoreError>((raw.position.0, raw.seal(self.generation_bits, pool)?))
@@ -442,7 +444,8 @@ impl Core {
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let state = self.state.read();
         owns_user(&state, user)?;
-        let Some(view) = session_view::session_view(&state, user, now) else {
+        let view = unpanicked(|| session_view::session_view(&state, user, now))?;
+        let Some(view) = view else {
             return Ok(None);
         };
         Ok(Some(PyBytes::new(
@@ -460,7 +463,8 @@ impl Core {
     ) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let state = self.state.read();
         owns_item(&state, item)?;
-        let Some(view) = item_view::item_view(&state, item, now) else {
+        let view = unpanicked(|| item_view::item_view(&state, item, now))?;
+        let Some(view) = view else {
             return Ok(None);
         };
         Ok(Some(PyBytes::new(

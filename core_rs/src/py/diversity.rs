@@ -11,6 +11,7 @@ use crate::diversity::tags::TagSets;
 use crate::diversity::vectors::Vectors;
 use crate::error::CoreError;
 use crate::py::arrays::{length, view, view_mut};
+use crate::py::error::detached;
 use crate::py::kernels::simd;
 use crate::simd::Simd;
 
@@ -75,7 +76,7 @@ fn diversify_vectors(
         view_mut("indices", &mut indices)?,
         view_mut("values", &mut values)?,
     );
-    let chosen = py.detach(|| {
+    let chosen = detached(py, || {
         length("vectors", rows.len(), relevance.len() * dim)?;
         let candidates = Vectors::new(simd, rows, dim.max(1))?;
         method.run(simd, candidates, relevance, relevance.len())
@@ -101,7 +102,7 @@ fn diversify_codes(
         view_mut("indices", &mut indices)?,
         view_mut("values", &mut values)?,
     );
-    let chosen = py.detach(|| {
+    let chosen = detached(py, || {
         length("vectors", rows.len(), relevance.len() * dim)?;
         let candidates = Codes::new(dim, |at: usize, to: &mut [i8]| {
             to.copy_from_slice(&rows[at * dim..][..dim]);
@@ -131,7 +132,7 @@ fn diversify_tags(
         view_mut("indices", &mut indices)?,
         view_mut("values", &mut values)?,
     );
-    let chosen = py.detach(|| {
+    let chosen = detached(py, || {
         let candidates = TagSets::new(starts, tags)?;
         let count = candidates.len();
         method.run(simd, candidates, relevance, count)

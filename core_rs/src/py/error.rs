@@ -4,7 +4,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::error::CoreError;
+use crate::error::{CoreError, unpanicked};
 
 impl From<CoreError> for PyErr {
     fn from(err: CoreError) -> Self {
@@ -25,6 +25,10 @@ fn raise(py: Python<'_>, err: &CoreError) -> PyResult<PyErr> {
             "LogCorrupt"
         }
         CoreError::Torn => "StoreError",
+        CoreError::Panicked(panic) => {
+            details.set_item("reason", panic)?;
+            "InternalError"
+        }
         CoreError::Snapshot { part, reason } => {
             details.set_item("part", part)?;
             details.set_item("reason", reason)?;
@@ -57,6 +61,16 @@ fn raise(py: Python<'_>, err: &CoreError) -> PyResult<PyErr> {
         .getattr(class)?
         .call((err.to_string(),), Some(&details))?;
     Ok(PyErr::from_value(exception))
+}
+
+/// Runs `work` without the GIL. A panic becomes an `InternalError`: pyo3's own exception for it is no `Exception` in Python,
+/// so that it would pass by whoever answers for errors.
+pub fn detached<T, E>(py: Python<'_>, work: impl FnOnce() -> Result<T, E> + Send) -> PyResult<T>
+where
+    T: Send,
+    E: Into<PyErr> + Send,
+{
+    py.detach(|| unpanicked(work))?.map_err(Into::into)
 }
 
 /// An error of the binding itself: bytes that the Python side should never have sent.

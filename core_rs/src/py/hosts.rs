@@ -11,7 +11,7 @@ use crate::fold::ownership::Ownership;
 use crate::fold::state::State;
 use crate::ids::{owner, stable_hash};
 use crate::py::core::Core;
-use crate::py::error::protocol;
+use crate::py::error::{detached, protocol};
 use crate::query::answer::Answer;
 use crate::query::hosts::gather::Gathered;
 use crate::query::hosts::message::{Reply, Scatter};
@@ -31,22 +31,22 @@ impl Core {
     /// See `Core.scatter`.
     pub(super) fn scatter_bytes(&self, py: Python<'_>, bytes: &[u8]) -> PyResult<Vec<u8>> {
         let request: RecommendRequest = rmp_serde::from_slice(bytes).map_err(protocol)?;
-        py.detach(|| {
+        detached(py, || {
             let state = self.state.read();
             owns_visitor(&state, &request)?;
             let tools = self.tools(&state);
-            Ok(scatter::scatter(&state, &tools, &request, bytes)?)
+            Ok::<_, PyErr>(scatter::scatter(&state, &tools, &request, bytes)?)
         })
     }
 
     /// See `Core.candidates`.
     pub(super) fn candidates_bytes(&self, py: Python<'_>, asked: &[u8]) -> PyResult<Vec<u8>> {
         let (scatter, request) = read_scatter(asked)?;
-        py.detach(|| {
+        detached(py, || {
             let state = self.state.read();
             counts_items(&state)?;
             let tools = self.tools(&state);
-            Ok(candidates::candidates(&state, &tools, &scatter, &request)?)
+            Ok::<_, PyErr>(candidates::candidates(&state, &tools, &scatter, &request)?)
         })
     }
 
@@ -59,7 +59,7 @@ impl Core {
     ) -> PyResult<GatheredBytes> {
         let (scatter, request) = read_scatter(asked)?;
         let replies = read_replies(replies)?;
-        py.detach(|| {
+        detached(py, || {
             let state = self.state.read();
             owns_visitor(&state, &request)?;
             let tools = self.tools(&state);
@@ -74,7 +74,7 @@ impl Core {
             let tools = self.tools(&state);
             let gathered = gather::gather(&state, &tools, &scatter, &request, &replies)?;
             drop(state);
-            Ok(match gathered {
+            Ok::<_, PyErr>(match gathered {
                 Gathered::Answer(answer) => {
                     (Some(rmp_serde::to_vec(&*answer).map_err(protocol)?), None)
                 }
@@ -91,10 +91,10 @@ impl Core {
         part: impl Fn(&State, &Tools<'_>, &Q) -> Result<Vec<u8>, CoreError> + Sync,
     ) -> PyResult<Vec<u8>> {
         let request: Q = rmp_serde::from_slice(bytes).map_err(protocol)?;
-        py.detach(|| {
+        detached(py, || {
             let state = self.state.read();
             counts_items(&state)?;
-            Ok(part(&state, &self.tools(&state), &request)?)
+            Ok::<_, PyErr>(part(&state, &self.tools(&state), &request)?)
         })
     }
 
@@ -108,7 +108,7 @@ impl Core {
     ) -> PyResult<Vec<u8>> {
         let request: Q = rmp_serde::from_slice(bytes).map_err(protocol)?;
         let replies = read_replies(replies)?;
-        py.detach(|| {
+        detached(py, || {
             let replies = self.hear(&replies)?;
             let state = self.state.read();
             let answer = whole(&state, &self.tools(&state), &request, &replies)?;
@@ -143,7 +143,7 @@ fn scatter_at_once<'py>(
     request: &[u8],
 ) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
     let asked: RecommendRequest = rmp_serde::from_slice(request).map_err(protocol)?;
-    let made = py.detach(|| {
+    let made = detached(py, || {
         let state = core.state.read();
         let tools = core.tools(&state);
         let own = asked_by(&asked).is_some_and(|user| {

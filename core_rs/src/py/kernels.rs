@@ -14,6 +14,7 @@ use crate::embedding::scan::{Search, search};
 use crate::embedding::store::PackedVectors;
 use crate::error::CoreError;
 use crate::py::arrays::{filter_words, length, view, view_mut};
+use crate::py::error::detached;
 use crate::simd::Simd;
 use crate::topk::Ties;
 
@@ -52,7 +53,7 @@ fn quantize(
     if dim == 0 {
         return Ok(());
     }
-    py.detach(|| {
+    detached(py, || {
         let rows = vectors.chunks_exact(dim).zip(codes.chunks_exact_mut(dim));
         for (row, ((values, codes), scale)) in rows.zip(scales).enumerate() {
             *scale = quantize_row(simd, "vectors", row, values, codes)?;
@@ -98,13 +99,13 @@ impl Int8Store {
     /// Appends vectors; returns the number of the first.
     fn add(&self, py: Python<'_>, vectors: PyBuffer<f32>) -> PyResult<usize> {
         let vectors = view("vectors", &vectors)?;
-        Ok(py.detach(|| self.vectors.write().add(self.simd, vectors))?)
+        detached(py, || self.vectors.write().add(self.simd, vectors))
     }
 
     /// Overwrites vectors in place.
     fn put(&self, py: Python<'_>, ids: PyBuffer<u32>, vectors: PyBuffer<f32>) -> PyResult<()> {
         let (ids, vectors) = (view("ids", &ids)?, view("vectors", &vectors)?);
-        Ok(py.detach(|| self.vectors.write().put(self.simd, ids, vectors))?)
+        detached(py, || self.vectors.write().put(self.simd, ids, vectors))
     }
 
     /// Codes and scales of vectors, row-major.
@@ -153,7 +154,7 @@ impl Int8Store {
             .as_ref()
             .map(|exact| view("rescore", exact))
             .transpose()?;
-        let counts = py.detach(|| {
+        let counts = detached(py, || {
             let vectors = self.vectors.read();
             let asked = queries.len() / vectors.dim();
             length("queries", queries.len(), asked * vectors.dim())?;
@@ -202,7 +203,7 @@ impl Int8Store {
         let ids = view_mut("ids", &mut ids)?;
         let scores = view_mut("scores", &mut scores)?;
         let mask = mask.as_ref().map(|mask| view("mask", mask)).transpose()?;
-        let chosen = py.detach(|| {
+        let chosen = detached(py, || {
             let vectors = self.vectors.read();
             length("query", query.len(), vectors.dim())?;
             let words = mask

@@ -4,8 +4,10 @@ use parking_lot::Mutex;
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 
+use crate::error::CoreError;
 use crate::limits::{Lines, multiply_adds, stream};
 use crate::py::arrays::view;
+use crate::py::error::detached;
 use crate::py::kernels::simd;
 
 /// Memory that is visited line by line in no order.
@@ -17,10 +19,11 @@ pub struct LineVisits {
 #[pymethods]
 impl LineVisits {
     #[new]
-    fn new(py: Python<'_>, size: usize) -> Self {
-        Self {
-            lines: Mutex::new(py.detach(|| Lines::with_bytes(size))),
-        }
+    fn new(py: Python<'_>, size: usize) -> PyResult<Self> {
+        let lines = detached(py, || Ok::<_, CoreError>(Lines::with_bytes(size)))?;
+        Ok(Self {
+            lines: Mutex::new(lines),
+        })
     }
 
     /// Reads and writes `times` cache lines.

@@ -13,7 +13,8 @@
 //! * [`threads`]: pools of threads; [`clock`]: what the core tells durations by.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
-//! Everything that takes longer than a look-up runs without the GIL.
+//! Everything that takes longer than a look-up runs without the GIL; where it panics, [`error`] makes an exception of the
+//! tree of it.
 
 mod arrays;
 mod bloom;

@@ -11,6 +11,7 @@ use crate::ids::ItemIx;
 use crate::neighbourhood::counts::CooccurrenceCounts;
 use crate::neighbourhood::sealed::SealedSessions;
 use crate::py::arrays::{length, view, view_mut};
+use crate::py::error::detached;
 use crate::py::kernels::simd;
 use crate::query::numbered::{next_in_session, related};
 use crate::query::seeds::Seed;
@@ -52,8 +53,7 @@ fn with_lists(
     take: impl FnOnce(ItemLists<'_>) -> Result<(), CoreError> + Send,
 ) -> PyResult<()> {
     let (offsets, items) = (view("offsets", offsets)?, view("items", items)?);
-    py.detach(|| take(ItemLists::new(offsets, items, max_items)?))?;
-    Ok(())
+    detached(py, || take(ItemLists::new(offsets, items, max_items)?))
 }
 
 /// Arrays that take items and their scores, equally long.
@@ -117,7 +117,7 @@ impl CooccurrenceKernel {
         if let Some(weights) = weights {
             length("weights", weights.len(), seeds.len())?;
         }
-        Ok(py.detach(|| {
+        detached(py, || {
             let seed = |(at, item): (usize, &u32)| Seed {
                 item: ItemIx(*item),
                 weight: weights.map_or(1.0, |weights| weights[at]),
@@ -126,12 +126,9 @@ impl CooccurrenceKernel {
             };
             let seeds: Vec<Seed> = seeds.iter().enumerate().map(seed).collect();
             let counts = self.counts.read();
-            fill(
-                &related(&counts, &seeds, items.len(), metric, shrinkage),
-                items,
-                scores,
-            )
-        }))
+            let found = related(&counts, &seeds, items.len(), metric, shrinkage);
+            Ok::<_, CoreError>(fill(&found, items, scores))
+        })
     }
 
     /// One more than the largest item seen.
@@ -200,14 +197,11 @@ impl SessionKernel {
     ) -> PyResult<usize> {
         let session = view("session_items", &session)?;
         let (items, scores) = ranked(&mut items, &mut scores)?;
-        Ok(py.detach(|| {
+        detached(py, || {
             let sessions = self.sessions.read();
-            fill(
-                &next_in_session(&sessions, session, items.len(), neighbours, last),
-                items,
-                scores,
-            )
-        }))
+            let found = next_in_session(&sessions, session, items.len(), neighbours, last);
+            Ok::<_, CoreError>(fill(&found, items, scores))
+        })
     }
 
     /// One more than the largest item seen.

@@ -5,7 +5,7 @@ use pyo3::types::PyBytes;
 
 use crate::ids::UserIx;
 use crate::py::core::Core;
-use crate::py::error::protocol;
+use crate::py::error::{detached, protocol};
 use crate::py::hosts::has_everything;
 use crate::query::catalogue_page as pages;
 use crate::query::voters::voters;
@@ -93,14 +93,16 @@ fn session_voters(
     item: &str,
 ) -> PyResult<Vec<(String, String, Vec<String>)>> {
     let request = rmp_serde::from_slice(request).map_err(protocol)?;
-    py.detach(|| {
+    detached(py, || {
         let state = core.state.read();
         has_everything(&state)?;
         let found = voters(&state, &core.tools(&state), &request, item)?;
         let found = found.into_iter();
-        Ok(found
-            .map(|voter| (voter.user, voter.seed, voter.items))
-            .collect())
+        Ok::<_, PyErr>(
+            found
+                .map(|voter| (voter.user, voter.seed, voter.items))
+                .collect(),
+        )
     })
 }
 

@@ -28,7 +28,7 @@ from headwater.cluster.logs import request_id
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.rate import TokenBucket
 from headwater.cluster_limits import ClusterConfig
-from headwater.errors import HeadwaterError, InvalidQuery, Overloaded, Unavailable
+from headwater.errors import HeadwaterError, InternalError, InvalidQuery, Overloaded, Unavailable
 from headwater.events.direct_client import DirectClient
 from headwater.protocol import decode_request, encode, encode_error, encoding_of, host_subject, plain_subject
 
@@ -214,8 +214,13 @@ class Endpoint:
         if not self._begun and self._stopping is not None and not self._stopping.done():
             self._stopping.set_result(None)
 
-    def _told_off(self, verb: str, err: HeadwaterError, encoding: str) -> bytes:
+    def _count(self, verb: str, err: HeadwaterError) -> None:
         self._metrics.refused(verb, err.code)
+        if isinstance(err, InternalError):  # nobody else tells the operator of it
+            logger.error("%s: %s", verb, err.message)
+
+    def _told_off(self, verb: str, err: HeadwaterError, encoding: str) -> bytes:
+        self._count(verb, err)
         if self._told.take(1):
             logger.info("%s refused: %s: %s", verb, err.code, err.message)
         return encode_error(err, encoding)
@@ -311,7 +316,7 @@ class Endpoint:
         try:
             answer = await handler(message.data)
         except HeadwaterError as err:
-            self._metrics.refused(verb, err.code)
+            self._count(verb, err)
             answer = encode_error(err, "msgpack")
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, "msgpack")
@@ -324,7 +329,7 @@ class Endpoint:
         try:
             answer = at_once(message.data)
         except HeadwaterError as err:
-            self._metrics.refused(verb, err.code)
+            self._count(verb, err)
             answer = encode_error(err, "msgpack")
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, "msgpack")

@@ -11,6 +11,7 @@ do as well as hashes; `hash_keys` makes the keys of many texts at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +25,24 @@ Key = int | str | bytes
 
 
 def hash_keys(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """Keys, uint64 (n,), of texts: the XXH3 hash of their UTF-8. O(bytes). Raises `TypeError` for what is not text."""
+    """Keys, uint64 (n,), of texts: the XXH3 hash of their UTF-8. O(bytes). Raises `TypeError` for what is not text,
+    `InvalidArray` for half a surrogate pair, which has no UTF-8."""
     out = np.empty(len(texts), np.uint64)
-    core.hash_texts(texts, out)
+    try:
+        core.hash_texts(texts, out)
+    except UnicodeEncodeError as err:
+        _no_utf8("texts", err)
     return out
 
 
 def hash_event_ids(ids: Sequence[str]) -> NDArray[np.uint64]:
-    """128-bit XXH3 hashes of event ids as uint64 (n, 2), upper half first: what `DedupLedger.admit_many` takes."""
+    """128-bit XXH3 hashes of event ids as uint64 (n, 2), upper half first: what `DedupLedger.admit_many` takes.
+    Raises as `hash_keys` does."""
     out = np.empty((len(ids), 2), np.uint64)
-    core.hash_event_ids(ids, out)
+    try:
+        core.hash_event_ids(ids, out)
+    except UnicodeEncodeError as err:
+        _no_utf8("ids", err)
     return out
 
 
@@ -91,7 +100,7 @@ class BloomFilter(_Filter):
     """
 
     def __init__(self, capacity: int, bits_per_key: float = 16.0) -> None:
-        """Raises `InvalidArray` for a capacity outside 1 to 2^36 or bits outside 1 to 256."""
+        """Raises `InvalidArray` for a capacity outside 1 to 2^36, bits outside 1 to 256, or more than memory holds."""
         super().__init__(capacity, bits_per_key, rotating=False)
 
     def __repr__(self) -> str:
@@ -106,7 +115,7 @@ class RotatingBloomFilter(_Filter):
     """
 
     def __init__(self, capacity: int, bits_per_key: float = 16.0) -> None:
-        """Raises `InvalidArray` for a capacity outside 1 to 2^36 or bits outside 1 to 256."""
+        """Raises `InvalidArray` for a capacity outside 1 to 2^36, bits outside 1 to 256, or more than memory holds."""
         super().__init__(capacity, bits_per_key, rotating=True)
 
     @property
@@ -147,8 +156,12 @@ class DedupLedger:
         return verdicts
 
     def admit(self, event_id: str, ts: int) -> int:
-        """The verdict for one event."""
-        return self._kernel.admit(event_id, int_of("ts", ts, -(2**63), 2**63 - 1))
+        """The verdict for one event. Raises as `hash_keys` does, and `InvalidArray` for a time that is none."""
+        ts = int_of("ts", ts, -(2**63), 2**63 - 1)
+        try:
+            return self._kernel.admit(event_id, ts)
+        except UnicodeEncodeError as err:
+            _no_utf8("event_id", err)
 
     def __len__(self) -> int:
         """Ids remembered."""
@@ -160,9 +173,16 @@ class DedupLedger:
         return self._kernel.memory
 
 
+def _no_utf8(field: str, err: UnicodeEncodeError) -> NoReturn:
+    refuse(field, f"{err.object!a:.80}; allowed: text that has a UTF-8 form, without half of a surrogate pair")
+
+
 def _number(key: Key) -> int:
     if isinstance(key, str):
-        return core.hash_bytes(key.encode())
+        try:
+            return core.hash_bytes(key.encode())
+        except UnicodeEncodeError as err:
+            _no_utf8("key", err)
     if isinstance(key, bytes):
         return core.hash_bytes(key)
     if isinstance(key, bool) or not isinstance(key, (int, np.integer)) or not 0 <= key < 2**64:

@@ -142,3 +142,23 @@ def test_empty_batches_are_fine() -> None:
     assert BloomFilter(10).add_many(empty).shape == (0,)
     assert RotatingBloomFilter(1).contains_many(empty).shape == (0,)
     assert DedupLedger(1).admit_many(np.empty((0, 2), np.uint64), np.empty(0, np.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize("kind", [BloomFilter, RotatingBloomFilter])
+def test_more_memory_than_there_is_is_refused(kind: type[BloomFilter]) -> None:
+    with pytest.raises(InvalidArray, match="do not fit into memory") as caught:
+        kind(2**36, 256.0)  # 2 TiB
+    assert caught.value.details["field"] == "capacity"
+
+
+def test_text_without_utf8_is_refused_and_named() -> None:
+    half = "a\ud800"
+    for field, call in {
+        "texts": lambda: hash_keys(["b", half]),
+        "ids": lambda: hash_event_ids(["b", half]),
+        "event_id": lambda: DedupLedger(4).admit(half, 1),
+        "key": lambda: BloomFilter(4).add(half),
+    }.items():
+        with pytest.raises(InvalidArray, match=rf"{field}: '.*\\ud800'") as caught:
+            call()
+        assert caught.value.details["field"] == field

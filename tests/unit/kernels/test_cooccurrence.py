@@ -199,6 +199,14 @@ def test_other_units_are_refused_whole(offsets: Any, items: Any, field: str) -> 
     assert (counts.units, counts.pairs) == (0, 0)
 
 
+def test_wrong_offsets_are_told_as_numbers() -> None:
+    counts = CooccurrenceCounts()
+    with pytest.raises(InvalidArray, match=r"^offsets: from 0 to 3; allowed: from 0 to the number of items, 2$"):
+        counts.add_units(np.array([0, 3]), GOOD[1])
+    with pytest.raises(InvalidArray, match="from nothing to nothing"):
+        counts.add_units(np.array([], np.int64), GOOD[1])
+
+
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
