@@ -214,13 +214,13 @@ class Endpoint:
         if not self._begun and self._stopping is not None and not self._stopping.done():
             self._stopping.set_result(None)
 
-    def _count(self, verb: str, err: HeadwaterError) -> None:
+    def _refused(self, verb: str, err: HeadwaterError) -> None:
         self._metrics.refused(verb, err.code)
         if isinstance(err, InternalError):  # nobody else tells the operator of it
             logger.error("%s: %s", verb, err.message)
 
     def _told_off(self, verb: str, err: HeadwaterError, encoding: str) -> bytes:
-        self._count(verb, err)
+        self._refused(verb, err)
         if self._told.take(1):
             logger.info("%s refused: %s: %s", verb, err.code, err.message)
         return encode_error(err, encoding)
@@ -316,7 +316,7 @@ class Endpoint:
         try:
             answer = await handler(message.data)
         except HeadwaterError as err:
-            self._count(verb, err)
+            self._refused(verb, err)
             answer = encode_error(err, "msgpack")
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, "msgpack")
@@ -329,7 +329,7 @@ class Endpoint:
         try:
             answer = at_once(message.data)
         except HeadwaterError as err:
-            self._count(verb, err)
+            self._refused(verb, err)
             answer = encode_error(err, "msgpack")
         except Exception:  # noqa: BLE001
             answer = self._defect(verb, "msgpack")
