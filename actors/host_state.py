@@ -213,6 +213,7 @@ class HostState:
             core = await loop.run_in_executor(self._store_thread, self._restore, position)
             if core is not None:
                 self.recovered_from = self.snapshot_position = self._snapshot_tried = position
+                self.snapshot_at = await loop.run_in_executor(self._store_thread, self._saved_at, position)
                 break
         if first > self.recovered_from + 1:
             raise LogCorrupt(
@@ -233,6 +234,14 @@ class HostState:
         except StoreError as err:
             self.passed_over.append(f"{position}: {err.message}")
             logger.warning("snapshot %d is passed over: %s", position, err.message)
+            return None
+
+    def _saved_at(self, position: int) -> float | None:
+        assert self._snapshots is not None
+        try:
+            return self._snapshots.saved_at(position, needed_parts(self.spec, self._config.generation.partitions))
+        except HeadwaterError as err:  # the state is there, only its age is not known
+            logger.warning("the age of snapshot %d is not known: %s", position, err.message)
             return None
 
     # --- following -----------------------------------------------------------------------------------------------

@@ -94,6 +94,11 @@ class ObjectSnapshots:
         self._check_open()
         return self._loop.wait(self._load(position, parts))
 
+    def saved_at(self, position: int, parts: Collection[str] | None = None) -> float | None:
+        """See `SnapshotStore.saved_at`. Raises `Unavailable`, `StoreError`."""
+        self._check_open()
+        return self._loop.wait(self._saved_at(position, parts))
+
     # --- on the loop ---
 
     async def _ensure(self, replicas: int, max_bytes: int | None) -> None:
@@ -153,19 +158,29 @@ class ObjectSnapshots:
         return f"nats object {self.bucket}/{position:020d}"
 
     async def _load(self, position: int, parts: Collection[str] | None) -> list[tuple[str, bytes]]:
-        there = (await self._held()).get(position, set())
-        if parts is None:
-            if _WHOLE in there:
-                there = set(json.loads(await self._get(position, _WHOLE)))
-            names = there
-        else:
-            names = there & set(parts)
         found: list[tuple[str, bytes]] = []
-        ordered = sorted(names)
+        ordered = await self._names(position, parts)
         for at in range(0, len(ordered), _LOADS):
             some = ordered[at : at + _LOADS]
             found += zip(some, await asyncio.gather(*(self._get(position, name) for name in some)), strict=True)
         return found
+
+    async def _saved_at(self, position: int, parts: Collection[str] | None) -> float | None:
+        times: list[float] = []
+        for name in await self._names(position, parts):
+            meta = await self._described(position, name)
+            if meta is not None:
+                times.append(datetime.fromisoformat(meta["mtime"]).timestamp())
+        return min(times, default=None)
+
+    async def _names(self, position: int, parts: Collection[str] | None) -> list[str]:
+        """Which parts of a position there are, or which of `parts`, in order."""
+        there = (await self._held()).get(position, set())
+        if parts is not None:
+            there &= set(parts)
+        elif _WHOLE in there:
+            there = set(json.loads(await self._get(position, _WHOLE)))
+        return sorted(there)
 
     async def _held(self) -> dict[int, set[str]]:
         """Parts of each position, by the objects that describe them."""

@@ -49,6 +49,10 @@ class SnapshotStore(Protocol):
         """All parts stored for a position, or those of `parts` that are there."""
         ...
 
+    def saved_at(self, position: int, parts: Collection[str] | None = None) -> float | None:
+        """When the first of these parts was stored, in seconds since 1970 (UTC); `None` if none of them is there."""
+        ...
+
 
 class DirectorySnapshots:
     """Snapshots as folders `DIR/<position>/<part>.hws` and `DIR/<position>.parts/<part>.hws`."""
@@ -168,6 +172,13 @@ class DirectorySnapshots:
         """See `SnapshotStore.load`. Raises `StoreError` if a file cannot be read."""
         try:
             return [(name, file.read_bytes()) for name, file in sorted(self._files(position, parts).items())]
+        except OSError as err:
+            raise StoreError(f"{self.path(position)}: {err}", path=str(self.path(position))) from err
+
+    def saved_at(self, position: int, parts: Collection[str] | None = None) -> float | None:
+        """See `SnapshotStore.saved_at`. Raises `StoreError` if a file cannot be looked at."""
+        try:
+            return min((file.stat().st_mtime for file in self._files(position, parts).values()), default=None)
         except OSError as err:
             raise StoreError(f"{self.path(position)}: {err}", path=str(self.path(position))) from err
 

@@ -20,6 +20,7 @@ from headwater.config import Config
 from headwater.core import Core, generation_of, new_core, whole_digest
 from headwater.errors import HeadwaterError
 from headwater.events.jetstream_log import JetStreamLog
+from headwater.events.log import EventLog
 from headwater.events.nats_options import NatsOptions
 from headwater.events.nats_server import free_port, running_pid
 from headwater.store import directory_config
@@ -187,8 +188,8 @@ def digest_of(connect: Callable[[], SyncClient], config: Config) -> tuple[int, s
     return wait_for("hosts at one position", look)
 
 
-def replay_of(log: JetStreamLog, config: Config, stop: int | None = None) -> Core:
-    """The state that an embedded replay of a cluster's log makes. Closes the log."""
+def replay_of(log: EventLog, config: Config, stop: int | None = None) -> Core:
+    """The state that an embedded replay of a log makes. Closes the log."""
     core = new_core(config, 2)
     try:
         for batch in log.read(stop=stop):

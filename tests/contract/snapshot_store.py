@@ -10,6 +10,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,19 @@ class SnapshotStoreContract:
         assert sorted(store.load(42)) == sorted(parts("a"))
         assert sorted(self.open_store(tmp_path).load(42)) == sorted(parts("a"))
         assert store.load(41) == []
+
+    def test_it_tells_when_a_snapshot_was_saved(self, tmp_path: Path) -> None:
+        store = self.open_store(tmp_path)
+        began = time.time()
+        store.save(42, parts("a"), 2)
+        store.save_parts(43, parts("b")[:2], 2)
+        ended = time.time()
+        other = self.open_store(tmp_path)
+        for told in (other.saved_at(42), other.saved_at(42, ["shard-0"]), other.saved_at(43, ["control", "shard-1"])):
+            assert told is not None
+            assert began - 1 <= told <= ended + 1  # clocks of files tick more slowly
+        assert other.saved_at(41) is None
+        assert other.saved_at(43, ["shard-1"]) is None
 
     @pytest.mark.parametrize("keep", [1, 2, 3, 10])
     def test_the_newest_are_kept(self, tmp_path: Path, keep: int) -> None:

@@ -15,18 +15,21 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from cluster_rig import HEADWATER, Cluster, cluster, wait_for
+from cluster_rig import HEADWATER, Cluster, cluster, replay_of, wait_for
 from headwater import connect
 from headwater.answer import ask, ask_similar, ask_trending
 from headwater.client import SyncClient
+from headwater.core import generation_of
 from headwater.errors import HeadwaterError, InvalidEvent, InvalidQuery, NotReady, Unavailable
 from headwater.events.nats_options import NatsOptions
 from headwater.events.nats_options import connect as dial
+from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import Feedback
 
 pytestmark = pytest.mark.e2e
@@ -247,16 +250,27 @@ def test_hosts_outlive_a_killed_serve_and_the_next_one_takes_them_over(shop: Clu
     shop.heard("s0: runs already")
 
 
-def test_other_numbers_of_hosts_hold_the_same_state(shop: Cluster) -> None:
+def test_one_two_and_four_hosts_hold_the_state_that_the_same_frames_have_in_sqlite(
+    shop: Cluster, tmp_path: Path
+) -> None:
     shop.all_ready()
-    position, digest = shop.whole_digest()
-    shop.stop()
-    shop.serve("--session-hosts", "1", "--item-hosts", "3")
-    hosts = shop.all_ready()
-    assert [host["host"] for host in hosts] == ["s0", "i0", "i1", "i2"]
-    recovered = {host["host"]: host["recovered_from_snapshot"] for host in hosts}
-    assert set(recovered.values()) == {position}, recovered  # from the union of the others' snapshots
-    assert shop.whole_digest() == (position, digest)
+    held: set[tuple[int, str]] = set()
+    for session, item, names in ((1, 0, ["w0"]), (1, 1, ["s0", "i0"]), (1, 3, ["s0", "i0", "i1", "i2"])):
+        shop.stop()  # what hosts were about to write is in the log then
+        shop.serve("--session-hosts", str(session), "--item-hosts", str(item))
+        hosts = shop.all_ready()
+        assert [host["host"] for host in hosts] == names
+        position, digest = shop.whole_digest()
+        recovered = {host["host"]: host["recovered_from_snapshot"] for host in hosts}
+        assert set(recovered.values()) == {position}, recovered  # from the union of the others' snapshots
+        assert all(0 <= host["snapshot_age_s"] < 3600 for host in hosts)
+        held.add((position, digest))
+    sqlite = SqliteLog(tmp_path, generation_of(shop.config.generation))
+    with closing(shop.log()) as log:
+        sqlite.append([frame for batch in log.read() for frame in batch.frames])
+    core = replay_of(sqlite, shop.config)
+    held.add((core.position, core.digest()["whole"]))
+    assert len(held) == 1, held
     with shop.client() as client:
         assert client.track("view", user="later", item="i1") > position
 
