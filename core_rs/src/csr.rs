@@ -52,6 +52,23 @@ impl<'a> ItemLists<'a> {
         self.width
     }
 
+    /// Whether tables of `bytes` an item can grow from `known` items to the largest of these: asked of the allocator and
+    /// given back, as a table that grew without asking would end the process. Errors: the memory is not there.
+    pub fn ask_for_room(&self, known: usize, bytes: usize) -> Result<(), CoreError> {
+        let more = self.width.saturating_sub(known).saturating_mul(bytes);
+        let mut room: Vec<u8> = Vec::new();
+        let asked = room.try_reserve_exact(more);
+        // Else the compiler may leave out what nobody reads.
+        std::hint::black_box(&room);
+        asked.map_err(|_| CoreError::Argument {
+            field: "items",
+            rule: format!(
+                "item {} needs {more} bytes for all items up to it, more memory than there is; number items densely",
+                self.width - 1
+            ),
+        })
+    }
+
     /// The lists in order.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u32]> + use<'a> {
         let (offsets, items) = (self.offsets, self.items);
@@ -117,6 +134,9 @@ mod tests {
             );
         }
         assert!(ItemLists::new(&[0, 3], &[5, 1, 7], 7).is_err());
+        assert!(lists.ask_for_room(0, 64).is_ok());
+        assert!(lists.ask_for_room(7, usize::MAX).is_err());
+        assert!(lists.ask_for_room(8, usize::MAX).is_ok());
         assert_eq!(ItemLists::new(&[0], &[], 1).unwrap().iter().count(), 0);
     }
 

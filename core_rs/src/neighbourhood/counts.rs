@@ -13,6 +13,9 @@ use crate::ids::ItemIx;
 use crate::names::ItemHashes;
 use crate::neighbourhood::marginals::{MarginalChange, Marginals, Partner};
 
+/// Bytes an item in the tables that reach up to the largest one.
+const ITEM_BYTES: usize = 56;
+
 /// Draws counted at a time.
 const DRAWS: usize = 1 << 16;
 
@@ -85,9 +88,10 @@ impl CooccurrenceCounts {
         rows + self.marginals.memory() + self.units_to.capacity() * 8 + self.distinct.memory()
     }
 
-    /// Counts units. O(items x window). Errors: the rows have no memory left to name (16 GiB); units before that are
-    /// counted.
+    /// Counts units. O(items x window). Errors: no memory for all items up to the largest, and nothing is counted; the
+    /// rows have no memory left to name (16 GiB), and units before that are counted.
     pub fn add(&mut self, units: ItemLists<'_>) -> Result<(), CoreError> {
+        units.ask_for_room(self.width, ITEM_BYTES)?;
         self.width = self.width.max(units.width());
         self.rows.ensure(self.width);
         self.marginals.ensure(self.width);

@@ -2,6 +2,7 @@
 
 use crate::config::SessionKnnConfig;
 use crate::csr::{Distinct, ItemLists};
+use crate::error::CoreError;
 use crate::ids::{ItemIx, UserIx};
 use crate::neighbourhood::sessions::SessionIndex;
 use crate::neighbourhood::user::SessionTouch;
@@ -34,8 +35,10 @@ impl SealedSessions {
         self.width
     }
 
-    /// Indexes sessions, oldest first: of each its first distinct items, if they are two or more. O(items).
-    pub fn add(&mut self, sessions: ItemLists<'_>) {
+    /// Indexes sessions, oldest first: of each its first distinct items, if they are two or more. O(items). Errors: no
+    /// memory for all items up to the largest, and nothing is indexed.
+    pub fn add(&mut self, sessions: ItemLists<'_>) -> Result<(), CoreError> {
+        sessions.ask_for_room(self.width, SessionIndex::ITEM_BYTES + size_of::<u32>())?;
         self.width = self.width.max(sessions.width());
         self.index.ensure(self.width);
         for items in sessions.iter() {
@@ -56,6 +59,7 @@ impl SealedSessions {
                 self.index.touch(0, UserIx(0), append);
             }
         }
+        Ok(())
     }
 
     /// Bytes held.

@@ -64,6 +64,9 @@ const KIND_SESSION: u8 = 5;
 const KIND_NEXT: u8 = 6;
 
 impl SessionIndex {
+    /// Bytes an item in the tables that reach up to the largest one.
+    pub const ITEM_BYTES: usize = size_of::<Posting>() + size_of::<u32>();
+
     /// An empty index with the configured bounds.
     pub fn new(config: &SessionKnnConfig, partitions: usize) -> Self {
         Self {

@@ -180,8 +180,7 @@ impl SessionKernel {
         items: PyBuffer<u32>,
     ) -> PyResult<()> {
         with_lists(py, &offsets, &items, self.max_items, |sessions| {
-            self.sessions.write().add(sessions);
-            Ok(())
+            self.sessions.write().add(sessions)
         })
     }
 

@@ -49,8 +49,8 @@ class CooccurrenceCounts:
         """Counts units: unit i is `items[offsets[i]:offsets[i + 1]]`, items in the order they were touched.
 
         `offsets`: int64 (n + 1,), ascending from 0 to the number of items. `items`: uint32. O(items x window); the GIL
-        is released. Raises `InvalidArray`, with nothing counted, for other arrays and for items beyond `max_items`;
-        with a part counted, when the rows would outgrow 16 GiB.
+        is released. Raises `InvalidArray`, with nothing counted, for other arrays and for items beyond `max_items` or
+        beyond the memory there is; with a part counted, when the rows would outgrow 16 GiB.
         """
         offsets = array_of("offsets", offsets, np.int64, (None,))
         self._kernel.add_units(offsets, array_of("items", items, np.uint32, (None,)))

@@ -51,7 +51,8 @@ class SessionIndex:
         """Indexes sessions, oldest first: session i is `items[offsets[i]:offsets[i + 1]]`, in the order of its touches.
 
         `offsets`: int64 (n + 1,), ascending from 0 to the number of items. `items`: uint32. O(items); the GIL is
-        released. Raises `InvalidArray`, with nothing indexed, for other arrays and for items beyond `max_items`.
+        released. Raises `InvalidArray`, with nothing indexed, for other arrays and for items beyond `max_items` or
+        beyond the memory there is.
         """
         offsets = array_of("offsets", offsets, np.int64, (None,))
         self._kernel.add_sessions(offsets, array_of("items", items, np.uint32, (None,)))

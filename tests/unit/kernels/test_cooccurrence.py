@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -197,6 +199,31 @@ def test_other_units_are_refused_whole(offsets: Any, items: Any, field: str) -> 
         counts.add_units(offsets, items)
     assert refused.value.details["field"] == field
     assert (counts.units, counts.pairs) == (0, 0)
+
+
+@pytest.mark.parametrize(("kernel", "add"), [("CooccurrenceCounts", "add_units"), ("SessionIndex", "add_sessions")])
+def test_items_whose_tables_do_not_fit_into_memory_are_refused_whole(kernel: str, add: str) -> None:
+    # In a process of its own, which may have 4 GB: the tables would take 70 GB and more.
+    script = f"""
+import resource
+import numpy as np
+from headwater.errors import InvalidArray
+from headwater.kernels import {kernel}
+
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+kernel = {kernel}(max_items=2**31 - 1)
+kernel.{add}(np.array([0, 2]), np.array([1, 2], np.uint32))
+before = repr(kernel)
+try:
+    kernel.{add}(np.array([0, 2]), np.array([1, 2**31 - 2], np.uint32))
+except InvalidArray as refused:
+    assert refused.details["field"] == "items", refused.details
+    assert repr(kernel) == before, repr(kernel)
+    print(refused)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("items: item 2147483646 needs ")
 
 
 def test_wrong_offsets_are_told_as_numbers() -> None:
