@@ -40,6 +40,7 @@ __all__ = [
     "multiply_adds",
     "quantize",
     "reply_position",
+    "scatter_at_once",
     "session_voters",
     "simd_path",
     "stable_hash",
