@@ -313,8 +313,7 @@ class LogReader:
         late = self._want > self._known and now >= self._late_at
         if late or now - max(self._tail.heard, self._looked) >= self._idle:
             self._looked, self._late_at = now, now + self._idle
-            state = await stream_state(self._api, self._place)
-            self._check(state)
+            state = await self._state()
             # What is stored may be on its way.
             self._missing, self._missing_at = state.last, now + _LATE
         return ""
@@ -355,8 +354,7 @@ class LogReader:
         """Make a consumer behind the last frame received, after a look at the log."""
         if not self._api.connected:
             await self._api.client()
-        state = await stream_state(self._api, self._place)
-        self._check(state)
+        state = await self._state()
         self._republished = state.republished
         if self._tail is not None and state.republished:
             await self._tail.listen(False)  # before the consumer is made: what comes from here on is heard
@@ -369,7 +367,10 @@ class LogReader:
         self._learn()
         return consumer
 
-    def _check(self, state: StreamState) -> None:
+    async def _state(self) -> StreamState:
+        """What the log says of itself, after a check that it still holds what was read."""
+        read = self._position  # the tail may bring frames that are younger than the answer
+        state = await stream_state(self._api, self._place)
         if state.log_id != self._log_id:
             raise LogTailLost(
                 f"nats {self._api.url}: {self._place.stream} is another log than before: it was deleted and made anew; "
@@ -377,12 +378,12 @@ class LogReader:
                 last=state.last,
                 expected=self._position,
             )
-        if state.last < self._position:
+        if state.last < read:
             raise LogTailLost(
-                f"nats {self._api.url}: {self._place.stream} ends at position {state.last}, but frames up to "
-                f"{self._position} were read: the log lost its tail; restore it from a backup",
+                f"nats {self._api.url}: {self._place.stream} ends at position {state.last}, but frames up to {read} "
+                "were read: the log lost its tail; restore it from a backup",
                 last=state.last,
-                expected=self._position,
+                expected=read,
             )
         if state.first > self._position + 1 and (self._filters is None or self._stop is None):
             raise LogCorrupt(
@@ -391,6 +392,7 @@ class LogReader:
                 position=self._position + 1,
                 reason="gap",
             )
+        return state
 
     async def _make(self, name: str, inactive: float) -> int:
         """A consumer behind the last frame received; how many frames are stored there."""

@@ -13,9 +13,12 @@ import pytest
 from contract.event_log import EV0, EV1, frame, frames
 from contract.jetstream import CREATE, Following, opened, restart, run, until
 from headwater.errors import LogCorrupt, LogTailLost
+from headwater.events import jetstream_reader
 from headwater.events.direct_client import header_lines
+from headwater.events.jetstream_api import JetStreamApi
 from headwater.events.jetstream_log import AsyncJetStreamLog
 from headwater.events.jetstream_reader import MISFILED
+from headwater.events.jetstream_stream import Place, StreamState
 from headwater.events.jetstream_tail import Tail
 from headwater.events.nats_server import NatsServer
 from headwater.events.subjects import Subject
@@ -166,6 +169,30 @@ def test_the_tail_is_followed_again_behind_a_restart_of_the_server(own_server: N
             await until(lambda: following.at(last) and some.at(last))
             assert following.positions == some.positions == list(range(1, last + 1))
             assert following.frames == some.frames
+
+    run(main())
+
+
+def test_what_the_log_said_before_frames_came_by_the_tail_is_no_lost_tail(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with opened(nats_server, fresh_namespace()) as log, Following(log.follow()) as following:
+            position = await joined(log, following)
+            asked, came = jetstream_reader.stream_state, []
+
+            async def late(api: JetStreamApi, place: Place) -> StreamState:
+                """The answer is made, frames come, and only then is it read."""
+                state = await asked(api, place)
+                if not came:
+                    came.append(await log.append(frames(range(1, 20))))
+                    await until(lambda: following.reader._position >= came[0] + 18)
+                return state
+
+            monkeypatch.setattr(jetstream_reader, "stream_state", late)
+            following.reader.reach(position + 1)  # so that it looks
+            await until(lambda: bool(came) and following.at(came[0] + 18))
+            assert following.positions == list(range(1, came[0] + 19))
 
     run(main())
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from headwater.cluster import slates
 from headwater.cluster.slates import Slates
 from headwater.config import config_from_table
 from headwater.core import Core, LineVisits
@@ -38,7 +39,7 @@ class Panicking:
         return getattr(self._own, name)
 
 
-@pytest.mark.parametrize("step", ["_scattered", "_gathered", "candidates"])
+@pytest.mark.parametrize("step", ["scatter_at_once", "_scattered", "_gathered", "candidates"])
 def test_a_panic_is_told_and_the_host_goes_on(
     nats_server: NatsServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -53,10 +54,14 @@ def test_a_panic_is_told_and_the_host_goes_on(
             if step == "candidates":
                 state = running.hosts["i0"].state
                 patched.setattr(state, "_core", Panicking(state.core))
+            elif step == "scatter_at_once":
+                patched.setattr(slates, step, panic)
             else:
                 patched.setattr(Slates, step, panic)
+            # Who waits for a position is not answered at once.
+            after = position if step == "_scattered" else None
             with pytest.raises(InternalError, match=SAID):
-                client.recommend("u1", 1)
+                client.recommend("u1", 1, after=after)
         assert SAID in caplog.text
         assert client.recommend("u1", 1, now=NOW).item_ids == expected.item_ids
         assert [host._endpoint._begun for host in running.hosts.values()] == [0, 0]
