@@ -53,6 +53,12 @@ struct Values {
     values: Vec<u32>,
 }
 
+/// Whether anything but scores decides what may stand beside what. `promoted`: whether items are promoted.
+pub fn has_rules(state: &State, scenario: &Scenario, promoted: bool) -> bool {
+    let grouped = scenario.one_per_group && state.catalogue.has_groups();
+    grouped || !scenario.caps.is_empty() || !scenario.pins.is_empty() || promoted
+}
+
 impl Composition<'_> {
     /// Chooses from a pool that the catalogue fills where sources found too little: to `n`, and once more to `limit` where
     /// rules left slots empty or a promoted slot without a promoted item. Returns how many candidates filled in.
@@ -74,7 +80,7 @@ impl Composition<'_> {
                 .count();
             filled += filling.fill(n.saturating_sub(inside), Some(promoted), &mut pool, lists);
         }
-        if !self.has_rules() {
+        if !has_rules(self.state, self.scenario, self.promoted.is_some()) {
             return Ok((self.choose(pool, |_, _| false)?.0, filled));
         }
         // The slate without exploration decides whether more is needed: a draw must not, or the probabilities of draws would
@@ -109,13 +115,6 @@ impl Composition<'_> {
             promise.keeps(place) && !slot.promoted && !pinned
         };
         self.promoted.is_some() && slots.iter().enumerate().any(broken)
-    }
-
-    /// Whether anything but scores decides what may stand beside what.
-    pub fn has_rules(&self) -> bool {
-        let scenario = self.scenario;
-        let grouped = scenario.one_per_group && self.state.catalogue.has_groups();
-        grouped || !scenario.caps.is_empty() || !scenario.pins.is_empty() || self.promoted.is_some()
     }
 
     /// The slots that are kept for promoted candidates.

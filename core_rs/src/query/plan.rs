@@ -8,6 +8,7 @@ use crate::error::CoreError;
 use crate::filter::cache::Passing;
 use crate::filter::{Filter, FilterCache, FilterError, Params, Unheard};
 use crate::fold::state::State;
+use crate::query::compose::has_rules;
 use crate::query::graphs::Graphs;
 use crate::query::leading::LeadingCache;
 use crate::query::request::{RecommendRequest, check_n};
@@ -114,6 +115,13 @@ impl<'a> Plan<'a> {
             promoted,
             own_items: request.own_items,
         })
+    }
+
+    /// Whether the slate is the best of the pool, whatever else is in it, and nobody asks about the others.
+    pub fn takes_best_alone(&self, state: &State, request: &RecommendRequest) -> bool {
+        let apart = self.scenario.diversity > 0.0 || self.scenario.exploration > 0.0;
+        let asked = request.features || request.why.is_some() || request.candidates.is_some();
+        !apart && !asked && !has_rules(state, &self.scenario, self.promoted.is_some())
     }
 
     /// The filters, where nothing else narrows down what all visitors may be shown.

@@ -241,14 +241,6 @@ impl Ranking<'_> {
         self.plan.scenario.slate_pool.max(self.request.n)
     }
 
-    /// Whether the slate is the best of the pool, whatever else is in it, and nobody asks about the others.
-    pub fn is_best_alone(&self) -> bool {
-        let (scenario, request) = (&self.plan.scenario, self.request);
-        let apart = scenario.diversity > 0.0 || scenario.exploration > 0.0;
-        let asked = request.features || request.why.is_some() || request.candidates.is_some();
-        !apart && !asked && !self.composition().has_rules()
-    }
-
     fn composition(&self) -> Composition<'_> {
         Composition {
             state: self.state,
@@ -260,7 +252,7 @@ impl Ranking<'_> {
     }
 
     /// Chooses from the pool, says why. `beyond`: candidates of the pool that are not told, because of them nothing but
-    /// their number matters ([`Ranking::is_best_alone`]).
+    /// their number matters ([`Plan::takes_best_alone`]).
     pub fn answer_from(
         &self,
         pool: Vec<(ItemIx, f64)>,

@@ -110,6 +110,10 @@ pub fn gather_likeliest(
         return Ok(None);
     }
     let plan = Plan::new(state, tools, request)?;
+    // Before anything is looked up: where it does not do, all of this is done again.
+    if !plan.takes_best_alone(state, request) {
+        return Ok(None);
+    }
     let asker = who(state, scatter, request, plan.scenario.seeds);
     let unheard = |name: &&str| state.names.find_item(name).is_none();
     let unknown = |reply: &Reply<'_>| reply.seeds.iter().any(unheard) || !reply.known.is_empty();
@@ -134,9 +138,6 @@ pub fn gather_likeliest(
             counted: &untold,
             stock: &untold,
         };
-        if !ranking.is_best_alone() {
-            return Ok(None);
-        }
         let knobs = ranking.knobs(&mut scratch.touched);
         let likeliest = Likeliest::new(&plan, replies);
         let Some(chosen) = likeliest.and_then(|likeliest| likeliest.choose(&ranking, &knobs))
