@@ -241,6 +241,20 @@ class JetStreamApi:
         self._optional[subject.lower()] = refused
         return await (await self.client()).hear(subject, take)
 
+    async def unsubscribe(self, subscription: Any) -> None:
+        """Hear nothing more. Raises `LostContact`: the connection that it was made on is closed or closing."""
+        from nats.errors import Error
+
+        try:
+            await subscription.unsubscribe()
+        except (Error, OSError) as err:
+            raise LostContact(
+                f"nats {self.url}: a subscription was not given up: {str(err) or type(err).__name__}",
+                url=self.url,
+                retry_after_ms=RETRY_AFTER_MS,
+                kept="unknown",
+            ) from err
+
     async def call(
         self, name: str, body: Mapping[str, Any] | None = None, timeout: float | None = None
     ) -> dict[str, Any]:
