@@ -17,23 +17,30 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from headwater.actors.recovery import Refusals
 from headwater.actors.snapshots import SnapshotStore
+from headwater.actors.state_hold import StateHold
 from headwater.actors.topology import HostSpec
 from headwater.config import Config
 from headwater.core import Core, Ownership, generation_of, new_core, restore_core
 from headwater.errors import HeadwaterError, LogCorrupt, LogTailLost, NotReady, StoreError
+from headwater.events.frame import claimed_events
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, PARTITION, Subject
 from headwater.short_turns import take_short_turns
 
 logger = logging.getLogger(__name__)
 
-_DIRECT_BYTES = 16_384
-"""Frames of up to this many bytes (some hundred events, a fraction of a millisecond) are folded on the loop."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _APPLY_FRAMES = 32
-_DIRECT_FRAMES = 16
+_DIRECT_BYTES = 262_144
+_DIRECT_EVENTS = 512
+"""Frames of no more than this take a fraction of a millisecond and are folded on the loop. A slate's record is one
+event of some kilobytes, of which a fold reads little."""
+_FEW_FRAMES = 16
 _PACE_SECONDS = 0.002
 """From one small fold to the next, unless somebody waits: ten events cost little more together than one alone."""
 _COMING_SECONDS = 0.004
@@ -170,7 +177,7 @@ class HostState:
         self.snapshot_position = 0
         self.snapshot_at: float | None = None
         self.snapshot_error: str | None = None
-        self._holders = 0
+        self._hold = StateHold()
         self._paused_at = 0.0
         self._pausing: asyncio.Future[None] | None = None
 
@@ -182,8 +189,12 @@ class HostState:
 
     @property
     def busy(self) -> bool:
-        """Whether a large fold or the encoding of a snapshot holds the state: questions then go to a thread."""
-        return self._holders > 0
+        """Whether a large fold or the encoding of a snapshot holds the state: questions then go by `ask`."""
+        return self._hold.held
+
+    async def ask(self, verb: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Ask the core; the loop goes on while somebody holds the state. Raises what `verb` raises."""
+        return await self._hold.ask(verb, *arguments, **named)
 
     @property
     def position(self) -> int:
@@ -252,7 +263,7 @@ class HostState:
         try:
             async for batch in self._reader:
                 await self._fold(batch)
-                if len(batch.frames) <= _DIRECT_FRAMES and not self._waiting:
+                if len(batch.frames) <= _FEW_FRAMES and not self._waiting:
                     await self._pause()
         finally:
             await self._reader.aclose()
@@ -282,6 +293,8 @@ class HostState:
             stop = self._cut(positions, at)
             await self._apply(positions[at:stop], frames[at:stop])
             at = stop
+            if at < len(frames):
+                await asyncio.sleep(0)  # between the pieces of a long batch others have their turn
         if self.spec.kind == "session":
             await self._snapshot_before(batch.reached + 1)
             self.core.reached(batch.reached)
@@ -298,16 +311,12 @@ class HostState:
         return stop
 
     async def _apply(self, positions: list[int], frames: list[bytes]) -> None:
-        if len(frames) <= _DIRECT_FRAMES and sum(map(len, frames)) <= _DIRECT_BYTES and not self.busy:
+        if _is_soon_folded(frames) and not self.busy:
             counts, refusals = self.core.apply_at(positions, frames)
         else:
-            self._holders += 1
-            try:
-                counts, refusals = await asyncio.get_running_loop().run_in_executor(
-                    self._fold_thread, self.core.apply_at, positions, frames
-                )
-            finally:
-                self._holders -= 1
+            loop = asyncio.get_running_loop()
+            with self._hold.holding():
+                counts, refusals = await loop.run_in_executor(self._fold_thread, self.core.apply_at, positions, frames)
         self.refusals.extend(refusals)
         self._on_counts(counts, refusals)
         self._wake()
@@ -379,11 +388,8 @@ class HostState:
             raise StoreError("this host was given no place for snapshots")
         if self._saving is not None:
             await asyncio.wait([self._saving])
-        self._holders += 1
-        try:
+        with self._hold.holding():
             position, parts = await asyncio.get_running_loop().run_in_executor(self._store_thread, self.core.snapshot)
-        finally:
-            self._holders -= 1
         self._saving = asyncio.ensure_future(self._save(position, parts))
         return position
 
@@ -414,6 +420,10 @@ class HostState:
         """Release the threads."""
         self._fold_thread.shutdown(wait=False)
         self._store_thread.shutdown(wait=False)
+
+
+def _is_soon_folded(frames: Sequence[bytes]) -> bool:
+    return sum(map(len, frames)) <= _DIRECT_BYTES and sum(map(claimed_events, frames)) <= _DIRECT_EVENTS
 
 
 def _done(waiting: asyncio.Future[None]) -> None:

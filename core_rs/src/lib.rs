@@ -17,6 +17,7 @@
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
 //! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
+//! * [`lent`]: working memory that queries lend one another.
 //! * [`beside`]: work shared with threads that have time; [`spare_threads`]: such threads, woken [`elsewhere`] than where the
 //!   asker runs.
 //! * [`limits`]: what the machine itself can do, beside which kernels are measured.
@@ -51,6 +52,7 @@ pub mod huge_pages;
 pub mod ids;
 pub mod intern;
 pub mod items;
+pub mod lent;
 pub mod limits;
 pub mod names;
 pub mod neighbourhood;

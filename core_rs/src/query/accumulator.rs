@@ -1,8 +1,7 @@
 //! Scores by dense number, cleared in the time of what was touched.
 
-use std::cell::RefCell;
-
 use crate::bitmap::Bitmap;
+use crate::lent::Lender;
 use crate::search::prefetch;
 
 /// What stands where no sum is: a NaN that no arithmetic makes.
@@ -91,7 +90,7 @@ impl Accumulator {
     }
 }
 
-/// The arrays of one query, kept per thread so that a query allocates nothing per candidate.
+/// The arrays of one query, lent from query to query so that none allocates per candidate.
 #[derive(Debug, Default)]
 pub struct Scratch {
     /// Raw scores of the source at hand.
@@ -108,18 +107,15 @@ pub struct Scratch {
     pub touched: Bitmap,
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
+static SCRATCH: Lender<Scratch> = Lender::new();
 
-/// Runs a query with this thread's scratch, ready for `items` items.
+/// Runs a query with a scratch that is ready for `items` items.
 pub fn with_scratch<T>(items: usize, query: impl FnOnce(&mut Scratch) -> T) -> T {
-    SCRATCH.with_borrow_mut(|scratch| {
-        scratch.scores.reset(items);
-        scratch.fused.reset(items);
-        scratch.excluded.reset(items);
-        query(scratch)
-    })
+    let mut scratch = SCRATCH.lend();
+    scratch.scores.reset(items);
+    scratch.fused.reset(items);
+    scratch.excluded.reset(items);
+    query(&mut scratch)
 }
 
 #[cfg(test)]

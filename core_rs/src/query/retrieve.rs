@@ -1,6 +1,5 @@
 //! Candidates: every source's raw scores, cut to its best that may be shown.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +9,7 @@ use crate::bitmap::Bitmap;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
+use crate::lent::Lender;
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
 use crate::query::few_items::Filters;
@@ -28,10 +28,8 @@ use crate::scenario::Scenario;
 /// An embedding of at least so many items is worth waking another thread for.
 const LARGE: usize = 20_000;
 
-thread_local! {
-    /// Scores of sources that a thread looks at for another's question, beside those of a question of its own.
-    static ASIDE: RefCell<Accumulator> = RefCell::default();
-}
+/// Scores of sources that a thread looks at for another's question, beside those of a question of its own.
+static ASIDE: Lender<Accumulator> = Lender::new();
 
 fn listed(source: &Weighted, ranked: Vec<(ItemIx, f64)>) -> SourceList {
     SourceList {
@@ -110,10 +108,9 @@ impl Retrieval<'_> {
         let mut aside = || {
             let nearest = |(at, name)| (at, self.nearest(&sources[at], name, filter));
             let mut lists: Vec<_> = all().filter_map(embedding).map(nearest).collect();
-            ASIDE.with_borrow_mut(|scores| {
-                let left = all().rev().filter(counts).filter(claim);
-                lists.extend(left.map(|at| list(at, scores)));
-            });
+            let mut scores = ASIDE.lend();
+            let left = all().rev().filter(counts).filter(claim);
+            lists.extend(left.map(|at| list(at, &mut scores)));
             lists
         };
         let mut own = || -> Vec<_> {

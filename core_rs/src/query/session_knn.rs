@@ -8,9 +8,10 @@
 //! [`KnnWeights`] adds what STAN (Garg et al., SIGIR 2019, section 3) weighs: how old the neighbour session is, and how
 //! far from the shared item an item stands in it. All of them are off by default.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use crate::ids::ItemIx;
+use crate::lent::{Lender, Lent};
 use crate::neighbourhood::sessions::{SessionIndex, SessionNo};
 use crate::query::accumulator::Accumulator;
 use crate::query::chosen::Chosen;
@@ -99,8 +100,8 @@ pub struct NeighbourSession {
     pub newest: usize,
 }
 
-/// Sessions that share an item, each once, and a small open-addressing table to find them in. Kept per thread: it is far
-/// larger than what a query reads of it.
+/// Sessions that share an item, each once, and a small open-addressing table to find them in. Lent from query to
+/// query: it is far larger than what one reads of it.
 #[derive(Default)]
 struct Similarities {
     /// Lower half of a session's number, and its place in `found`; [`FREE`] where none stands.
@@ -112,25 +113,15 @@ struct Similarities {
 
 const FREE: u32 = u32::MAX;
 
-thread_local! {
-    /// This thread's last table.
-    static KEPT: RefCell<Similarities> = RefCell::default();
-}
+static TABLES: Lender<Similarities> = Lender::new();
 
 impl Similarities {
-    fn with_capacity(entries: usize) -> Self {
+    fn clear(&mut self, entries: usize) {
         let size = (entries * 2).next_power_of_two().max(16);
-        let mut kept = KEPT.take();
-        kept.slots.clear();
-        kept.slots.resize(size, (0, FREE));
-        kept.shift = u32::BITS - size.trailing_zeros();
-        kept.found.clear();
-        kept
-    }
-
-    /// Leaves the table to the thread's next query.
-    fn keep(self) {
-        KEPT.set(self);
+        self.slots.clear();
+        self.slots.resize(size, (0, FREE));
+        self.shift = u32::BITS - size.trailing_zeros();
+        self.found.clear();
     }
 
     /// Where the session with that lower half stands, or would. Sessions held are fewer than numbers of 32 bits, so that the
@@ -207,7 +198,8 @@ pub fn neighbours(
 ) -> Vec<NeighbourSession> {
     let k = weights.neighbours;
     let postings = seeds.iter().map(|seed| index.frequency(*seed)).sum();
-    let mut similarities = Similarities::with_capacity(postings);
+    let mut similarities = TABLES.lend();
+    similarities.clear(postings);
     let places = position_weights(seeds.len(), weights.step);
     for (place, (seed, weight)) in seeds.iter().zip(places).enumerate() {
         let rarity = match weights.rarity {
@@ -223,9 +215,7 @@ pub fn neighbours(
     let (next, held) = index.len();
     let fade = (1.0 - weights.oldest) / held.max(1) as f64;
     let age = |number: u64| (next - 1 - number) as f64;
-    let neighbours = similarities.best(k, |number| 1.0 - fade * age(number));
-    similarities.keep();
-    neighbours
+    similarities.best(k, |number| 1.0 - fade * age(number))
 }
 
 /// Sessions lie anywhere in memory, and their items elsewhere: so many neighbours ahead they are asked for.
@@ -304,11 +294,11 @@ fn idf_of(held: usize, frequency: usize) -> f64 {
     libm::log((held as f64 + 1.0) / (frequency as f64 + 0.5)).max(0.0) + 1.0
 }
 
-/// [`idf`] of many items: postings are bounded, so most items are as frequent as another. What a thread worked out it keeps
-/// for its next reader of as many sessions.
+/// [`idf`] of many items: postings are bounded, so most items are as frequent as another. What was worked out is
+/// lent to the next reader of as many sessions.
 pub struct IdfReader<'a> {
     index: &'a SessionIndex,
-    known: KnownIdf,
+    known: Lent<'static, KnownIdf>,
 }
 
 /// Of so many sessions held: by frequency; 0 where none was asked for yet.
@@ -318,15 +308,13 @@ struct KnownIdf {
     idf: Vec<Cell<f64>>,
 }
 
-thread_local! {
-    static KNOWN_IDF: RefCell<KnownIdf> = RefCell::default();
-}
+static KNOWN_IDF: Lender<KnownIdf> = Lender::new();
 
 impl<'a> IdfReader<'a> {
     /// A reader of the sessions that are held now.
     pub fn new(index: &'a SessionIndex) -> Self {
         let (_, held) = index.len();
-        let mut known = KNOWN_IDF.take();
+        let mut known = KNOWN_IDF.lend();
         if known.held != held {
             known.held = held;
             known.idf.clear();
@@ -347,11 +335,5 @@ impl<'a> IdfReader<'a> {
             known.set(idf_of(self.known.held, frequency));
         }
         known.get()
-    }
-}
-
-impl Drop for IdfReader<'_> {
-    fn drop(&mut self) {
-        KNOWN_IDF.set(std::mem::take(&mut self.known));
     }
 }

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from typing import Any
-
 import msgspec
 
 from headwater.actors.host_state import HostState
@@ -28,7 +24,7 @@ class ItemAnswers:
         """Candidates of its own items for a slate."""
         body = await self._reached(data)
         try:
-            return await self._call(self._state.core.candidates, body)
+            return await self._state.ask(self._state.core.candidates, body)
         except NotReady as err:  # the configuration is another one here: left out, or asked again
             raise Recovering(err.message, retry_after_ms=_RETRY_MS) from err
 
@@ -44,11 +40,11 @@ class ItemAnswers:
 
     async def similar(self, data: bytes) -> bytes:
         """Its own items that are associated with one."""
-        return await self._call(self._state.core.similar_candidates, await self._reached(data))
+        return await self._state.ask(self._state.core.similar_candidates, await self._reached(data))
 
     async def trending(self, data: bytes) -> bytes:
         """Its own items that trend."""
-        return await self._call(self._state.core.trending_candidates, await self._reached(data))
+        return await self._state.ask(self._state.core.trending_candidates, await self._reached(data))
 
     async def item(self, data: bytes) -> bytes:
         """What is known of an item that it owns."""
@@ -60,8 +56,3 @@ class ItemAnswers:
         if sent.after > self._state.position:
             await self._state.reach(sent.after, sent.seconds)
         return sent.body
-
-    async def _call(self, verb: Callable[..., bytes], *arguments: Any) -> bytes:
-        if not self._state.busy:
-            return verb(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(None, verb, *arguments)

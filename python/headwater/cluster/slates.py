@@ -274,20 +274,14 @@ class Slates:
             await self._state.reach(position_of("after", asked.after), seconds * _ITEM_SHARE)
         return until
 
-    async def _call(self, verb: Callable[..., Any], *arguments: Any) -> Any:
-        """Ask the core: here if it is free, for that is quicker, else on a thread that may wait for it."""
-        if not self._state.busy:
-            return verb(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(None, verb, *arguments)
-
     async def _ask(self, request: dict[str, Any], key: str, after: int | None, until: float) -> _Asked:
         core = self._state.core
         body = _encoder.encode(request | {"key": key})
         if not self._scatter.hosts:
-            answer = decode_answer(await self._call(core.recommend, body))
+            answer = decode_answer(await self._state.ask(core.recommend, body))
             return _Asked(answer, [answer.position], {})
         asking = _Asking(body, until)
-        await self._call(self._scatter_again, asking)
+        await self._state.ask(self._scatter_again, asking)
         return await self._go_on(asking, after, None)
 
     async def _go_on(self, asking: _Asking, after: int | None, gathered: Gathered | None) -> _Asked:
@@ -296,7 +290,7 @@ class Slates:
             if gathered is None:
                 share = self._share(asking.until)
                 gathered = await self._scatter.ask_all("candidates", after, asking.sent, share)
-            answered: _Asked | None = await self._call(self._put_together, asking, gathered)
+            answered: _Asked | None = await self._state.ask(self._put_together, asking, gathered)
             if answered is not None:
                 return answered
             gathered = None
@@ -361,10 +355,10 @@ class Slates:
     ) -> _Asked:
         body = _encoder.encode(request)
         if not self._scatter.hosts:
-            answer = decode_answer(await self._call(alone, body))
+            answer = decode_answer(await self._state.ask(alone, body))
             return _Asked(answer, [answer.position], {})
         gathered = await self._scatter.ask_all(verb, after, body, self._share(until))
-        answer = decode_answer(await self._call(gather, body, gathered.replies))
+        answer = decode_answer(await self._state.ask(gather, body, gathered.replies))
         return _Asked(answer, list(map(reply_position, gathered.replies)), gathered.left_out)
 
     @staticmethod

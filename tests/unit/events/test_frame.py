@@ -16,6 +16,7 @@ from headwater.events.frame import (
     MAX_FRAME,
     FrameHeader,
     FrameWriter,
+    claimed_events,
     decode_frame,
     decode_header,
     encode_frame,
@@ -45,7 +46,12 @@ def test_a_header_reads_back(
 ) -> None:
     frame = encode_frame(subject, producer, epoch, sequence, appended, count, body)
     assert decode_header(frame) == FrameHeader(1, subject, producer, epoch, sequence, appended, count)
+    assert claimed_events(frame) == count
     assert frame[HEADER_LEN:] == body
+
+
+def test_of_bytes_that_are_no_frame_some_count_is_claimed() -> None:
+    assert [claimed_events(b"x" * size) for size in (0, 40, 41)] == [0, 0, ord("x")]
 
 
 @pytest.mark.parametrize(("count", "size"), [(0, 10), (-1, 10), (MAX_EVENTS + 1, 10), (1, MAX_FRAME - HEADER_LEN + 1)])
