@@ -21,9 +21,9 @@ from headwater.events.direct_client import DirectClient, is_nobody
 from headwater.protocol import host_subject, raise_refusal
 
 LAYOUT = 2
-"""Of all that hosts say to each other: this head, and the core's messages behind it and in answer to it
-(`core_rs/src/query/hosts/message.rs`). One more with every change of them. A host answers only who speaks its own, so
-that its answers are understood, too."""
+"""Of what item hosts are asked: this head, and the core's messages behind it and in answer to it
+(`core_rs/src/query/hosts/message.rs`). One more with every change of them. An item host answers only who speaks its
+own, so that its answers are understood, too."""
 
 _HEAD = struct.Struct("<HqI")
 _OWN = LAYOUT.to_bytes(2, "little")
