@@ -90,6 +90,18 @@ def generation_json(config: Config) -> bytes:
     return msgspec.json.format(msgspec.json.encode(config.generation))
 
 
+def check_made(directory: Path) -> None:
+    """Raise `ConfigError` if nobody made the directory (`headwater init`, an engine): for what should not begin a new
+    one where a name was mistyped."""
+    if not any((directory / name).exists() for name in (CONFIG_FILE, GENERATION_FILE)):
+        raise ConfigError(
+            f"{directory} is no directory of Headwater: it holds no {CONFIG_FILE} and no log; "
+            f"`headwater init {directory}` makes one",
+            key="directory",
+            value=str(directory),
+        )
+
+
 def check_begun(directory: Path) -> None:
     """Raise `StoreError` if the directory holds no log: for what only makes sense on one that is there."""
     if not (directory / LOG_FILE).exists():

@@ -141,7 +141,18 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
+def test_a_directory_that_nobody_made_is_not_served(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "absent"):
+        refused = run("serve", str(tmp_path / name), "--http", "--port", "0")
+        assert refused.exit_code == 2
+        assert f"`headwater init {tmp_path / name}` makes one" in refused.stderr
+    assert [(path.name, list(path.iterdir())) for path in tmp_path.iterdir()] == [("empty", [])]
+
+
 def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
+    for name in ("shop", "other"):
+        assert run("init", str(tmp_path / name)).exit_code == 0
     shop = str(tmp_path / "shop")
     open_to_all = run("serve", shop, "--http", "--host", "0.0.0.0", "--port", "0")
     assert open_to_all.exit_code == 2
@@ -189,6 +200,7 @@ def test_https_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
     )
     subprocess.run((*made, *named), check=True, capture_output=True)
     shop = str(tmp_path / "shop")
+    assert run("init", shop).exit_code == 0
     for files, told in (
         (("--https-cert", cert), "http.tls_key = ''"),
         (("--https-key", key), "http.tls_cert = ''"),
