@@ -91,14 +91,11 @@ def generation_json(config: Config) -> bytes:
 
 
 def check_made(directory: Path) -> None:
-    """Raise `ConfigError` if nobody made the directory (`headwater init`, an engine): for what should not begin a new
-    one where a name was mistyped."""
-    if not any((directory / name).exists() for name in (CONFIG_FILE, GENERATION_FILE)):
+    """Raise `ConfigError` if the directory is not there: for what should not begin a new one where a name was mistyped.
+    An empty one is begun with the defaults."""
+    if not directory.is_dir():
         raise ConfigError(
-            f"{directory} is no directory of Headwater: it holds no {CONFIG_FILE} and no log; "
-            f"`headwater init {directory}` makes one",
-            key="directory",
-            value=str(directory),
+            f"{directory} does not exist; `headwater init {directory}` makes it", key="directory", value=str(directory)
         )
 
 
