@@ -23,6 +23,8 @@ from headwater.bench.latency.targets import Target
 from headwater.errors import TargetFailed
 
 _TURN_S = 5.0
+_SHORT_TURN_S = 1.0
+"""Beside floors: what else the machine does comes and goes within seconds, and shall meet all alike."""
 _WARM_UP_S = 2.0
 _SEARCH_S, _SEARCH_PATIENCE_S = 3.0, 1.0
 
@@ -114,9 +116,9 @@ class Load:
         """One rate: target, floor, target, floor ... until each had its time. `alone`: without floors and probes."""
         settings = self._settings
         whole = seconds or settings.duration_s
-        turns = max(1, round(whole / _TURN_S))
-        under_way = _UnderWay(rate, whole)
         floors = [] if alone else self._floors()
+        turns = max(1, round(whole / (_SHORT_TURN_S if floors else _TURN_S)))
+        under_way = _UnderWay(rate, whole)
         try:
             for _ in range(turns):
                 with Watched(self._target.processes()) as watched:
