@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter as Tally
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+from headwater.cluster.answer_times import AnswerTimes
 
 
 class HostMetrics:
@@ -25,19 +25,13 @@ class HostMetrics:
         def gauge(name: str, about: str) -> Gauge:
             return Gauge(name, about, names, registry=self.registry)
 
-        self._requests = counter("headwater_requests", "Requests answered, refusals included", "verb")
+        self._times = AnswerTimes(labels)
+        self.registry.register(self._times)
         self._refusals = counter("headwater_refusals", "Requests refused, by error code", "verb", "code")
         self._degraded = counter("headwater_degraded_answers", "Answers without an item host's part", "left_out")
         self._outcomes = counter("headwater_events", "Events folded, by outcome", "outcome")
         self._written = counter("headwater_events_written", "Events this host wrote to the log")
         self._dead = counter("headwater_dead_letters", "Events or frames refused before they were written", "reason")
-        self._latency = Histogram(
-            "headwater_latency_seconds",
-            "Time from a request's arrival to its answer",
-            [*names, "verb"],
-            buckets=_BUCKETS,
-            registry=self.registry,
-        )
         self._gauges = {
             "position": gauge("headwater_position", "Log position that the state has reached"),
             "lag": gauge("headwater_lag_frames", "Log positions known to be there and not reached yet"),
@@ -48,8 +42,6 @@ class HostMetrics:
             "ready": gauge("headwater_ready", "1 when the host answers"),
         }
         self._children: dict[tuple[str, ...], Any] = {}
-        self._seconds: dict[str, float] = {}
-        self._answers: Tally[str] = Tally()
         self.refusals: Tally[str] = Tally()
         self.degraded = 0
         self.events_written = 0
@@ -57,12 +49,9 @@ class HostMetrics:
 
     def answered(self, verb: str, seconds: float) -> None:
         """A request was answered, with a refusal or not."""
-        self._answers[verb] += 1
-        self._seconds[verb] = self._seconds.get(verb, 0.0) + seconds
-        self._child(self._requests, "requests", verb).inc()
-        self._child(self._latency, "latency", verb).observe(seconds)
+        self._times.add(verb, seconds)
 
-    def _child(self, metric: Counter | Histogram, *name: str) -> Any:
+    def _child(self, metric: Counter, *name: str) -> Any:
         """A metric with its labels; looking it up by labels costs as much as a small answer."""
         child = self._children.get(name)
         if child is None:
@@ -102,12 +91,11 @@ class HostMetrics:
     @property
     def answers(self) -> int:
         """Requests answered so far."""
-        return self._answers.total()
+        return self._times.count()
 
     def verb_stats(self, verb: str) -> dict[str, Any]:
         """Statistics of a verb, for the NATS service protocol."""
-        count = self._answers[verb]
-        seconds = self._seconds.get(verb, 0.0)
+        count, seconds = self._times.count(verb), self._times.seconds(verb)
         return {"answered": count, "mean_ms": round(1000 * seconds / count, 3) if count else 0.0}
 
     def text(self) -> bytes:
