@@ -124,19 +124,22 @@ impl Leading {
             TagVotes::Trends => &ordered.tag_trends,
             TagVotes::Popularity => &ordered.tag_popularity,
         };
-        let known = values.read().get(&tag).cloned();
-        let own = known.or_else(|| {
-            let mut found = Vec::new();
-            let add = |item, value| found.push((item, value));
-            let kept = gathered.of_tag(state, votes, tag, now, add);
-            (kept && values.read().len() < MOST_TAGS)
-                .then(|| values.write().entry(tag).or_insert(found.into()).clone())
-        });
-        let Some(own) = own else {
-            return false;
+        let mut add = |own: &[(u32, f64)]| {
+            own.iter().for_each(|(item, _)| scores.ask(*item));
+            scores.add_all(own.iter().map(|(item, value)| (*item, weight * value)));
         };
-        own.iter().for_each(|(item, _)| scores.ask(*item));
-        scores.add_all(own.iter().map(|(item, value)| (*item, weight * value)));
+        if let Some(own) = values.read().get(&tag) {
+            add(own);
+            return true;
+        }
+        let mut found = Vec::new();
+        let found_one = |item, value| found.push((item, value));
+        let kept = gathered.of_tag(state, votes, tag, now, found_one);
+        let mut values = values.write();
+        if !kept || values.len() >= MOST_TAGS {
+            return false;
+        }
+        add(values.entry(tag).or_insert(found.into()));
         true
     }
 
