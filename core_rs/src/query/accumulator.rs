@@ -163,10 +163,15 @@ impl Accumulator {
         self.count == 0
     }
 
+    /// Numbers and their sums, in the order of their first touch.
+    pub fn side_by_side(&self) -> (&[u32], &[f64]) {
+        (&self.touched[..self.count], &self.sums[..self.count])
+    }
+
     /// Numbers with their sums, in the order of their first touch.
     pub fn sums(&self) -> impl Iterator<Item = (u32, f64)> + '_ {
-        let touched = self.touched[..self.count].iter().copied();
-        touched.zip(self.sums[..self.count].iter().copied())
+        let (touched, sums) = self.side_by_side();
+        touched.iter().copied().zip(sums.iter().copied())
     }
 }
 

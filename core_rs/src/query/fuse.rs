@@ -34,6 +34,17 @@ pub fn top(
     top_by(scores, limit, |tied| by_name(names, tied), eligible, adjust)
 }
 
+/// [`top`] of the sums as they are.
+pub fn top_sums(
+    names: &Names,
+    scores: &Accumulator,
+    limit: usize,
+    eligible: impl Fn(ItemIx) -> bool,
+) -> Vec<(ItemIx, f64)> {
+    let ties = |tied: &mut [Key]| by_name(names, tied);
+    best_of(scores, limit, ties, eligible, |_, sum| sum, true)
+}
+
 /// [`top`] with equal scores ordered by `ties`, which sorts items in one total order. O(scored + limit log limit).
 pub fn top_by(
     scores: &Accumulator,
@@ -41,6 +52,21 @@ pub fn top_by(
     ties: impl Fn(&mut [Key]),
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
+) -> Vec<(ItemIx, f64)> {
+    best_of(scores, limit, ties, eligible, adjust, false)
+}
+
+/// So many sums are compared with the worst of the best at once.
+const AT_ONCE: usize = 256;
+
+/// [`top_by`]. `as_is`: `adjust` changes nothing, so that most sums are seen to be too small without a look at their items.
+fn best_of(
+    scores: &Accumulator,
+    limit: usize,
+    ties: impl Fn(&mut [Key]),
+    eligible: impl Fn(ItemIx) -> bool,
+    adjust: impl Fn(ItemIx, f64) -> f64,
+    as_is: bool,
 ) -> Vec<(ItemIx, f64)> {
     if limit == 0 {
         return Vec::new();
@@ -50,17 +76,31 @@ pub fn top_by(
     // What is worse than `limit` others is left out as it comes; who is equal to the worst of them may yet be chosen.
     let spare = limit.max(SPARE);
     let (mut worst, mut room) = (u64::MAX, limit.saturating_add(spare));
-    for (at, sum) in scores.sums() {
-        let item = ItemIx(at);
-        let score = adjust(item, sum);
-        let key = key(item, score);
-        if score > 0.0 && key.score() <= worst && eligible(item) {
-            if keys.len() == room {
-                worst = keys.select_nth_unstable(limit - 1).1.score();
-                keys.retain(|key| key.score() <= worst);
-                room = keys.len() + spare.max(keys.len());
+    let (items, sums) = scores.side_by_side();
+    let mut likely = [0u16; AT_ONCE];
+    for (items, sums) in items.chunks(AT_ONCE).zip(sums.chunks(AT_ONCE)) {
+        let least = match as_is && worst != u64::MAX {
+            true => f64::from_bits(!worst),
+            false => f64::NEG_INFINITY,
+        };
+        // Without a branch: which sums are large is what a CPU cannot foresee.
+        let mut count = 0;
+        for (at, sum) in (0u16..).zip(sums) {
+            likely[count] = at;
+            count += usize::from(*sum >= least);
+        }
+        for at in &likely[..count] {
+            let (item, sum) = (ItemIx(items[*at as usize]), sums[*at as usize]);
+            let score = adjust(item, sum);
+            let key = key(item, score);
+            if score > 0.0 && key.score() <= worst && eligible(item) {
+                if keys.len() == room {
+                    worst = keys.select_nth_unstable(limit - 1).1.score();
+                    keys.retain(|key| key.score() <= worst);
+                    room = keys.len() + spare.max(keys.len());
+                }
+                keys.push(key);
             }
-            keys.push(key);
         }
     }
     let best = best(&mut keys, limit, ties);
@@ -119,7 +159,8 @@ pub fn top_lowered(
     lower: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
     let above = scores.sums().filter(|(_, sum)| *sum > 0.0);
-    let mut all: Vec<Key> = above.map(|(at, sum)| key(ItemIx(at), sum)).collect();
+    let mut all = Vec::with_capacity(scores.len());
+    all.extend(above.map(|(at, sum)| key(ItemIx(at), sum)));
     let likely = limit.saturating_add(SPARE).min(all.len());
     if limit == 0 || all.is_empty() {
         return Vec::new();
@@ -143,7 +184,7 @@ fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(It
     if keys.len() > limit {
         cut(keys, limit, &ties);
     }
-    sort(keys);
+    let mut keys = sorted(keys);
     for run in keys.chunk_by_mut(|a, b| a.score() == b.score()) {
         if run.len() > 1 {
             ties(run);
@@ -155,11 +196,12 @@ fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(It
 /// Bits of a place among keys that are sorted in half their width.
 const PLACE_BITS: u32 = 12;
 
-/// Sorts keys. Not too many of them by how their scores begin, each with its place in the bits of how it ends: numbers of
-/// one register sort in half the time. Scores that begin alike are told apart afterwards.
-fn sort(keys: &mut [Key]) {
+/// Keys in order. Not too many of them are sorted by how their scores begin, each with its place in the bits of how it ends:
+/// numbers of one register sort in half the time. Scores that begin alike are told apart afterwards.
+fn sorted(keys: &mut [Key]) -> Vec<Key> {
     if keys.len() > 1 << PLACE_BITS {
-        return keys.sort_unstable();
+        keys.sort_unstable();
+        return keys.to_vec();
     }
     let begins = |score: u64| score >> PLACE_BITS;
     let placed = (0u64..).zip(keys.iter());
@@ -167,15 +209,14 @@ fn sort(keys: &mut [Key]) {
         .map(|(place, key)| begins(key.score()) << PLACE_BITS | place)
         .collect();
     order.sort_unstable();
-    let unsorted = keys.to_vec();
-    for (key, at) in keys.iter_mut().zip(&order) {
-        *key = unsorted[*at as usize & ((1 << PLACE_BITS) - 1)];
-    }
-    for run in keys.chunk_by_mut(|a, b| begins(a.score()) == begins(b.score())) {
+    let place = |at: &u64| *at as usize & ((1 << PLACE_BITS) - 1);
+    let mut sorted: Vec<Key> = order.iter().map(|at| keys[place(at)]).collect();
+    for run in sorted.chunk_by_mut(|a, b| begins(a.score()) == begins(b.score())) {
         if run.len() > 1 {
             run.sort_unstable();
         }
     }
+    sorted
 }
 
 /// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats. The
@@ -277,6 +318,7 @@ mod tests {
             expected.sort_by(|a, b| order(&names, a, b));
             expected.truncate(limit);
             assert_eq!(top(&names, &scores, limit, eligible, |_, s| s), expected);
+            assert_eq!(top_sums(&names, &scores, limit, eligible), expected);
         }
     }
 
@@ -295,8 +337,7 @@ mod tests {
             let mut keys: Vec<Key> = keys.collect();
             let mut expected = keys.clone();
             expected.sort_unstable();
-            sort(&mut keys);
-            assert_eq!(keys, expected);
+            assert_eq!(sorted(&mut keys), expected);
         }
     }
 

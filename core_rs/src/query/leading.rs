@@ -14,7 +14,7 @@ use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis, Position, TagIx};
 use crate::query::accumulator::Accumulator;
 use crate::query::few_items::{FewItems, Filters};
-use crate::query::fuse::top;
+use crate::query::fuse::top_sums;
 use crate::query::gathered::{Gathered, MOST_TAGS, Newest};
 use crate::query::leaders::TagVotes;
 use crate::query::source::Source;
@@ -93,12 +93,12 @@ impl Leading {
         }
         let Some(ordered) = self.ordered.as_deref() else {
             let known = gathered.add_trends(state, source, segment, now, scores);
-            let best = || top(&state.names, scores, limit, eligible, |_, score| score);
+            let best = || top_sums(&state.names, scores, limit, eligible);
             return known.then(best);
         };
         let ranked = ordered.list(source, segment)?.get_or_init(|| {
             gathered.add_trends(state, source, segment, now, scores);
-            top(&state.names, scores, usize::MAX, |_| true, |_, score| score)
+            top_sums(&state.names, scores, usize::MAX, |_| true)
         });
         let shown = ranked.iter().filter(|(item, _)| eligible(*item));
         Some(shown.take(limit).copied().collect())
