@@ -114,8 +114,6 @@ const SPARE: usize = 64;
 thread_local! {
     /// Room for the keys of all scored items, kept from list to list.
     static KEYS: RefCell<Vec<Key>> = RefCell::default();
-    /// Room for tied keys with the beginnings of their ids.
-    static BEGUN: RefCell<Vec<(u64, Key)>> = RefCell::default();
 }
 
 /// The `limit` best of these, each of which stands there once and has a score above 0; equal scores by item id.
@@ -137,15 +135,25 @@ fn by_name(names: &Names, tied: &mut [Key]) {
                 tied.swap(0, 1);
             }
         }
+        _ if tied.len() > PLACES => {
+            tied.sort_unstable_by(|a, b| beginning(a).cmp(&beginning(b)).then_with(|| whole(a, b)));
+        }
         _ => {
-            let mut begun = BEGUN.take();
-            begun.clear();
-            begun.extend(tied.iter().map(|key| (beginning(key), *key)));
-            begun.sort_unstable_by(|(a, of_a), (b, of_b)| a.cmp(b).then_with(|| whole(of_a, of_b)));
-            for (place, (_, key)) in tied.iter_mut().zip(&begun) {
-                *place = *key;
+            let order = order_of(tied.iter().map(beginning));
+            let unsorted = tied.to_vec();
+            for (key, at) in tied.iter_mut().zip(&order) {
+                *key = unsorted[place(*at)];
             }
-            BEGUN.set(begun);
+            let mut rest = tied;
+            for run in order.chunk_by(|a, b| begins(*a) == begins(*b)) {
+                let (alike, others) = rest.split_at_mut(run.len());
+                if let [_, _, ..] = alike {
+                    alike.sort_unstable_by(|a, b| {
+                        beginning(a).cmp(&beginning(b)).then_with(|| whole(a, b))
+                    });
+                }
+                rest = others;
+            }
         }
     }
 }
@@ -193,24 +201,40 @@ fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(It
     keys.iter().map(|key| (key.item(), key.value())).collect()
 }
 
-/// Bits of a place among keys that are sorted in half their width.
+/// Bits of a place, in which numbers that are sorted with their places end.
 const PLACE_BITS: u32 = 12;
+/// So many places at most.
+const PLACES: usize = 1 << PLACE_BITS;
 
-/// Keys in order. Not too many of them are sorted by how their scores begin, each with its place in the bits of how it ends:
-/// numbers of one register sort in half the time. Scores that begin alike are told apart afterwards.
+/// How a number begins.
+fn begins(number: u64) -> u64 {
+    number >> PLACE_BITS
+}
+
+/// The place that it ends in.
+fn place(number: u64) -> usize {
+    number as usize & (PLACES - 1)
+}
+
+/// At most [`PLACES`] numbers in order by how they begin, each with its place in the bits of how it ends: numbers of one
+/// register sort in half the time of those that carry something.
+fn order_of(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
+    let placed = numbers.zip(0u64..);
+    let mut order: Vec<u64> = placed
+        .map(|(number, place)| begins(number) << PLACE_BITS | place)
+        .collect();
+    order.sort_unstable();
+    order
+}
+
+/// Keys in order. Scores that begin alike are told apart after the others.
 fn sorted(keys: &mut [Key]) -> Vec<Key> {
-    if keys.len() > 1 << PLACE_BITS {
+    if keys.len() > PLACES {
         keys.sort_unstable();
         return keys.to_vec();
     }
-    let begins = |score: u64| score >> PLACE_BITS;
-    let placed = (0u64..).zip(keys.iter());
-    let mut order: Vec<u64> = placed
-        .map(|(place, key)| begins(key.score()) << PLACE_BITS | place)
-        .collect();
-    order.sort_unstable();
-    let place = |at: &u64| *at as usize & ((1 << PLACE_BITS) - 1);
-    let mut sorted: Vec<Key> = order.iter().map(|at| keys[place(at)]).collect();
+    let order = order_of(keys.iter().map(|key| key.score()));
+    let mut sorted: Vec<Key> = order.iter().map(|at| keys[place(*at)]).collect();
     for run in sorted.chunk_by_mut(|a, b| begins(a.score()) == begins(b.score())) {
         if run.len() > 1 {
             run.sort_unstable();
@@ -319,6 +343,29 @@ mod tests {
             expected.truncate(limit);
             assert_eq!(top(&names, &scores, limit, eligible, |_, s| s), expected);
             assert_eq!(top_sums(&names, &scores, limit, eligible), expected);
+        }
+    }
+
+    #[test]
+    fn ties_are_in_the_order_of_their_ids() {
+        let mut names = Names::new(1);
+        let ids: Vec<String> = (0..5000u32)
+            .map(|i| match i % 3 {
+                0 => format!("{}", i * 7919 % 5003),
+                1 => format!("beginsal{}", i * 7919 % 5003),
+                _ => format!("begins{i}"),
+            })
+            .collect();
+        for id in &ids {
+            names.items.intern_str(id);
+        }
+        for count in [0, 1, 2, 3, 700, PLACES, 5000] {
+            let mut tied: Vec<Key> = (0..count as u32).map(|i| key(ItemIx(i), 1.0)).collect();
+            by_name(&names, &mut tied);
+            let mut expected = ids[..count].to_vec();
+            expected.sort_unstable();
+            let found = tied.iter().map(|key| names.item(key.item()));
+            assert!(found.eq(expected.iter().map(String::as_str)), "{count}");
         }
     }
 
