@@ -15,7 +15,8 @@ The log on NATS (needs `headwater[cluster]`; nothing of it is imported unless it
 
 * `nats_options`: how a server is reached; the one place that dials. `nats_server`: the packaged server of one machine.
 * `jetstream_api`: requests and errors. `jetstream_stream`: names, settings and state of a generation's streams.
-* `jetstream_writer`: group commit in atomic batches, each append once. `jetstream_reader`: each frame once, in order.
+* `jetstream_writer`: group commit in atomic batches, each append once. `jetstream_reader`: each frame once, in order,
+  from a consumer on the server (`jetstream_consumer`) or from what it republishes (`jetstream_tail`).
 * `jetstream_log`: both together, for hosts (asynchronous) and as an `EventLog`. `loop_thread`: a loop for threads.
 
 Only writers use this package on the hot path; folds read frames in Rust. Nothing here knows what an event means.

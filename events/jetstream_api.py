@@ -165,12 +165,7 @@ class JetStreamApi:
             )
             data, lines = await answer
         except (TimeoutError, Error, OSError) as err:
-            raise LostContact(
-                f"nats {self.url}: no answer to {subject}: {str(err) or type(err).__name__}",
-                url=self.url,
-                retry_after_ms=RETRY_AFTER_MS,
-                kept="unknown",
-            ) from err
+            raise self._lost(f"no answer to {subject}", err) from err
         finally:
             timer.cancel()
             del self._awaited[answer]
@@ -182,13 +177,7 @@ class JetStreamApi:
 
     def _on_lost(self) -> None:
         for answer, subject in self._awaited.items():
-            lost = LostContact(
-                f"nats {self.url}: the connection broke before {subject} was answered",
-                url=self.url,
-                retry_after_ms=RETRY_AFTER_MS,
-                kept="unknown",
-            )
-            _settle(answer, lost)
+            _settle(answer, self._lost(f"the connection broke before {subject} was answered"))
 
     def _on_back(self) -> None:
         for told in list(self.back):
@@ -222,12 +211,7 @@ class JetStreamApi:
         try:
             client.send(subject, payload, reply, header_lines(headers) if headers else b"")
         except (Error, OSError) as err:
-            raise LostContact(
-                f"nats {self.url}: {subject} could not be sent: {str(err) or type(err).__name__}",
-                url=self.url,
-                retry_after_ms=RETRY_AFTER_MS,
-                kept="unknown",
-            ) from err
+            raise self._lost(f"{subject} could not be sent", err) from err
 
     async def subscribe(self, take: Heard) -> tuple[str, Any]:
         """A fresh inbox and its subscription. Nothing waits in between, so nothing is dropped: whoever asks bounds what
@@ -240,6 +224,15 @@ class JetStreamApi:
         """A subscription that one can do without: `refused` is called when the server does not permit it."""
         self._optional[subject.lower()] = refused
         return await (await self.client()).hear(subject, take)
+
+    async def unsubscribe(self, subscription: Any) -> None:
+        """Hear nothing more. Raises `LostContact`: the connection that it was made on is closed or closing."""
+        from nats.errors import Error
+
+        try:
+            await subscription.unsubscribe()
+        except (Error, OSError) as err:
+            raise self._lost("a subscription was not given up", err) from err
 
     async def call(
         self, name: str, body: Mapping[str, Any] | None = None, timeout: float | None = None
@@ -278,6 +271,10 @@ class JetStreamApi:
         return JetStreamRefusal(
             f"nats {self.url}: {subject}: {said}", url=self.url, err_code=number, code=error.get("code")
         )
+
+    def _lost(self, what: str, err: Exception | None = None) -> LostContact:
+        why = "" if err is None else f": {str(err) or type(err).__name__}"
+        return LostContact(f"nats {self.url}: {what}{why}", url=self.url, retry_after_ms=RETRY_AFTER_MS, kept="unknown")
 
     def _absent(self, why: str, kept: str) -> Unavailable:
         return Unavailable(f"nats {self.url}: {why}", url=self.url, retry_after_ms=RETRY_AFTER_MS, kept=kept)

@@ -22,17 +22,15 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import logging
-import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from headwater.errors import HeadwaterError, InvalidInput, LogCorrupt, LogTailLost, Unavailable
 from headwater.events.bell import Bell
-from headwater.events.frame import MAX_FRAME
 from headwater.events.jetstream_api import JetStreamApi
+from headwater.events.jetstream_consumer import Consumer
 from headwater.events.jetstream_stream import Place, StreamState, stream_state
 from headwater.events.jetstream_tail import Stored, Tail
 from headwater.events.log import READ_BATCH_BYTES
@@ -44,18 +42,13 @@ MISFILED = b"HWF misfiled"
 """Given to the fold in place of a frame that stands under another subject than its header says: readers of some
 subjects and readers of all would otherwise count it differently. Shorter than a header: every reader passes over it."""
 
-_PULL_FRAMES = 1_024
-_PULL_LEAST = 2 * MAX_FRAME
-_HEARTBEAT = 1.0
-_EXPIRES = 30.0
 _INACTIVE = 30.0
+_INACTIVE_COUNT = 1.0
 _LOOK = 0.25
 _LATE = 0.05
 """Seconds after which a position that was acknowledged is asked for, if the tail did not bring it."""
 _AGAIN = 0.1
-_ENDED = {"404", "408"}
 _JOINED = "the tail is followed"
-_LEFT = ("consumer deleted", "server shutdown", "leadership change", "consumer is push based")
 
 
 class ReadBatch(NamedTuple):
@@ -65,22 +58,6 @@ class ReadBatch(NamedTuple):
     positions: list[int]
     frames: list[bytes]
     reached: int
-
-
-class _Consumer:
-    """One consumer on the server and what came from it."""
-
-    def __init__(self, name: str, lives: int) -> None:
-        self.name = name
-        self.lives = lives
-        self.inbox = ""
-        self.subscription: Any = None
-        self.received = 0
-        self.wanted = 0
-        """Frames still to come of the portion that was asked for; 0: nothing is asked for."""
-        self.heard = 0.0
-        self.lost = ""
-        """Why it is not to be used any more."""
 
 
 class LogReader:
@@ -116,7 +93,7 @@ class LogReader:
         self._batch_bytes = batch_bytes
         self._idle = idle
         self._patience = patience
-        self._consumer: _Consumer | None = None
+        self._consumer: Consumer | None = None
         self._buffer: deque[tuple[int, bytes]] = deque()
         self._buffered = 0
         self._received = 0
@@ -235,7 +212,7 @@ class LogReader:
             return
         if self._buffered <= 2 * self._batch_bytes:
             try:
-                await self._ask(consumer)
+                await consumer.ask(self._batch_bytes)
             except Unavailable:
                 consumer.lost = "the connection was lost"
 
@@ -326,11 +303,8 @@ class LogReader:
         if await self._on_the_tail(now):
             return
         consumer = self._consumer
-        if consumer is not None and not consumer.lost:
-            if consumer.lives != self._api.lives:
-                consumer.lost = "the connection was made again"
-            elif consumer.wanted and now - consumer.heard > 2.5 * _HEARTBEAT + _LOOK:
-                consumer.lost = "it is silent"
+        if consumer is not None:
+            consumer.look(now, _LOOK)
         if consumer is not None and consumer.lost == _JOINED:  # and the tail was left again meanwhile
             await self._leave()
             consumer = None
@@ -342,7 +316,7 @@ class LogReader:
         if consumer is None:
             consumer = await self._renew()
         if not consumer.wanted and not consumer.lost:
-            await self._ask(consumer)
+            await consumer.ask(self._batch_bytes)
         known, want = self._known, self._want
         await self._look(now)
         # Nobody hears the bell meanwhile.
@@ -350,7 +324,7 @@ class LogReader:
             return
         await self._bell.heard(_LOOK)
 
-    async def _renew(self) -> _Consumer:
+    async def _renew(self) -> Consumer:
         """Make a consumer behind the last frame received, after a look at the log."""
         if not self._api.connected:
             await self._api.client()
@@ -358,12 +332,14 @@ class LogReader:
         self._republished = state.republished
         if self._tail is not None and state.republished:
             await self._tail.listen(False)  # before the consumer is made: what comes from here on is heard
-        consumer = _Consumer(f"r{secrets.token_hex(8)}", self._api.lives)
-        consumer.inbox, consumer.subscription = await self._api.subscribe(functools.partial(self._take, consumer))
+        consumer = Consumer(self._api, self._place.stream)
+        await consumer.listen(functools.partial(self._take, consumer))
         self._consumer = consumer
-        consumer.heard = self._looked = asyncio.get_running_loop().time()
+        self._looked = asyncio.get_running_loop().time()
         want = max(self._want, state.last if self._stop is None else 0)
-        self._proofs.append((self._received + await self._make(consumer.name, _INACTIVE), want))
+        received = self._received
+        stored = await consumer.make(self._position + 1, self._filters, _INACTIVE)
+        self._proofs.append((received + stored, want))
         self._learn()
         return consumer
 
@@ -394,37 +370,6 @@ class LogReader:
             )
         return state
 
-    async def _make(self, name: str, inactive: float) -> int:
-        """A consumer behind the last frame received; how many frames are stored there."""
-        config: dict[str, Any] = {
-            "name": name,
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": self._position + 1,
-            "ack_policy": "none",
-            "replay_policy": "instant",
-            "inactive_threshold": int(inactive * 1e9),
-            "mem_storage": True,
-            "num_replicas": 1,
-        }
-        if self._filters is not None:
-            config["filter_subjects"] = self._filters
-        body = {"stream_name": self._place.stream, "action": "create", "config": config}
-        answer = await self._api.call(f"CONSUMER.CREATE.{self._place.stream}.{name}", body)
-        return int(answer["num_pending"])
-
-    async def _ask(self, consumer: _Consumer) -> None:
-        """Ask for a portion; its frames come one by one as they are written."""
-        consumer.wanted = _PULL_FRAMES
-        consumer.heard = asyncio.get_running_loop().time()
-        pull = {
-            "batch": _PULL_FRAMES,
-            "max_bytes": max(self._batch_bytes, _PULL_LEAST),
-            "expires": int(_EXPIRES * 1e9),
-            "idle_heartbeat": int(_HEARTBEAT * 1e9),
-        }
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._place.stream}.{consumer.name}"
-        await self._api.publish(subject, json.dumps(pull).encode(), reply=consumer.inbox)
-
     async def _look(self, now: float) -> None:
         """Count anew what is stored, when someone wants to know, or after a while without frames."""
         if self._filters is None or self._buffer:
@@ -440,24 +385,16 @@ class LogReader:
         if self._proofs and self._proofs[-1][1] >= want and now - self._looked < self._idle:
             return  # counted already; the frames are on their way
         self._looked = now
-        name, received = f"c{secrets.token_hex(8)}", self._received
-        pending = await self._make(name, 1.0)
-        self._proofs.append((received + pending, want))
+        counting, received = Consumer(self._api, self._place.stream), self._received
+        stored = await counting.make(self._position + 1, self._filters, _INACTIVE_COUNT)
+        self._proofs.append((received + stored, want))
         self._learn()
-        await self._api.publish(f"$JS.API.CONSUMER.DELETE.{self._place.stream}.{name}")
+        await counting.forget()
 
     async def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
-        if consumer is None:
-            return
-        consumer.lost = consumer.lost or "left"
-        try:
-            if consumer.subscription is not None:
-                await consumer.subscription.unsubscribe()
-            if self._api.connected:
-                await self._api.publish(f"$JS.API.CONSUMER.DELETE.{self._place.stream}.{consumer.name}")
-        except Exception as err:  # noqa: BLE001 - it is gone either way, and the server forgets it by itself
-            logger.debug("consumer %s could not be taken leave of: %s", consumer.name, err)
+        if consumer is not None:
+            await consumer.leave()
 
     async def _bear(self, err: Unavailable) -> None:
         """Wait for the server, as long as patience lasts."""
@@ -472,13 +409,14 @@ class LogReader:
             self._consumer.lost = self._consumer.lost or "the server did not answer"
         await asyncio.sleep(_AGAIN)
 
-    def _take(self, consumer: _Consumer, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
+    def _take(self, consumer: Consumer, subject: str, reply: str, data: bytes, headers: bytes | None) -> None:
         """One message of a consumer's inbox: a frame, or a word about the portion."""
         if consumer.lost:
             return
-        consumer.heard = asyncio.get_running_loop().time()
+        consumer.came()
         if not reply.startswith("$JS.ACK."):
-            self._hear(consumer, headers or b"")
+            if consumer.hear(headers or b""):
+                self._bell.ring()
             return
         tokens = reply.split(".")
         at = 5 if len(tokens) == 9 else 7  # with domain and account in front
@@ -495,8 +433,7 @@ class LogReader:
             )
             consumer.lost = "frames are missing"
         else:
-            consumer.received = number
-            consumer.wanted = max(0, consumer.wanted - 1)
+            consumer.count()
             if self._stop is None or position < self._stop:
                 self._keep(position, subject, data)
             self._received += 1
@@ -514,15 +451,3 @@ class LogReader:
                 frame = MISFILED
         self._buffer.append((position, frame))
         self._buffered += len(frame)
-
-    def _hear(self, consumer: _Consumer, headers: bytes) -> None:
-        # NATS/1.0 409 Message Size Exceeds MaxBytes
-        _, _, told = headers.partition(b"\r\n")[0].decode("utf-8", "replace").partition(" ")
-        status, _, said = told.lower().partition(" ")
-        if status == "100":
-            return
-        if status in _ENDED or (status == "409" and not said.startswith(_LEFT)):
-            consumer.wanted = 0
-        else:
-            consumer.lost = f"status {status} {said}"
-        self._bell.ring()

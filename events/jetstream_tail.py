@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from headwater.errors import LogCorrupt
-from headwater.events.jetstream_api import MESSAGE_NOT_FOUND, JetStreamApi, JetStreamRefusal
+from headwater.events.jetstream_api import MESSAGE_NOT_FOUND, JetStreamApi, JetStreamRefusal, LostContact
 from headwater.events.jetstream_stream import Place
 
 logger = logging.getLogger(__name__)
@@ -132,10 +132,11 @@ class Tail:
         """Hear nothing more."""
         subscription, self._subscription = self._subscription, None
         self._begin(asyncio.get_running_loop().time())
+        if subscription is None:
+            return
         try:
-            if subscription is not None:
-                await subscription.unsubscribe()
-        except Exception as err:  # noqa: BLE001 - the connection is gone, and the subscription with it
+            await self._api.unsubscribe(subscription)
+        except LostContact as err:  # and the subscription went with it
             logger.debug("the tail of %s could not be taken leave of: %s", self._place.stream, err)
 
     def _begin(self, now: float) -> None:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from headwater.errors import AccessDenied, ConfigError, Unavailable
+from headwater.errors import AccessDenied, ConfigError, HeadwaterError, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -125,68 +125,79 @@ class Hooks(NamedTuple):
     """The server does not permit `verb` ("publish" or "subscription") to `subject`; both in small letters."""
 
 
+class _Connection:
+    """What nats-py tells of a connection, while it is dialled and afterwards."""
+
+    def __init__(self, options: NatsOptions, hooks: Hooks, error_logger: logging.Logger) -> None:
+        self._options = options
+        self._hooks = hooks
+        self._logger = error_logger
+        self.dialling: asyncio.Future[Any] | None = None
+        self.refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once the server refused the credentials."""
+        self.latest: BaseException | None = None
+
+    async def on_error(self, err: Exception) -> None:
+        from nats.errors import AuthorizationError
+
+        self.latest = err
+        denied = isinstance(err, AuthorizationError) or "authoriz" in str(err).lower()
+        if denied and not self.refused.done():
+            self.refused.set_result(None)
+        self._logger.warning("nats %s: %s", self._options.shown, _said(err))
+        if (denial := _DENIED.search(str(err).lower())) is not None:
+            self._hooks.denied(denial[1], denial[2])
+
+    async def on_disconnect(self) -> None:
+        if self.dialling is not None and self.dialling.done() and self.dialling.result().is_closed:
+            return  # as its owner wished
+        self._hooks.lost()
+        self._logger.warning("nats %s: the connection was lost; reconnecting", self._options.shown)
+
+    async def on_reconnect(self) -> None:
+        self._logger.info("nats %s: connected again", self._options.shown)
+        self._hooks.back()
+
+    def failure(self, denied: bool) -> HeadwaterError:
+        """Why it was not made."""
+        shown, waited = self._options.shown, self._options.connect_timeout
+        why = f"no answer within {waited} s" if self.latest is None else _said(self.latest)
+        if denied:
+            return AccessDenied(f"nats {shown} refuses these credentials: {why}", url=shown)
+        return Unavailable(
+            f"nats {shown} cannot be reached: {why}; is the server running there?",
+            url=shown,
+            retry_after_ms=RETRY_AFTER_MS,
+        )
+
+
 async def connect(options: NatsOptions, *, hooks: Hooks | None = None, error_logger: logging.Logger = logger) -> Any:
     """A connected `headwater.events.direct_client.DirectClient`, which reconnects by itself.
 
     Raises `ConfigError` (a file that is not there or does not hold what it should), `AccessDenied` (credentials
     refused), `Unavailable` (nobody answers within `connect_timeout`).
     """
-    from nats.errors import AuthorizationError, Error, InvalidUserCredentialsError
+    from nats.errors import Error, InvalidUserCredentialsError
 
     from headwater.events.direct_client import dial
 
-    settings, hooks = _settings(options), hooks or Hooks()
-    refused = asyncio.get_running_loop().create_future()
-    seen: list[BaseException] = []
-
-    async def on_error(err: Exception) -> None:
-        seen.append(err)
-        del seen[:-1]
-        denied = isinstance(err, AuthorizationError) or "authoriz" in str(err).lower()
-        if denied and not refused.done():
-            refused.set_result(err)
-        error_logger.warning("nats %s: %s", options.shown, _said(err))
-        if (denial := _DENIED.search(str(err).lower())) is not None:
-            hooks.denied(denial[1], denial[2])
-
-    async def on_disconnect() -> None:
-        if dialling.done() and dialling.result().is_closed:
-            return  # as its owner wished
-        hooks.lost()
-        error_logger.warning("nats %s: the connection was lost; reconnecting", options.shown)
-
-    async def on_reconnect() -> None:
-        error_logger.info("nats %s: connected again", options.shown)
-        hooks.back()
-
-    dialling = asyncio.ensure_future(
-        dial(
-            **settings,
-            error_cb=on_error,
-            disconnected_cb=on_disconnect,
-            reconnected_cb=on_reconnect,
-        )
-    )
+    settings, made = _settings(options), _Connection(options, hooks or Hooks(), error_logger)
+    told = {"error_cb": made.on_error, "disconnected_cb": made.on_disconnect, "reconnected_cb": made.on_reconnect}
+    dialling = made.dialling = asyncio.ensure_future(dial(**settings, **told))
     try:
-        await asyncio.wait({dialling, refused}, timeout=options.connect_timeout, return_when=asyncio.FIRST_COMPLETED)
+        awaited = {dialling, made.refused}
+        await asyncio.wait(awaited, timeout=options.connect_timeout, return_when=asyncio.FIRST_COMPLETED)
         if dialling.done():
             return dialling.result()
     except (OSError, ValueError, InvalidUserCredentialsError, Error) as err:
-        seen.append(err)
+        made.latest = err
     finally:
         if not dialling.done():
             dialling.cancel()
             await asyncio.gather(dialling, return_exceptions=True)
-        denied = refused.done()
-        refused.cancel()
-    why = _said(seen[-1]) if seen else f"no answer within {options.connect_timeout} s"
-    if denied:
-        raise AccessDenied(f"nats {options.shown} refuses these credentials: {why}", url=options.shown)
-    raise Unavailable(
-        f"nats {options.shown} cannot be reached: {why}; is the server running there?",
-        url=options.shown,
-        retry_after_ms=RETRY_AFTER_MS,
-    )
+        denied = made.refused.done()
+        made.refused.cancel()
+    raise made.failure(denied)
 
 
 def _said(err: BaseException) -> str:

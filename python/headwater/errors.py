@@ -13,6 +13,7 @@ as attributes so that a program need not parse the message. The tree, by what th
 * `NotReady`: the state has not reached the asked position in time. Ask again.
 * `Unavailable`: a server or host does not answer now. Ask again after `retry_after_ms`.
     * `Recovering` (the owner is rebuilding its state), `Overloaded` (a queue or rate is full), `DeadlineExceeded`
+* `OtherVersion`: hosts of one cluster run different versions. Start them again with the same one.
 * `AccessDenied`: a server refuses these credentials, or does not permit them what was asked. Asking again is no help.
 * `InternalError`: a defect of Headwater. Report it with the message; asking the same again is no help.
 * `TargetFailed`: what a benchmark measures did not answer, or ended while it was measured.
@@ -167,6 +168,12 @@ class Unavailable(HeadwaterError):
     of a refused write was kept, "unknown" when nobody can say (writing the same frames again has no second effect)."""
 
     code = "unavailable"
+
+
+class OtherVersion(HeadwaterError):
+    """A host was asked by one of another version of Headwater, which it does not understand. Details: `layout`."""
+
+    code = "other-version"
 
 
 class AccessDenied(HeadwaterError):

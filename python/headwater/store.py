@@ -90,6 +90,15 @@ def generation_json(config: Config) -> bytes:
     return msgspec.json.format(msgspec.json.encode(config.generation))
 
 
+def check_made(directory: Path) -> None:
+    """Raise `ConfigError` if the directory is not there: for what should not begin a new one where a name was mistyped.
+    An empty one is begun with the defaults."""
+    if not directory.is_dir():
+        raise ConfigError(
+            f"{directory} does not exist; `headwater init {directory}` makes it", key="directory", value=str(directory)
+        )
+
+
 def check_begun(directory: Path) -> None:
     """Raise `StoreError` if the directory holds no log: for what only makes sense on one that is there."""
     if not (directory / LOG_FILE).exists():

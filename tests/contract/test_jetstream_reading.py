@@ -7,6 +7,8 @@ import random
 from typing import Any
 
 import pytest
+from nats.aio.subscription import Subscription
+from nats.errors import ConnectionClosedError
 
 from contract.event_log import EV0, EV1, frame, frames
 from contract.jetstream import Following, opened, run, until
@@ -180,6 +182,39 @@ def test_who_stops_waiting_for_a_batch_loses_nothing(nats_server: NatsServer) ->
                 assert got == list(range(1, 1_501))
                 assert given_up >= 3
                 await reader.aclose()
+
+    run(main())
+
+
+@pytest.mark.parametrize("tail", [False, True], ids=["consumer", "tail"])
+def test_a_connection_that_is_gone_is_taken_leave_of_and_a_defect_is_told(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, tail: bool
+) -> None:
+    """Of what may go wrong at leaving only a lost connection is passed over."""
+    told: list[Exception] = []
+
+    async def fails(self: Subscription, limit: int = 0) -> None:
+        raise told[-1]
+
+    async def main() -> None:
+        async with opened(nats_server, fresh_namespace()) as log:
+            await log.append(frames(range(1, 4)))
+            for error in (ConnectionClosedError(), ConnectionResetError(), RuntimeError("a defect")):
+                reader = log.follow(1, tail=tail)
+                assert (await anext(reader)).positions
+                if tail:
+                    while not reader.on_tail:
+                        await log.append([frame(9)])
+                        await anext(reader)
+                    await reader._leave()  # the consumer, so that only the tail is left to leave
+                told.append(error)
+                with monkeypatch.context() as patched:
+                    patched.setattr(Subscription, "unsubscribe", fails)
+                    if isinstance(error, RuntimeError):
+                        with pytest.raises(RuntimeError, match="a defect"):
+                            await reader.aclose()
+                    else:
+                        await reader.aclose()
 
     run(main())
 

@@ -329,6 +329,11 @@ USAGE = [
     ("sync", "shop", "absent.csv"),
     ("backup", "absent", "backup"),
     ("archive", "absent"),
+    ("restore", "absent", "other"),
+    ("track", "absent", "view", "--user", "bob", "--item", "lamp0"),
+    ("permissions", "absent"),
+    ("serve", "absent", "--http", "--port", 0),
+    ("serve", "absent", "--embedded-nats", "--port", 0),
     ("forget", "shop", "bob", "--check", "items.csv"),
 ]
 
@@ -426,7 +431,7 @@ def test_ctrl_c_says_that_the_same_command_continues(tmp_path: Path) -> None:
 def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
     for item in ("[/bold]", "[red]x", ":smile:"):
         for user in ("ann", "[/b]"):
-            ok(tmp_path, "track", "shop", "view", "--user", user, "--item", item)
+            ok(tmp_path, "track", "shop", "view", "--user", user, "--item", item, "--profile", "shop")
     for arguments in (
         ("recommend", "shop", "[/b]"),
         ("session", "shop", "--user", "ann"),

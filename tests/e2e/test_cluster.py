@@ -25,12 +25,14 @@ from cluster_rig import HEADWATER, Cluster, cluster, replay_of, wait_for
 from headwater import connect
 from headwater.answer import ask, ask_similar, ask_trending
 from headwater.client import SyncClient
+from headwater.cluster.scatter import LAYOUT, pack
 from headwater.core import generation_of
-from headwater.errors import HeadwaterError, InvalidEvent, InvalidQuery, NotReady, Unavailable
+from headwater.errors import HeadwaterError, InvalidEvent, InvalidQuery, NotReady, OtherVersion, Unavailable
 from headwater.events.nats_options import NatsOptions
 from headwater.events.nats_options import connect as dial
 from headwater.events.sqlite_log import SqliteLog
 from headwater.events.types import Feedback
+from headwater.protocol import raise_refusal
 
 pytestmark = pytest.mark.e2e
 
@@ -308,6 +310,22 @@ def test_a_host_tells_of_itself_over_http_and_in_its_log(shop: Cluster) -> None:
 def get(url: str) -> tuple[int, str]:
     with urllib.request.urlopen(url, timeout=5) as answer:
         return answer.status, answer.read().decode()
+
+
+def test_an_item_host_tells_who_is_of_another_version_what_to_do(shop: Cluster) -> None:
+    """A host as an earlier build left it, asked by one that was started since."""
+
+    async def main() -> bytes:
+        nc = await dial(NatsOptions(url=shop.url))
+        asked = pack(None, 1.0, b"")
+        other = (LAYOUT + 1).to_bytes(2, "little") + asked[2:]
+        answer = await nc.request("hw.default.h.i0.candidates", other, timeout=10)
+        await nc.close()
+        return bytes(answer.data)
+
+    shop.all_ready()
+    with pytest.raises(OtherVersion, match=f"this host speaks layout {LAYOUT} .* asked in layout {LAYOUT + 1}: "):
+        raise_refusal(asyncio.run(main()))
 
 
 def test_hosts_are_nats_micro_services(shop: Cluster) -> None:

@@ -3,7 +3,11 @@ engine does: nothing is left behind, and their digests are those of an embedded 
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -17,7 +21,7 @@ from headwater.core import all_merged
 from headwater.errors import InvalidEvent, InvalidQuery, MergeConflict
 from headwater.events.nats_server import NatsServer
 from headwater.events.subjects import partition_of
-from headwater.events.types import Feedback, UserMerge
+from headwater.events.types import Event, Feedback, UserMerge
 from host_rig import Hosts, hosts
 from nats_server import nats_server  # noqa: F401 - a fixture
 
@@ -126,6 +130,43 @@ def test_what_a_writer_left_half_merged_is_settled_without_being_asked(nats_serv
         settled(running)
         view = wait_for("carried", lambda: client.session_of(account))
         assert view.state.events == 5
+
+
+def test_what_is_under_way_is_in_the_log_before_the_person_is_forgotten(nats_server: NatsServer) -> None:  # noqa: F811
+    """Else it would come after the forgetting, and the id would stand for the account again."""
+    visitor, account = on(0, "visitor"), on(1, "account")
+    with hosts(nats_server, config(), 2, 1) as running, running.client() as client:
+        merges = running.hosts["s0"]._accounts.settle.__self__  # type: ignore[union-attr]
+        client.track("view", user=visitor, item="i1")
+        client.merge(visitor, account)
+        write, written, opened = merges._ingest.write_apart, threading.Event(), asyncio.Event()
+
+        async def held_up(events: Sequence[Event], now: int) -> int:
+            written.set()
+            await opened.wait()
+            return int(await write(events, now))
+
+        merges._ingest.write_apart = held_up
+        client.track("view", user=visitor, item="i2")
+        assert written.wait(30), "what came under the old id is carried"
+        with ThreadPoolExecutor(1) as asker:
+            forgetting = asker.submit(client.forget, account)
+            wait_for("said to the visitor's owner", lambda: visitor in merges._held_back)
+            assert not forgetting.done()
+            running.wait(_set(opened))
+            forgetting.result(30)
+        settled(running)
+        for user in (visitor, account):
+            with pytest.raises(InvalidQuery):
+                client.session_of(user, after=client.position)
+        client.track("view", user=visitor, item="i3")
+        view = client.session_of(visitor, after=client.position)
+        assert (view.user, view.state.events) == (visitor, 1), "the id is free again"
+        assert client.merge(visitor, on(1, "other")).moved, "and is held back no longer"
+
+
+async def _set(event: asyncio.Event) -> None:
+    event.set()
 
 
 def test_plain_requests_merge_too(nats_server: NatsServer) -> None:  # noqa: F811

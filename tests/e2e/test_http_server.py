@@ -141,7 +141,16 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, arguments)
 
 
+def test_a_directory_that_nobody_made_is_not_served(tmp_path: Path) -> None:
+    refused = run("serve", str(tmp_path / "absent"), "--http", "--port", "0")
+    assert refused.exit_code == 2
+    assert f"`headwater init {tmp_path / 'absent'}` makes it" in refused.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_served_is_said(tmp_path: Path) -> None:
+    for name in ("shop", "other"):
+        assert run("init", str(tmp_path / name)).exit_code == 0
     shop = str(tmp_path / "shop")
     open_to_all = run("serve", shop, "--http", "--host", "0.0.0.0", "--port", "0")
     assert open_to_all.exit_code == 2
@@ -189,6 +198,7 @@ def test_https_with_a_certificate_of_ones_own(tmp_path: Path) -> None:
     )
     subprocess.run((*made, *named), check=True, capture_output=True)
     shop = str(tmp_path / "shop")
+    assert run("init", shop).exit_code == 0
     for files, told in (
         (("--https-cert", cert), "http.tls_key = ''"),
         (("--https-key", key), "http.tls_cert = ''"),

@@ -9,13 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from headwater.cli.template import write_template
+from headwater.store import CONFIG_FILE, GENERATION_FILE
+
 HEADWATER = str(Path(sys.executable).parent / "headwater")
 
 
 class Served:
-    """`headwater serve DIR --http --port 0`, stopped by Ctrl-C when it is left."""
+    """`headwater serve DIR --http --port 0`, stopped by Ctrl-C when it is left. What `init` does for DIR is done."""
 
     def __init__(self, directory: Path, *arguments: str) -> None:
+        if not any((directory / name).exists() for name in (CONFIG_FILE, GENERATION_FILE)):
+            write_template(directory, "shop")
         command = [HEADWATER, "serve", str(directory), "--http", "--port", "0", "--json", *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self.process.stdout is not None

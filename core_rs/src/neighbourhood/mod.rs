@@ -4,13 +4,15 @@
 //! * [`join`]: what the windows of two users make who turn out to be one.
 //! * [`marginals`]: how often each item was drawn from, drawn to, and in how many units it stood, per relation.
 //! * [`counts`]: marginals and rows of one relation by themselves, fed whole units.
-//! * [`sessions`]: the recent-session index behind session kNN; [`sealed`]: one by itself, fed whole sessions.
+//! * [`sessions`]: the recent-session index behind session kNN; [`postings`]: the sessions of each item; [`sealed`]: an index
+//!   by itself, fed whole sessions.
 //!
 //! It is the same on every item host, so a query needs one scatter. Shards hold the rows (see `cooccurrence`).
 
 pub mod counts;
 pub mod join;
 pub mod marginals;
+pub mod postings;
 pub mod sealed;
 pub mod sessions;
 pub mod user;

@@ -8,35 +8,13 @@ use crate::config::SessionKnnConfig;
 use crate::fold::fact::Joined;
 use crate::ids::{ItemIx, UserIx};
 use crate::names::Names;
+use crate::neighbourhood::postings::{KIND_POSTING, Postings};
 use crate::neighbourhood::user::SessionTouch;
 use crate::search::prefetch;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Number of an indexed session; later sessions have larger numbers.
 pub type SessionNo = u64;
-
-#[derive(Clone, Debug, Default)]
-struct Posting {
-    /// Session numbers modulo 2^32, oldest at `head` once full.
-    sessions: Vec<u32>,
-    head: u32,
-}
-
-impl Posting {
-    fn push(&mut self, number: u32, cap: usize) {
-        if self.sessions.len() < cap {
-            self.sessions.push(number);
-        } else {
-            self.sessions[self.head as usize] = number;
-            self.head = (self.head + 1) % cap as u32;
-        }
-    }
-
-    fn newest_first(&self) -> impl Iterator<Item = u32> + '_ {
-        let (newer, older) = self.sessions.split_at(self.head as usize);
-        newer.iter().rev().chain(older.iter().rev()).copied()
-    }
-}
 
 #[derive(Clone, Debug)]
 struct Session {
@@ -48,44 +26,35 @@ struct Session {
 /// Items -> recent sessions -> items.
 #[derive(Debug)]
 pub struct SessionIndex {
-    postings: Vec<Posting>,
-    /// Lengths of the postings, side by side: every vote asks for one.
-    frequencies: Vec<u32>,
+    postings: Postings,
     ring: Vec<Session>,
     next: SessionNo,
     /// By partition and user: number + 1 of the session in progress, 0 for none.
     open: Vec<Vec<u64>>,
-    max_postings: usize,
     max_sessions: usize,
 }
 
-const KIND_POSTING: u8 = 4;
 const KIND_SESSION: u8 = 5;
 const KIND_NEXT: u8 = 6;
 
 impl SessionIndex {
     /// Bytes an item in the tables that reach up to the largest one.
-    pub const ITEM_BYTES: usize = size_of::<Posting>() + size_of::<u32>();
+    pub const ITEM_BYTES: usize = Postings::ITEM_BYTES;
 
     /// An empty index with the configured bounds.
     pub fn new(config: &SessionKnnConfig, partitions: usize) -> Self {
         Self {
-            postings: Vec::new(),
-            frequencies: Vec::new(),
+            postings: Postings::new(config.postings),
             ring: Vec::new(),
             next: 0,
             open: (0..partitions).map(|_| Vec::new()).collect(),
-            max_postings: config.postings,
             max_sessions: config.max_sessions,
         }
     }
 
     /// Makes room for items numbered below `len`.
     pub fn ensure(&mut self, len: usize) {
-        if self.postings.len() < len {
-            self.postings.resize_with(len, Posting::default);
-            self.frequencies.resize(len, 0);
-        }
+        self.postings.ensure(len);
     }
 
     /// Sessions ever indexed, and those still held.
@@ -118,7 +87,7 @@ impl SessionIndex {
                     self.ring.push(session);
                 }
                 for item in [first, second] {
-                    self.post(item, number);
+                    self.postings.push(item, number as u32);
                 }
                 self.set_open(partition, user, number + 1);
             }
@@ -128,7 +97,7 @@ impl SessionIndex {
                 };
                 let slot = (number % self.max_sessions as u64) as usize;
                 self.ring[slot].items.push(item.0);
-                self.post(item, number);
+                self.postings.push(item, number as u32);
             }
         }
     }
@@ -137,16 +106,8 @@ impl SessionIndex {
     /// its end.
     #[inline]
     pub fn ask_for_posting(&self, touch: SessionTouch, found: bool) {
-        let SessionTouch::Append(item) = touch else {
-            return;
-        };
-        let at = item.0 as usize;
-        if !found {
-            prefetch(&self.postings, at);
-            return prefetch(&self.frequencies, at);
-        }
-        if let Some(posting) = self.postings.get(at) {
-            prefetch(&posting.sessions, posting.sessions.len());
+        if let SessionTouch::Append(item) = touch {
+            self.postings.prefetch_end(item, found);
         }
     }
 
@@ -154,12 +115,6 @@ impl SessionIndex {
     pub fn owner_of(&self, number: SessionNo) -> (usize, UserIx) {
         let session = &self.ring[(number % self.max_sessions as u64) as usize];
         (usize::from(session.partition), session.user)
-    }
-
-    fn post(&mut self, item: ItemIx, number: SessionNo) {
-        let posting = &mut self.postings[item.0 as usize];
-        posting.push(number as u32, self.max_postings);
-        self.frequencies[item.0 as usize] = posting.sessions.len() as u32;
     }
 
     /// Forgets whose sessions these were: their items leave the index.
@@ -231,11 +186,11 @@ impl SessionIndex {
     /// postings.
     #[inline]
     pub fn each_session_of(&self, item: ItemIx, mut with: impl FnMut(SessionNo)) {
-        let Some(posting) = self.postings.get(item.0 as usize) else {
+        let Some(sessions) = self.postings.newest_first(item) else {
             return;
         };
         let (next, held) = (self.next, self.next.min(self.max_sessions as u64));
-        posting.newest_first().for_each(|low| {
+        sessions.for_each(|low| {
             // The full number is the only one with these low bits among the sessions still held.
             let age = u64::from((next as u32).wrapping_sub(low));
             if age >= 1 && age <= held {
@@ -246,20 +201,18 @@ impl SessionIndex {
 
     /// The bound of an item's postings.
     pub fn max_postings(&self) -> usize {
-        self.max_postings
+        self.postings.cap()
     }
 
     /// Number of postings of an item, at most the bound: how common it is among recent sessions.
     pub fn frequency(&self, item: ItemIx) -> usize {
-        self.frequencies
-            .get(item.0 as usize)
-            .map_or(0, |length| *length as usize)
+        self.postings.frequency(item)
     }
 
     /// Asks for the frequency of an item that is read soon.
     #[inline]
     pub fn prefetch_frequency(&self, item: ItemIx) {
-        prefetch(&self.frequencies, item.0 as usize);
+        self.postings.prefetch_frequency(item);
     }
 
     /// Asks for the items of a session that are read soon: first for where they lie, then, on the second call, for them.
@@ -292,35 +245,19 @@ impl SessionIndex {
 
     /// Bytes held.
     pub fn memory(&self) -> usize {
-        self.postings
-            .iter()
-            .map(|p| size_of::<Posting>() + p.sessions.capacity() * 4)
-            .sum::<usize>()
+        self.postings.memory()
             + self
                 .ring
                 .iter()
                 .map(|s| size_of::<Session>() + s.items.capacity() * 4)
                 .sum::<usize>()
-            + self.frequencies.capacity() * 4
             + self.open.iter().map(|o| o.capacity() * 8).sum::<usize>()
     }
 
     /// Writes postings and sessions.
     pub fn write(&self, w: &mut PartWriter<'_>) {
         w.entity(KIND_NEXT, |w| w.uint(self.next));
-        for (ix, posting) in self
-            .postings
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| !p.sessions.is_empty())
-        {
-            w.entity(KIND_POSTING, |w| {
-                w.item(ItemIx(ix as u32));
-                w.uint(u64::from(posting.head));
-                w.uint(posting.sessions.len() as u64);
-                posting.sessions.iter().for_each(|s| w.uint(u64::from(*s)));
-            });
-        }
+        self.postings.write(w);
         let names = w.names();
         for number in self.next - self.ring.len() as u64..self.next {
             let session = &self.ring[(number % self.max_sessions as u64) as usize];
@@ -346,25 +283,7 @@ impl SessionIndex {
     ) -> ReadResult<bool> {
         match kind {
             KIND_NEXT => self.next = r.uint()?,
-            KIND_POSTING => {
-                let item = r.item()?;
-                let head = r.uint32()?;
-                let mut posting = Posting {
-                    sessions: Vec::new(),
-                    head,
-                };
-                for _ in 0..r.len(1)? {
-                    posting.sessions.push(r.uint32()?);
-                }
-                if posting.sessions.len() > self.max_postings
-                    || head as usize > posting.sessions.len()
-                {
-                    return Err(r.broken("a posting longer than its bound"));
-                }
-                self.ensure(item.0 as usize + 1);
-                self.frequencies[item.0 as usize] = posting.sessions.len() as u32;
-                self.postings[item.0 as usize] = posting;
-            }
+            KIND_POSTING => self.postings.read(r)?,
             KIND_SESSION => self.read_session(r, names)?,
             _ => return Ok(false),
         }

@@ -62,10 +62,14 @@ pub struct Shared {
 
 /// A request, worked out, and who asks.
 pub struct Question<'a> {
-    state: &'a State,
-    request: &'a RecommendRequest,
-    plan: Plan<'a>,
-    asker: Asker<'a>,
+    /// The state that knows the visitor and the catalogue.
+    pub state: &'a State,
+    /// What is asked.
+    pub request: &'a RecommendRequest,
+    /// The request, worked out.
+    pub plan: Plan<'a>,
+    /// Who asks.
+    pub asker: Asker<'a>,
 }
 
 impl<'a> Question<'a> {
@@ -119,7 +123,8 @@ impl<'a> Question<'a> {
         })
     }
 
-    fn barred(&self) -> Barred<'_> {
+    /// What of the visitor's past may not be shown.
+    pub fn barred(&self) -> Barred<'_> {
         Barred::of(
             self.state,
             &self.plan.scenario,
@@ -128,7 +133,8 @@ impl<'a> Question<'a> {
         )
     }
 
-    fn allowed<'b>(&'b self, barred: &Barred<'b>, bits: &'b mut Bitmap) -> Allowed<'b> {
+    /// What may be shown. `bits` comes as it is.
+    pub fn allowed<'b>(&'b self, barred: &Barred<'b>, bits: &'b mut Bitmap) -> Allowed<'b> {
         let (state, plan) = (self.state, &self.plan);
         let (scenario, repeats) = (&*plan.scenario, plan.offers_own_items());
         Allowed::new(
@@ -140,6 +146,26 @@ impl<'a> Question<'a> {
             repeats,
             bits,
         )
+    }
+
+    /// What the slate is made with: its parts, of this question, and where items are counted and taken from.
+    pub fn ranking<'b>(
+        &'b self,
+        barred: &'b Barred<'b>,
+        allowed: &'b Allowed<'b>,
+        counted: &'b dyn Counted,
+        stock: &'b dyn Stock,
+    ) -> Ranking<'b> {
+        Ranking {
+            state: self.state,
+            plan: &self.plan,
+            request: self.request,
+            asker: &self.asker,
+            allowed,
+            barred,
+            counted,
+            stock,
+        }
     }
 }
 
@@ -174,20 +200,13 @@ fn answer(
     let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
     let lists = retrieval.lists(&plan.sources, tools.helped, scores, filter)?;
     let all = request.all_reasons;
-    let ranking = Ranking {
+    let counted = CountedHere { state, now };
+    let stock = StockHere {
         state,
-        plan,
-        request,
-        asker,
         allowed: &allowed,
-        barred: &barred,
-        counted: &CountedHere { state, now },
-        stock: &StockHere {
-            state,
-            allowed: &allowed,
-            now,
-        },
+        now,
     };
+    let ranking = question.ranking(&barred, &allowed, &counted, &stock);
     let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
     let witness = WitnessHere::new(state, asker, scenario, voted, now, all);
     ranking.answer(lists, &witness, &mut scratch.touched, &mut scratch.fused)

@@ -103,6 +103,8 @@ def serve(
     """Run the cluster of DIR until Ctrl-C or `headwater stop`: log on JetStream, hosts on Ray, answers over NATS, with
     --http over HTTP too. With --http and neither --embedded-nats nor --url: the engine of DIR in this process.
 
+    `headwater init` makes DIR; --profile does it in one step.
+
     A `serve` that was killed leaves its hosts running; the next one takes them over. With other numbers of hosts the
     old ones are drained and the new ones begin from their snapshots and the log.
 
@@ -112,8 +114,12 @@ def serve(
 
     Example: headwater serve shop --http --port 8088
     """
+    from headwater.store import check_made
+
     clustered = embedded_nats or remote()
     _check_used(http, clustered)
+    if profile is None:
+        check_made(directory)
     if http and not clustered:
         serve_http(directory, host, port, workers, profile, as_json, (https_cert, https_key))
         return
@@ -222,8 +228,9 @@ def permissions(directory: Path, namespace: str, roles: tuple[Any, ...], as_json
     """
     from headwater.cluster.permissions import ROLES, server_config
     from headwater.core import generation_of
-    from headwater.store import directory_config
+    from headwater.store import check_made, directory_config
 
+    check_made(directory)  # the subjects are those of its generation
     config = directory_config(directory)
     text = server_config(namespace, generation_of(config.generation), roles or ROLES)
     if as_json:

@@ -57,7 +57,8 @@ def import_(
     profile: Profile | None,
     as_json: bool,
 ) -> None:
-    """Import FILE (CSV, JSONL, Parquet) into DIR: durable, folded, resumable. Importing it twice changes nothing.
+    """Import FILE (CSV, JSONL, Parquet) into DIR: durable, folded, resumable. Importing it twice changes nothing. A DIR
+    that is not there is made, with the defaults of the profile.
 
     Refused rows go to DIR/deadletters with row number and reason. With --url the table goes into a cluster, under the
     same frame numbers: an import that was interrupted continues there, too.

@@ -31,7 +31,7 @@ def serve_http(
     as_json: bool,
     tls: tuple[str | None, str | None] = (None, None),
 ) -> None:
-    """Open the engine in a directory (made if absent) and answer over HTTP until Ctrl-C.
+    """Open the engine in a directory and answer over HTTP until Ctrl-C.
 
     Without keys (`headwater key add`) it answers everybody, so it listens on a loopback address only.
     `tls`: files of the certificate and of its key.

@@ -132,6 +132,8 @@ def restore(source: Path, directory: Path | None, threads: int | None, as_json: 
     from headwater.backup import restore as restore_backup
     from headwater.progress import progress_call
 
+    if not source.exists():
+        raise click.BadParameter(f"Directory '{source}' does not exist.", param_hint="SOURCE")
     with progress_call(not as_json and sys.stderr.isatty(), "restore") as call:
         if directory is None:
             from headwater.cluster_backup import restore_to_cluster

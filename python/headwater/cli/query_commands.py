@@ -22,7 +22,7 @@ from headwater.engine import Engine
 from headwater.errors import InvalidQuery, Unavailable
 from headwater.scenario import Metric
 from headwater.slate import Explanation, Slate
-from headwater.store import check_begun
+from headwater.store import check_begun, check_made
 
 _METRICS = Metric.__args__  # type: ignore[attr-defined]
 
@@ -137,8 +137,12 @@ def track(
 ) -> None:
     """Record one event of TYPE (view, cart, purchase, like, rating ...) in DIR; prints its position once it is durable.
 
+    `headwater init` makes DIR; --profile does it in one step.
+
     Example: headwater track shop view --user bob --item sku1
     """
+    if directory is not None and profile is None:
+        check_made(directory)
     with connect_remote() if directory is None else Engine.open(directory, profile=profile) as engine:
         position = engine.track(
             type,

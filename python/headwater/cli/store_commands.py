@@ -13,7 +13,7 @@ from headwater.cli.output import facts, json_option, show
 from headwater.cli.remote import RemoteCommand, connect_remote, namespace, nats_options, remote_log, where
 from headwater.config import Profile
 
-# For commands that make the directory; the others take one that is there.
+# For commands that make the directory or say what makes it; the others take one that is there.
 directory = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 existing_directory = click.argument(
     "directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False, exists=True)

@@ -19,6 +19,7 @@ import msgspec
 from headwater.actors.host_state import HostState
 from headwater.actors.topology import HostSpec, Topology
 from headwater.arguments import id_text
+from headwater.cluster.held_back import HeldBack
 from headwater.cluster.ingest import Clock, Ingest
 from headwater.cluster.peers import Peers
 from headwater.core import all_merged, is_forgotten, merged_users, moving_state
@@ -33,6 +34,8 @@ _PAUSE_SECONDS = 0.25
 _SHARE = 20
 """Looking for what is left takes at most one part in so many of the time."""
 _RETRY_MS = 250
+_HELD_DEADLINES = 3
+"""A person is forgotten within so many deadlines, or whoever does it has given up."""
 
 
 class _Known(msgspec.Struct, array_like=True, frozen=True):
@@ -72,6 +75,7 @@ class HostMerges:
         self._deadline_ms = deadline_ms
         self._forget_slates = forget_slates
         self._lock = asyncio.Lock()
+        self._held_back = HeldBack(_HELD_DEADLINES * deadline_ms / 1000)
 
     # --- verbs ---------------------------------------------------------------------------------------------------
 
@@ -108,6 +112,7 @@ class HostMerges:
             repeated = visitor in known
             moved = False
             if not repeated:
+                self._held_back.let_go([visitor])
                 await self._seal(visitor, account, event_id)
                 moved = await self._carry(visitor)
             moved = await self._settle([visitor]) or moved
@@ -146,8 +151,9 @@ class HostMerges:
             try:
                 async with self._lock:
                     left = [user for user, _, left in await self._all_merged() if left]
+                    held = any(user in self._held_back for user in left)
                     await self._settle(left)
-                seen = position
+                seen = -1 if held else position
             except HeadwaterError as err:  # the log or a host is away: what is left stays where it is
                 logger.info("merged users are not settled yet: %s", err.message)
             pause = max(_PAUSE_SECONDS, _SHARE * (time.monotonic() - started))
@@ -164,28 +170,35 @@ class HostMerges:
             merged = merged_users(self._state.core, [user for user in new if self._owns(user)])
             new = []
             for user, into, left in merged:
-                if not left:
+                if not left or user in self._held_back:
                     continue
                 if not await self._carry(user):
                     if user not in await self._known_as([user]):
                         continue  # the end of a circle keeps what it has
+                    if not self._is_left(user):
+                        continue  # meanwhile somebody forgot them, or is about to
                     await self._seal(user, into, None)
                     await self._carry(user)
                 moved = True
                 new += [user, into]
         return moved
 
+    def _is_left(self, user: str) -> bool:
+        return user not in self._held_back and any(left for _, _, left in merged_users(self._state.core, [user]))
+
     async def _seal(self, visitor: str, into: str, event_id: str | None) -> None:
-        await self._write([UserMerge(from_user=visitor, into_user=into, ts=self._clock(), event_id=event_id)])
+        with self._held_back.writing(visitor):
+            await self._write([UserMerge(from_user=visitor, into_user=into, ts=self._clock(), event_id=event_id)])
 
     async def _carry(self, visitor: str) -> bool:
-        moving = moving_state(self._state.core, visitor)
+        moving = None if visitor in self._held_back else moving_state(self._state.core, visitor)
         if moving is None:
             return False
         into, sealed, state = moving
         ts = self._clock()
         carried = MergeCarried(from_user=visitor, into_user=into, ts=ts, sealed=sealed, state=state)
-        await self._write([carried, MergeSettled(from_user=visitor, ts=ts, sealed=sealed)])
+        with self._held_back.writing(visitor):
+            await self._write([carried, MergeSettled(from_user=visitor, ts=ts, sealed=sealed)])
         return True
 
     async def _write(self, events: Sequence[Any]) -> int:
@@ -200,24 +213,29 @@ class HostMerges:
         return self._topology.owner(user).name == self._state.spec.name
 
     async def answer(self, data: bytes) -> bytes:
-        """What this host knows of users, for other hosts (`_Known`), from all that was acknowledged until now."""
+        """What this host knows of users, for other hosts (`_Known`), from all that was acknowledged until now. Who asks
+        for the joined is going to forget them: see `HeldBack`."""
         await self._state.reach(await self._state.learn_end(), self._deadline_ms / 1000)
         users, joined = _asked.decode(data)
         own = [user for user in users if self._owns(user)]
         core, wanted = self._state.core, set(users)
-        merged = await self._all_merged() if joined else []
+        merged = [entry for entry in await self._all_merged() if entry[1] in wanted] if joined else []
+        await self._held_back.hold(user for user, _, _ in merged)
         return _encoder.encode(
             _Known(
                 {user: into for user, into, _ in merged_users(core, own)},
                 [user for user in own if is_forgotten(core, user)],
-                {user: into for user, into, _ in merged if into in wanted},
+                {user: into for user, into, _ in merged},
             )
         )
 
     async def forgotten(self, data: bytes) -> bytes:
         """Other hosts say who was forgotten: their slates are not remembered any longer."""
-        for user in _users.decode(data):
+        users = _users.decode(data)
+        for user in users:
             self._forget_slates(user)
+        await self._state.reach(await self._state.learn_end(), self._deadline_ms / 1000)
+        self._held_back.let_go(users)  # not before this state knows it, too
         return _encoder.encode(None)
 
     async def _told(self, host: HostSpec, users: Sequence[str], *, joined: bool = False) -> _Known:
@@ -262,7 +280,9 @@ class HostMerges:
     async def _forgotten_everywhere(self, ids: Sequence[str]) -> None:
         data = _encoder.encode(list(ids))
         others = [host.name for host in self._topology.answering() if host.name != self._state.spec.name]
-        await self.forgotten(data)
+        for user in ids:
+            self._forget_slates(user)
+        self._held_back.let_go(ids)
         asked = (self._peers.ask(host, "forgotten", data, self._deadline_ms / 1000) for host in others)
         for host, done in zip(others, await asyncio.gather(*asked, return_exceptions=True), strict=True):
             if isinstance(done, BaseException) and not isinstance(done, HeadwaterError):

@@ -1,6 +1,6 @@
 """One request to every item host, within a deadline. Who is late or gone is left out and named.
 
-0 i64 after (0: none)   8 u32 deadline, ms   12 the message
+0 u16 layout   2 i64 after (0: none)   10 u32 deadline, ms   14 the message
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib.metadata import version
 from typing import NamedTuple
 
 from nats.errors import Error as NatsError
 
 from headwater.actors.topology import HostSpec, Topology
-from headwater.errors import HeadwaterError, NotReady, Unavailable
+from headwater.errors import HeadwaterError, NotReady, OtherVersion, Unavailable
 from headwater.events.direct_client import DirectClient, is_nobody
 from headwater.protocol import host_subject, raise_refusal
 
-_HEAD = struct.Struct("<qI")
+LAYOUT = 2
+"""Of what item hosts are asked: this head, and the core's messages behind it and in answer to it
+(`core_rs/src/query/hosts/message.rs`). One more with every change of them. An item host answers only who speaks its
+own, so that its answers are understood, too."""
+
+_HEAD = struct.Struct("<HqI")
+_OWN = LAYOUT.to_bytes(2, "little")
 _RETRY_MS = 250
 
 
@@ -45,13 +52,24 @@ class Gathered(NamedTuple):
 
 def pack(after: int | None, seconds: float, body: bytes) -> bytes:
     """The bytes of a request to an item host."""
-    return _HEAD.pack(after or 0, max(1, int(seconds * 1000))) + body
+    return _HEAD.pack(LAYOUT, after or 0, max(1, int(seconds * 1000))) + body
 
 
 def unpack(data: bytes) -> Sent:
-    """What `pack` made."""
-    after, milliseconds = _HEAD.unpack_from(data)
+    """What `pack` made. Raises `OtherVersion` if it was another version's."""
+    if len(data) < _HEAD.size or data[:2] != _OWN:
+        raise _other_version(int.from_bytes(data[:2], "little"))
+    _, after, milliseconds = _HEAD.unpack_from(data)
     return Sent(after, milliseconds / 1000, data[_HEAD.size :])
+
+
+def _other_version(layout: int) -> OtherVersion:
+    own = f"layout {LAYOUT} (headwater {version('headwater')})"
+    return OtherVersion(
+        f"this host speaks {own} to other hosts, it was asked in layout {layout}: all hosts of a cluster run the same "
+        "version; install it everywhere, then `headwater stop` and `headwater serve`",
+        layout=layout,
+    )
 
 
 Outcomes = list[bytes | HeadwaterError]
@@ -117,8 +135,8 @@ class Scatter:
     def sorted_out(self, outcomes: Outcomes) -> Gathered:
         """The replies of all item hosts.
 
-        Raises what a host refuses with, if that concerns the question (`InvalidQuery`, `NotReady`), and `Unavailable`
-        when no host answers.
+        Raises what a host refuses with, if that concerns the question (`InvalidQuery`, `NotReady`) or how it was asked
+        (`OtherVersion`, told with the host's name), and `Unavailable` when no host answers.
         """
         by_host: list[bytes | None] = []
         left_out: dict[str, str] = {}
@@ -128,6 +146,8 @@ class Scatter:
             elif isinstance(outcome, Unavailable):
                 by_host.append(None)
                 left_out[host.name] = outcome.message
+            elif isinstance(outcome, OtherVersion):
+                raise OtherVersion(f"{host.name}: {outcome.message}", **outcome.details)
             else:
                 raise outcome
         if len(left_out) == len(by_host):

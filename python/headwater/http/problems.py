@@ -64,6 +64,9 @@ KINDS: dict[str, Kind] = {
     ),
     "unavailable": Kind(503, "Nobody answers for this now", "Wait for Retry-After seconds; a host is started again."),
     "recovering": Kind(503, "The host rebuilds its state", "Wait for Retry-After seconds."),
+    "other-version": Kind(
+        503, "Hosts of the cluster run different versions", "The operator starts them again with the same version."
+    ),
     "access-denied": Kind(
         503, "The gateway may not ask this of the cluster", "The operator gives its NATS user the role `gateway`."
     ),

@@ -4,7 +4,7 @@ use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
 use crate::query::accumulator::with_scratch;
-use crate::query::allowed::{Allowed, Barred};
+use crate::query::allowed::Allowed;
 use crate::query::answer::Answer;
 use crate::query::blend::Marks;
 use crate::query::filling::youth;
@@ -15,7 +15,7 @@ use crate::query::hosts::scatter::{asker, refill};
 use crate::query::hosts::told::{Numbered, Told};
 use crate::query::hosts::version::{check_version, check_versions};
 use crate::query::plan::{Plan, Tools};
-use crate::query::recommend::Ranking;
+use crate::query::recommend::Question;
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve;
 use crate::query::seeds::{self, Asker};
@@ -47,44 +47,25 @@ pub fn gather(
         return Ok(Gathered::Answer(Box::new(answer)));
     }
     let plan = Plan::new(state, tools, request)?;
-    let (scenario, now) = (&*plan.scenario, request.now);
-    let asker = who(state, scatter, request, scenario.seeds);
-    let told = Told::new(state, &asker, replies);
+    let question = question_of(state, scatter, request, plan);
+    let told = Told::new(state, &question.asker, replies);
     let answer = with_scratch(state.names.items.len(), |scratch| {
-        let barred = Barred::of(state, scenario, &asker, now);
-        let allowed = Allowed::new(
-            state,
-            scenario,
-            request,
-            &barred,
-            &plan.filters,
-            plan.offers_own_items(),
-            &mut scratch.allowed,
-        );
+        let barred = question.barred();
+        let allowed = question.allowed(&barred, &mut scratch.allowed);
         let settling = Settling {
-            state,
-            plan: &plan,
-            request,
+            question: &question,
             allowed: &allowed,
             told: &told,
         };
-        let lists = plan.sources.iter().map(|source| settling.list(source));
-        let lists = lists.collect();
-        let ranking = Ranking {
-            state,
-            plan: &plan,
-            request,
-            asker: &asker,
-            allowed: &allowed,
-            barred: &barred,
-            counted: &told,
-            stock: &told,
-        };
+        let sources = question.plan.sources.iter();
+        let lists = sources.map(|source| settling.list(source)).collect();
+        let ranking = question.ranking(&barred, &allowed, &told, &told);
         ranking.answer(lists, &told, &mut scratch.touched, &mut scratch.fused)
     })?;
     let short = told.is_short() && scatter.refill.is_none();
     if short || told.is_silent() && !scatter.thorough {
-        let marks = Marks::of(scenario, &asker);
+        let scenario = &*question.plan.scenario;
+        let marks = Marks::of(scenario, &question.asker);
         let again = Scatter {
             refill: short.then(|| refill(state, scenario, &marks)),
             thorough: true,
@@ -114,48 +95,48 @@ pub fn gather_likeliest(
     if !plan.takes_best_alone(state, request) {
         return Ok(None);
     }
-    let asker = who(state, scatter, request, plan.scenario.seeds);
+    let question = question_of(state, scatter, request, plan);
     let unheard = |name: &&str| state.names.find_item(name).is_none();
     let unknown = |reply: &Reply<'_>| reply.seeds.iter().any(unheard) || !reply.known.is_empty();
     if replies.iter().any(unknown) {
         return Ok(None);
     }
     let nothing = Numbered::default();
-    let untold = Told::new(state, &asker, &nothing);
+    let untold = Told::new(state, &question.asker, &nothing);
     with_scratch(0, |scratch| {
-        let barred = Barred::of(state, &plan.scenario, &asker, request.now);
-        let filters = &plan.filters;
-        let (scenario, own) = (&plan.scenario, plan.offers_own_items());
-        let bits = &mut scratch.allowed;
-        let allowed = Allowed::new(state, scenario, request, &barred, filters, own, bits);
-        let ranking = Ranking {
-            state,
-            plan: &plan,
-            request,
-            asker: &asker,
-            allowed: &allowed,
-            barred: &barred,
-            counted: &untold,
-            stock: &untold,
-        };
+        let barred = question.barred();
+        let allowed = question.allowed(&barred, &mut scratch.allowed);
+        let ranking = question.ranking(&barred, &allowed, &untold, &untold);
         let knobs = ranking.knobs(&mut scratch.touched);
-        let likeliest = Likeliest::new(&plan, replies);
+        let likeliest = Likeliest::new(&question.plan, replies);
         let Some(chosen) = likeliest.and_then(|likeliest| likeliest.choose(&ranking, &knobs))
         else {
             return Ok(None);
         };
         let numbered = Numbered::of(replies, chosen.numbers);
-        let told = Told::new(state, &asker, &numbered);
-        let ranking = Ranking {
-            counted: &told,
-            stock: &told,
-            ..ranking
-        };
+        let told = Told::new(state, &question.asker, &numbered);
+        let ranking = question.ranking(&barred, &allowed, &told, &told);
         let (best, beyond, lists) = (chosen.best, chosen.beyond, chosen.lists);
         let answer = ranking.answer_from(best, beyond, lists, &knobs, &told)?;
         let wanting = told.is_short() || told.is_silent();
         Ok((!wanting).then_some(answer))
     })
+}
+
+/// The question of a scatter.
+fn question_of<'a>(
+    state: &'a State,
+    scatter: &Scatter<'_>,
+    request: &'a RecommendRequest,
+    plan: Plan<'a>,
+) -> Question<'a> {
+    let asker = who(state, scatter, request, plan.scenario.seeds);
+    Question {
+        state,
+        request,
+        plan,
+        asker,
+    }
 }
 
 /// Who asks: as the scatter says, so that replies are about the same seeds, with what the user's state says now.
@@ -180,18 +161,18 @@ fn who<'a>(
 
 /// From what all hosts found to the lists that one process would have.
 struct Settling<'a> {
-    state: &'a State,
-    plan: &'a Plan<'a>,
-    request: &'a RecommendRequest,
+    question: &'a Question<'a>,
     allowed: &'a Allowed<'a>,
     told: &'a Told<'a>,
 }
 
 impl Settling<'_> {
     fn list(&self, source: &Weighted) -> SourceList {
-        let (state, name) = (self.state, &*source.name);
-        let list = self.request.candidates.as_ref().map_or(0, Vec::len);
-        let limit = retrieve::limit(&self.plan.scenario, self.told.listed().min(list));
+        let (state, name) = (self.question.state, &*source.name);
+        let scenario = &self.question.plan.scenario;
+        let candidates = self.question.request.candidates.as_ref();
+        let list = candidates.map_or(0, Vec::len);
+        let limit = retrieve::limit(scenario, self.told.listed().min(list));
         let ranked = match source.source {
             Source::Vector(_) => {
                 let mut found = self.told.found(name);
@@ -205,7 +186,7 @@ impl Settling<'_> {
                 // Only the newest of all are looked at, whatever their scores.
                 let mut found = self.told.found(name);
                 found.sort_by_key(|(item, _)| youth(state, *item));
-                found.truncate(self.plan.scenario.pool);
+                found.truncate(scenario.pool);
                 top_of(&state.names, found, limit)
             }
             _ => self.told.best(name, limit),

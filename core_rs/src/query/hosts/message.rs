@@ -1,4 +1,5 @@
-//! What hosts say to each other, as MessagePack arrays. Items, tags and users go by their ids.
+//! What hosts say to each other, as MessagePack arrays. Items, tags and users go by their ids. Whoever changes a message
+//! raises `LAYOUT` in `python/headwater/cluster/scatter.py`: hosts of different layouts refuse each other.
 
 use std::borrow::Cow;
 use std::fmt;
