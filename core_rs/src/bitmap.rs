@@ -2,6 +2,8 @@
 //!
 //! Bits at and beyond the length are always zero, so words may be counted, combined and handed to a scan as they are.
 
+use crate::simd::{Simd, by_simd};
+
 /// A set of items numbered below a length. Combining two is O(n / 64).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bitmap {
@@ -97,9 +99,12 @@ impl Bitmap {
 
     /// Keeps what both have. A shorter one has nothing beyond its length.
     pub fn and(&mut self, other: &Self) {
-        for (i, word) in self.words.iter_mut().enumerate() {
-            *word &= other.words.get(i).copied().unwrap_or(0);
+        let both = self.words.len().min(other.words.len());
+        let (words, beyond) = self.words.split_at_mut(both);
+        for (word, also) in words.iter_mut().zip(&other.words) {
+            *word &= also;
         }
+        beyond.fill(0);
     }
 
     /// Adds what the other has below this one's length.
@@ -125,10 +130,8 @@ impl Bitmap {
 
     /// How many bits are set.
     pub fn count(&self) -> usize {
-        self.words
-            .iter()
-            .map(|word| word.count_ones() as usize)
-            .sum()
+        let words = &*self.words;
+        by_simd!(Simd::chosen(), fn run(words: &[u64]) -> usize = count)
     }
 
     /// Whether any bit is set.
@@ -171,6 +174,13 @@ impl Bitmap {
             *last &= (1 << (self.len % BITS)) - 1;
         }
     }
+}
+
+/// Set bits. What counts them in a word at once, not every CPU has.
+#[inline(always)]
+fn count(words: &[u64]) -> usize {
+    let counts = words.iter().map(|word| word.count_ones() as usize);
+    counts.sum()
 }
 
 #[cfg(test)]

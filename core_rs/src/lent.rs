@@ -2,7 +2,7 @@
 //!
 //! A query works in arrays as long as the catalogue is wide. Kept per thread they are made anew by each thread that asks
 //! for the first time, and to touch megabytes that the process never had before takes tens of milliseconds. Here whoever
-//! begins takes what somebody gave back last, which is also what most likely lies in a cache.
+//! begins takes what this thread gave back last, which most likely lies in its core's cache, or else what any other did.
 
 use std::ops::{Deref, DerefMut};
 
@@ -11,9 +11,19 @@ use parking_lot::Mutex;
 /// So many things at most lie idle; what is given back beyond them is dropped.
 const IDLE: usize = 16;
 
-/// Things of one kind that nobody uses at the moment.
+thread_local! {
+    /// Its place tells threads apart.
+    static MARK: u8 = const { 0 };
+}
+
+/// Who asks. Of a thread that ended another may have the number: then it is its heir.
+fn this_thread() -> usize {
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
+}
+
+/// Things of one kind that nobody uses at the moment, and which thread gave each back.
 #[derive(Debug)]
-pub struct Lender<T>(Mutex<Vec<T>>);
+pub struct Lender<T>(Mutex<Vec<(usize, T)>>);
 
 impl<T: Default> Lender<T> {
     /// Has nothing yet.
@@ -21,9 +31,15 @@ impl<T: Default> Lender<T> {
         Self(Mutex::new(Vec::new()))
     }
 
-    /// The thing that was given back last, as it was left; a new one if all are in use.
+    /// The thing that this thread gave back last, or else any, as it was left; a new one if all are in use. Where threads
+    /// give and take in turns, each has what it had before, and no core waits for another's cache.
     pub fn lend(&self) -> Lent<'_, T> {
-        let thing = self.0.lock().pop().unwrap_or_default();
+        let own = this_thread();
+        let mut idle = self.0.lock();
+        let at = idle.iter().rposition(|(thread, _)| *thread == own);
+        let taken = at.map(|at| idle.remove(at)).or_else(|| idle.pop());
+        drop(idle);
+        let thing = taken.map_or_else(T::default, |(_, thing)| thing);
         Lent { of: self, thing }
     }
 }
@@ -62,7 +78,7 @@ impl<T: Default> Drop for Lent<'_, T> {
         }
         let mut idle = self.of.0.lock();
         if idle.len() < IDLE {
-            idle.push(std::mem::take(&mut self.thing));
+            idle.push((this_thread(), std::mem::take(&mut self.thing)));
         }
     }
 }
@@ -81,6 +97,22 @@ mod tests {
         WORDS.lend().extend([1, 2, 3]);
         let found = thread::spawn(|| WORDS.lend().clone()).join();
         assert_eq!(found.expect("it only reads"), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_thread_is_lent_what_it_gave_back_itself() {
+        let lender = Lender::<Vec<u8>>::new();
+        let (mut own, mut others) = (lender.lend(), lender.lend());
+        own.push(1);
+        others.push(2);
+        drop(own);
+        // Given back later, by another thread.
+        thread::scope(|scope| drop(scope.spawn(move || drop(others)).join()));
+        let own = lender.lend();
+        assert_eq!(
+            (own.as_slice(), lender.lend().as_slice()),
+            (&[1][..], &[2][..])
+        );
     }
 
     #[test]

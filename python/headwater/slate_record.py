@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ SCORER_VERSION = "rrf-3"
 QUEUE_LIMIT = 10_000
 _GROUP = 500
 _GATHER_SECONDS = 0.1
+_MADE_AT_ONCE = 16
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class SlateRecorder:
     def _run(self) -> None:
         try:
             while group := self._take():
-                self._write(list(map(_made, group)))
+                self._write(_made(group))
         finally:
             # However the thread ends: nobody may wait for it, and the next record starts another.
             with self._changed:
@@ -161,12 +162,16 @@ class SlateRecorder:
             thread.join()
 
 
-def _made(record: SlateServed | Making) -> SlateServed:
-    if isinstance(record, SlateServed):
-        return record
-    # Between any two records whoever answers comes first: a whole group would hold them up for milliseconds.
-    time.sleep(0)
-    return record()
+def _made(group: Sequence[SlateServed | Making]) -> list[SlateServed]:
+    """The records of a group. Every few of them whoever answers comes first: a whole group would hold them up for
+    milliseconds. Not between any two: a sleep of nothing lasts as long as twenty records, and its end takes a processor
+    from whoever answers."""
+    records: list[SlateServed] = []
+    for made, record in enumerate(group):
+        if made % _MADE_AT_ONCE == _MADE_AT_ONCE - 1:
+            time.sleep(0)
+        records.append(record if isinstance(record, SlateServed) else record())
+    return records
 
 
 def record_later(

@@ -98,7 +98,7 @@ impl UnitsTo {
     }
 
     /// Count and epoch.
-    #[inline]
+    #[inline(always)]
     fn get(self) -> Option<(u64, u32)> {
         let epoch = self.0 as u32 & ((1 << Self::EPOCH_BITS) - 1);
         (self != Self::ELSEWHERE).then_some((self.0 >> Self::EPOCH_BITS, epoch))
@@ -179,7 +179,7 @@ impl Marginals {
     }
 
     /// Units with the item on the "to" side, and the epoch that they are counted in.
-    #[inline]
+    #[inline(always)]
     pub fn units_to(&self, item: ItemIx) -> (u64, u32) {
         let at = item.0 as usize;
         let near = self.units_to.get(at).map_or(Some((0, 0)), |own| own.get());

@@ -8,7 +8,7 @@ use crate::ids::{DAY_MS, ItemIx, Millis, TagIx};
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::rejected;
 use crate::query::counted::Counted;
-use crate::query::fuse::{SourceList, fuse, top};
+use crate::query::fuse::{SourceList, fuse, top, top_lowered};
 use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
 use crate::sessions::seen::SeenFilter;
@@ -192,11 +192,9 @@ pub fn pool(
     fused: &mut Accumulator,
 ) -> Vec<(ItemIx, f64)> {
     fuse(lists, knobs.scenario.rrf_k, fused);
-    top(
-        &state.names,
-        fused,
-        limit,
-        |_| true,
-        |item, score| score * knobs.factor(item),
-    )
+    let by_factor = |item, score| score * knobs.factor(item);
+    match knobs.only_lower() {
+        true => top_lowered(&state.names, fused, limit, by_factor),
+        false => top(&state.names, fused, limit, |_| true, by_factor),
+    }
 }

@@ -34,6 +34,17 @@ pub fn top(
     top_by(scores, limit, |tied| by_name(names, tied), eligible, adjust)
 }
 
+/// [`top`] of the sums as they are.
+pub fn top_sums(
+    names: &Names,
+    scores: &Accumulator,
+    limit: usize,
+    eligible: impl Fn(ItemIx) -> bool,
+) -> Vec<(ItemIx, f64)> {
+    let ties = |tied: &mut [Key]| by_name(names, tied);
+    best_of(scores, limit, ties, eligible, |_, sum| sum, true)
+}
+
 /// [`top`] with equal scores ordered by `ties`, which sorts items in one total order. O(scored + limit log limit).
 pub fn top_by(
     scores: &Accumulator,
@@ -41,6 +52,21 @@ pub fn top_by(
     ties: impl Fn(&mut [Key]),
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
+) -> Vec<(ItemIx, f64)> {
+    best_of(scores, limit, ties, eligible, adjust, false)
+}
+
+/// So many sums are compared with the worst of the best at once.
+const AT_ONCE: usize = 256;
+
+/// [`top_by`]. `as_is`: `adjust` changes nothing, so that most sums are seen to be too small without a look at their items.
+fn best_of(
+    scores: &Accumulator,
+    limit: usize,
+    ties: impl Fn(&mut [Key]),
+    eligible: impl Fn(ItemIx) -> bool,
+    adjust: impl Fn(ItemIx, f64) -> f64,
+    as_is: bool,
 ) -> Vec<(ItemIx, f64)> {
     if limit == 0 {
         return Vec::new();
@@ -50,17 +76,31 @@ pub fn top_by(
     // What is worse than `limit` others is left out as it comes; who is equal to the worst of them may yet be chosen.
     let spare = limit.max(SPARE);
     let (mut worst, mut room) = (u64::MAX, limit.saturating_add(spare));
-    for (at, sum) in scores.sums() {
-        let item = ItemIx(at);
-        let score = adjust(item, sum);
-        let key = key(item, score);
-        if score > 0.0 && key.score() <= worst && eligible(item) {
-            if keys.len() == room {
-                worst = keys.select_nth_unstable(limit - 1).1.score();
-                keys.retain(|key| key.score() <= worst);
-                room = keys.len() + spare.max(keys.len());
+    let (items, sums) = scores.side_by_side();
+    let mut likely = [0u16; AT_ONCE];
+    for (items, sums) in items.chunks(AT_ONCE).zip(sums.chunks(AT_ONCE)) {
+        let least = match as_is && worst != u64::MAX {
+            true => f64::from_bits(!worst),
+            false => f64::NEG_INFINITY,
+        };
+        // Without a branch: which sums are large is what a CPU cannot foresee.
+        let mut count = 0;
+        for (at, sum) in (0u16..).zip(sums) {
+            likely[count] = at;
+            count += usize::from(*sum >= least);
+        }
+        for at in &likely[..count] {
+            let (item, sum) = (ItemIx(items[*at as usize]), sums[*at as usize]);
+            let score = adjust(item, sum);
+            let key = key(item, score);
+            if score > 0.0 && key.score() <= worst && eligible(item) {
+                if keys.len() == room {
+                    worst = keys.select_nth_unstable(limit - 1).1.score();
+                    keys.retain(|key| key.score() <= worst);
+                    room = keys.len() + spare.max(keys.len());
+                }
+                keys.push(key);
             }
-            keys.push(key);
         }
     }
     let best = best(&mut keys, limit, ties);
@@ -74,8 +114,6 @@ const SPARE: usize = 64;
 thread_local! {
     /// Room for the keys of all scored items, kept from list to list.
     static KEYS: RefCell<Vec<Key>> = RefCell::default();
-    /// Room for tied keys with the beginnings of their ids.
-    static BEGUN: RefCell<Vec<(u64, Key)>> = RefCell::default();
 }
 
 /// The `limit` best of these, each of which stands there once and has a score above 0; equal scores by item id.
@@ -97,31 +135,112 @@ fn by_name(names: &Names, tied: &mut [Key]) {
                 tied.swap(0, 1);
             }
         }
+        _ if tied.len() > PLACES => {
+            tied.sort_unstable_by(|a, b| beginning(a).cmp(&beginning(b)).then_with(|| whole(a, b)));
+        }
         _ => {
-            let mut begun = BEGUN.take();
-            begun.clear();
-            begun.extend(tied.iter().map(|key| (beginning(key), *key)));
-            begun.sort_unstable_by(|(a, of_a), (b, of_b)| a.cmp(b).then_with(|| whole(of_a, of_b)));
-            for (place, (_, key)) in tied.iter_mut().zip(&begun) {
-                *place = *key;
+            let order = order_of(tied.iter().map(beginning));
+            let unsorted = tied.to_vec();
+            for (key, at) in tied.iter_mut().zip(&order) {
+                *key = unsorted[place(*at)];
             }
-            BEGUN.set(begun);
+            let mut rest = tied;
+            for run in order.chunk_by(|a, b| begins(*a) == begins(*b)) {
+                let (alike, others) = rest.split_at_mut(run.len());
+                if let [_, _, ..] = alike {
+                    alike.sort_unstable_by(|a, b| {
+                        beginning(a).cmp(&beginning(b)).then_with(|| whole(a, b))
+                    });
+                }
+                rest = others;
+            }
         }
     }
+}
+
+/// [`top`] where `lower` never gives a score above the one that it is given. It is asked only for items that may be among
+/// the best.
+pub fn top_lowered(
+    names: &Names,
+    scores: &Accumulator,
+    limit: usize,
+    lower: impl Fn(ItemIx, f64) -> f64,
+) -> Vec<(ItemIx, f64)> {
+    let above = scores.sums().filter(|(_, sum)| *sum > 0.0);
+    let mut all = Vec::with_capacity(scores.len());
+    all.extend(above.map(|(at, sum)| key(ItemIx(at), sum)));
+    let likely = limit.saturating_add(SPARE).min(all.len());
+    if limit == 0 || all.is_empty() {
+        return Vec::new();
+    }
+    all.select_nth_unstable(likely - 1);
+    let lowered = |own: &Key| {
+        let score = lower(own.item(), own.value());
+        (score > 0.0).then(|| key(own.item(), score))
+    };
+    let mut keys: Vec<Key> = all[..likely].iter().filter_map(lowered).collect();
+    let worst = match limit <= keys.len() {
+        true => keys.select_nth_unstable(limit - 1).1.score(),
+        false => u64::MAX,
+    };
+    let others = all[likely..].iter().filter(|key| key.score() <= worst);
+    keys.extend(others.filter_map(lowered));
+    best(&mut keys, limit, |tied| by_name(names, tied))
 }
 
 fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(ItemIx, f64)> {
     if keys.len() > limit {
         cut(keys, limit, &ties);
     }
-    keys.sort_unstable();
+    let mut keys = sorted(keys);
     for run in keys.chunk_by_mut(|a, b| a.score() == b.score()) {
         if run.len() > 1 {
             ties(run);
         }
     }
-    let score = |key: &Key| (key.item(), f64::from_bits(!key.score()));
-    keys.iter().map(score).collect()
+    keys.iter().map(|key| (key.item(), key.value())).collect()
+}
+
+/// Bits of a place, in which numbers that are sorted with their places end.
+const PLACE_BITS: u32 = 12;
+/// So many places at most.
+const PLACES: usize = 1 << PLACE_BITS;
+
+/// How a number begins.
+fn begins(number: u64) -> u64 {
+    number >> PLACE_BITS
+}
+
+/// The place that it ends in.
+fn place(number: u64) -> usize {
+    number as usize & (PLACES - 1)
+}
+
+/// At most [`PLACES`] numbers in order by how they begin, each with its place in the bits of how it ends: numbers of one
+/// register sort in half the time of those that carry something.
+fn order_of(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
+    let placed = numbers.zip(0u64..);
+    let mut order: Vec<u64> = placed
+        .map(|(number, place)| begins(number) << PLACE_BITS | place)
+        .collect();
+    order.sort_unstable();
+    order
+}
+
+/// Keys in order. Scores that begin alike are told apart after the others.
+fn sorted(keys: &mut [Key]) -> Vec<Key> {
+    if keys.len() > PLACES {
+        keys.sort_unstable();
+        return keys.to_vec();
+    }
+    let order = order_of(keys.iter().map(|key| key.score()));
+    let mut sorted: Vec<Key> = order.iter().map(|at| keys[place(*at)]).collect();
+    for run in sorted.chunk_by_mut(|a, b| begins(a.score()) == begins(b.score())) {
+        if run.len() > 1 {
+            run.sort_unstable();
+        }
+    }
+    sorted
 }
 
 /// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats. The
@@ -134,6 +253,12 @@ impl Key {
     #[inline]
     fn score(self) -> u64 {
         (self.0 >> 32) as u64
+    }
+
+    /// The score.
+    #[inline]
+    fn value(self) -> f64 {
+        f64::from_bits(!self.score())
     }
 
     /// The item.
@@ -182,6 +307,9 @@ pub fn fuse(lists: &[SourceList], k: f64, fused: &mut Accumulator) {
 mod tests {
     use std::cmp::Ordering;
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Higher scores first, equal ones by item id.
@@ -214,6 +342,74 @@ mod tests {
             expected.sort_by(|a, b| order(&names, a, b));
             expected.truncate(limit);
             assert_eq!(top(&names, &scores, limit, eligible, |_, s| s), expected);
+            assert_eq!(top_sums(&names, &scores, limit, eligible), expected);
+        }
+    }
+
+    #[test]
+    fn ties_are_in_the_order_of_their_ids() {
+        let mut names = Names::new(1);
+        let ids: Vec<String> = (0..5000u32)
+            .map(|i| match i % 3 {
+                0 => format!("{}", i * 7919 % 5003),
+                1 => format!("beginsal{}", i * 7919 % 5003),
+                _ => format!("begins{i}"),
+            })
+            .collect();
+        for id in &ids {
+            names.items.intern_str(id);
+        }
+        for count in [0, 1, 2, 3, 700, PLACES, 5000] {
+            let mut tied: Vec<Key> = (0..count as u32).map(|i| key(ItemIx(i), 1.0)).collect();
+            by_name(&names, &mut tied);
+            let mut expected = ids[..count].to_vec();
+            expected.sort_unstable();
+            let found = tied.iter().map(|key| names.item(key.item()));
+            assert!(found.eq(expected.iter().map(String::as_str)), "{count}");
+        }
+    }
+
+    #[test]
+    fn keys_that_begin_alike_are_sorted_too() {
+        let mut state = 3u64;
+        for count in [0, 1, 2, 300, 4096, 4097, 6000] {
+            let keys = (0..count).map(|i| {
+                state = state
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                let (coarse, fine) = ((state >> 40) as u32 % 9, (state >> 50) as u32 % 5);
+                let score = f64::from(coarse) + 1.0 + f64::from(fine) * 1e-15;
+                key(ItemIx(i * 7919 % 6007), score)
+            });
+            let mut keys: Vec<Key> = keys.collect();
+            let mut expected = keys.clone();
+            expected.sort_unstable();
+            assert_eq!(sorted(&mut keys), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn scores_that_are_lowered_are_as_if_all_were(
+            given in vec((0u32..900, 1u32..40, 0u32..4), 1..700),
+            limit in 0usize..130,
+        ) {
+            let mut names = Names::new(1);
+            for i in 0..900 {
+                names.items.intern_str(&format!("i{}", i * 7 % 900));
+            }
+            let mut scores = Accumulator::default();
+            scores.reset(900);
+            let mut factors = [1.0; 900];
+            for (item, score, lowered) in given {
+                scores.add(item, f64::from(score) / 7.0);
+                factors[item as usize] = [1.0, 0.5, 0.01, 0.0][lowered as usize];
+            }
+            let lower = |item: ItemIx, score: f64| score * factors[item.0 as usize];
+            prop_assert_eq!(
+                top_lowered(&names, &scores, limit, lower),
+                top(&names, &scores, limit, |_| true, lower)
+            );
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis, Position, TagIx};
 use crate::query::accumulator::Accumulator;
 use crate::query::few_items::{FewItems, Filters};
-use crate::query::fuse::top;
+use crate::query::fuse::top_sums;
 use crate::query::gathered::{Gathered, MOST_TAGS, Newest};
 use crate::query::leaders::TagVotes;
 use crate::query::source::Source;
@@ -93,12 +93,12 @@ impl Leading {
         }
         let Some(ordered) = self.ordered.as_deref() else {
             let known = gathered.add_trends(state, source, segment, now, scores);
-            let best = || top(&state.names, scores, limit, eligible, |_, score| score);
+            let best = || top_sums(&state.names, scores, limit, eligible);
             return known.then(best);
         };
         let ranked = ordered.list(source, segment)?.get_or_init(|| {
             gathered.add_trends(state, source, segment, now, scores);
-            top(&state.names, scores, usize::MAX, |_| true, |_, score| score)
+            top_sums(&state.names, scores, usize::MAX, |_| true)
         });
         let shown = ranked.iter().filter(|(item, _)| eligible(*item));
         Some(shown.take(limit).copied().collect())
@@ -124,19 +124,22 @@ impl Leading {
             TagVotes::Trends => &ordered.tag_trends,
             TagVotes::Popularity => &ordered.tag_popularity,
         };
-        let known = values.read().get(&tag).cloned();
-        let own = known.or_else(|| {
-            let mut found = Vec::new();
-            let add = |item, value| found.push((item, value));
-            let kept = gathered.of_tag(state, votes, tag, now, add);
-            (kept && values.read().len() < MOST_TAGS)
-                .then(|| values.write().entry(tag).or_insert(found.into()).clone())
-        });
-        let Some(own) = own else {
-            return false;
+        let mut add = |own: &[(u32, f64)]| {
+            own.iter().for_each(|(item, _)| scores.ask(*item));
+            scores.add_all(own.iter().map(|(item, value)| (*item, weight * value)));
         };
-        own.iter().for_each(|(item, _)| scores.ask(*item));
-        scores.add_all(own.iter().map(|(item, value)| (*item, weight * value)));
+        if let Some(own) = values.read().get(&tag) {
+            add(own);
+            return true;
+        }
+        let mut found = Vec::new();
+        let found_one = |item, value| found.push((item, value));
+        let kept = gathered.of_tag(state, votes, tag, now, found_one);
+        let mut values = values.write();
+        if !kept || values.len() >= MOST_TAGS {
+            return false;
+        }
+        add(values.entry(tag).or_insert(found.into()));
         true
     }
 

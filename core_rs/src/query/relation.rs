@@ -58,7 +58,7 @@ impl<'a> RelationView<'a> {
     }
 
     /// What one stored unit of `epoch` is worth.
-    #[inline]
+    #[inline(always)]
     fn scale(&self, epoch: u32) -> f64 {
         if epoch == self.epoch {
             return self.unit;
@@ -107,9 +107,15 @@ impl<'a> RelationView<'a> {
         }
     }
 
-    /// Asks for rows before they are read: the first lines of those of seed i + 2, all lines of those of seed i + 1.
+    /// Asks for rows before they are read: where those of seed i + 4 lie, the first lines of those of seed i + 2, all lines of
+    /// those of seed i + 1.
     #[inline(always)]
     fn fetch(&self, seeds: &[Seed], i: usize) {
+        let places = if i == 0 { 0..5 } else { i + 4..i + 5 };
+        for seed in seeds.iter().take(places.end).skip(places.start) {
+            let rows = self.rows.iter();
+            rows.for_each(|rows| rows.prefetch_head(seed.item, false));
+        }
         let heads = if i == 0 { 0..3 } else { i + 2..i + 3 };
         for seed in seeds.iter().take(heads.end).skip(heads.start) {
             let rows = self.rows.iter();
@@ -154,17 +160,20 @@ impl<'a> RelationView<'a> {
         }
     }
 
-    /// Units with each neighbour of a row on the "to" side, in full-weight events.
+    /// Units with each neighbour of a row on the "to" side, in full-weight events. A loop over places that are there: what
+    /// `extend` calls is compiled apart, for any CPU.
     #[inline(always)]
     fn units_to(&self, pairs: &[[u32; 2]], out: &mut Vec<f64>) {
-        out.clear();
+        out.resize(pairs.len(), 0.0);
+        let slots = out.iter_mut().zip(pairs);
         if let Some(units) = self.units {
-            return out.extend(pairs.iter().map(|pair| units[pair[0] as usize]));
+            slots.for_each(|(out, pair)| *out = units[pair[0] as usize]);
+            return;
         }
-        out.extend(pairs.iter().map(|pair| {
+        for (out, pair) in slots {
             let (units, epoch) = self.marginals.units_to(ItemIx(pair[0]));
-            units as f64 * self.scale(epoch)
-        }));
+            *out = units as f64 * self.scale(epoch);
+        }
     }
 
     #[inline(always)]

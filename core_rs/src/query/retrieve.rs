@@ -13,7 +13,7 @@ use crate::lent::Lender;
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
 use crate::query::few_items::Filters;
-use crate::query::fuse::{SourceList, top};
+use crate::query::fuse::{SourceList, top, top_sums};
 use crate::query::graphs::Graphs;
 use crate::query::leaders::{self, TagVotes};
 use crate::query::leading::Leading;
@@ -234,7 +234,7 @@ impl Retrieval<'_> {
             let adjust = |item: ItemIx, score: f64| score * reader.idf(item);
             return top(names, scores, limit, eligible, adjust);
         }
-        top(names, scores, limit, eligible, |_, score| score)
+        top_sums(names, scores, limit, eligible)
     }
 
     /// The best leaders of a source, where they were gathered already.

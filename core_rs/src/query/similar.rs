@@ -8,7 +8,7 @@ use crate::ids::ItemIx;
 use crate::query::accumulator::{Accumulator, with_scratch};
 use crate::query::answer::{Answer, AnswerItem, Part};
 use crate::query::counted::Witness;
-use crate::query::fuse::{SourceList, fuse, top};
+use crate::query::fuse::{SourceList, fuse, top_sums};
 use crate::query::leaders::{self, TagVotes};
 use crate::query::leading::Leading;
 use crate::query::plan::Tools;
@@ -128,7 +128,7 @@ impl<'a> Question<'a> {
 
     fn best(&self, state: &State, scores: &Accumulator, limit: usize) -> Vec<(ItemIx, f64)> {
         let eligible = |item| state.catalogue.visible(item) && !self.excluded.contains(&item);
-        top(&state.names, scores, limit, eligible, |_, score| score)
+        top_sums(&state.names, scores, limit, eligible)
     }
 
     /// The answer that these lists make. `lonely`: the last of them stands in for relations.
@@ -147,7 +147,7 @@ impl<'a> Question<'a> {
             lists.iter().flat_map(best).collect()
         } else {
             fuse(lists, k, fused);
-            top(&state.names, fused, request.n, |_| true, |_, score| score)
+            top_sums(&state.names, fused, request.n, |_| true)
         };
         let names = self.asker.seed_names(state);
         let why = Reasoner {

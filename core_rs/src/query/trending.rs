@@ -5,7 +5,7 @@ use crate::fold::state::State;
 use crate::ids::{ItemIx, TagIx};
 use crate::query::accumulator::{Accumulator, with_scratch};
 use crate::query::answer::{Answer, AnswerItem, Part, Reason};
-use crate::query::fuse::top;
+use crate::query::fuse::top_sums;
 use crate::query::leaders;
 use crate::query::plan::Tools;
 use crate::query::request::{TrendingRequest, check_n};
@@ -94,13 +94,7 @@ impl<'a> Question<'a> {
 
     fn best(&self, state: &State, scores: &Accumulator) -> Vec<(ItemIx, f64)> {
         let eligible = |item| state.catalogue.visible(item);
-        top(
-            &state.names,
-            scores,
-            self.request.n,
-            eligible,
-            |_, score| score,
-        )
+        top_sums(&state.names, scores, self.request.n, eligible)
     }
 
     /// Recent votes of an item.

@@ -94,9 +94,8 @@ pub fn asked(
     if found == 0 {
         return None;
     }
-    let (words, present) = (allowed.bits().words(), vectors.present.words());
-    filter.reset(allowed.bits().len());
-    filter.fill_words(|i| words[i] & present.get(i).copied().unwrap_or(0));
+    filter.copy_from(allowed.bits());
+    filter.and(&vectors.present);
     for seed in seeds {
         filter.clear(seed.item.0 as usize);
     }

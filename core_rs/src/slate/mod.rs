@@ -7,7 +7,7 @@
 //! * [`rules`]: which candidates each slot may take. [`stage`]: what all slots of a slate share.
 //! * [`greedy`]: slot by slot the best.
 //! * [`explore`]: slot by slot a drawn one; [`table`]: what each candidate is worth, and its weight; [`temperature`]: how
-//!   sharp; [`exponential`]: `exp` of whole blocks; [`charges`]: which slots of the greedy slate a choice costs;
+//!   sharp; [`exponential`]: `exp` of whole blocks; [`lane_sums`]: sums over some lanes; [`charges`]: which slots of the greedy slate a choice costs;
 //!   [`budget`]: how much may be spent; [`draws`]: the random numbers.
 //!
 //! Candidates are numbered from 0 by their caller, and ties go to the smaller number. Nothing here has state, a clock or
@@ -20,6 +20,7 @@ mod draws;
 mod explore;
 mod exponential;
 mod greedy;
+mod lane_sums;
 pub mod request;
 mod rules;
 mod stage;

@@ -10,6 +10,7 @@ use crate::simd::{Simd, by_simd};
 
 use super::charges::Charges;
 use super::exponential::Dense;
+use super::lane_sums::sums;
 use super::stage::{Mask, lanes_of};
 
 /// Sums of weights that are trusted with all their digits.
@@ -140,6 +141,7 @@ impl Table {
         let (simd, weights) = (self.simd, &self.weights);
         let known = &mut self.sums;
         by_simd!(simd, fn run(
+            simd: Simd,
             masks: &[Mask],
             weights: &[Lanes<f64>],
             charges: &mut Charges,
@@ -151,6 +153,7 @@ impl Table {
 /// The sums of all blocks: of those in which nothing changed, the known ones.
 #[inline(always)]
 fn add_up(
+    simd: Simd,
     masks: &[Mask],
     weights: &[Lanes<f64>],
     charges: &mut Charges,
@@ -168,7 +171,7 @@ fn add_up(
             *known = Sums {
                 is_stale: false,
                 of: *mask,
-                sums: sums(*mask, weights, charges.extra(block)),
+                sums: sums(simd, *mask, weights, charges.extra(block)),
             };
         }
         let [weight, by_weight, evenly] = known.sums;
@@ -181,43 +184,4 @@ fn add_up(
     tally.extra_by_weight /= tally.weight;
     tally.extra_evenly /= tally.count;
     tally
-}
-
-/// Sums of the weights, of weights times extra, and of extra, over the lanes of a mask; each as a tree.
-#[inline(always)]
-fn sums(mask: Mask, weights: &Lanes<f64>, extra: &Lanes<f64>) -> [f64; 3] {
-    let weight: Lanes<f64> = chosen(mask, weights);
-    if extra.iter().fold(0, |any, extra| any | extra.to_bits()) == 0 {
-        // Most candidates kill nothing, and sums of zeros are zeros.
-        return [sum(weight), 0.0, 0.0];
-    }
-    let plain = chosen(mask, extra);
-    let mut product = weight;
-    for l in 0..LANES {
-        product[l] *= plain[l];
-    }
-    [sum(weight), sum(product), sum(plain)]
-}
-
-/// The lanes of a mask; 0 in the others.
-#[inline(always)]
-fn chosen(mask: Mask, from: &Lanes<f64>) -> Lanes<f64> {
-    let mut out = [0.0; LANES];
-    for l in 0..LANES {
-        let is_in = u64::from(mask) & (1 << l) != 0;
-        out[l] = if is_in { from[l] } else { 0.0 };
-    }
-    out
-}
-
-#[inline(always)]
-fn sum(mut lanes: Lanes<f64>) -> f64 {
-    let mut width = LANES / 2;
-    while width > 0 {
-        for l in 0..width {
-            lanes[l] += lanes[l + width];
-        }
-        width /= 2;
-    }
-    lanes[0]
 }

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -195,6 +195,30 @@ def test_one_record_that_no_frame_can_hold_costs_no_other() -> None:
     recorder.close()
     assert kept == [f"1-{n}" for n in range(6) if n != 3]
     assert recorder.dropped == 1
+
+
+def test_a_group_gives_way_every_sixteen_records_and_keeps_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two records it would cost more than they do; never, it would hold answers up for milliseconds."""
+    steps: list[str] = []
+    monkeypatch.setattr("headwater.slate_record.time.sleep", lambda seconds: steps.append("gives way"))
+    records = [served(number) for number in range(40)]
+
+    def making(record: SlateServed) -> Callable[[], SlateServed]:
+        def make() -> SlateServed:
+            steps.append(record.slate)
+            return record
+
+        return make
+
+    written: list[SlateServed] = []
+    recorder = SlateRecorder(written.extend)
+    with recorder._changed:  # the thread takes all of them at once
+        for record in records:
+            assert recorder.record(making(record))
+    recorder.close()
+    assert written == records
+    assert [step for step in steps if step != "gives way"] == [record.slate for record in records]
+    assert [at for at, step in enumerate(steps) if step == "gives way"] == [15, 32]
 
 
 def test_a_full_queue_refuses_and_counts() -> None:
