@@ -114,6 +114,8 @@ const SPARE: usize = 64;
 thread_local! {
     /// Room for the keys of all scored items, kept from list to list.
     static KEYS: RefCell<Vec<Key>> = RefCell::default();
+    /// Room for sorting: numbers with their places, and keys as they stood before.
+    static ROOM: RefCell<(Vec<u64>, Vec<Key>)> = RefCell::default();
 }
 
 /// The `limit` best of these, each of which stands there once and has a score above 0; equal scores by item id.
@@ -135,25 +137,10 @@ fn by_name(names: &Names, tied: &mut [Key]) {
                 tied.swap(0, 1);
             }
         }
-        _ if tied.len() > PLACES => {
-            tied.sort_unstable_by(|a, b| beginning(a).cmp(&beginning(b)).then_with(|| whole(a, b)));
-        }
         _ => {
-            let order = order_of(tied.iter().map(beginning));
-            let unsorted = tied.to_vec();
-            for (key, at) in tied.iter_mut().zip(&order) {
-                *key = unsorted[place(*at)];
-            }
-            let mut rest = tied;
-            for run in order.chunk_by(|a, b| begins(*a) == begins(*b)) {
-                let (alike, others) = rest.split_at_mut(run.len());
-                if let [_, _, ..] = alike {
-                    alike.sort_unstable_by(|a, b| {
-                        beginning(a).cmp(&beginning(b)).then_with(|| whole(a, b))
-                    });
-                }
-                rest = others;
-            }
+            let apart =
+                |a: &Key, b: &Key| beginning(a).cmp(&beginning(b)).then_with(|| whole(a, b));
+            sort_by(tied, beginning, |alike| alike.sort_unstable_by(apart));
         }
     }
 }
@@ -192,7 +179,7 @@ fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(It
     if keys.len() > limit {
         cut(keys, limit, &ties);
     }
-    let mut keys = sorted(keys);
+    sort_by(keys, |key| key.score(), |alike| alike.sort_unstable());
     for run in keys.chunk_by_mut(|a, b| a.score() == b.score()) {
         if run.len() > 1 {
             ties(run);
@@ -216,31 +203,31 @@ fn place(number: u64) -> usize {
     number as usize & (PLACES - 1)
 }
 
-/// At most [`PLACES`] numbers in order by how they begin, each with its place in the bits of how it ends: numbers of one
-/// register sort in half the time of those that carry something.
-fn order_of(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
-    let placed = numbers.zip(0u64..);
-    let mut order: Vec<u64> = placed
-        .map(|(number, place)| begins(number) << PLACE_BITS | place)
-        .collect();
-    order.sort_unstable();
-    order
-}
-
-/// Keys in order. Scores that begin alike are told apart after the others.
-fn sorted(keys: &mut [Key]) -> Vec<Key> {
+/// Sorts keys by a number each; `tell_apart` sorts those whose numbers begin alike. Numbers of one register that end in their
+/// places sort in half the time of those that carry something. Allocates nothing once a thread has room.
+fn sort_by(keys: &mut [Key], number: impl Fn(&Key) -> u64, tell_apart: impl Fn(&mut [Key])) {
     if keys.len() > PLACES {
-        keys.sort_unstable();
-        return keys.to_vec();
+        return tell_apart(keys);
     }
-    let order = order_of(keys.iter().map(|key| key.score()));
-    let mut sorted: Vec<Key> = order.iter().map(|at| keys[place(*at)]).collect();
-    for run in sorted.chunk_by_mut(|a, b| begins(a.score()) == begins(b.score())) {
+    let (mut order, mut unsorted) = ROOM.take();
+    order.clear();
+    let placed = keys.iter().map(number).zip(0u64..);
+    order.extend(placed.map(|(number, place)| begins(number) << PLACE_BITS | place));
+    order.sort_unstable();
+    unsorted.clear();
+    unsorted.extend_from_slice(keys);
+    for (key, at) in keys.iter_mut().zip(&order) {
+        *key = unsorted[place(*at)];
+    }
+    let mut rest = keys;
+    for run in order.chunk_by(|a, b| begins(*a) == begins(*b)) {
+        let (alike, others) = rest.split_at_mut(run.len());
         if run.len() > 1 {
-            run.sort_unstable();
+            tell_apart(alike);
         }
+        rest = others;
     }
-    sorted
+    ROOM.set((order, unsorted));
 }
 
 /// The bits of a score above 0, turned round: larger scores are smaller numbers, which sort without comparing floats. The
@@ -384,7 +371,8 @@ mod tests {
             let mut keys: Vec<Key> = keys.collect();
             let mut expected = keys.clone();
             expected.sort_unstable();
-            assert_eq!(sorted(&mut keys), expected);
+            sort_by(&mut keys, |key| key.score(), |alike| alike.sort_unstable());
+            assert_eq!(keys, expected);
         }
     }
 
