@@ -1,8 +1,7 @@
 //! Working memory that threads lend one another.
 //!
-//! A query works in arrays as long as the catalogue is wide. Kept per thread they are made anew by each thread that asks
-//! for the first time, and to touch megabytes that the process never had before takes tens of milliseconds. Here whoever
-//! begins takes what this thread gave back last, which most likely lies in its core's cache, or else what any other did.
+//! A query works in arrays as long as the catalogue is wide. Kept per thread each thread has its own for as long as it lives,
+//! and makes them anew when it asks for the first time. Here whoever begins takes what this thread gave back last, which most likely lies in its core's cache, or else what any other did.
 
 use std::ops::{Deref, DerefMut};
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     import polars
 
 PORTION = 1000
-_AHEAD = 2
-"""Portions under way: what one thread does alone at a portion's end, the others spend on the next."""
 
 
 class _Portion(msgspec.Struct, array_like=True, frozen=True):
@@ -70,14 +67,14 @@ def recommend_many(
     if len(users) <= PORTION:
         return frame(question(0)())
     frames = []
-    # The core's threads answer the next portions while this one makes a frame of the last.
-    with ThreadPoolExecutor(_AHEAD, thread_name_prefix="many") as ahead:
-        under_way: deque[Future[_Asked]] = deque()
-        for first in range(0, len(users), PORTION):
-            under_way.append(ahead.submit(question(first)))
-            if len(under_way) > _AHEAD:
-                frames.append(frame(under_way.popleft().result()))
-        frames.extend(frame(asked.result()) for asked in under_way)
+    # The core's threads answer the next portion while this one makes a frame of the last.
+    with ThreadPoolExecutor(1, thread_name_prefix="many") as ahead:
+        under_way = ahead.submit(question(0))
+        for first in range(PORTION, len(users), PORTION):
+            following = ahead.submit(question(first))
+            frames.append(frame(under_way.result()))
+            under_way = following
+        frames.append(frame(under_way.result()))
     return pl.concat(frames)
 
 

@@ -25,18 +25,13 @@ class HeldBack:
         self._writes: dict[str, asyncio.Future[None]] = {}
 
     def __contains__(self, user: str) -> bool:
-        until = self._until.get(user)
-        if until is None:
-            return False
-        if self._clock() < until:
-            return True
-        del self._until[user]
-        return False
+        return self._clock() < self._until.get(user, 0.0)
 
     async def hold(self, users: Iterable[str]) -> None:
         """Carry nothing of these users; returns when no write of theirs is under way."""
-        until, held = self._clock() + self._seconds, list(users)
-        self._until |= dict.fromkeys(held, until)
+        now, held = self._clock(), list(users)
+        self._until = {user: until for user, until in self._until.items() if now < until}
+        self._until |= dict.fromkeys(held, now + self._seconds)
         under_way = [self._writes[user] for user in held if user in self._writes]
         if under_way:
             await asyncio.wait(under_way)

@@ -151,9 +151,8 @@ class HostMerges:
             try:
                 async with self._lock:
                     left = [user for user, _, left in await self._all_merged() if left]
-                    held = any(user in self._held_back for user in left)
                     await self._settle(left)
-                seen = -1 if held else position
+                seen = -1 if any(user in self._held_back for user in left) else position
             except HeadwaterError as err:  # the log or a host is away: what is left stays where it is
                 logger.info("merged users are not settled yet: %s", err.message)
             pause = max(_PAUSE_SECONDS, _SHARE * (time.monotonic() - started))
