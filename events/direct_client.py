@@ -5,7 +5,8 @@ request has a task, a timer and an inbox of random letters of its own. That is r
 and costs more than most answers. Connecting, logging in, TLS, keeping alive, dialling again and renewing
 subscriptions stay nats-py's; only these change:
 
-* messages are cut out of what was read where it arrives, without a task and regular expressions (`direct_parser`);
+* messages are cut out of what was read where it arrives, without a task and regular expressions (`direct_parser`),
+  and those of some subscriptions are answered there without Python (`wire`);
 * `hear`: a function is called with each message of a subscription, where it is read. It must not take long.
 * `send`: a message goes to the socket in the same turn, together with all that is sent in it;
 * `ask`: a request without a task or a timer: whoever asks has a time limit of its own, often one for many requests.
@@ -29,6 +30,7 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError
 
+from headwater.core import Wire
 from headwater.events.direct_parser import DirectParser
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ class DirectClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ps = DirectParser(self, self._take)
+        self._ps: DirectParser = DirectParser(self, self._take, self._room, self._taken)
         self._takers: dict[int, Heard] = {}
         self._out: list[bytes] = []
         self._out_size = 0
@@ -73,6 +75,11 @@ class DirectClient(Client):
         """Have `take` called with the messages of a subscription, instead of what it was made with."""
         self._takers[subscription._id] = take
 
+    @property
+    def wire(self) -> Wire:
+        """Where routes are added for what is answered without Python."""
+        return self._ps.wire
+
     async def _read_loop(self) -> None:
         self._read_directly()
         await super()._read_loop()
@@ -84,7 +91,6 @@ class DirectClient(Client):
         reader, writer, parser = self._transport._io_reader, self._transport._io_writer, self._ps
         assert reader is not None
         assert writer is not None
-        assert isinstance(parser, DirectParser)
         protocol: Any = writer.transport.get_protocol()
         waiting = reader._buffer  # type: ignore[attr-defined]
 
@@ -118,6 +124,7 @@ class DirectClient(Client):
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         super()._remove_sub(sid, max_msgs)
         self._takers.pop(sid, None)  # what still comes finds no subscription in nats-py, which drops it
+        self.wire.leave(sid)
 
     # --- out -----------------------------------------------------------------------------------------------------
 
@@ -136,17 +143,34 @@ class DirectClient(Client):
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(data)
         writer = self._writer()
-        if writer is not None:
-            if writer.transport.get_write_buffer_size() + self._out_size > self._max_pending_size:
-                raise OutboundBufferLimitError
-            self._out.append(command)
-            self._out_size += len(command)
-            if not self._reading and len(self._out) == 1:
-                asyncio.get_running_loop().call_soon(self._write_out)
-            return
-        if self._pending_data_size + len(command) > self._max_pending_size:
+        if self._waiting(writer) + (len(command) if writer is None else 0) > self._max_pending_size:
             raise OutboundBufferLimitError
-        self._queue(command)
+        self._put(command, writer)
+
+    def _waiting(self, writer: asyncio.StreamWriter | None) -> int:
+        """Bytes that were sent and not written yet."""
+        if writer is None:
+            return self._pending_data_size
+        return writer.transport.get_write_buffer_size() + self._out_size
+
+    def _put(self, command: bytes, writer: asyncio.StreamWriter | None) -> None:
+        if writer is None:
+            self._queue(command)
+            return
+        self._out.append(command)
+        self._out_size += len(command)
+        if not self._reading and len(self._out) == 1:
+            asyncio.get_running_loop().call_soon(self._write_out)
+
+    def _room(self) -> tuple[int, int]:
+        return max(0, self._max_pending_size - self._waiting(self._writer())), self._max_payload
+
+    def _taken(self, commands: bytes, counts: tuple[int, int, int, int]) -> None:
+        """Send what is to be sent for messages that were taken without Python."""
+        for name, count in zip(("in_msgs", "in_bytes", "out_msgs", "out_bytes"), counts, strict=True):
+            self.stats[name] += count
+        if commands:
+            self._put(commands, self._writer())
 
     def _writer(self) -> asyncio.StreamWriter | None:
         """Where to write to directly; `None` where nats-py must."""
@@ -193,6 +217,12 @@ class DirectClient(Client):
             self._inbox_made = asyncio.ensure_future(self.hear(f"{self._inbox}*", self._answer))
         if not self._inbox_made.done():
             await asyncio.shield(self._inbox_made)
+
+    async def inbox(self) -> tuple[int, str]:
+        """The subscription that answers come to, and what their subjects begin with."""
+        await self.ready_to_ask()
+        assert self._inbox_made is not None
+        return self._inbox_made.result()._id, self._inbox
 
     def ask(self, subject: str, data: bytes, answered: Answered, headers: bytes = b"") -> str:
         """Send a request; `answered` is called once with the answer. The request's name, for `forget`. Raises as

@@ -12,6 +12,7 @@
 //! * [`scenario`]: how a question is answered; [`experiment`]: who is answered otherwise.
 //! * [`filter`]: conditions on item fields, as text, to a [`bitmap`] of the items that pass.
 //! * [`query`]: read-only answers over the state; [`slate`]: from ranked candidates to a slate under rules.
+//! * [`wire`]: messages over NATS, and usual questions from their bytes to those of their answers.
 //! * [`slate_scan`]: a log's slates and their answers as columns, for reports.
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
@@ -66,6 +67,7 @@ pub mod slate_scan;
 pub mod snapshot;
 pub mod spare_threads;
 pub mod topk;
+pub mod wire;
 
 #[cfg(feature = "python")]
 mod py;

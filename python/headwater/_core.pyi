@@ -1,6 +1,6 @@
 """Types of the Rust extension. Private: everything goes through `headwater.core`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import numpy as np
@@ -13,10 +13,16 @@ __all__ = [
     "CooccurrenceKernel",
     "Core",
     "DedupKernel",
+    "Door",
     "Int8Store",
+    "LeftQuestion",
     "LineVisits",
     "SessionKernel",
     "SlateScan",
+    "UsualSlate",
+    "UsualSlates",
+    "VerbTimes",
+    "Wire",
     "all_merged",
     "catalogue_page",
     "diversify_codes",
@@ -36,9 +42,11 @@ __all__ = [
     "is_forgotten",
     "knows_event",
     "merged_users",
+    "message_size",
     "moving_state",
     "multiply_adds",
     "quantize",
+    "reason_sentence",
     "reply_position",
     "scatter_at_once",
     "session_voters",
@@ -262,3 +270,106 @@ class LineVisits:
 
 def stream_words(words: NDArray[np.uint64]) -> int: ...
 def multiply_adds(wanted: int) -> int: ...
+
+@final
+class Wire:
+    def __new__(cls, take: Callable[[int, bytes, bytes, bytes, bytes | None], bool]) -> Wire: ...
+    def cut(
+        self, data: bytes, room: int, largest: int
+    ) -> tuple[bytes, tuple[bytes, tuple[int, int, int, int]] | None]: ...
+    def reset(self) -> None: ...
+    def answer_candidates(self, subscription: int, door: Door, times: VerbTimes, core: Core, layout: int) -> None: ...
+    def answer_recommend(self, subscription: int, inbox: tuple[int, str], slates: UsualSlates) -> None: ...
+    def taken(self, subscription: int) -> int: ...
+    def leave(self, subscription: int) -> None: ...
+
+@final
+class Door:
+    def __new__(cls, most: int, longest: int) -> Door: ...
+    @property
+    def open(self) -> bool: ...
+    @open.setter
+    def open(self, open: bool) -> None: ...
+    others: int
+    @property
+    def inside(self) -> int: ...
+    def when_empty(self, emptied: Callable[[], object]) -> None: ...
+
+@final
+class VerbTimes:
+    def __new__(cls, bounds: Sequence[float]) -> VerbTimes: ...
+    def add(self, seconds: float) -> None: ...
+    @property
+    def by_bound(self) -> list[int]: ...
+    @property
+    def seconds(self) -> float: ...
+
+@final
+class UsualSlates:
+    def __new__(
+        cls,
+        *,
+        door: Door,
+        times: VerbTimes,
+        core: Core,
+        layout: int,
+        subjects: Sequence[str],
+        deadline_ms: int,
+        records: bool,
+        config: str,
+        prefix: str,
+        noted: Callable[[UsualSlate], tuple[bool, list[str]]],
+        left: Callable[[LeftQuestion], object],
+        wake: Callable[[float], object],
+    ) -> UsualSlates: ...
+    def next_id(self) -> str: ...
+    def expire(self) -> None: ...
+
+@final
+class UsualSlate:
+    @property
+    def id(self) -> str: ...
+    @property
+    def user(self) -> str: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def now(self) -> int: ...
+    @property
+    def record(self) -> bool: ...
+    @property
+    def request(self) -> bytes: ...
+    @property
+    def answer(self) -> bytes: ...
+    @property
+    def positions(self) -> list[int]: ...
+    @property
+    def config(self) -> str: ...
+    @property
+    def round(self) -> list[int] | None: ...
+
+@final
+class LeftQuestion:
+    @property
+    def reply(self) -> str: ...
+    @property
+    def headers(self) -> bytes | None: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def now(self) -> int: ...
+    @property
+    def sent(self) -> bytes: ...
+    @property
+    def made_at(self) -> int: ...
+    @property
+    def age(self) -> float: ...
+    @property
+    def seconds_left(self) -> float: ...
+    @property
+    def replies(self) -> list[tuple[bytes, bytes | None] | None]: ...
+
+def message_size(data: bytes) -> int | None: ...
+def reason_sentence(reason: bytes) -> str: ...

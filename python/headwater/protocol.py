@@ -45,7 +45,7 @@ class Request(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 class Question(Request, kw_only=True):
     """A read. `after`: answer from state at or after this position. `detail`: parts, reasons and features too.
-    `compact`: the arrays of `headwater.slate` instead of objects with names (for the SDK)."""
+    `compact`: the arrays of `headwater.slate` instead of objects with names (for the SDK; MessagePack only)."""
 
     now: int | None = None
     after: int | None = None
@@ -316,6 +316,9 @@ def decode_request(verb: str, data: bytes) -> Asked:
             value=request.deadline_ms,
             rule=rule,
         )
+    if encoding == JSON and isinstance(request, Question) and request.compact:
+        rule = "false in JSON: its arrays hold MessagePack"
+        raise InvalidQuery(f"compact = true; allowed: {rule}", field="compact", value=True, rule=rule)
     return Asked(request, encoding)
 
 

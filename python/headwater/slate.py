@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from headwater.core import reason_sentence
+
 if TYPE_CHECKING:
     import polars
     from rich.table import Table
@@ -59,32 +61,7 @@ class Reason(msgspec.Struct, array_like=True, frozen=True, gc=False):
     @property
     def text(self) -> str:
         """One sentence."""
-        because = f" {self.seed}" if self.seed is not None else ""
-        if self.event is not None:
-            because += f" (your {self.event.type}, event {self.event.id})"
-        if self.source == "session-knn":
-            return f"visitors with a session like yours went on from{because} ({self.count:.0f} sessions)"
-        if self.source == "tag-affinity":
-            return f"you like {self.detail}" + (f", as in{because}" if because else "")
-        if self.source == "trending":
-            return f"trending: {self.count:.1f} recent votes"
-        if self.source == "trending-in-tags":
-            return f"trending among what you like: {self.count:.1f} recent votes"
-        if self.source in ("trending-in-segment", "popular-in-segment"):
-            return f"{self.source.removesuffix('-in-segment')} with visitors like you: {self.count:.1f} votes"
-        if self.source == "repeats":
-            return "you looked at it in this session" + because.removeprefix(f" {self.seed}")
-        if self.source == "fresh":
-            return f"new, shown {self.count:.0f} times so far"
-        if self.source == "list":
-            return f"place {self.count:.0f} of the list"
-        if self.source == "catalogue":
-            return "in the catalogue; nothing else is known of it"
-        if self.source.startswith("vector:"):
-            return f"near{because} by {self.source.removeprefix('vector:')} (similarity {self.count:.2f})"
-        if self.source == "popular":
-            return f"popular: {self.count:.1f} votes"
-        return f"{self.source.replace('_', ' ')}{because}, {self.count:.2f} times"
+        return reason_sentence(_encoder.encode(self))
 
 
 class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -121,7 +98,7 @@ class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     def reason(self) -> str:
         """The strongest reason as a sentence."""
         strongest = _each.decode(self.reasons_bytes)
-        return _reason.decode(strongest[0]).text if strongest else self.source
+        return reason_sentence(bytes(strongest[0])) if strongest else self.source
 
     def __repr__(self) -> str:
         return f"SlateItem(item={self.item!r}, score={self.score!r}, source={self.source!r}, parts={self.parts!r})"
@@ -130,7 +107,7 @@ class SlateItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
 _parts = msgspec.msgpack.Decoder(list[Part])
 _reasons = msgspec.msgpack.Decoder(list[Reason])
 _each = msgspec.msgpack.Decoder(list[msgspec.Raw])
-_reason = msgspec.msgpack.Decoder(Reason)
+_encoder = msgspec.msgpack.Encoder()
 
 
 class Exploring(msgspec.Struct, array_like=True, frozen=True, gc=False):

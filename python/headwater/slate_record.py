@@ -209,13 +209,19 @@ def _extra(slate: Slate, context: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _with_record(slate: Slate, queued: bool, records: Records) -> Slate:
-    if not queued:
-        slate.degraded.append("slate not recorded: the record queue is full")
-    elif records.error is not None:
-        slate.degraded.append(f"slate may not be recorded: the last write failed ({records.error})")
+    slate.degraded.extend(wanting(queued, records))
     # Nobody has it yet: a copy would say the same.
     msgspec.structs.force_setattr(slate, "recorded", queued)
     return slate
+
+
+def wanting(queued: bool, records: Records) -> list[str]:
+    """What a slate says of its record, where something is wanting."""
+    if not queued:
+        return ["slate not recorded: the record queue is full"]
+    if records.error is not None:
+        return [f"slate may not be recorded: the last write failed ({records.error})"]
+    return []
 
 
 def recorded(slate: Slate, record: SlateServed, records: Records, latest: int) -> Slate:

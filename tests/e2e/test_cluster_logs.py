@@ -59,6 +59,7 @@ def refused(client: SyncClient, error: type[HeadwaterError], **asked: str) -> No
 
 def test_each_line_is_of_its_own_question(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(running: Hosts, *names: str) -> None:
+        running.shut(*names)
         for name in names:
             monkeypatch.setattr(
                 running.hosts[name]._endpoint,

@@ -50,6 +50,7 @@ def test_a_panic_is_told_and_the_host_goes_on(
     with hosts(nats_server, config, 1, 1) as running, running.client() as client:
         position = client.track("view", user="u1", item="i1")
         expected = client.recommend("u1", 1, after=position, now=NOW)
+        running.shut()
         with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "headwater.cluster"):
             if step == "candidates":
                 state = running.hosts["i0"].state

@@ -99,6 +99,7 @@ def test_slates_of_which_a_host_answered_only_some_scatters_are_made_again(
             return Unavailable("not now", retry_after_ms=1) if not always and draw.random() < 0.5 else None
 
         asked: dict[str, Any] = {"sources": {"bought_together": 1.0}, "now": START + 500_000, "after": told}
+        running.shut("i1")
         with monkeypatch.context() as patched:
             patched.setattr(running.hosts["i1"]._endpoint, "_refusal", sometimes)
             slates = [client.recommend(f"u{n % 9}", 20, **asked) for n in range(30)]

@@ -146,7 +146,7 @@ impl<'a> Fields<'_, 'a> {
 
     #[inline]
     fn id(&mut self) -> Read<&'a str> {
-        self.text(512, EventError::BadId)
+        self.text(MAX_ID, EventError::BadId)
     }
 
     #[inline]
@@ -181,8 +181,8 @@ impl<'a> Fields<'_, 'a> {
                 None
             }
         };
-        let (event_id, session) = (self.optional_text(512)?, self.optional_text(512)?);
-        let (basket, slate) = (self.optional_text(512)?, self.optional_text(512)?);
+        let (event_id, session) = (self.optional_text(MAX_ID)?, self.optional_text(MAX_ID)?);
+        let (basket, slate) = (self.optional_text(MAX_ID)?, self.optional_text(MAX_ID)?);
         let slot = self.next()?;
         let slot = match slot {
             Value::Nil => None,
@@ -296,7 +296,7 @@ impl<'a> Fields<'_, 'a> {
                 self.cursor.skip()?;
             }
             let item = match item {
-                Value::Str(raw) => clean(raw, 512),
+                Value::Str(raw) => clean(raw, MAX_ID),
                 _ => None,
             };
             match item {
@@ -411,8 +411,12 @@ impl<'a> Fields<'_, 'a> {
     }
 }
 
+/// The most bytes of an id.
+pub const MAX_ID: usize = 512;
+
+/// A text of 1 to `limit` bytes of UTF-8 without control characters; `None` if it is another.
 #[inline]
-fn clean(raw: &[u8], limit: usize) -> Option<&str> {
+pub fn clean(raw: &[u8], limit: usize) -> Option<&str> {
     if raw.is_empty() || raw.len() > limit || raw.iter().any(|b| *b < 0x20 || *b == 0x7f) {
         return None;
     }

@@ -50,6 +50,61 @@ impl Core {
         })
     }
 
+    /// An item host's candidates, where its state is at or after a position and nobody changes it; `None` where that has to be
+    /// waited for.
+    pub(super) fn candidates_now(&self, asked: &[u8], after: i64) -> PyResult<Option<Vec<u8>>> {
+        let (scatter, request) = read_scatter(asked)?;
+        let Some(state) = self.state.try_read() else {
+            return Ok(None);
+        };
+        if after > 0 && state.position.0 < after.cast_unsigned() {
+            return Ok(None);
+        }
+        counts_items(&state)?;
+        let tools = self.tools(&state);
+        Ok(Some(candidates::candidates(
+            &state, &tools, &scatter, &request,
+        )?))
+    }
+
+    /// See [`scatter_at_once`]; `None`, too, where somebody changes the state.
+    pub(super) fn scatter_now(
+        &self,
+        asked: &RecommendRequest,
+        bytes: &[u8],
+    ) -> PyResult<Option<(Vec<u8>, u64)>> {
+        match self.state.try_read() {
+            Some(state) => Ok(self.scattered(&state, asked, bytes)?),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether nobody changes the state at the moment: whoever asks has not to wait.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.state.try_read().is_some()
+    }
+
+    fn scattered(
+        &self,
+        state: &State,
+        asked: &RecommendRequest,
+        bytes: &[u8],
+    ) -> Result<Option<(Vec<u8>, u64)>, CoreError> {
+        let tools = self.tools(state);
+        let own = asked_by(asked).is_some_and(|user| {
+            owns_user(state, user).is_ok()
+                && state
+                    .names
+                    .find_user(user)
+                    .is_none_or(|(p, ix)| state.partitions[p].merged_into(ix).is_none())
+        });
+        if !own || !tools.query.experiments.is_empty() {
+            return Ok(None);
+        }
+        let sent = scatter::scatter(state, &tools, asked, bytes)?;
+        Ok(Some((sent, state.position.0)))
+    }
+
     /// See `Core.gather`.
     pub(super) fn gather_bytes(
         &self,
@@ -58,29 +113,37 @@ impl Core {
         replies: &[PyBackedBytes],
     ) -> PyResult<GatheredBytes> {
         let (scatter, request) = read_scatter(asked)?;
-        let replies = read_replies(replies)?;
+        let replies = read_replies(replies.iter().map(|reply| &**reply))?;
         detached(py, || {
-            let state = self.state.read();
-            owns_visitor(&state, &request)?;
-            let tools = self.tools(&state);
-            let likeliest = gather::gather_likeliest(&state, &tools, &scatter, &request, &replies)?;
-            drop(state);
-            if let Some(answer) = likeliest {
-                return Ok((Some(rmp_serde::to_vec(&answer).map_err(protocol)?), None));
-            }
-            let replies = self.hear(&replies)?;
-            let state = self.state.read();
-            owns_visitor(&state, &request)?;
-            let tools = self.tools(&state);
-            let gathered = gather::gather(&state, &tools, &scatter, &request, &replies)?;
-            drop(state);
-            Ok::<_, PyErr>(match gathered {
+            Ok::<_, PyErr>(match self.gathered(&scatter, &request, &replies)? {
                 Gathered::Answer(answer) => {
                     (Some(rmp_serde::to_vec(&*answer).map_err(protocol)?), None)
                 }
                 Gathered::Again(scatter) => (None, Some(scatter)),
             })
         })
+    }
+
+    /// What comes of the replies to a scatter.
+    pub(super) fn gathered(
+        &self,
+        scatter: &Scatter<'_>,
+        request: &RecommendRequest,
+        replies: &[Reply<'_>],
+    ) -> PyResult<Gathered> {
+        let state = self.state.read();
+        owns_visitor(&state, request)?;
+        let tools = self.tools(&state);
+        let likeliest = gather::gather_likeliest(&state, &tools, scatter, request, replies)?;
+        drop(state);
+        if let Some(answer) = likeliest {
+            return Ok(Gathered::Answer(Box::new(answer)));
+        }
+        let replies = self.hear(replies)?;
+        let state = self.state.read();
+        owns_visitor(&state, request)?;
+        let tools = self.tools(&state);
+        Ok(gather::gather(&state, &tools, scatter, request, &replies)?)
     }
 
     /// An item host's part of a question that needs no session host.
@@ -107,7 +170,7 @@ impl Core {
         whole: impl Fn(&State, &Tools<'_>, &Q, &Numbered<'_>) -> Result<Answer, CoreError> + Sync,
     ) -> PyResult<Vec<u8>> {
         let request: Q = rmp_serde::from_slice(bytes).map_err(protocol)?;
-        let replies = read_replies(replies)?;
+        let replies = read_replies(replies.iter().map(|reply| &**reply))?;
         detached(py, || {
             let replies = self.hear(&replies)?;
             let state = self.state.read();
@@ -143,22 +206,7 @@ fn scatter_at_once<'py>(
     request: &[u8],
 ) -> PyResult<Option<(Bound<'py, PyBytes>, u64)>> {
     let asked: RecommendRequest = rmp_serde::from_slice(request).map_err(protocol)?;
-    let made = detached(py, || {
-        let state = core.state.read();
-        let tools = core.tools(&state);
-        let own = asked_by(&asked).is_some_and(|user| {
-            owns_user(&state, user).is_ok()
-                && state
-                    .names
-                    .find_user(user)
-                    .is_none_or(|(p, ix)| state.partitions[p].merged_into(ix).is_none())
-        });
-        if !own || !tools.query.experiments.is_empty() {
-            return Ok(None);
-        }
-        let bytes = scatter::scatter(&state, &tools, &asked, request)?;
-        Ok::<_, CoreError>(Some((bytes, state.position.0)))
-    })?;
+    let made = detached(py, || core.scattered(&core.state.read(), &asked, request))?;
     Ok(made.map(|(bytes, position)| (PyBytes::new(py, &bytes), position)))
 }
 
@@ -188,20 +236,24 @@ pub(super) fn ownership(config: &FoldConfig, owned: Option<Owned>) -> Result<Own
     }
 }
 
-fn read_scatter(asked: &[u8]) -> PyResult<(Scatter<'_>, RecommendRequest)> {
+/// A scatter and the request in it.
+pub(super) fn read_scatter(asked: &[u8]) -> PyResult<(Scatter<'_>, RecommendRequest)> {
     let scatter: Scatter<'_> = rmp_serde::from_slice(asked).map_err(protocol)?;
     let request = rmp_serde::from_slice(scatter.request.0).map_err(protocol)?;
     Ok((scatter, request))
 }
 
-fn read_replies(replies: &[PyBackedBytes]) -> PyResult<Vec<Reply<'_>>> {
+/// Replies of item hosts.
+pub(super) fn read_replies<'a>(
+    replies: impl Iterator<Item = &'a [u8]>,
+) -> PyResult<Vec<Reply<'a>>> {
     let other = |err| {
         protocol(format!(
             "a reply in another layout, of another version's host: {err}"
         ))
     };
     let read = |reply| rmp_serde::from_slice(reply).map_err(other);
-    replies.iter().map(|reply| read(&**reply)).collect()
+    replies.map(read).collect()
 }
 
 fn counts_items(state: &State) -> PyResult<()> {

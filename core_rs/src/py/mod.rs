@@ -2,6 +2,7 @@
 //!
 //! * [`core`]: the class `Core`, one engine's state behind a read-write lock; [`stats`]: what it holds, in numbers.
 //! * [`hosts`]: questions that several hosts answer together, as bytes.
+//! * [`wire`]: what a connection to NATS brings, usual questions answered where they are read.
 //! * [`frames`]: checks of single frames, hashes, identities.
 //! * [`kernels`], [`diversity`]: the kernels, for use without an engine; [`arrays`] are what they take and fill.
 //! * [`bloom`]: Bloom filters and the dedup ledger, for use without an engine.
@@ -32,6 +33,7 @@ mod operations;
 mod slate_scan;
 mod stats;
 mod threads;
+mod wire;
 
 use pyo3::prelude::*;
 
@@ -53,5 +55,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     neighbours::register(m)?;
     slate_scan::register(m)?;
     operations::register(m)?;
-    limits::register(m)
+    limits::register(m)?;
+    wire::register(m)
 }

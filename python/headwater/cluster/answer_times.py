@@ -2,29 +2,20 @@
 
 Counted with every answer, read once in a while: `prometheus_client`'s own counters take a lock for each of three
 numbers and go through the buckets one by one, a fortieth of what an item host does for a question. These are plain
-numbers of one event loop, put into that library's form when they are read.
+numbers, which answers given without Python add to as well, put into that library's form when they are read.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from headwater.core import VerbTimes
+
 _BOUNDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
-
-class _OfVerb:
-    """Answers to one verb: by bound that they kept to, the last of all bounds is infinity; seconds in sum."""
-
-    __slots__ = ("by_bound", "seconds")
-
-    def __init__(self) -> None:
-        self.by_bound = [0] * (len(_BOUNDS) + 1)
-        self.seconds = 0.0
 
 
 class AnswerTimes(Collector):
@@ -32,13 +23,18 @@ class AnswerTimes(Collector):
 
     def __init__(self, labels: dict[str, str]) -> None:
         self._names, self._values = [*labels, "verb"], list(labels.values())
-        self._verbs: dict[str, _OfVerb] = {}
+        self._verbs: dict[str, VerbTimes] = {}
 
     def add(self, verb: str, seconds: float) -> None:
         """One more answer, with a refusal or not."""
-        of_verb = self._verbs.get(verb) or self._verbs.setdefault(verb, _OfVerb())
-        of_verb.by_bound[bisect_left(_BOUNDS, seconds)] += 1
-        of_verb.seconds += seconds
+        self.of(verb).add(seconds)
+
+    def of(self, verb: str) -> VerbTimes:
+        """Those of one verb."""
+        times = self._verbs.get(verb)
+        if times is None:
+            times = self._verbs[verb] = VerbTimes(_BOUNDS)
+        return times
 
     def count(self, verb: str | None = None) -> int:
         """Answers to a verb; to all of them."""

@@ -6,7 +6,8 @@ the owner alone answers. There is no queue group with more than one member: a st
 of the requests without anybody noticing.
 
 Messages are handed over where they are read (`direct_client`). A handler that can answer at once does so there; for
-any other a task is begun. How many are under way is bounded, and what comes beyond that is refused at once.
+any other a task is begun. How many are under way is bounded, and what comes beyond that is refused at once. Usual
+questions are answered before they get here (`headwater.core.Wire`); the endpoint's door says whether they may be.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from typing import Any, NamedTuple
 import nats.micro
 from nats.errors import Error as NatsError
 from nats.micro.request import Request as MicroRequest
-from nats.micro.service import EndpointConfig, Service, ServiceConfig
+from nats.micro.service import EndpointConfig, EndpointStats, Service, ServiceConfig
 
 from headwater.cluster.logs import request_id
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.rate import TokenBucket
 from headwater.cluster_limits import ClusterConfig
+from headwater.core import Door
 from headwater.errors import HeadwaterError, InternalError, InvalidQuery, Overloaded, Unavailable
 from headwater.events.direct_client import DirectClient
 from headwater.protocol import decode_request, encode, encode_error, encoding_of, host_subject, plain_subject
@@ -91,11 +93,24 @@ class Endpoint:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._begun = 0
+        self._subscriptions: dict[str, int] = {}
+        self.door = Door(limits.max_pending, limits.max_request_bytes)
+        """Closed to questions that are answered without Python while the host refuses anything, and where every request
+        counts for a rate."""
         self._stopping: asyncio.Future[None] | None = None
         self._rate = TokenBucket(limits.requests_per_second)
         self._told = TokenBucket(_REFUSALS_TOLD_PER_SECOND)
-        self.refusing: Unavailable | None = None
+        self._refusing: Unavailable | None = None
+
+    @property
+    def refusing(self) -> Unavailable | None:
         """Why the host answers nothing just now: it recovers, or it drains."""
+        return self._refusing
+
+    @refusing.setter
+    def refusing(self, why: Unavailable | None) -> None:
+        self._refusing = why
+        self.door.open = why is None and not self._limits.requests_per_second
 
     async def start(self, version: str) -> None:
         """Announce the service; endpoints are added afterwards."""
@@ -110,9 +125,15 @@ class Endpoint:
             ),
         )
 
-    def _stats(self, endpoint: object) -> dict[str, Any]:
-        verb = getattr(endpoint, "name", None) or getattr(endpoint, "_name", "")
-        return self._metrics.verb_stats(str(verb))
+    def _stats(self, endpoint: EndpointStats) -> dict[str, Any]:
+        subscription = self._subscriptions.get(endpoint.name)
+        if subscription is not None:
+            endpoint.num_requests += self._nc.wire.taken(subscription)
+        return self._metrics.verb_stats(endpoint.name)
+
+    def subscription(self, verb: str) -> int:
+        """The subscription of a verb on this host's own subject. Only after `answer`."""
+        return self._subscriptions[verb]
 
     async def answer(
         self,
@@ -172,25 +193,31 @@ class Endpoint:
             handler(Incoming(reply, data, headers))
 
         assert added._subscription is not None
+        self._subscriptions[name] = added._subscription._id
         self._nc.divert(added._subscription, directly)
 
     def _begin_at_once(self, message: Incoming, verb: str, handler: Handler, begin: Begin) -> None:
         """Begin a request without a task of its own: one that only waits needs none."""
-        started = time.perf_counter()
-        encoding: str = encoding_of(message.data)
-        token = request_id.set(_id_of(message))
-        self._begun += 1
-        settle = partial(self._settled, message, verb, encoding, started)
-        try:
-            begun = begin(decode_request(verb, message.data).request, settle)
-        except Exception as err:  # noqa: BLE001 - the answer tells it
-            settle(partial(_raise, err))
-            return
-        finally:
-            request_id.reset(token)
-        if not begun:
+        if not self._has_begun(message, verb, begin, time.perf_counter()):
             self._spawn(self._reply(message, verb, handler, None, False))
             self._end_begun()
+
+    def take_over(self, message: Incoming, verb: str, age: float, begin: Begin) -> None:
+        """Go on with a request that was begun without Python `age` seconds ago: `begin` does, whatever it takes."""
+        self._has_begun(message, verb, begin, time.perf_counter() - age)
+
+    def _has_begun(self, message: Incoming, verb: str, begin: Begin, started: float) -> bool:
+        token = request_id.set(_id_of(message))
+        self._begun += 1
+        self._count_others()
+        settle = partial(self._settled, message, verb, encoding_of(message.data), started)
+        try:
+            return begin(decode_request(verb, message.data).request, settle)
+        except Exception as err:  # noqa: BLE001 - the answer tells it
+            settle(partial(_raise, err))
+            return True
+        finally:
+            request_id.reset(token)
 
     def _settled(
         self,
@@ -211,6 +238,7 @@ class Endpoint:
 
     def _end_begun(self) -> None:
         self._begun -= 1
+        self._count_others()
         if not self._begun and self._stopping is not None and not self._stopping.done():
             self._stopping.set_result(None)
 
@@ -269,12 +297,20 @@ class Endpoint:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._count_others()
+        task.add_done_callback(self._end_task)
+
+    def _end_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._count_others()
+
+    def _count_others(self) -> None:
+        self.door.others = len(self._tasks) + self._begun
 
     @property
     def pending(self) -> int:
         """Requests under way."""
-        return len(self._tasks) + self._begun
+        return len(self._tasks) + self._begun + self.door.inside
 
     def _refuse(self, message: Incoming, verb: str, err: HeadwaterError, encoding: str) -> None:
         self._metrics.refused(verb, err.code)
@@ -353,6 +389,10 @@ class Endpoint:
         if self._service is not None:
             await self._service.stop()
             self._service = None
+        if self.door.inside:
+            out: asyncio.Future[None] = self._loop.create_future()
+            self.door.when_empty(lambda: out.set_result(None))
+            await out
         while self._tasks:
             await asyncio.wait(self._tasks)
         if self._begun:

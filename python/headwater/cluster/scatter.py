@@ -104,7 +104,7 @@ class _Gather:
         if self._told is not None:
             told = self._told
             self.forget()
-            told([_outcome(answer, self._after) for answer in self._answers])
+            told(outcomes_of(self._answers, self._after))
 
     def forget(self) -> None:
         """Nobody waits any more."""
@@ -194,6 +194,10 @@ class Scatter:
             asyncio.get_running_loop().call_soon(gather.over)
         return gather
 
+    def subjects(self, verb: str) -> list[str]:
+        """Where each item host is asked."""
+        return [host_subject(self._namespace, host.name, verb) for host in self.hosts]
+
     def _subject(self, host: str, verb: str) -> str:
         subject = self._subjects[host, verb] = host_subject(self._namespace, host, verb)
         return subject
@@ -202,6 +206,11 @@ class Scatter:
 def _settle(done: asyncio.Future[Outcomes], outcomes: Outcomes) -> None:
     if not done.done():
         done.set_result(outcomes)
+
+
+def outcomes_of(answers: Sequence[tuple[bytes, bytes | None] | None], after: int | None) -> Outcomes:
+    """What hosts told, each its bytes and headers, `None` where one told nothing."""
+    return [_outcome(answer, after) for answer in answers]
 
 
 def _outcome(answer: tuple[bytes, bytes | None] | None, after: int | None) -> bytes | HeadwaterError:

@@ -25,9 +25,18 @@ from headwater.cluster.asking import asked_context, similar_request, slate_reque
 from headwater.cluster.logs import slate_id
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.records import RecordWriter
-from headwater.cluster.scatter import Gathered, Outcomes, Scatter
+from headwater.cluster.scatter import LAYOUT, Gathered, Outcomes, Scatter, outcomes_of
+from headwater.cluster.usual_slates import noted_slate
 from headwater.config import Config
-from headwater.core import reply_position, scatter_at_once, stable_hash
+from headwater.core import (
+    Door,
+    LeftQuestion,
+    UsualSlates,
+    VerbTimes,
+    reply_position,
+    scatter_at_once,
+    stable_hash,
+)
 from headwater.errors import InvalidQuery, NotReady
 from headwater.events.types import SlateServed
 from headwater.host_replay import SILENT, Rounds
@@ -111,6 +120,7 @@ class Slates:
         self._numbers = itertools.count(1)
         self._prefix = f"{state.spec.name}-{epoch:x}"
         self._opened_with = query_version(config.query)
+        self._usual: UsualSlates | None = None
         self._later: set[asyncio.Future[_Asked]] = set()
         self.memory = SlateMemory()
         """The latest slates of this host."""
@@ -148,6 +158,38 @@ class Slates:
         told = partial(self._told_of, copy_context(), wanted, asking, settle)
         self._scatter.begin("candidates", asking.sent, self._share(until), told)
         return True
+
+    def usual(self, door: Door, times: VerbTimes, left: Callable[[LeftQuestion], None]) -> UsualSlates:
+        """What answers `recommend` without Python, as long as it is asked as usual; `left` takes the rest. Called once,
+        before anything is answered."""
+        loop = asyncio.get_running_loop()
+
+        def wake(seconds: float) -> None:
+            loop.call_later(seconds, usual.expire)
+
+        self._usual = usual = UsualSlates(
+            door=door,
+            times=times,
+            core=self._state.core,
+            layout=LAYOUT,
+            subjects=self._scatter.subjects("candidates"),
+            deadline_ms=self._config.cluster.deadline_ms,
+            records=self._config.engine.record_slates,
+            config=self._opened_with,
+            prefix=self._prefix,
+            noted=partial(noted_slate, self.memory, self._records),
+            left=left,
+            wake=wake,
+        )
+        return usual
+
+    def go_on(self, asked: Recommend, left: LeftQuestion, settle: Settle) -> None:
+        """Go on with a question that `usual` began, from what item hosts told it."""
+        request = slate_request(asked, left.now)
+        wanted = _Wanted("recommend", request, left.key, request["user"], asked.record, asked_context(asked))
+        asking = _Asking(_encoder.encode(request | {"key": left.key}), time.monotonic() + left.seconds_left)
+        asking.sent, asking.made_at = left.sent, left.made_at
+        self._told(wanted, asking, settle, outcomes_of(left.replies, None))
 
     def _told_of(self, question: Context, wanted: _Wanted, asking: _Asking, settle: Settle, outcomes: Outcomes) -> None:
         question.run(self._told, wanted, asking, settle, outcomes)
@@ -264,7 +306,7 @@ class Slates:
         return self._clock() if asked.now is None else time_of("now", asked.now)
 
     def _next_id(self) -> str:
-        return f"{self._prefix}-{next(self._numbers)}"
+        return f"{self._prefix}-{next(self._numbers)}" if self._usual is None else self._usual.next_id()
 
     async def _begin(self, asked: Question) -> float:
         """Wait for the position that was asked for; the monotonic time until which an answer is of use."""

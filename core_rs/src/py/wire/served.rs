@@ -1,0 +1,103 @@
+//! What Python is told of a slate that was answered without it: enough to record and to remember it, read when it is needed.
+
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::ids::Millis;
+use crate::py::error::protocol;
+use crate::query::answer::Answer;
+use crate::wire::sentence::ReasonSaid;
+
+/// Where the owner made its scatter, then where each item host replied.
+pub(super) type Round = Vec<u64>;
+
+/// A slate that answered `recommend` as it is usually asked.
+#[pyclass(frozen, module = "headwater._core")]
+pub struct UsualSlate {
+    pub(super) id: String,
+    pub(super) user: String,
+    pub(super) n: usize,
+    pub(super) now: Millis,
+    pub(super) record: bool,
+    pub(super) request: Vec<u8>,
+    pub(super) answer: Answer,
+    pub(super) positions: Vec<u64>,
+    pub(super) config: String,
+    pub(super) round: Option<Round>,
+}
+
+#[pymethods]
+impl UsualSlate {
+    /// Its id.
+    #[getter]
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whom it is for.
+    #[getter]
+    fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// How many items were asked for.
+    #[getter]
+    fn n(&self) -> usize {
+        self.n
+    }
+
+    /// The time of the question, in milliseconds.
+    #[getter]
+    fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Whether it is to be recorded.
+    #[getter]
+    fn record(&self) -> bool {
+        self.record
+    }
+
+    /// What the core was asked.
+    #[getter]
+    fn request<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.request)
+    }
+
+    /// What it answered. Errors: none that an answer can cause.
+    #[getter]
+    fn answer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = rmp_serde::to_vec(&self.answer).map_err(protocol)?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    /// Where the hosts stood: the owner, then the item hosts.
+    #[getter]
+    fn positions(&self) -> Vec<u64> {
+        self.positions.clone()
+    }
+
+    /// Version of the configuration that answered.
+    #[getter]
+    fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// Where the owner folded on between its scatter and its answer: see `headwater.host_replay.Rounds`.
+    #[getter]
+    fn round(&self) -> Option<Round> {
+        self.round.clone()
+    }
+}
+
+/// A reason (an array of `headwater.slate.Reason`) as one sentence. Errors: not such an array.
+#[pyfunction]
+fn reason_sentence(reason: &[u8]) -> PyResult<String> {
+    let said: ReasonSaid<'_> = rmp_serde::from_slice(reason).map_err(protocol)?;
+    Ok(said.sentence())
+}
+
+/// Adds the function to the module.
+pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    m.add_function(wrap_pyfunction!(reason_sentence, m)?)
+}

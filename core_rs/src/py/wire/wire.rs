@@ -1,0 +1,259 @@
+//! The class `Wire`: messages out of what a connection brought, each to whoever takes it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::py::core::Core;
+use crate::py::wire::candidates::Candidates;
+use crate::py::wire::door::Door;
+use crate::py::wire::slates::{Questions, Replies, UsualSlates};
+use crate::py::wire::times::VerbTimes;
+use crate::wire::message::{Cut, Message, cut, publish};
+
+/// What takes the messages of a subscription without Python.
+pub(super) trait Route: Send + Sync {
+    /// Takes one, with what is to be sent for it; false if it is for Python, and nothing was done.
+    fn take(&self, py: Python<'_>, message: &Message<'_>, out: &mut Out) -> PyResult<bool>;
+}
+
+/// What is to be sent.
+pub(super) struct Out {
+    commands: Vec<u8>,
+    messages: usize,
+    bytes: usize,
+    room: usize,
+    largest: usize,
+}
+
+impl Out {
+    /// Whether messages of so many bytes in sum, none larger than `largest`, can be sent.
+    pub(super) fn has_room(&self, sum: usize, largest: usize) -> bool {
+        largest <= self.largest && self.commands.len() + sum <= self.room
+    }
+
+    /// Sends.
+    pub(super) fn send(&mut self, subject: &[u8], reply: &[u8], data: &[u8]) {
+        publish(&mut self.commands, subject, reply, data);
+        self.messages += 1;
+        self.bytes += data.len();
+    }
+}
+
+#[derive(Clone)]
+struct Routed {
+    route: Arc<dyn Route>,
+    taken: Arc<AtomicU64>,
+}
+
+/// What is not whole yet, and how much is wanted.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    wanted: usize,
+}
+
+/// Messages and bytes of those that Python had no part in: in, out.
+type Counts = (usize, usize, usize, usize);
+
+/// What is left for nats-py, and where anything was taken without Python, what is to be sent for it, and counts.
+type Left<'py> = (Bound<'py, PyBytes>, Option<(Bound<'py, PyBytes>, Counts)>);
+
+/// How many bytes the message at the beginning of `data` takes; `None` where there is no whole and sound one.
+#[pyfunction]
+pub(super) fn message_size(data: &[u8]) -> Option<usize> {
+    match cut(data) {
+        Cut::Whole(_, size) => Some(size),
+        Cut::Part(_) | Cut::Other => None,
+    }
+}
+
+/// One connection. For one event loop.
+#[pyclass(frozen, module = "headwater._core")]
+pub struct Wire {
+    take: Py<PyAny>,
+    held: Mutex<Held>,
+    routes: Mutex<HashMap<u64, Routed>>,
+    life: AtomicU64,
+}
+
+impl Wire {
+    fn add(&self, subscription: u64, route: Arc<dyn Route>) {
+        let taken = Arc::default();
+        self.routes
+            .lock()
+            .insert(subscription, Routed { route, taken });
+    }
+
+    fn hand_over(
+        &self,
+        py: Python<'_>,
+        message: &Message<'_>,
+        out: &mut Out,
+        counts: &mut Counts,
+    ) -> PyResult<bool> {
+        // Whoever takes a message may add and remove routes.
+        let routed = self.routes.lock().get(&message.subscription).cloned();
+        if let Some(routed) = routed
+            && routed.route.take(py, message, out)?
+        {
+            routed.taken.fetch_add(1, Ordering::Relaxed);
+            counts.0 += 1;
+            counts.1 += message.data.len();
+            return Ok(true);
+        }
+        let bytes = |bytes| PyBytes::new(py, bytes);
+        let taken = self.take.call1(
+            py,
+            (
+                message.subscription,
+                bytes(message.subject),
+                bytes(message.reply),
+                bytes(message.data),
+                message.headers.map(bytes),
+            ),
+        )?;
+        taken.is_truthy(py)
+    }
+
+    /// Hands over what is whole in `bytes`; what is left for nats-py.
+    fn cut_all<'a>(
+        &self,
+        py: Python<'_>,
+        bytes: &'a [u8],
+        out: &mut Out,
+        counts: &mut Counts,
+    ) -> PyResult<&'a [u8]> {
+        let life = self.life.load(Ordering::Relaxed);
+        let mut at = 0;
+        while at < bytes.len() {
+            match cut(&bytes[at..]) {
+                Cut::Other => return Ok(&bytes[at..]),
+                Cut::Part(wanted) => {
+                    let mut held = self.held.lock();
+                    held.bytes.extend_from_slice(&bytes[at..]);
+                    held.wanted = wanted;
+                    break;
+                }
+                Cut::Whole(message, size) => {
+                    if !self.hand_over(py, &message, out, counts)? {
+                        return Ok(&bytes[at..]);
+                    }
+                    at += size;
+                }
+            }
+            if life != self.life.load(Ordering::Relaxed) {
+                break; // what is left came over a connection that is gone
+            }
+        }
+        Ok(&[])
+    }
+
+    /// Adds to what is held; all of it once enough is there, `None` before. Nothing is copied twice for a large message.
+    fn with_held(&self, data: &[u8]) -> Option<Vec<u8>> {
+        let mut held = self.held.lock();
+        held.bytes.extend_from_slice(data);
+        (held.bytes.len() >= held.wanted).then(|| std::mem::take(&mut *held).bytes)
+    }
+}
+
+#[pymethods]
+impl Wire {
+    /// `take` is called with subscription, subject, reply subject, data and headers (`None` for none) of each message that no
+    /// route takes, and says whether anybody was there to take it.
+    #[new]
+    fn new(take: Py<PyAny>) -> Self {
+        Self {
+            take,
+            held: Mutex::default(),
+            routes: Mutex::default(),
+            life: AtomicU64::new(0),
+        }
+    }
+
+    /// Hands over messages as long as they are taken. Gives the rest from the first on that is not, and what is to be sent:
+    /// at most `room` bytes, no message larger than `largest`. What is not whole yet is kept.
+    fn cut<'py>(
+        &self,
+        py: Python<'py>,
+        data: &Bound<'py, PyBytes>,
+        room: usize,
+        largest: usize,
+    ) -> PyResult<Left<'py>> {
+        let mut out = Out {
+            commands: Vec::new(),
+            messages: 0,
+            bytes: 0,
+            room,
+            largest,
+        };
+        let mut counts = (0, 0, 0, 0);
+        let is_held = !self.held.lock().bytes.is_empty();
+        let rest = match is_held {
+            false => PyBytes::new(
+                py,
+                self.cut_all(py, data.as_bytes(), &mut out, &mut counts)?,
+            ),
+            true => match self.with_held(data.as_bytes()) {
+                None => PyBytes::new(py, &[]),
+                Some(whole) => PyBytes::new(py, self.cut_all(py, &whole, &mut out, &mut counts)?),
+            },
+        };
+        (counts.2, counts.3) = (out.messages, out.bytes);
+        let taken = counts.0 > 0;
+        Ok((
+            rest,
+            taken.then(|| (PyBytes::new(py, &out.commands), counts)),
+        ))
+    }
+
+    /// Begins anew, with another connection: what is half there is dropped, routes stay.
+    fn reset(&self) {
+        self.life.fetch_add(1, Ordering::Relaxed);
+        *self.held.lock() = Held::default();
+    }
+
+    /// Answers what a session host asks an item host for: candidates. `layout`: of messages between hosts.
+    fn answer_candidates(
+        &self,
+        subscription: u64,
+        door: Py<Door>,
+        times: Py<VerbTimes>,
+        core: Py<Core>,
+        layout: u16,
+    ) {
+        self.add(
+            subscription,
+            Arc::new(Candidates::new(door, times, core, layout)),
+        );
+    }
+
+    /// Answers `recommend` as it is usually asked. `inbox`: subscription and beginning of the subjects that replies come to.
+    fn answer_recommend(&self, subscription: u64, inbox: (u64, String), slates: Py<UsualSlates>) {
+        let slates = Arc::new(slates);
+        let (replies, prefix) = inbox;
+        self.add(
+            replies,
+            Arc::new(Replies::new(Arc::clone(&slates), prefix.clone())),
+        );
+        self.add(subscription, Arc::new(Questions::new(slates, prefix)));
+    }
+
+    /// Messages of a subscription that were taken without Python.
+    fn taken(&self, subscription: u64) -> u64 {
+        let routes = self.routes.lock();
+        routes
+            .get(&subscription)
+            .map_or(0, |routed| routed.taken.load(Ordering::Relaxed))
+    }
+
+    /// Takes nothing more of a subscription.
+    fn leave(&self, subscription: u64) {
+        let left = self.routes.lock().remove(&subscription);
+        drop(left); // after the lock: it may hold the last of something
+    }
+}

@@ -1,0 +1,318 @@
+"""Questions that hosts answer without Python: as Python answers them, with all that an answer brings along."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from cluster_rig import wait_for
+from headwater.cli import main
+from headwater.cluster.answers import shown
+from headwater.cluster.host import Host
+from headwater.cluster_log import cluster_log
+from headwater.config import Config, config_from_table
+from headwater.events.nats_server import NatsServer
+from headwater.events.types import Feedback, SlateServed
+from headwater.protocol import Recommend, decode_request, encoding_of, host_subject
+from headwater.served_slates import ServedSlates
+from headwater.slate import Slate
+from host_rig import Hosts, hosts
+from nats_server import nats_server
+
+__all__ = ["nats_server"]
+
+pytestmark = pytest.mark.e2e
+
+DAY = 86_400_000
+_plain: dict[str, Any] = {"json": msgspec.json.Decoder(), "msgpack": msgspec.msgpack.Decoder()}
+
+
+def config(**cluster: int) -> Config:
+    return config_from_table(
+        {"generation": {"partitions": 8, "shards": 4}, "query": {"exploration": 0.2}, "cluster": cluster}
+    )
+
+
+def events(count: int) -> list[Feedback]:
+    start = int(time.time() * 1000) - DAY
+    return [
+        Feedback(type="purchase" if n % 5 == 0 else "view", user=f"u{n % 20}", item=f"i{n * n % 29}", ts=start + n)
+        for n in range(count)
+    ]
+
+
+@pytest.fixture(scope="module")
+def shop(nats_server: NatsServer) -> Iterator[Hosts]:
+    with hosts(nats_server, config(), 1, 2) as running, running.client() as client:
+        client.put_items({"item": f"i{n}", "categories": [f"c{n % 3}"]} for n in range(30))
+        client.recommend("u1", 1, after=client.track_many(events(300)))
+        yield running
+
+
+def asked(running: Hosts, data: bytes, verb: str = "recommend") -> bytes:
+    """The answer of the session host to a request of these bytes."""
+    nc = running.hosts["s0"]._nc
+    subject = host_subject(running.namespace, "s0", verb)
+    reply = running.wait(nc.request(subject, data, timeout=10))
+    return bytes(reply.data)
+
+
+def taken(host: Host, verb: str) -> int:
+    """Requests that a host answered without Python."""
+    count: int = host._nc.wire.taken(host._endpoint.subscription(verb))
+    return count
+
+
+def as_json(**request: Any) -> bytes:
+    return json.dumps(request).encode()
+
+
+REQUESTS: list[dict[str, Any]] = [
+    {"user": "u3"},
+    {"user": "u4", "n": 3, "record": False},
+    {"user": "nobody", "n": 1},
+    {"user": "u5", "exclude": ["i1", "i2"], "n": 25},
+    {"user": "ü", "deadline_ms": 900, "detail": False, "sources": {}},
+]
+
+
+@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: str(request["user"]))
+@pytest.mark.parametrize(
+    ("encode", "compact"),
+    [(msgspec.json.encode, False), (msgspec.msgpack.encode, False), (msgspec.msgpack.encode, True)],
+    ids=["json", "msgpack", "compact"],
+)
+def test_an_answer_says_what_python_would_say_of_its_slate(
+    shop: Hosts, request_: dict[str, Any], encode: Any, compact: bool
+) -> None:
+    host, item_host = shop.hosts["s0"], shop.hosts["i0"]
+    data = encode(request_ | {"compact": compact} if compact else request_)
+    before = taken(host, "recommend"), taken(item_host, "candidates"), host.metrics.verb_stats("recommend")["answered"]
+    answer = asked(shop, data)
+    assert taken(host, "recommend") == before[0] + 1
+    scatters = taken(item_host, "candidates") - before[1]
+    assert scatters == (2 if request_.get("n", 10) > 20 else 1), "a slate that the catalogue fills takes two"
+    assert host.metrics.verb_stats("recommend")["answered"] == before[2] + 1
+    plain = _plain[encoding_of(data)].decode(answer)
+    known = host._slates.memory.get(plain["id" if compact else "slate"])
+    assert known is not None
+    question = decode_request("recommend", data).request
+    assert isinstance(question, Recommend)
+    written = (msgspec.json if encoding_of(data) == "json" else msgspec.msgpack).encode(shown(known.slate, question))
+    assert plain == _plain[encoding_of(data)].decode(written)
+    assert list(plain) == list(_plain[encoding_of(data)].decode(written)), "in the same order, for who reads it"
+    assert len(known.slate) == min(request_.get("n", 10), 20), "all that they did not buy"
+    assert known.slate.recorded == request_.get("record", True)
+    assert set(request_.get("exclude", [])).isdisjoint(known.slate.item_ids)
+    if compact:
+        slate = msgspec.msgpack.decode(answer, type=Slate)
+        assert [r.reason for r in slate] == [r.reason for r in known.slate]
+
+
+ODD = [
+    b"",
+    b"{}",
+    b"[]",
+    b'["u1"]',
+    b'{"user": "u1"',
+    b'{"user": "u1"} ',
+    b' {"user": "u1"}',
+    b'{"user": "u1"}{}',
+    b'{"user": 7}',
+    b'{"user": 7.5}',
+    b'{"user": true}',
+    b'{"user": null}',
+    b'{"user": ""}',
+    b'{"user": "\\u0001"}',
+    b'{"user": "\\ud800"}',
+    b'{"user": "' + b"x" * 512 + b'"}',
+    b'{"user": "' + b"x" * 513 + b'"}',
+    b'{"user": "\xff"}',
+    b'{"user": "u1", "user": "u2"}',
+    b'{"user": "u1", "n": 0}',
+    b'{"user": "u1", "n": -1}',
+    b'{"user": "u1", "n": 1001}',
+    b'{"user": "u1", "n": 2.0}',
+    b'{"user": "u1", "n": "2"}',
+    b'{"user": "u1", "n": null}',
+    b'{"user": "u1", "n": 99999999999999999999}',
+    b'{"user": "u1", "record": null}',
+    b'{"user": "u1", "record": 1}',
+    b'{"user": "u1", "deadline_ms": null}',
+    b'{"user": "u1", "deadline_ms": 0}',
+    b'{"user": "u1", "deadline_ms": 60001}',
+    b'{"user": "u1", "compact": null}',
+    b'{"user": "u1", "compact": true}',
+    b'{"user": "u1", "exclude": null}',
+    b'{"user": "u1", "exclude": "i1"}',
+    b'{"user": "u1", "exclude": [1, "i2"]}',
+    b'{"user": "u1", "exclude": [""]}',
+    b'{"user": "u1", "sources": {"popular": 1}}',
+    b'{"user": "u1", "sources": {"nothing": 1}}',
+    b'{"user": "u1", "sources": null}',
+    b'{"user": "u1", "context": {"page": "home"}}',
+    b'{"user": "u1", "what": 1}',
+    b'{"user": "u1", "scenario": "nothing"}',
+    b'{"user": "u1", "filter": "price <"}',
+    b"\x81\xa4user\xa2u1",
+    b"\x81\xa4user\xa2u1\xc0",
+    b"\x81\xa4user\xc4\x02u1",
+    b"\x81\xa4user\xa2u",
+    b"\x81\xc4\x04user\xa2u1",
+    b"\x82\xa4user\xa2u1\xa1n\xd1\x00\x02",
+    b"\x82\xa4user\xa2u1\xa1n\xcb\x40\x00\x00\x00\x00\x00\x00\x00",
+    b"\xde\x00\x01\xa4user\xa2u1",
+    b"\x91\xa2u1",
+]
+
+
+@pytest.mark.parametrize("data", ODD, ids=range(len(ODD)))
+def test_odd_requests_are_answered_and_refused_as_by_python(shop: Hosts, data: bytes) -> None:
+    def outcome() -> tuple[object, ...]:
+        answer = _plain[encoding_of(data)].decode(asked(shop, data))
+        error = answer.get("error")
+        if error is not None:
+            return error["code"], error["message"], error.get("field")
+        return tuple(sorted(answer)), len(answer["items"])
+
+    usual = outcome()
+    door = shop.hosts["s0"]._endpoint.door
+    door.open = False
+    try:
+        assert usual == outcome()
+    finally:
+        door.open = True
+
+
+def test_slates_are_recorded_and_made_again_also_where_the_owner_folded_in_between(nats_server: NatsServer) -> None:
+    with hosts(nats_server, config(), 2, 2) as running, running.client() as client:
+        client.put_items({"item": f"i{n}", "categories": [f"c{n % 3}"]} for n in range(30))
+        client.track_many(events(300))
+        done = threading.Event()
+
+        def come() -> None:
+            with running.client() as other:
+                n = 0
+                while not done.is_set():
+                    other.track("view", user=f"u{n % 23}", item=f"i{n % 29}")
+                    n += 1
+
+        coming = threading.Thread(target=come)
+        coming.start()
+        slates = [client.recommend(f"u{n % 20}", 5) for n in range(300)]
+        done.set()
+        coming.join()
+        assert sum(taken(running.hosts[name], "recommend") for name in ("s0", "s1")) > 200
+
+        def recorded() -> list[SlateServed] | None:
+            with cluster_log(running.options, running.namespace) as (log, found):
+                records = list(ServedSlates(log, found.generation.max_future_ms))
+            return records if len(records) == len(slates) else None
+
+        records = {record.slate: record for record in wait_for("slates are recorded", recorded)}
+        url = ["--url", running.options.url, "--namespace", running.namespace]
+        done_ = CliRunner().invoke(main, ["verify", *url, "--slates", "--json"])
+    assert done_.exit_code == 0, done_.output
+    report = json.loads(done_.output)
+    assert (report["slates"]["slates"], report["slates"]["identical"]) == (300, 300)
+    assert any((record.extra or {}).get("rounds") for record in records.values()), "else this shows nothing new"
+    for slate in slates:
+        record = records[slate.id]
+        assert [item for item, *_ in record.items] == slate.item_ids
+        assert (record.user, record.positions) == (slate.user, slate.positions)
+        assert "key" not in record.request
+
+
+def deaf(host: Host, verb: str) -> None:
+    """A host that hears a verb no longer, and lives."""
+    subscription = host._endpoint.subscription(verb)
+    host._nc.wire.leave(subscription)
+    host._nc._takers[subscription] = lambda *_: None
+
+
+def test_a_late_item_host_is_left_out_and_named(nats_server: NatsServer) -> None:
+    with hosts(nats_server, config(), 1, 2) as running, running.client() as client:
+        client.recommend("u1", 2, after=client.track("view", user="u1", item="i1"))
+        host = running.hosts["s0"]
+        before = taken(host, "recommend")
+        deaf(running.hosts["i1"], "candidates")
+        slate = client.recommend("u1", 2, deadline_ms=300)
+        assert taken(host, "recommend") == before + 1
+        assert slate.degraded == ["item host i1 left out: late"]
+        deaf(running.hosts["i0"], "candidates")
+        answers = [asked(running, as_json(user="u1", deadline_ms=wait)) for wait in (200, 1)]
+        for answer in answers:
+            error = json.loads(answer)["error"]
+            assert (error["code"], "late" in error["message"]) == ("unavailable", True)
+        assert host._endpoint.pending == 0
+
+
+def test_an_item_host_that_refuses_is_named_with_its_reason(nats_server: NatsServer) -> None:
+    with hosts(nats_server, config(), 1, 2) as running, running.client() as client:
+        client.recommend("u1", 2, after=client.track("view", user="u1", item="i1"))
+        running.wait(_drained(running.hosts["i1"]))
+        before = taken(running.hosts["s0"], "recommend")
+        slate = client.recommend("u1", 2)
+        assert taken(running.hosts["s0"], "recommend") == before + 1
+        [why] = slate.degraded
+        assert why.startswith("item host i1 left out: ")
+        assert "late" not in why
+
+
+async def _drained(host: Host) -> None:
+    await host._drain(None)
+
+
+def test_no_more_than_the_limit_wait_and_a_host_leaves_with_the_last_answer(nats_server: NatsServer) -> None:
+    with hosts(nats_server, config(max_pending=3), 1, 2) as running, running.client() as client:
+        client.recommend("u1", 2, after=client.track("view", user="u1", item="i1"))
+        host, nc = running.hosts["s0"], running.hosts["i0"]._nc
+        deaf(running.hosts["i1"], "candidates")
+        subject = host_subject(running.namespace, "s0", "recommend")
+        answers: list[dict[str, Any]] = []
+
+        async def ask_many() -> None:
+            await nc.ready_to_ask()
+            for _ in range(5):
+                nc.ask(subject, as_json(user="u1", deadline_ms=400), lambda data, _: answers.append(json.loads(data)))
+
+        running.wait(ask_many())
+        wait_for("two are refused", lambda: len(answers) == 2)
+        assert [answer["error"]["code"] for answer in answers] == ["overloaded"] * 2
+        assert host._endpoint.pending == 3
+        host.leave()
+        wait_for("three are answered", lambda: len(answers) == 5)
+        assert [answer["degraded"] for answer in answers[2:]] == [["item host i1 left out: late"]] * 3
+
+
+def test_a_rate_and_a_recovery_keep_questions_from_being_answered_unseen(nats_server: NatsServer) -> None:
+    with hosts(nats_server, config(requests_per_second=5), 1, 2) as running:
+        codes = [json.loads(asked(running, as_json(user="u1"))).get("error", {}).get("code") for _ in range(30)]
+        assert "overloaded" in codes
+        assert taken(running.hosts["s0"], "recommend") == 0
+
+
+def test_services_count_what_was_taken_without_python(shop: Hosts) -> None:
+    async def stats() -> dict[str, Any]:
+        nc = shop.hosts["s0"]._nc
+        reply = await nc.request(f"$SRV.STATS.headwater-{shop.namespace}", b"", timeout=5)
+        told: dict[str, Any] = json.loads(reply.data)
+        return told
+
+    def answered() -> int:
+        while (told := shop.wait(stats()))["metadata"]["host"] != "s0":
+            pass
+        [verb] = [endpoint for endpoint in told["endpoints"] if endpoint["name"] == "recommend"]
+        count: int = verb["num_requests"]
+        return count
+
+    before = answered()
+    asked(shop, as_json(user="u1"))
+    assert answered() == before + 1
