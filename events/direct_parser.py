@@ -32,10 +32,9 @@ class DirectParser(Parser):
 
     def __init__(self, nc: Any, take: Take, room: Room = lambda: (0, 0), taken: Taken = lambda *_: None) -> None:
         self._life = 0
-        self.wire = Wire(take)
+        self.wire = Wire(take, room)
         """Cuts, and knows what is taken without Python."""
         super().__init__(nc)
-        self._room = room
         self._taken = taken
         self.busy = False
         """Whether `parse` is in the middle of something: what comes meanwhile must wait its turn."""
@@ -49,7 +48,7 @@ class DirectParser(Parser):
     def cut(self, data: bytes) -> bytes:
         """Hand over messages as long as they are taken; the rest from the first on that is not, for `parse`. What is
         not whole yet is kept."""
-        rest, taken = self.wire.cut(data, *self._room())
+        rest, taken = self.wire.cut(data)
         if taken is not None:
             self._taken(*taken)
         return rest

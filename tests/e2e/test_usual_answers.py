@@ -80,6 +80,7 @@ REQUESTS: list[dict[str, Any]] = [
     {"user": "nobody", "n": 1},
     {"user": "u5", "exclude": ["i1", "i2"], "n": 25},
     {"user": "ü", "deadline_ms": 900, "detail": False, "sources": {}},
+    {"user": "u6", "detail": True, "n": 8},
 ]
 
 
@@ -297,6 +298,21 @@ def test_a_rate_and_a_recovery_keep_questions_from_being_answered_unseen(nats_se
         codes = [json.loads(asked(running, as_json(user="u1"))).get("error", {}).get("code") for _ in range(30)]
         assert "overloaded" in codes
         assert taken(running.hosts["s0"], "recommend") == 0
+
+
+def test_a_slate_is_explained_until_its_visitor_is_forgotten(nats_server: NatsServer) -> None:
+    with hosts(nats_server, config(), 1, 1) as running, running.client() as client:
+        client.track_many(events(200))
+        client.recommend("u2", 1, after=client.track("view", user="u2", item="i3"))
+        before = taken(running.hosts["s0"], "recommend")
+        slate = client.recommend("u2", 3)
+        assert taken(running.hosts["s0"], "recommend") == before + 1
+        why = client.explain(slate.id, slate.item_ids[0])
+        assert [reason.seed for reason in why.reasons] == [reason.seed for reason in slate[0].reasons]
+        known = running.hosts["s0"]._slates.memory
+        assert known.get(slate.id) is not None
+        client.forget("u2")
+        assert known.get(slate.id) is None
 
 
 def test_services_count_what_was_taken_without_python(shop: Hosts) -> None:

@@ -1,5 +1,5 @@
 //! A slate as it goes back to whoever asked for it: mirrors `Slate` of `python/headwater/slate.py` (compact) and what
-//! `cluster/answers.py` says of it (brief).
+//! `cluster/answers.py` says of it (brief); [`crate::wire::detailed`] is the rest.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use crate::ids::Millis;
 use crate::query::answer::{Answer, AnswerItem};
-use crate::wire::sentence::ReasonSaid;
+use crate::wire::detailed::Detailed;
 use crate::wire::usual::Encoding;
 
 /// A slate that answers `recommend`.
@@ -47,16 +47,25 @@ impl SlateSaid<'_> {
             recorded: self.recorded,
             variant: None,
         };
-        // Writing to memory fails only for what the encoding does not have; both have all of these, here and below.
-        match encoding {
-            Encoding::Json => serde_json::to_vec(&brief).unwrap_or_default(),
-            Encoding::MessagePack => rmp_serde::to_vec_named(&brief).unwrap_or_default(),
-        }
+        written(&brief, encoding)
+    }
+
+    /// All that is known of it.
+    pub fn detailed(&self, encoding: Encoding) -> Vec<u8> {
+        written(&Detailed::of(self), encoding)
     }
 
     /// All of it: a map whose parts are arrays, as MessagePack.
     pub fn compact(&self) -> Vec<u8> {
         rmp_serde::to_vec(&Compact(self)).unwrap_or_default()
+    }
+}
+
+/// With names. Writing to memory fails only for what an encoding does not have; both have all that slates say.
+fn written(what: &impl Serialize, encoding: Encoding) -> Vec<u8> {
+    match encoding {
+        Encoding::Json => serde_json::to_vec(what).unwrap_or_default(),
+        Encoding::MessagePack => rmp_serde::to_vec_named(what).unwrap_or_default(),
     }
 }
 
@@ -84,17 +93,13 @@ struct BriefItem<'a> {
 
 impl<'a> BriefItem<'a> {
     fn of(item: &'a AnswerItem) -> Self {
-        let strongest = item.reasons.first();
         Self {
             item: &item.item,
             score: item.score,
             source: &item.source,
             propensity: item.propensity,
             propensity_cascade: item.propensity_cascade,
-            reason: strongest.map_or_else(
-                || item.source.to_string(),
-                |reason| ReasonSaid::from(reason).sentence(),
-            ),
+            reason: item.reason(),
         }
     }
 }

@@ -52,8 +52,9 @@ pub struct Usual {
     /// Whether the answer is to be arrays instead of objects with names.
     #[serde(default)]
     pub compact: bool,
+    /// Whether it is to be told with everything.
     #[serde(default)]
-    detail: bool,
+    pub detail: bool,
     #[serde(default)]
     sources: BTreeMap<String, IgnoredAny>,
 }
@@ -84,7 +85,7 @@ impl Usual {
         }
         let is_timely = |ms| (1..=MAX_DEADLINE_MS).contains(&ms);
         let is_sound = (1..=MAX_N).contains(&usual.n) && usual.deadline_ms.is_none_or(is_timely);
-        (is_sound && !usual.detail && usual.sources.is_empty()).then_some((usual, encoding))
+        (is_sound && usual.sources.is_empty()).then_some((usual, encoding))
     }
 
     /// Who asks.
@@ -223,7 +224,7 @@ mod tests {
             r#"{"user": "a", "exclude": [7]}"#,
             r#"{"user": "a", "deadline_ms": 0}"#,
             r#"{"user": "a", "deadline_ms": 60001}"#,
-            r#"{"user": "a", "detail": true}"#,
+            r#"{"user": "a", "detail": 1}"#,
             r#"{"user": "a", "compact": true}"#,
             r#"{"user": "a", "now": 5}"#,
             r#"{"user": "a", "after": 5}"#,

@@ -45,7 +45,7 @@ impl Route for Candidates {
         let Ok(Ok(Some(reply))) = reply else {
             return Ok(false);
         };
-        if !out.has_room(reply.len(), reply.len()) {
+        if !out.has_room(py, reply.len(), reply.len())? {
             return Ok(false);
         }
         out.send(message.reply, b"", &reply);

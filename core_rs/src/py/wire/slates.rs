@@ -182,7 +182,7 @@ impl UsualSlates {
         };
         let asked = scattered.bytes(self.layout);
         let sum = self.subjects.len() * (asked.len() + inbox.len() + 128);
-        if !out.has_room(sum, asked.len()) {
+        if !out.has_room(py, sum, asked.len())? {
             return Ok(false);
         }
         let due = began + share_ms.max(1) * 1000;
@@ -276,7 +276,7 @@ impl UsualSlates {
         let served = slate.get();
         let usual = said(question, served, served.record, &[]);
         // Before anybody is told that it was served.
-        if !out.has_room(usual.len() + WANTING, usual.len() + WANTING) {
+        if !out.has_room(py, usual.len() + WANTING, usual.len() + WANTING)? {
             return Ok(false);
         }
         let noted = self.noted.call1(py, (slate.clone_ref(py),));
@@ -337,9 +337,10 @@ fn said(question: &Question, slate: &UsualSlate, recorded: bool, degraded: &[Str
         degraded,
         recorded,
     };
-    match question.usual.compact {
-        true => said.compact(),
-        false => said.brief(question.encoding),
+    match (question.usual.compact, question.usual.detail) {
+        (true, _) => said.compact(),
+        (false, true) => said.detailed(question.encoding),
+        (false, false) => said.brief(question.encoding),
     }
 }
 

@@ -26,14 +26,28 @@ pub(super) struct Out {
     commands: Vec<u8>,
     messages: usize,
     bytes: usize,
-    room: usize,
-    largest: usize,
+    room: Option<Room>,
+    ask: Py<PyAny>,
 }
 
+/// How many bytes may be sent, and how large a message may be.
+type Room = (usize, usize);
+
 impl Out {
-    /// Whether messages of so many bytes in sum, none larger than `largest`, can be sent.
-    pub(super) fn has_room(&self, sum: usize, largest: usize) -> bool {
-        largest <= self.largest && self.commands.len() + sum <= self.room
+    /// Whether messages of so many bytes in sum, none larger than `largest`, can be sent. Python is asked once for what a
+    /// connection brought: most of it needs no answer.
+    pub(super) fn has_room(
+        &mut self,
+        py: Python<'_>,
+        sum: usize,
+        largest: usize,
+    ) -> PyResult<bool> {
+        let room = match self.room {
+            Some(room) => room,
+            None => self.ask.call0(py)?.extract(py)?,
+        };
+        self.room = Some(room);
+        Ok(largest <= room.1 && self.commands.len() + sum <= room.0)
     }
 
     /// Sends.
@@ -76,6 +90,7 @@ pub(super) fn message_size(data: &[u8]) -> Option<usize> {
 #[pyclass(frozen, module = "headwater._core")]
 pub struct Wire {
     take: Py<PyAny>,
+    room: Py<PyAny>,
     held: Mutex<Held>,
     routes: Mutex<HashMap<u64, Routed>>,
     life: AtomicU64,
@@ -164,32 +179,28 @@ impl Wire {
 #[pymethods]
 impl Wire {
     /// `take` is called with subscription, subject, reply subject, data and headers (`None` for none) of each message that no
-    /// route takes, and says whether anybody was there to take it.
+    /// route takes, and says whether anybody was there to take it. `room` tells how many bytes may be sent now, and how
+    /// large a message may be.
     #[new]
-    fn new(take: Py<PyAny>) -> Self {
+    fn new(take: Py<PyAny>, room: Py<PyAny>) -> Self {
         Self {
             take,
+            room,
             held: Mutex::default(),
             routes: Mutex::default(),
             life: AtomicU64::new(0),
         }
     }
 
-    /// Hands over messages as long as they are taken. Gives the rest from the first on that is not, and what is to be sent:
-    /// at most `room` bytes, no message larger than `largest`. What is not whole yet is kept.
-    fn cut<'py>(
-        &self,
-        py: Python<'py>,
-        data: &Bound<'py, PyBytes>,
-        room: usize,
-        largest: usize,
-    ) -> PyResult<Left<'py>> {
+    /// Hands over messages as long as they are taken. Gives the rest from the first on that is not, and what is to be sent.
+    /// What is not whole yet is kept.
+    fn cut<'py>(&self, py: Python<'py>, data: &Bound<'py, PyBytes>) -> PyResult<Left<'py>> {
         let mut out = Out {
             commands: Vec::new(),
             messages: 0,
             bytes: 0,
-            room,
-            largest,
+            room: None,
+            ask: self.room.clone_ref(py),
         };
         let mut counts = (0, 0, 0, 0);
         let is_held = !self.held.lock().bytes.is_empty();
