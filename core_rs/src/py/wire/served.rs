@@ -5,7 +5,6 @@ use pyo3::types::PyBytes;
 
 use crate::ids::Millis;
 use crate::py::error::protocol;
-use crate::query::answer::Answer;
 use crate::wire::sentence::ReasonSaid;
 
 /// Where the owner made its scatter, then where each item host replied.
@@ -20,7 +19,8 @@ pub struct UsualSlate {
     pub(super) now: Millis,
     pub(super) record: bool,
     pub(super) request: Vec<u8>,
-    pub(super) answer: Answer,
+    /// As bytes: a thousand slates are kept, and whoever drops one later finds hundreds of its small things out of the cache.
+    pub(super) answer: Vec<u8>,
     pub(super) positions: Vec<u64>,
     pub(super) config: String,
     pub(super) round: Option<Round>,
@@ -64,11 +64,10 @@ impl UsualSlate {
         PyBytes::new(py, &self.request)
     }
 
-    /// What it answered. Errors: none that an answer can cause.
+    /// What it answered.
     #[getter]
-    fn answer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = rmp_serde::to_vec(&self.answer).map_err(protocol)?;
-        Ok(PyBytes::new(py, &bytes))
+    fn answer<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.answer)
     }
 
     /// Where the hosts stood: the owner, then the item hosts.

@@ -12,6 +12,7 @@ use crate::error::unpanicked;
 use crate::ids::Millis;
 use crate::py::clock::microseconds;
 use crate::py::core::Core;
+use crate::py::error::protocol;
 use crate::py::hosts::{read_replies, read_scatter};
 use crate::py::wire::door::Door;
 use crate::py::wire::left::LeftQuestion;
@@ -225,14 +226,14 @@ impl UsualSlates {
         };
         let made = py.detach(|| unpanicked(|| self.make(&waited)));
         let answered = match made {
-            Ok(Ok(Some(made))) => self.answer(py, &waited.question, made, out)?,
-            _ => false,
+            Ok(Ok(Some(made))) => self.answer(py, &waited.question, &made, out),
+            _ => Ok(false),
         };
-        if answered {
-            return self.door.get().leave(py);
+        match answered {
+            Ok(true) => self.door.get().leave(py),
+            // Python does it again, and says what is wrong.
+            Ok(false) | Err(_) => self.leave(py, waited),
         }
-        // Python does it again, and says what is wrong.
-        self.leave(py, waited)
     }
 
     /// The slate, where all replied as usual and it needs no more than they told.
@@ -264,30 +265,28 @@ impl UsualSlates {
         }))
     }
 
-    /// Answers; false where the answer must not be sent, or Python could not note it.
+    /// Answers; false, or an error, where nothing was answered.
     fn answer(
         &self,
         py: Python<'_>,
         question: &Question,
-        made: Made,
+        made: &Made,
         out: &mut Out,
     ) -> PyResult<bool> {
-        let slate = Py::new(py, self.slate(question, made))?;
+        let answer = &made.answer;
+        let slate = Py::new(py, self.slate(question, made)?)?;
         let served = slate.get();
-        let usual = said(question, served, served.record, &[]);
+        let usual = said(question, served, answer, served.record, &[]);
         // Before anybody is told that it was served.
         if !out.has_room(py, usual.len() + WANTING, usual.len() + WANTING)? {
             return Ok(false);
         }
         let noted = self.noted.call1(py, (slate.clone_ref(py),));
-        let noted = noted.and_then(|noted| noted.extract::<(bool, Vec<String>)>(py));
-        let Ok((recorded, degraded)) = noted else {
-            return Ok(false);
-        };
+        let (recorded, degraded): (bool, Vec<String>) = noted?.extract(py)?;
         let as_usual = recorded == served.record && degraded.is_empty();
         let bytes = match as_usual {
             true => usual,
-            false => said(question, served, recorded, &degraded),
+            false => said(question, served, answer, recorded, &degraded),
         };
         out.send(&question.reply, b"", &bytes);
         let took = self.microseconds().saturating_sub(question.began);
@@ -295,24 +294,24 @@ impl UsualSlates {
         Ok(true)
     }
 
-    fn slate(&self, question: &Question, made: Made) -> UsualSlate {
+    fn slate(&self, question: &Question, made: &Made) -> PyResult<UsualSlate> {
         let usual = &question.usual;
         let round = (made.answer.position != question.made_at).then(|| {
             let hosts = made.positions[1..].iter().copied();
             std::iter::once(question.made_at).chain(hosts).collect()
         });
-        UsualSlate {
+        Ok(UsualSlate {
             id: question.key.clone(),
             user: usual.user().to_string(),
             n: usual.n(),
             now: question.now,
             record: usual.record.unwrap_or(self.records),
-            request: made.request,
-            answer: made.answer,
-            positions: made.positions,
-            config: made.config.unwrap_or_else(|| self.config.clone()),
+            request: made.request.clone(),
+            answer: rmp_serde::to_vec(&made.answer).map_err(protocol)?,
+            positions: made.positions.clone(),
+            config: made.config.as_ref().unwrap_or(&self.config).clone(),
             round,
-        }
+        })
     }
 
     /// Hands a question to Python.
@@ -325,13 +324,19 @@ impl UsualSlates {
     }
 }
 
-fn said(question: &Question, slate: &UsualSlate, recorded: bool, degraded: &[String]) -> Vec<u8> {
+fn said(
+    question: &Question,
+    slate: &UsualSlate,
+    answer: &Answer,
+    recorded: bool,
+    degraded: &[String],
+) -> Vec<u8> {
     let said = SlateSaid {
         id: &slate.id,
         user: &slate.user,
         n: slate.n,
         now: slate.now,
-        answer: &slate.answer,
+        answer,
         positions: &slate.positions,
         config: &slate.config,
         degraded,
