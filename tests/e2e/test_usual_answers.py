@@ -53,6 +53,8 @@ def shop(nats_server: NatsServer) -> Iterator[Hosts]:
     with hosts(nats_server, config(), 1, 2) as running, running.client() as client:
         client.put_items({"item": f"i{n}", "categories": [f"c{n % 3}"]} for n in range(30))
         client.recommend("u1", 1, after=client.track_many(events(300)))
+        # Python counts an answer once it is on its way.
+        wait_for("it is counted", lambda: running.hosts["s0"].metrics.verb_stats("recommend")["answered"] == 1)
         yield running
 
 
