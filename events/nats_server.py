@@ -30,9 +30,9 @@ logger = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 _LOOK = 0.02
-_SYNCING = 4
-"""Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms, and questions would wait
-with it: with as many threads as cores, two that sync stop the whole server."""
+_SYNCING = 1
+"""Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms, and as many threads as cores
+would let those who ask wait with it; more threads than that look for work where there is none, on the hosts' cores."""
 
 
 class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
