@@ -4,6 +4,7 @@ One host, from the inside out:
 
 * `host`: one host from start to leaving; `launch`: its whole setting as bytes, and the process that runs it.
 * `slates`, `scatter`, `explaining`, `asking`, `answers`: questions of visitors. `item_answers`: an item host's part.
+  `usual_questions`: those that are answered without Python; `usual_slates`: what is known of their slates.
 * `ingest`, `writing`, `records`: events and slate records into the log.
 * `endpoint`, `routing`, `peers`, `rate`: requests in, answers out, within bounds; who answers what. `accounts`: merged
   users; `merges`: who is merged with whom.

@@ -23,7 +23,7 @@ from headwater.actors.topology import HostSpec, Topology
 from headwater.cluster.accounts import Accounts
 from headwater.cluster.answers import shown
 from headwater.cluster.beat import Beat, HostPhase, decode_beat
-from headwater.cluster.endpoint import Begin, Endpoint, Incoming, Settle
+from headwater.cluster.endpoint import Begin, Endpoint, Settle
 from headwater.cluster.explaining import Explaining
 from headwater.cluster.facts import Facts
 from headwater.cluster.http_status import HttpStatus
@@ -35,11 +35,12 @@ from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.peers import Peers
 from headwater.cluster.records import RecordWriter
 from headwater.cluster.routing import Routing
-from headwater.cluster.scatter import LAYOUT, Scatter
+from headwater.cluster.scatter import Scatter
 from headwater.cluster.slates import Slates
+from headwater.cluster.usual_questions import answer_candidates, answer_recommend
 from headwater.cluster.writing import Writing, positioned
 from headwater.config import Config
-from headwater.core import LeftQuestion, embedding_dims
+from headwater.core import embedding_dims
 from headwater.errors import HeadwaterError, InvalidQuery, Recovering, StoreError, Unavailable
 from headwater.events.subjects import partition_of
 from headwater.protocol import Activate, Question, Recommend, Track, beat_subject, plain_subject
@@ -317,24 +318,12 @@ class Host:
         await self._endpoint.answer_raw("forgotten", merges.forgotten)
         await self._endpoint.answer_raw("catalogue", self._facts.catalogue)
         if scatter.hosts:
-            usual = slates.usual(self._endpoint.door, self.metrics.times("recommend"), self._left)
-            inbox = await self._nc.inbox()
-            self._nc.wire.answer_recommend(self._endpoint.subscription("recommend"), inbox, usual)
-
-    def _left(self, left: LeftQuestion) -> None:
-        """Go on with a question that was begun without Python."""
-
-        def begin(asked: Recommend, settle: Settle) -> bool:
-            self._slates.go_on(asked, left, lambda slate: settle(lambda: shown(slate(), asked)))
-            return True
-
-        self._endpoint.take_over(Incoming(left.reply, left.data, left.headers), "recommend", left.age, begin)
+            await answer_recommend(self._nc, self._endpoint, slates, self.metrics)
 
     async def _add_item_answers(self) -> None:
         answers = ItemAnswers(self.state)
         await self._endpoint.answer_raw("candidates", answers.candidates, answers.candidates_now)
-        subscription, times = self._endpoint.subscription("candidates"), self.metrics.times("candidates")
-        self._nc.wire.answer_candidates(subscription, self._endpoint.door, times, self.state.core, LAYOUT)
+        answer_candidates(self._nc, self._endpoint, self.state, self.metrics)
         await self._endpoint.answer_raw("similar", answers.similar)
         await self._endpoint.answer_raw("trending", answers.trending)
         await self._endpoint.answer_raw("items", answers.item)
