@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _LOOK = 0.02
 _SYNCING = 1
-"""Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms, and as many threads as cores
-would let those who ask wait with it; more threads than that look for work where there is none, on the hosts' cores."""
+"""Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms, and with as many threads as
+cores those who ask would wait with it. More threads look for work where there is none, on the hosts' cores."""
 
 
 class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -254,6 +255,31 @@ def test_a_late_item_host_is_left_out_and_named(nats_server: NatsServer) -> None
         for answer in answers:
             error = json.loads(answer)["error"]
             assert (error["code"], "late" in error["message"]) == ("unavailable", True)
+        assert host._endpoint.pending == 0
+
+
+def test_one_timer_is_enough_whatever_deadlines_questions_have(nats_server: NatsServer) -> None:
+    with hosts(nats_server, config(), 1, 1) as running, running.client() as client:
+        client.recommend("u1", 2, after=client.track("view", user="u1", item="i1"))
+        host, nc = running.hosts["s0"], running.hosts["i0"]._nc
+        deaf(running.hosts["i0"], "candidates")
+        subject = host_subject(running.namespace, "s0", "recommend")
+        answers: list[bytes] = []
+        expire = host._slates._usual.expire
+
+        async def ask_many() -> None:
+            await nc.ready_to_ask()
+            for wait in (800, 700, 600, 500, 400, 300, 200, 100, 700, 500, 300):
+                nc.ask(subject, as_json(user="u1", deadline_ms=wait), lambda data, _: answers.append(data))
+
+        async def timers() -> int:
+            scheduled = asyncio.get_running_loop()._scheduled  # type: ignore[attr-defined]
+            return sum(timer._callback == expire and not timer.cancelled() for timer in scheduled)
+
+        running.wait(ask_many())
+        wait_for("eight are late", lambda: len(answers) >= 8)
+        assert running.wait(timers()) <= 4, "one for each that is not late yet, and the one that is due"
+        wait_for("all are late", lambda: len(answers) == 11)
         assert host._endpoint.pending == 0
 
 

@@ -1,7 +1,7 @@
 """What of a host's questions is answered without Python, and how Python goes on with one that is not usual after all.
 
-The core takes the messages of a subscription where they are read (`headwater.core.Wire`, `core_rs/src/py/wire`); what it
-does not take comes to the endpoint as ever.
+The core takes the messages of a subscription where they are read (`headwater.core.Wire`, `core_rs/src/py/wire`); what
+it does not take comes to the endpoint as ever.
 """
 
 from __future__ import annotations
