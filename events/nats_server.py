@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _LOOK = 0.02
 _SYNCING = 1
-"""Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms, and with as many threads as
+"""Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms, and with as many as there are
 cores those who ask would wait with it. More threads look for work where there is none, on the hosts' cores."""
 
 
