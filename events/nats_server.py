@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _LOOK = 0.02
 _SYNCING = 1
-"""Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms, and with as many as there are
-cores those who ask would wait with it. More threads look for work where there is none, on the hosts' cores."""
+"""Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms; with as many as there are
+cores, those who ask would wait with it. More look for work where there is none, on the hosts' cores."""
 
 
 class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
