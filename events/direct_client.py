@@ -167,8 +167,11 @@ class DirectClient(Client):
 
     def _taken(self, commands: bytes, counts: tuple[int, int, int, int]) -> None:
         """Send what is to be sent for messages that were taken without Python."""
-        for name, count in zip(("in_msgs", "in_bytes", "out_msgs", "out_bytes"), counts, strict=True):
-            self.stats[name] += count
+        stats = self.stats
+        stats["in_msgs"] += counts[0]
+        stats["in_bytes"] += counts[1]
+        stats["out_msgs"] += counts[2]
+        stats["out_bytes"] += counts[3]
         if commands:
             self._put(commands, self._writer())
 
