@@ -14,20 +14,20 @@ pub trait CodesOf {
     fn pack(&mut self, index: usize, lines: &mut [Line], lane: usize);
 }
 
-/// Codes that are written down for each candidate.
-pub struct Written<F: Fn(usize, &mut [i8])> {
-    /// Writes one code for each dimension.
-    codes_of: F,
-    dim: usize,
-    /// Room for the codes of one, and zeros up to a multiple of four.
-    codes: Vec<i8>,
-}
+/// Candidates whose codes lie in memory, each one's side by side.
+pub struct Rows<F>(F);
 
-impl<F: Fn(usize, &mut [i8])> CodesOf for Written<F> {
+impl<'a, F: Fn(usize) -> &'a [i8]> CodesOf for Rows<F> {
+    #[inline]
     fn pack(&mut self, index: usize, lines: &mut [Line], lane: usize) {
-        (self.codes_of)(index, &mut self.codes[..self.dim]);
-        for (line, four) in lines.iter_mut().zip(self.codes.as_chunks::<4>().0) {
-            line.0.as_chunks_mut::<4>().0[lane] = four.map(|code| code as u8 ^ 0x80);
+        let biased = |code: i8| code as u8 ^ 0x80;
+        let (fours, rest) = (self.0)(index).as_chunks::<4>();
+        for (line, four) in lines.iter_mut().zip(fours) {
+            line.0.as_chunks_mut::<4>().0[lane] = four.map(biased);
+        }
+        if let Some(line) = lines.get_mut(fours.len()) {
+            let slots = line.0[4 * lane..].iter_mut().zip(rest);
+            slots.for_each(|(slot, code)| *slot = biased(*code));
         }
     }
 }
@@ -59,21 +59,14 @@ pub struct Packed<C: CodesOf> {
     chosen_inverses: Vec<f32>,
 }
 
-/// Candidates whose codes are written down.
-pub type Codes<F> = Packed<Written<F>>;
+/// Candidates whose codes lie in memory.
+pub type Codes<F> = Packed<Rows<F>>;
 
-impl<F: Fn(usize, &mut [i8])> Codes<F> {
-    /// Candidates of dimension `dim`; `codes_of` writes the codes of the candidate with that index.
+impl<'a, F: Fn(usize) -> &'a [i8]> Codes<F> {
+    /// Candidates of dimension `dim`; `codes_of` gives the codes of the candidate with that index, one for each dimension or
+    /// none where all are 0.
     pub fn new(dim: usize, codes_of: F) -> Self {
-        let codes = vec![0; dim.next_multiple_of(4)];
-        Self::of(
-            Written {
-                codes_of,
-                dim,
-                codes,
-            },
-            dim,
-        )
+        Self::of(Rows(codes_of), dim)
     }
 }
 
