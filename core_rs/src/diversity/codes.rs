@@ -3,10 +3,15 @@
 use crate::embedding::query::BlockQueries;
 use crate::embedding::scan::{block_scores, scores_of_blocks};
 use crate::embedding::store::{LANES, Line, PackedVectors};
+use crate::lent::{Lender, Lent};
 use crate::simd::{Simd, by_simd};
 
 use super::Similarity;
 use super::blocks::{Lanes, Order};
+
+/// Lines of pools, lent from slate to slate; of larger pools than this they are not kept.
+static LINES: Lender<Vec<Line>> = Lender::new();
+const KEPT: usize = 1 << 14;
 
 /// Where candidates' codes come from.
 pub trait CodesOf {
@@ -51,7 +56,8 @@ pub struct Packed<C: CodesOf> {
     codes: C,
     groups: usize,
     order: Order,
-    lines: Vec<Line>,
+    /// A block's are as they were left until it is packed.
+    lines: Lent<'static, Vec<Line>>,
     /// One over the length of each candidate's codes, 0 for a zero vector.
     inverses: Vec<Lanes<f32>>,
     ready: Vec<bool>,
@@ -77,13 +83,21 @@ impl<'a, F: Fn(usize) -> usize> Packed<Stored<'a, F>> {
     }
 }
 
+impl<C: CodesOf> Drop for Packed<C> {
+    fn drop(&mut self) {
+        if self.lines.len() > KEPT {
+            *self.lines = Vec::new();
+        }
+    }
+}
+
 impl<C: CodesOf> Packed<C> {
     fn of(codes: C, dim: usize) -> Self {
         Self {
             codes,
             groups: dim.div_ceil(4),
             order: Order::new(&[]),
-            lines: Vec::new(),
+            lines: LINES.lend(),
             inverses: Vec::new(),
             ready: Vec::new(),
             chosen: BlockQueries::default(),
@@ -100,6 +114,7 @@ impl<C: CodesOf> Packed<C> {
     #[cold]
     fn pack(&mut self, simd: Simd, block: usize) {
         let lines = &mut self.lines[block * self.groups..][..self.groups];
+        lines.fill(Line([0x80; 64]));
         for (lane, index) in self.order.block(block).iter().enumerate() {
             self.codes.pack(*index as usize, lines, lane);
         }
@@ -131,7 +146,10 @@ fn squares(lines: &[Line]) -> Lanes<i32> {
 
 impl<C: CodesOf> Similarity for Packed<C> {
     fn arrange(&mut self, order: &Order) {
-        self.lines = vec![Line([0x80; 64]); order.blocks() * self.groups];
+        let lines = order.blocks() * self.groups;
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0x80; 64]));
+        }
         self.inverses = vec![[0.0; LANES]; order.blocks()];
         self.ready = vec![false; order.blocks()];
         self.order = order.clone();
@@ -170,7 +188,7 @@ impl<C: CodesOf> Similarity for Packed<C> {
         }
         let query = self.chosen.get(number, self.groups);
         let inverse = self.chosen_inverses[number];
-        let (lines, inverses) = (&self.lines, &self.inverses);
+        let (lines, inverses) = (self.lines.as_slice(), &self.inverses);
         scores_of_blocks(simd, (lines, inverses), blocks, query, inverse, out);
     }
 }
