@@ -186,10 +186,12 @@ pub fn top_lowered(
     lower: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
     let above = scores.sums().filter(|(_, sum)| *sum > 0.0);
-    let mut all = Vec::with_capacity(scores.len());
+    let mut all = KEYS.take();
+    all.clear();
     all.extend(above.map(|(at, sum)| key(ItemIx(at), sum)));
     let likely = limit.saturating_add(SPARE).min(all.len());
     if limit == 0 || all.is_empty() {
+        KEYS.set(all);
         return Vec::new();
     }
     all.select_nth_unstable(likely - 1);
@@ -204,6 +206,7 @@ pub fn top_lowered(
     };
     let others = all[likely..].iter().filter(|key| key.score() <= worst);
     keys.extend(others.filter_map(lowered));
+    KEYS.set(all);
     best(&mut keys, limit, ByName(names))
 }
 

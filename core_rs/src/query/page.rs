@@ -56,9 +56,13 @@ impl Page<'_> {
             .collect();
         // Where names lie, then names, are asked for before they are copied.
         let names = &state.names.items;
-        chosen.iter().for_each(|(item, _)| names.prefetch(item.0, false));
+        chosen
+            .iter()
+            .for_each(|(item, _)| names.prefetch(item.0, false));
         let said = self.said(&chosen);
-        chosen.iter().for_each(|(item, _)| names.prefetch(item.0, true));
+        chosen
+            .iter()
+            .for_each(|(item, _)| names.prefetch(item.0, true));
         let features = self.request.features.then_some(Features {
             state,
             asker,

@@ -105,7 +105,8 @@ impl Column {
 impl Serialize for Column {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut array = serializer.serialize_seq(Some(self.ends.len()))?;
-        self.iter().try_for_each(|word| array.serialize_element(word))?;
+        self.iter()
+            .try_for_each(|word| array.serialize_element(word))?;
         array.end()
     }
 }

@@ -89,7 +89,9 @@ impl Case {
 
     /// Similarity by codes.
     pub fn codes<'a>(&'a self) -> Codes<impl Fn(usize) -> &'a [i8]> {
-        Codes::new(self.dim, |at: usize| &self.codes[at * self.dim..][..self.dim])
+        Codes::new(self.dim, |at: usize| {
+            &self.codes[at * self.dim..][..self.dim]
+        })
     }
 
     /// The slate.
