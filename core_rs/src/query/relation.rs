@@ -327,3 +327,62 @@ impl<'a> RelationView<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::csr::ItemLists;
+
+    /// Rows longer than what is worked on at once, shorter ones, and none.
+    #[test]
+    fn rows_put_together_score_like_their_pairs() -> Result<(), Box<dyn std::error::Error>> {
+        const ITEMS: u32 = 900;
+        let mut state = 3u64;
+        let units: Vec<Vec<u32>> = (0..4000u32)
+            .map(|unit| {
+                let others = (0..4).map(|_| {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    ((state >> 33) % u64::from(ITEMS)) as u32
+                });
+                [unit % 7].into_iter().chain(others).collect()
+            })
+            .collect();
+        let starts: Vec<i64> = (0..=units.len()).map(|unit| 5 * unit as i64).collect();
+        let items = units.concat();
+        // With errors of evicted neighbours, and without.
+        for capacity in [1000, 300] {
+            let mut counts = CooccurrenceCounts::new(capacity, 10, 100);
+            counts.add(ItemLists::new(&starts, &items, ITEMS as usize)?)?;
+            let view = RelationView::of_counts(&counts);
+            let seeds: Vec<Seed> = [3, 500, 0, ITEMS + 5, 6, 77]
+                .into_iter()
+                .zip(1u32..)
+                .map(|(item, weight)| Seed {
+                    item: ItemIx(item),
+                    weight: 1.0 / f64::from(weight),
+                    in_session: true,
+                    event: None,
+                })
+                .collect();
+            let (mut found, mut expected) = (Accumulator::default(), Accumulator::default());
+            found.reset(ITEMS as usize);
+            expected.reset(ITEMS as usize);
+            view.score(&seeds, Metric::Cosine, 5.0, &mut found);
+            for seed in &seeds {
+                for neighbour in counts.rows.row(seed.item).1 {
+                    let pair = view.pair(0, seed.item, neighbour.item, Metric::Cosine, 5.0);
+                    let score = pair.map_or(0.0, |(score, _, _)| score);
+                    expected.add(neighbour.item.0, seed.weight * score);
+                }
+            }
+            assert!(counts.rows.row(ItemIx(3)).1.count() > AT_ONCE);
+            assert_eq!(
+                found.sums().collect::<Vec<_>>(),
+                expected.sums().collect::<Vec<_>>()
+            );
+        }
+        Ok(())
+    }
+}
