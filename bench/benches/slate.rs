@@ -108,9 +108,7 @@ fn slates(c: &mut Criterion) {
             };
             group.bench_function(format!("{name}/{}", simd.name()), |b| {
                 b.iter(|| {
-                    let mut codes = Codes::new(DIM, |at: usize, to: &mut [i8]| {
-                        to.copy_from_slice(&pool.codes[at * DIM..][..DIM]);
-                    });
+                    let mut codes = Codes::new(DIM, |at: usize| &pool.codes[at * DIM..][..DIM]);
                     choose(simd, &pool.relevance, Some(&mut codes), &request)
                 });
             });

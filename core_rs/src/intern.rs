@@ -175,6 +175,14 @@ impl Interner {
         }
     }
 
+    /// Asks for the beginning of a number's string.
+    #[inline]
+    pub fn ask_for_beginning(&self, ix: u32) {
+        if let Some(beginnings) = &self.beginnings {
+            prefetch(beginnings, ix as usize);
+        }
+    }
+
     /// The stable hashes of all numbers' strings.
     pub fn hashes(&self) -> &[u64] {
         &self.hashes

@@ -74,28 +74,19 @@ pub fn cosine(pair: f64, units_from: f64, units_to: f64, shrinkage: f64) -> f64 
     if pair > 0.0 { value } else { 0.0 }
 }
 
-/// [`cosine`] x weight of a whole row, for callers that are compiled for a CPU path. `scores` comes with the units of each
-/// neighbour and leaves with the scores. `pairs`: item and count, `errors`: what of the counts is not guaranteed, none where
-/// it is empty; a count is worth `scale`. `from`: units of the row's item, and the weight.
+/// [`cosine`] x weight of many pairs, for callers that are compiled for a CPU path. `scores` comes with the units on the
+/// "to" side and leaves with the scores; `counts` are the pairs', `units_from` the units on the "from" side.
 #[inline(always)]
-pub fn cosine_row(
+pub fn cosines(
     scores: &mut [f64],
-    pairs: &[[u32; 2]],
-    errors: &[u32],
-    scale: f64,
-    (units_from, weight): (f64, f64),
+    counts: &[f64],
+    units_from: &[f64],
+    weights: &[f64],
     shrinkage: f64,
 ) {
-    let score = |units_to: &mut f64, count: u32| {
-        let pair = f64::from(count) * scale;
-        *units_to = weight * cosine(pair, units_from, *units_to, shrinkage);
-    };
-    let slots = scores.iter_mut().zip(pairs);
-    if errors.is_empty() {
-        slots.for_each(|(to, pair)| score(to, pair[1]));
-    } else {
-        let slots = slots.zip(errors);
-        slots.for_each(|((to, pair), error)| score(to, pair[1] - error));
+    let pairs = counts.iter().zip(units_from).zip(weights);
+    for (score, ((pair, from), weight)) in scores.iter_mut().zip(pairs) {
+        *score = weight * cosine(*pair, *from, *score, shrinkage);
     }
 }
 
@@ -169,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_score_like_their_pairs_on_every_cpu() {
+    fn many_pairs_score_like_each_on_every_cpu() {
         let mut state = 3u64;
         let mut draw = |below: u64| {
             state = state
@@ -178,33 +169,26 @@ mod tests {
             (state >> 33) % below
         };
         for len in 0..60 {
-            let pairs: Vec<[u32; 2]> = (0..len).map(|i| [i, draw(1 << 31) as u32]).collect();
-            let errors: Vec<u32> = match len % 3 {
-                0 => Vec::new(),
-                _ => pairs
-                    .iter()
-                    .map(|p| draw(u64::from(p[1]) + 1) as u32)
-                    .collect(),
+            let mut all = |most: u64, unit: f64| -> Vec<f64> {
+                (0..len).map(|_| draw(most) as f64 * unit).collect()
             };
-            let units: Vec<f64> = (0..len).map(|_| draw(900) as f64 / 7.0).collect();
-            let scale = [1.0, 1.0 / 64.0, 0.3][len as usize % 3];
-            let (from, shrinkage) = ((draw(500) as f64, draw(7) as f64), draw(50) as f64 / 7.0);
-            let single = |at: usize| {
-                let count = pairs[at][1] - errors.get(at).unwrap_or(&0);
-                from.1 * cosine(f64::from(count) * scale, from.0, units[at], shrinkage)
-            };
+            let counts = all(60, [1.0, 1.0 / 64.0, 0.3][len as usize % 3]);
+            let (units, from, weights) = (all(900, 1.0 / 7.0), all(500, 1.0), all(7, 1.0));
+            let shrinkage = draw(50) as f64 / 7.0;
+            let single =
+                |at: usize| weights[at] * cosine(counts[at], from[at], units[at], shrinkage);
             let expected: Vec<u64> = (0..units.len()).map(|at| single(at).to_bits()).collect();
             for simd in Simd::available() {
-                let (mut scores, pairs, errors) = (units.clone(), &pairs[..], &errors[..]);
-                let scores = &mut scores[..];
+                let mut scores = units.clone();
+                let (slots, counts) = (&mut scores[..], &counts[..]);
+                let (from, weights) = (&from[..], &weights[..]);
                 by_simd!(simd, fn run(
-                    scores: &mut [f64],
-                    pairs: &[[u32; 2]],
-                    errors: &[u32],
-                    scale: f64,
-                    from: (f64, f64),
+                    slots: &mut [f64],
+                    counts: &[f64],
+                    from: &[f64],
+                    weights: &[f64],
                     shrinkage: f64,
-                ) = cosine_row);
+                ) = cosines);
                 let bits: Vec<u64> = scores.iter().map(|score| score.to_bits()).collect();
                 assert_eq!(bits, expected);
             }

@@ -3,10 +3,15 @@
 use crate::embedding::query::BlockQueries;
 use crate::embedding::scan::{block_scores, scores_of_blocks};
 use crate::embedding::store::{LANES, Line, PackedVectors};
+use crate::lent::{Lender, Lent};
 use crate::simd::{Simd, by_simd};
 
 use super::Similarity;
 use super::blocks::{Lanes, Order};
+
+/// Lines of pools, lent from slate to slate; of larger pools than this they are not kept.
+static LINES: Lender<Vec<Line>> = Lender::new();
+const KEPT: usize = 1 << 14;
 
 /// Where candidates' codes come from.
 pub trait CodesOf {
@@ -14,20 +19,20 @@ pub trait CodesOf {
     fn pack(&mut self, index: usize, lines: &mut [Line], lane: usize);
 }
 
-/// Codes that are written down for each candidate.
-pub struct Written<F: Fn(usize, &mut [i8])> {
-    /// Writes one code for each dimension.
-    codes_of: F,
-    dim: usize,
-    /// Room for the codes of one, and zeros up to a multiple of four.
-    codes: Vec<i8>,
-}
+/// Candidates whose codes lie in memory, each one's side by side.
+pub struct Rows<F>(F);
 
-impl<F: Fn(usize, &mut [i8])> CodesOf for Written<F> {
+impl<'a, F: Fn(usize) -> &'a [i8]> CodesOf for Rows<F> {
+    #[inline]
     fn pack(&mut self, index: usize, lines: &mut [Line], lane: usize) {
-        (self.codes_of)(index, &mut self.codes[..self.dim]);
-        for (line, four) in lines.iter_mut().zip(self.codes.as_chunks::<4>().0) {
-            line.0.as_chunks_mut::<4>().0[lane] = four.map(|code| code as u8 ^ 0x80);
+        let biased = |code: i8| code as u8 ^ 0x80;
+        let (fours, rest) = (self.0)(index).as_chunks::<4>();
+        for (line, four) in lines.iter_mut().zip(fours) {
+            line.0.as_chunks_mut::<4>().0[lane] = four.map(biased);
+        }
+        if let Some(line) = lines.get_mut(fours.len()) {
+            let slots = line.0[4 * lane..].iter_mut().zip(rest);
+            slots.for_each(|(slot, code)| *slot = biased(*code));
         }
     }
 }
@@ -51,7 +56,8 @@ pub struct Packed<C: CodesOf> {
     codes: C,
     groups: usize,
     order: Order,
-    lines: Vec<Line>,
+    /// A block's are as they were left until it is packed.
+    lines: Lent<'static, Vec<Line>>,
     /// One over the length of each candidate's codes, 0 for a zero vector.
     inverses: Vec<Lanes<f32>>,
     ready: Vec<bool>,
@@ -59,21 +65,14 @@ pub struct Packed<C: CodesOf> {
     chosen_inverses: Vec<f32>,
 }
 
-/// Candidates whose codes are written down.
-pub type Codes<F> = Packed<Written<F>>;
+/// Candidates whose codes lie in memory.
+pub type Codes<F> = Packed<Rows<F>>;
 
-impl<F: Fn(usize, &mut [i8])> Codes<F> {
-    /// Candidates of dimension `dim`; `codes_of` writes the codes of the candidate with that index.
+impl<'a, F: Fn(usize) -> &'a [i8]> Codes<F> {
+    /// Candidates of dimension `dim`; `codes_of` gives the codes of the candidate with that index, one for each dimension or
+    /// none where all are 0.
     pub fn new(dim: usize, codes_of: F) -> Self {
-        let codes = vec![0; dim.next_multiple_of(4)];
-        Self::of(
-            Written {
-                codes_of,
-                dim,
-                codes,
-            },
-            dim,
-        )
+        Self::of(Rows(codes_of), dim)
     }
 }
 
@@ -84,13 +83,21 @@ impl<'a, F: Fn(usize) -> usize> Packed<Stored<'a, F>> {
     }
 }
 
+impl<C: CodesOf> Drop for Packed<C> {
+    fn drop(&mut self) {
+        if self.lines.len() > KEPT {
+            *self.lines = Vec::new();
+        }
+    }
+}
+
 impl<C: CodesOf> Packed<C> {
     fn of(codes: C, dim: usize) -> Self {
         Self {
             codes,
             groups: dim.div_ceil(4),
             order: Order::new(&[]),
-            lines: Vec::new(),
+            lines: LINES.lend(),
             inverses: Vec::new(),
             ready: Vec::new(),
             chosen: BlockQueries::default(),
@@ -107,6 +114,7 @@ impl<C: CodesOf> Packed<C> {
     #[cold]
     fn pack(&mut self, simd: Simd, block: usize) {
         let lines = &mut self.lines[block * self.groups..][..self.groups];
+        lines.fill(Line([0x80; 64]));
         for (lane, index) in self.order.block(block).iter().enumerate() {
             self.codes.pack(*index as usize, lines, lane);
         }
@@ -138,7 +146,10 @@ fn squares(lines: &[Line]) -> Lanes<i32> {
 
 impl<C: CodesOf> Similarity for Packed<C> {
     fn arrange(&mut self, order: &Order) {
-        self.lines = vec![Line([0x80; 64]); order.blocks() * self.groups];
+        let lines = order.blocks() * self.groups;
+        if self.lines.len() < lines {
+            self.lines.resize(lines, Line([0x80; 64]));
+        }
         self.inverses = vec![[0.0; LANES]; order.blocks()];
         self.ready = vec![false; order.blocks()];
         self.order = order.clone();
@@ -177,7 +188,7 @@ impl<C: CodesOf> Similarity for Packed<C> {
         }
         let query = self.chosen.get(number, self.groups);
         let inverse = self.chosen_inverses[number];
-        let (lines, inverses) = (&self.lines, &self.inverses);
+        let (lines, inverses) = (self.lines.as_slice(), &self.inverses);
         scores_of_blocks(simd, (lines, inverses), blocks, query, inverse, out);
     }
 }

@@ -159,11 +159,9 @@ fn codes_of(case: &Case) -> Vec<i8> {
     case.vectors.iter().map(|v| (v * 127.0) as i8).collect()
 }
 
-fn codes(case: &Case, all: Vec<i8>) -> Codes<impl Fn(usize, &mut [i8])> {
+fn codes<'a>(case: &Case, all: &'a [i8]) -> Codes<impl Fn(usize) -> &'a [i8]> {
     let dim = case.dim;
-    Codes::new(dim, move |at: usize, to: &mut [i8]| {
-        to.copy_from_slice(&all[at * dim..][..dim])
-    })
+    Codes::new(dim, move |at: usize| &all[at * dim..][..dim])
 }
 
 proptest! {
@@ -178,10 +176,10 @@ proptest! {
         let rows = |simd| Vectors::new(simd, &case.vectors, case.dim).unwrap();
         let by_vectors = slow_mmr(&matrix(rows(Simd::PORTABLE), &case.relevance), &case.relevance, &how);
         let all = codes_of(&case);
-        let by_codes = slow_mmr(&matrix(codes(&case, all.clone()), &case.relevance), &case.relevance, &how);
+        let by_codes = slow_mmr(&matrix(codes(&case, &all), &case.relevance), &case.relevance, &how);
         for simd in Simd::available() {
             prop_assert_eq!(&mmr(simd, rows(simd), &case.relevance, n, &how).unwrap(), &by_vectors);
-            let found = mmr(simd, codes(&case, all.clone()), &case.relevance, n, &how).unwrap();
+            let found = mmr(simd, codes(&case, &all), &case.relevance, n, &how).unwrap();
             prop_assert_eq!(&found, &by_codes);
         }
     }
@@ -194,11 +192,11 @@ proptest! {
         let found = dpp(Simd::PORTABLE, rows(Simd::PORTABLE), &case.relevance, n, &how).unwrap();
         check_dpp(&matrix(rows(Simd::PORTABLE), &case.relevance), &case.relevance, &how, &found);
         let all = codes_of(&case);
-        let of_codes = dpp(Simd::PORTABLE, codes(&case, all.clone()), &case.relevance, n, &how).unwrap();
-        check_dpp(&matrix(codes(&case, all.clone()), &case.relevance), &case.relevance, &how, &of_codes);
+        let of_codes = dpp(Simd::PORTABLE, codes(&case, &all), &case.relevance, n, &how).unwrap();
+        check_dpp(&matrix(codes(&case, &all), &case.relevance), &case.relevance, &how, &of_codes);
         for simd in Simd::available() {
             prop_assert_eq!(&dpp(simd, rows(simd), &case.relevance, n, &how).unwrap(), &found);
-            let own = dpp(simd, codes(&case, all.clone()), &case.relevance, n, &how).unwrap();
+            let own = dpp(simd, codes(&case, &all), &case.relevance, n, &how).unwrap();
             prop_assert_eq!(&own, &of_codes);
         }
     }

@@ -126,6 +126,8 @@ impl BlockQueries {
     /// Appends a vector of a block, by its lane.
     pub fn push(&mut self, lines: &[Line], lane: usize) {
         let mut sum = 0;
+        self.words.reserve(lines.len());
+        self.wide.reserve(lines.len());
         for line in lines {
             let codes = line.0.as_chunks::<4>().0[lane].map(|biased| biased ^ BIAS);
             let word = i32::from_le_bytes(codes);

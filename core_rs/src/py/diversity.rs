@@ -104,9 +104,7 @@ fn diversify_codes(
     );
     let chosen = detached(py, || {
         length("vectors", rows.len(), relevance.len() * dim)?;
-        let candidates = Codes::new(dim, |at: usize, to: &mut [i8]| {
-            to.copy_from_slice(&rows[at * dim..][..dim]);
-        });
+        let candidates = Codes::new(dim, |at: usize| &rows[at * dim..][..dim]);
         method.run(simd, candidates, relevance, relevance.len())
     })?;
     length("indices", indices.len(), method.k())?;

@@ -256,10 +256,7 @@ impl Composition<'_> {
         for (item, _) in candidates {
             vectors.prefetch(*item);
         }
-        let codes_of = |at: usize, codes: &mut [i8]| match vectors.codes(candidates[at].0) {
-            Some(own) => codes.copy_from_slice(own),
-            None => codes.fill(0),
-        };
+        let codes_of = |at: usize| vectors.codes(candidates[at].0).unwrap_or_default();
         run(Some(&mut Codes::new(vectors.dim, codes_of)))
     }
 

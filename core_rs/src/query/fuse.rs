@@ -31,7 +31,8 @@ pub fn top(
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
-    top_by(scores, limit, |tied| by_name(names, tied), eligible, adjust)
+    let ties = ByName(names);
+    best_of(scores, limit, ties, eligible, adjust, false)
 }
 
 /// [`top`] of the sums as they are.
@@ -41,7 +42,7 @@ pub fn top_sums(
     limit: usize,
     eligible: impl Fn(ItemIx) -> bool,
 ) -> Vec<(ItemIx, f64)> {
-    let ties = |tied: &mut [Key]| by_name(names, tied);
+    let ties = ByName(names);
     best_of(scores, limit, ties, eligible, |_, sum| sum, true)
 }
 
@@ -53,7 +54,38 @@ pub fn top_by(
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
-    best_of(scores, limit, ties, eligible, adjust, false)
+    best_of(scores, limit, By(ties), eligible, adjust, false)
+}
+
+/// The order of keys of equal scores.
+trait Ties {
+    /// Asks for what the order of a key follows from.
+    fn ask(&self, _: &Key) {}
+    fn sort(&self, tied: &mut [Key]);
+}
+
+/// By item id.
+#[derive(Clone, Copy)]
+struct ByName<'a>(&'a Names);
+
+impl Ties for ByName<'_> {
+    #[inline]
+    fn ask(&self, key: &Key) {
+        self.0.items.ask_for_beginning(key.item().0);
+    }
+
+    fn sort(&self, tied: &mut [Key]) {
+        by_name(self.0, tied);
+    }
+}
+
+/// As a function sorts them.
+struct By<F: Fn(&mut [Key])>(F);
+
+impl<F: Fn(&mut [Key])> Ties for By<F> {
+    fn sort(&self, tied: &mut [Key]) {
+        (self.0)(tied);
+    }
 }
 
 /// So many sums are compared with the worst of the best at once.
@@ -63,7 +95,7 @@ const AT_ONCE: usize = 256;
 fn best_of(
     scores: &Accumulator,
     limit: usize,
-    ties: impl Fn(&mut [Key]),
+    ties: impl Ties,
     eligible: impl Fn(ItemIx) -> bool,
     adjust: impl Fn(ItemIx, f64) -> f64,
     as_is: bool,
@@ -122,7 +154,7 @@ thread_local! {
 pub fn top_of(names: &Names, found: Vec<(ItemIx, f64)>, limit: usize) -> Vec<(ItemIx, f64)> {
     let found = found.into_iter().filter(|(_, score)| *score > 0.0);
     let mut keys = found.map(|(item, score)| key(item, score)).collect();
-    best(&mut keys, limit, |tied| by_name(names, tied))
+    best(&mut keys, limit, ByName(names))
 }
 
 /// Sorts by item id. How ids begin lies side by side for all items; whole ids are looked up only for those that begin alike.
@@ -154,10 +186,12 @@ pub fn top_lowered(
     lower: impl Fn(ItemIx, f64) -> f64,
 ) -> Vec<(ItemIx, f64)> {
     let above = scores.sums().filter(|(_, sum)| *sum > 0.0);
-    let mut all = Vec::with_capacity(scores.len());
+    let mut all = KEYS.take();
+    all.clear();
     all.extend(above.map(|(at, sum)| key(ItemIx(at), sum)));
     let likely = limit.saturating_add(SPARE).min(all.len());
     if limit == 0 || all.is_empty() {
+        KEYS.set(all);
         return Vec::new();
     }
     all.select_nth_unstable(likely - 1);
@@ -172,17 +206,24 @@ pub fn top_lowered(
     };
     let others = all[likely..].iter().filter(|key| key.score() <= worst);
     keys.extend(others.filter_map(lowered));
-    best(&mut keys, limit, |tied| by_name(names, tied))
+    KEYS.set(all);
+    best(&mut keys, limit, ByName(names))
 }
 
-fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Fn(&mut [Key])) -> Vec<(ItemIx, f64)> {
+fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Ties) -> Vec<(ItemIx, f64)> {
     if keys.len() > limit {
         cut(keys, limit, &ties);
     }
     sort_by(keys, |key| key.score(), |alike| alike.sort_unstable());
+    // What equal ones are told apart by lies anywhere: asked for all at once, it is waited for once.
+    for pair in keys.windows(2) {
+        if pair[0].score() == pair[1].score() {
+            pair.iter().for_each(|key| ties.ask(key));
+        }
+    }
     for run in keys.chunk_by_mut(|a, b| a.score() == b.score()) {
         if run.len() > 1 {
-            ties(run);
+            ties.sort(run);
         }
     }
     keys.iter().map(|key| (key.item(), key.value())).collect()
@@ -261,7 +302,7 @@ fn key(item: ItemIx, score: f64) -> Key {
 }
 
 /// Keeps the `limit` best of more; where equal scores lie across the cut, `ties` decides which of them stay.
-fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
+fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Ties) {
     if limit == 0 {
         return keys.clear();
     }
@@ -271,7 +312,7 @@ fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
         let better = keys.iter().filter(|key| key.score() < worst).count();
         let tied = keys.iter().filter(|key| key.score() == worst);
         let mut tied: Vec<Key> = tied.copied().collect();
-        ties(&mut tied);
+        ties.sort(&mut tied);
         keys.retain(|key| key.score() < worst);
         keys.extend(tied.into_iter().take(limit - better));
     } else {
@@ -281,8 +322,13 @@ fn cut(keys: &mut Vec<Key>, limit: usize, ties: &impl Fn(&mut [Key])) {
 
 /// Adds weight / (k + rank) of every list to `fused`.
 pub fn fuse(lists: &[SourceList], k: f64, fused: &mut Accumulator) {
-    for list in lists {
-        list.ranked.iter().for_each(|(item, _)| fused.ask(item.0));
+    let ask = |list: Option<&SourceList>, fused: &Accumulator| {
+        let items = list.into_iter().flat_map(|list| &list.ranked);
+        items.for_each(|(item, _)| fused.ask(item.0));
+    };
+    ask(lists.first(), fused);
+    for (at, list) in lists.iter().enumerate() {
+        ask(lists.get(at + 1), fused);
         let ranked = list.ranked.iter().enumerate();
         fused.add_all(
             ranked.map(|(rank, (item, _))| (item.0, list.weight / (k + rank as f64 + 1.0))),

@@ -15,7 +15,7 @@ use crate::query::recommend::{Question, Shared};
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve::is_large;
 use crate::query::taking_part;
-use crate::query::text::Text;
+use crate::query::text::Column;
 use crate::query::together::{Asked, Scanned, found_together};
 
 /// The question; its user and key are those of each of `users` in turn.
@@ -40,9 +40,9 @@ pub struct ManyAnswer {
     /// Temperature and floor of each slate that explored, 0 elsewhere.
     pub temperatures: Vec<f64>,
     pub floors: Vec<f64>,
-    pub items: Vec<String>,
+    pub items: Column,
     pub scores: Vec<f64>,
-    pub sources: Vec<Text>,
+    pub sources: Column,
     pub propensities: Vec<f64>,
     pub cascades: Vec<f64>,
     pub pinned: Vec<bool>,
@@ -67,35 +67,58 @@ pub fn recommend_many(
         Some(kept) => kept.at(state, now, true),
         None => Leading::of_many(state, now),
     };
+    // Whoever answers writes the columns too: what an answer is made of goes back to the thread that made it.
     let part = |tools: &Tools<'_>, part: Range<usize>| {
         let requests: Vec<_> = part.map(|at| request(state, tools, many, at)).collect();
         let answers = answers(state, tools, &leading, &requests).into_iter();
-        let with_variant = |(answer, request): (Result<_, _>, RecommendRequest)| {
-            answer.map(|answer| (answer, request.variant))
-        };
-        answers.zip(requests).map(with_variant).collect()
+        let mut out = ManyAnswer::default();
+        let added = answers.zip(requests).try_for_each(|(answer, request)| {
+            out.add(answer?, request.variant);
+            Ok(())
+        });
+        vec![added.map(|()| out)]
     };
-    let answers = parallel::parts(many.users.len(), MAX_GROUP, tools, pool, part)?;
+    let parts = parallel::parts(many.users.len(), MAX_GROUP, tools, pool, part)?;
     let mut out = ManyAnswer {
         position: state.position.0,
         ..ManyAnswer::default()
     };
-    for (answer, variant) in answers {
-        out.variants.push(variant);
-        out.counts.push(answer.items.len());
-        out.fallbacks.push(answer.fallback);
-        out.temperatures.push(answer.exploring.0);
-        out.floors.push(answer.exploring.1);
-        for slot in answer.items {
-            out.items.push(slot.item);
-            out.scores.push(slot.score);
-            out.sources.push(slot.source);
-            out.propensities.push(slot.propensity);
-            out.cascades.push(slot.propensity_cascade);
-            out.pinned.push(slot.pinned);
+    parts.into_iter().for_each(|part| out.append(part));
+    Ok(out)
+}
+
+impl ManyAnswer {
+    /// Adds the answer to one user, from the variant that they are in.
+    fn add(&mut self, answer: Answer, variant: Option<String>) {
+        self.counts.push(answer.items.len());
+        self.fallbacks.push(answer.fallback);
+        self.variants.push(variant);
+        self.temperatures.push(answer.exploring.0);
+        self.floors.push(answer.exploring.1);
+        for slot in &answer.items {
+            self.items.push(&slot.item);
+            self.scores.push(slot.score);
+            self.sources.push(&slot.source);
+            self.propensities.push(slot.propensity);
+            self.cascades.push(slot.propensity_cascade);
+            self.pinned.push(slot.pinned);
         }
     }
-    Ok(out)
+
+    /// Adds the answers to the users after these.
+    fn append(&mut self, mut others: Self) {
+        self.counts.append(&mut others.counts);
+        self.fallbacks.append(&mut others.fallbacks);
+        self.variants.append(&mut others.variants);
+        self.temperatures.append(&mut others.temperatures);
+        self.floors.append(&mut others.floors);
+        self.items.append(&others.items);
+        self.scores.append(&mut others.scores);
+        self.sources.append(&others.sources);
+        self.propensities.append(&mut others.propensities);
+        self.cascades.append(&mut others.cascades);
+        self.pinned.append(&mut others.pinned);
+    }
 }
 
 /// The question of one user.

@@ -11,7 +11,8 @@
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
 //! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item;
-//!   [`voters`]: whose sessions voted for it; [`chosen`]: the slate's items among many others.
+//!   [`voters`]: whose sessions voted for it; [`chosen`]: the slate's items among many others; [`page`]: all of it as an
+//!   answer.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
 //! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs;
 //!   [`parallel`]: many questions at once; [`crate::beside`]: two parts of one; `together`: one scan
@@ -44,6 +45,7 @@ pub mod leaders;
 pub mod leading;
 pub mod many;
 pub mod numbered;
+pub mod page;
 pub mod parallel;
 pub mod plan;
 pub mod reasons;

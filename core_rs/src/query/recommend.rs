@@ -10,15 +10,14 @@ use crate::ids::ItemIx;
 use crate::items::vectors::ItemVectors;
 use crate::query::accumulator::{Accumulator, Scratch, with_scratch};
 use crate::query::allowed::{Allowed, Barred};
-use crate::query::answer::{Answer, AnswerItem, Exploring, Part};
+use crate::query::answer::Answer;
 use crate::query::blend::{self, Knobs, Marks};
-use crate::query::chosen::Chosen;
-use crate::query::compose::{Composed, Composition};
+use crate::query::compose::Composition;
 use crate::query::counted::{Counted, CountedHere, Stock, Witness};
-use crate::query::features::Features;
 use crate::query::filling::{self, Filling, StockHere};
 use crate::query::fuse::SourceList;
 use crate::query::leading::Leading;
+use crate::query::page::Page;
 use crate::query::plan::{Plan, Tools};
 use crate::query::reasons::Reasoner;
 use crate::query::request::RecommendRequest;
@@ -26,12 +25,10 @@ use crate::query::retrieve::{self, Retrieval};
 use crate::query::seeds::{self, Asker};
 use crate::query::source::Source;
 use crate::query::taking_part;
-use crate::query::text::Text;
 use crate::query::together::{Asked, Scanned};
 use crate::query::vectors;
 use crate::query::why::Trace;
 use crate::query::witness::WitnessHere;
-use crate::slate::answer::Slot;
 
 /// Answers a request. Errors: a field out of range, a scenario or source that does not exist, a filter that is wrong.
 pub fn recommend(
@@ -335,204 +332,5 @@ impl Ranking<'_> {
             .of(item)
         });
         Ok(page.answer(filled, trace))
-    }
-}
-
-/// Sources that name an item of a slate, mostly.
-const PARTS: usize = 8;
-
-/// What an answer is written from.
-struct Page<'a> {
-    state: &'a State,
-    why: &'a Reasoner<'a>,
-    lists: &'a [SourceList],
-    knobs: &'a Knobs<'a>,
-    counted: &'a dyn Counted,
-    composed: &'a Composed,
-    beyond: usize,
-    request: &'a RecommendRequest,
-    holdout: Option<&'a str>,
-    notes: Vec<String>,
-}
-
-impl Page<'_> {
-    fn answer(&self, filled: usize, trace: Option<Vec<String>>) -> Answer {
-        let (state, composed, asker) = (self.state, self.composed, self.why.asker);
-        let chosen: Vec<(ItemIx, f64)> = composed
-            .slate
-            .slots
-            .iter()
-            .map(|slot| composed.candidates[slot.candidate as usize])
-            .collect();
-        let parts = self.parts(&chosen);
-        let features = self.request.features.then_some(Features {
-            state,
-            asker,
-            lists: self.lists,
-            knobs: self.knobs,
-            counted: self.counted,
-            now: self.request.now,
-        });
-        let slots = composed.slate.slots.iter().zip(&chosen).zip(parts);
-        let items = slots
-            .map(|((slot, (item, score)), parts)| self.item(slot, *item, *score, parts))
-            .collect();
-        let pool = &composed.candidates[..composed.pool];
-        let slate = &composed.slate;
-        Answer {
-            items,
-            fallback: self.fallback(chosen.len(), filled),
-            about: self.why.names.to_vec(),
-            position: state.position.0,
-            notes: self.notes.iter().chain(&composed.notes).cloned().collect(),
-            exploring: Exploring(slate.temperature, slate.floor, composed.pool + self.beyond),
-            feature_names: features.as_ref().map_or_else(Vec::new, Features::names),
-            candidates: features.map_or_else(Vec::new, |features| {
-                let rows = pool.iter().zip(features.of(pool));
-                rows.map(|((item, _), row)| (state.names.item(*item).to_string(), row))
-                    .collect()
-            }),
-            why: trace,
-            approximate: self.approximate(),
-        }
-    }
-
-    /// What was found by sources that may have missed something: what their slates are made again from.
-    fn approximate(&self) -> Vec<(String, Vec<(String, f64)>)> {
-        let name = |item: &ItemIx| self.state.names.item(*item).to_string();
-        let found = self.lists.iter().filter(|list| list.approximate);
-        found
-            .map(|list| {
-                let ranked = list.ranked.iter();
-                let items = ranked.map(|(item, score)| (name(item), *score)).collect();
-                (list.name.to_string(), items)
-            })
-            .collect()
-    }
-
-    /// What each source said of each chosen item; in brief only the one that said most.
-    fn parts(&self, chosen: &[(ItemIx, f64)]) -> Vec<Vec<Part>> {
-        let items = Chosen::new(chosen.iter().map(|(item, _)| *item).collect());
-        let mut slots = vec![0; chosen.len()];
-        for (slot, (item, _)) in chosen.iter().enumerate() {
-            if let Some(place) = items.place(*item) {
-                slots[place] = slot;
-            }
-        }
-        let factors: Vec<f64> = chosen
-            .iter()
-            .map(|(item, _)| self.knobs.factor(*item))
-            .collect();
-        let part = |list: &SourceList, rank: usize, share| {
-            let (name, raw) = (list.name.clone(), list.ranked[rank].1);
-            Part(name, rank as u32 + 1, raw, share)
-        };
-        let mut said: Vec<(usize, &SourceList, usize, f64)> =
-            Vec::with_capacity(PARTS * chosen.len());
-        for list in self.lists {
-            for (rank, (item, _)) in list.ranked.iter().enumerate() {
-                if let Some(place) = items.place(*item) {
-                    let slot = slots[place];
-                    let share = list.weight / (self.knobs.rrf_k() + rank as f64 + 1.0);
-                    said.push((slot, list, rank, factors[slot] * share));
-                }
-            }
-        }
-        if self.request.brief {
-            let mut most: Vec<Option<(&SourceList, usize, f64)>> = vec![None; chosen.len()];
-            for (slot, list, rank, share) in said {
-                let known = most[slot].map(|(_, _, share)| share);
-                if known.is_none_or(|known| share.total_cmp(&known).is_gt()) {
-                    most[slot] = Some((list, rank, share));
-                }
-            }
-            let alone = |(list, rank, share)| part(list, rank, share);
-            let most = most.into_iter();
-            return most
-                .map(|own| own.map(alone).into_iter().collect())
-                .collect();
-        }
-        let room = |_: &(ItemIx, f64)| Vec::with_capacity(PARTS);
-        let mut parts: Vec<Vec<Part>> = chosen.iter().map(room).collect();
-        for (slot, list, rank, share) in said {
-            parts[slot].push(part(list, rank, share));
-        }
-        parts
-    }
-
-    fn item(&self, slot: &Slot, item: ItemIx, score: f64, mut parts: Vec<Part>) -> AnswerItem {
-        parts.sort_by(|a, b| b.3.total_cmp(&a.3));
-        let brief = self.request.brief;
-        let mut reasons = Vec::new();
-        if !brief {
-            reasons.reserve_exact(parts.len());
-            let each = parts.iter();
-            each.for_each(|part| self.why.add(part, item, &mut reasons));
-        }
-        let unnamed = Text::Fixed(if slot.pinned { "pinned" } else { "" });
-        let strongest = parts.first().map_or(unnamed, |part| part.0.clone());
-        AnswerItem {
-            item: self.state.names.item(item).to_string(),
-            score,
-            source: strongest,
-            parts,
-            reasons,
-            propensity: slot.propensity,
-            propensity_cascade: slot.propensity_cascade,
-            pinned: slot.pinned,
-            promoted: slot.promoted,
-            greedy: slot.greedy,
-            factors: match brief {
-                true => Vec::new(),
-                false => self.knobs.factors(item),
-            },
-        }
-    }
-
-    /// Why the answer is not personal, or shorter than asked; `None` when it is neither.
-    fn fallback(&self, found: usize, filled: usize) -> Option<String> {
-        let (state, request, asker) = (self.state, self.request, self.why.asker);
-        let mut why: Vec<String> = self.holdout.map(str::to_string).into_iter().collect();
-        let personal = self
-            .lists
-            .iter()
-            .any(|list| list.personal && !list.ranked.is_empty());
-        if asker.seeds.is_empty() {
-            let who = match &request.user {
-                Some(user) if state.names.find_user(user).is_none() => "unknown user",
-                Some(_) => "no usable history",
-                None => "no known item in the session",
-            };
-            why.push(format!("{who}: trending and popular items"));
-        } else if !personal {
-            why.push(
-                "nothing is known beside the visitor's own items: trending and popular items"
-                    .to_string(),
-            );
-        }
-        if filled > 0 {
-            why.push(format!(
-                "{filled} candidates of which nothing but the catalogue is known"
-            ));
-        }
-        if found < request.n {
-            let shortfall = &self.composed.slate.shortfall;
-            let mut left_out = Vec::new();
-            if shortfall.by_group > 0 {
-                left_out.push(format!("{} variants", shortfall.by_group));
-            }
-            if shortfall.by_cap > 0 {
-                left_out.push(format!("{} beyond a cap", shortfall.by_cap));
-            }
-            let rules = match left_out.is_empty() {
-                true => String::new(),
-                false => format!(" ({} left out)", left_out.join(", ")),
-            };
-            why.push(format!(
-                "only {found} of {} items can be shown{rules}",
-                request.n
-            ));
-        }
-        (!why.is_empty()).then(|| why.join("; "))
     }
 }

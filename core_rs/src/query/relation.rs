@@ -1,6 +1,6 @@
 //! Co-occurrence relations as a candidate source.
 
-use crate::cooccurrence::metrics::{PairCounts, cosine_row};
+use crate::cooccurrence::metrics::{PairCounts, cosines};
 use crate::cooccurrence::rows::{Neighbour, RowStore};
 use crate::decay::{EPOCH_HALF_LIVES, power_of_two};
 use crate::fold::state::State;
@@ -11,6 +11,59 @@ use crate::query::accumulator::Accumulator;
 use crate::query::seeds::Seed;
 use crate::scenario::Metric;
 use crate::simd::{Simd, by_simd};
+
+/// So many neighbours are worked on at once.
+const AT_ONCE: usize = 256;
+
+/// Neighbours of several rows, one after the other.
+struct Together {
+    len: usize,
+    items: [u32; AT_ONCE],
+    /// Guaranteed counts, units of the rows' items, and weights, in full-weight events.
+    counts: [f64; AT_ONCE],
+    units_from: [f64; AT_ONCE],
+    weights: [f64; AT_ONCE],
+    /// Units of the neighbours, then what they score.
+    scores: [f64; AT_ONCE],
+}
+
+impl Together {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            len: 0,
+            items: [0; AT_ONCE],
+            counts: [0.0; AT_ONCE],
+            units_from: [0.0; AT_ONCE],
+            weights: [0.0; AT_ONCE],
+            scores: [0.0; AT_ONCE],
+        }
+    }
+
+    fn room(&self) -> usize {
+        AT_ONCE - self.len
+    }
+
+    /// Adds neighbours of one row, for which there is room: item and count, of which `errors` are not guaranteed (none where
+    /// that is empty); a count is worth `scale`. `from`: units of the row's item, and the weight.
+    #[inline(always)]
+    fn add(&mut self, pairs: &[[u32; 2]], errors: &[u32], scale: f64, from: (f64, f64)) {
+        let new = self.len..self.len + pairs.len();
+        self.len = new.end;
+        self.units_from[new.clone()].fill(from.0);
+        self.weights[new.clone()].fill(from.1);
+        let slots = self.items[new.clone()].iter_mut();
+        slots.zip(pairs).for_each(|(item, pair)| *item = pair[0]);
+        let slots = self.counts[new].iter_mut().zip(pairs);
+        if errors.is_empty() {
+            slots.for_each(|(count, pair)| *count = f64::from(pair[1]) * scale);
+        } else {
+            slots
+                .zip(errors)
+                .for_each(|((count, pair), error)| *count = f64::from(pair[1] - error) * scale);
+        }
+    }
+}
 
 /// One relation read at one moment: turns stored counts into full-weight events.
 pub struct RelationView<'a> {
@@ -128,10 +181,14 @@ impl<'a> RelationView<'a> {
     }
 
     /// [`RelationView::score_by`] for the default measure, with the same results. A division and a root a neighbour are
-    /// most of the work, so they are done for a whole row at once.
+    /// most of the arithmetic, and a neighbour's units and sum lie anywhere: rows, which are short where there are many
+    /// shards, are put together until there are enough of them to be worked on at once.
     #[inline(always)]
     fn score_cosine(&self, seeds: &[Seed], shrinkage: f64, scores: &mut Accumulator) {
-        let mut values = Vec::new();
+        for seed in seeds {
+            self.marginals.prefetch(seed.item);
+        }
+        let mut together = Together::new();
         for (i, seed) in seeds.iter().enumerate() {
             self.fetch(seeds, i);
             let from = self.marginals.item(seed.item);
@@ -139,39 +196,51 @@ impl<'a> RelationView<'a> {
                 continue;
             }
             let units_from = from.units_from as f64 * self.scale(from.epoch);
-            let from = (units_from, seed.weight);
-            let mut following = self.rows.first().map(|rows| rows.slots(seed.item));
-            for shard in 0..self.rows.len() {
-                let Some((epoch, pairs, errors)) = following else {
-                    break;
-                };
-                following = self.rows.get(shard + 1).map(|rows| rows.slots(seed.item));
-                // A row's neighbours lie anywhere: those of the next one are asked for while this one is worked on.
-                for pair in following.iter().flat_map(|(_, pairs, _)| *pairs) {
-                    self.marginals.prefetch_units_to(ItemIx(pair[0]));
-                    scores.ask(pair[0]);
-                }
-                self.units_to(pairs, &mut values);
+            for rows in &self.rows {
+                let (epoch, mut pairs, mut errors) = rows.slots(seed.item);
                 let scale = self.scale(epoch);
-                cosine_row(&mut values, pairs, errors, scale, from, shrinkage);
-                let items = pairs.iter().map(|pair| pair[0]);
-                scores.add_all(items.zip(values.iter().copied()));
+                while !pairs.is_empty() {
+                    let part = pairs.len().min(together.room());
+                    let (own, rest) = pairs.split_at(part);
+                    let (own_errors, rest_errors) = errors.split_at(part.min(errors.len()));
+                    (pairs, errors) = (rest, rest_errors);
+                    together.add(own, own_errors, scale, (units_from, seed.weight));
+                    // Asked for while the rows after this one are put beside it.
+                    for pair in own {
+                        self.marginals.prefetch_units_to(ItemIx(pair[0]));
+                        scores.ask(pair[0]);
+                    }
+                    if together.room() == 0 {
+                        self.score_together(&mut together, shrinkage, scores);
+                    }
+                }
             }
         }
+        self.score_together(&mut together, shrinkage, scores);
     }
 
-    /// Units with each neighbour of a row on the "to" side, in full-weight events. A loop over places that are there: what
-    /// `extend` calls is compiled apart, for any CPU.
+    /// Adds what all neighbours that were put together count, and forgets them.
     #[inline(always)]
-    fn units_to(&self, pairs: &[[u32; 2]], out: &mut Vec<f64>) {
-        out.resize(pairs.len(), 0.0);
-        let slots = out.iter_mut().zip(pairs);
+    fn score_together(&self, of: &mut Together, shrinkage: f64, scores: &mut Accumulator) {
+        let (items, slots) = (&of.items[..of.len], &mut of.scores[..of.len]);
+        self.units_to(items, slots);
+        let (counts, from) = (&of.counts[..of.len], &of.units_from[..of.len]);
+        cosines(slots, counts, from, &of.weights[..of.len], shrinkage);
+        scores.add_all(items.iter().copied().zip(slots.iter().copied()));
+        of.len = 0;
+    }
+
+    /// Units with each item on the "to" side, in full-weight events. A loop over places that are there: what `extend` calls
+    /// is compiled apart, for any CPU.
+    #[inline(always)]
+    fn units_to(&self, items: &[u32], out: &mut [f64]) {
+        let slots = out.iter_mut().zip(items);
         if let Some(units) = self.units {
-            slots.for_each(|(out, pair)| *out = units[pair[0] as usize]);
+            slots.for_each(|(out, item)| *out = units[*item as usize]);
             return;
         }
-        for (out, pair) in slots {
-            let (units, epoch) = self.marginals.units_to(ItemIx(pair[0]));
+        for (out, item) in slots {
+            let (units, epoch) = self.marginals.units_to(ItemIx(*item));
             *out = units as f64 * self.scale(epoch);
         }
     }
@@ -256,5 +325,64 @@ impl<'a> RelationView<'a> {
                 f64::from(neighbour.error) * scale,
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::csr::ItemLists;
+
+    /// Rows longer than what is worked on at once, shorter ones, and none.
+    #[test]
+    fn rows_put_together_score_like_their_pairs() -> Result<(), Box<dyn std::error::Error>> {
+        const ITEMS: u32 = 900;
+        let mut state = 3u64;
+        let units: Vec<Vec<u32>> = (0..4000u32)
+            .map(|unit| {
+                let others = (0..4).map(|_| {
+                    state = state
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1);
+                    ((state >> 33) % u64::from(ITEMS)) as u32
+                });
+                [unit % 7].into_iter().chain(others).collect()
+            })
+            .collect();
+        let starts: Vec<i64> = (0..=units.len()).map(|unit| 5 * unit as i64).collect();
+        let items = units.concat();
+        // With errors of evicted neighbours, and without.
+        for capacity in [1000, 300] {
+            let mut counts = CooccurrenceCounts::new(capacity, 10, 100);
+            counts.add(ItemLists::new(&starts, &items, ITEMS as usize)?)?;
+            let view = RelationView::of_counts(&counts);
+            let seeds: Vec<Seed> = [3, 500, 0, ITEMS + 5, 6, 77]
+                .into_iter()
+                .zip(1u32..)
+                .map(|(item, weight)| Seed {
+                    item: ItemIx(item),
+                    weight: 1.0 / f64::from(weight),
+                    in_session: true,
+                    event: None,
+                })
+                .collect();
+            let (mut found, mut expected) = (Accumulator::default(), Accumulator::default());
+            found.reset(ITEMS as usize);
+            expected.reset(ITEMS as usize);
+            view.score(&seeds, Metric::Cosine, 5.0, &mut found);
+            for seed in &seeds {
+                for neighbour in counts.rows.row(seed.item).1 {
+                    let pair = view.pair(0, seed.item, neighbour.item, Metric::Cosine, 5.0);
+                    let score = pair.map_or(0.0, |(score, _, _)| score);
+                    expected.add(neighbour.item.0, seed.weight * score);
+                }
+            }
+            assert!(counts.rows.row(ItemIx(3)).1.count() > AT_ONCE);
+            assert_eq!(
+                found.sums().collect::<Vec<_>>(),
+                expected.sums().collect::<Vec<_>>()
+            );
+        }
+        Ok(())
     }
 }

@@ -137,6 +137,9 @@ pub struct Explorer<'e, 'a> {
     budget: Budget,
     table: Table,
     open: Vec<Mask>,
+    /// Room for what a slot may hold.
+    allowed: Vec<Mask>,
+    others: Vec<Mask>,
     /// How many of the closed candidates `open` knows.
     closed: usize,
     /// Choices that the objective counts.
@@ -169,6 +172,8 @@ impl<'e, 'a> Explorer<'e, 'a> {
             charges,
             table: Table::new(stage.simd, blocks),
             open,
+            allowed: Vec::new(),
+            others: Vec::new(),
             chosen: 0,
             temperature: None,
             floor: f64::INFINITY,
@@ -224,7 +229,9 @@ impl<'e, 'a> Explorer<'e, 'a> {
 
     fn fill(&mut self, slot: usize, pick: &mut Pick<'_>) -> Option<Slot> {
         let kept = self.kept(slot);
-        let allowed = kept.as_ref().unwrap_or(&self.open).clone();
+        let mut allowed = std::mem::take(&mut self.allowed);
+        allowed.clear();
+        allowed.extend_from_slice(kept.as_ref().unwrap_or(&self.open));
         if allowed.iter().all(|mask| *mask == 0) {
             pick.accepts(slot, None);
             return None;
@@ -259,6 +266,8 @@ impl<'e, 'a> Explorer<'e, 'a> {
         self.choose(place);
         self.tracker.take(candidate);
         self.close();
+        (self.allowed, self.others) = (allowed, distribution.others);
+        self.table.take_back(distribution.tally);
         Some(filled)
     }
 
@@ -289,7 +298,9 @@ impl<'e, 'a> Explorer<'e, 'a> {
             Some(candidate) if outlook.is_alive => self.stage.place(candidate),
             _ => self.cheapest(allowed),
         };
-        let mut others = allowed.to_vec();
+        let mut others = std::mem::take(&mut self.others);
+        others.clear();
+        others.extend_from_slice(allowed);
         others[default.0] &= !(1 << default.1);
         if self.temperature.is_none() && others.iter().any(|mask| *mask != 0) {
             let solved = self.solve(default, &others, outlook);

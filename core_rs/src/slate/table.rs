@@ -27,6 +27,8 @@ pub struct Table {
     weights: Vec<Lanes<f64>>,
     sums: Vec<Sums>,
     dense: Dense,
+    /// Room for the weights of a tally.
+    spare: Vec<f64>,
     /// Temperature and reference, once there is one.
     scale: Option<(f64, f64)>,
 }
@@ -78,6 +80,7 @@ impl Table {
             weights: vec![[0.0; LANES]; blocks],
             sums: vec![Sums::default(); blocks],
             dense: Dense::default(),
+            spare: Vec::new(),
             scale: None,
         }
     }
@@ -131,26 +134,35 @@ impl Table {
         match self.scale {
             Some((temperature, _)) if tally.count > 0.0 && !TRUSTED.contains(&tally.weight) => {
                 self.weigh(temperature, open, masks);
+                self.take_back(tally);
                 self.add_up(masks, charges)
             }
             _ => tally,
         }
     }
 
+    /// Takes the memory of a tally that is done with for the next one.
+    pub fn take_back(&mut self, tally: Tally) {
+        self.spare = tally.weights;
+    }
+
     fn add_up(&mut self, masks: &[Mask], charges: &mut Charges) -> Tally {
         let (simd, weights) = (self.simd, &self.weights);
-        let known = &mut self.sums;
+        let (known, mut room) = (&mut self.sums, std::mem::take(&mut self.spare));
+        room.clear();
+        room.reserve(masks.len());
         by_simd!(simd, fn run(
             simd: Simd,
             masks: &[Mask],
             weights: &[Lanes<f64>],
             charges: &mut Charges,
             known: &mut [Sums],
+            room: Vec<f64>,
         ) -> Tally = add_up)
     }
 }
 
-/// The sums of all blocks: of those in which nothing changed, the known ones.
+/// The sums of all blocks: of those in which nothing changed, the known ones. `room` is empty.
 #[inline(always)]
 fn add_up(
     simd: Simd,
@@ -158,9 +170,10 @@ fn add_up(
     weights: &[Lanes<f64>],
     charges: &mut Charges,
     known: &mut [Sums],
+    room: Vec<f64>,
 ) -> Tally {
     let mut tally = Tally {
-        weights: Vec::with_capacity(masks.len()),
+        weights: room,
         weight: 0.0,
         count: 0.0,
         extra_by_weight: 0.0,

@@ -1,7 +1,7 @@
 //! The temperature at which a softmax costs what may be spent.
 
 use crate::embedding::store::LANES;
-use crate::simd::Simd;
+use crate::simd::{Simd, by_simd};
 
 use super::exponential::weights;
 
@@ -18,7 +18,13 @@ pub fn temperature(simd: Simd, others: &[(f64, f64)], wanted: f64) -> f64 {
     // Most scales are worth a tenth at their top.
     let mut at = libm::log(0.05);
     for _ in 0..MOST_STEPS {
-        let (ratio, slope) = expected_cost(simd, others, libm::exp(at), wanted);
+        let temperature = libm::exp(at);
+        let (ratio, slope) = by_simd!(simd, fn run(
+            simd: Simd,
+            others: &[(f64, f64)],
+            temperature: f64,
+            wanted: f64,
+        ) -> (f64, f64) = expected_cost);
         if (ratio - 1.0).abs() <= TOLERANCE {
             break;
         }
@@ -41,6 +47,7 @@ pub fn temperature(simd: Simd, others: &[(f64, f64)], wanted: f64) -> f64 {
 }
 
 /// Expected cost over the one wanted, and how its logarithm grows with that of T.
+#[inline(always)]
 fn expected_cost(simd: Simd, others: &[(f64, f64)], temperature: f64, wanted: f64) -> (f64, f64) {
     let (mut total, mut total_slope) = (1.0, 0.0);
     let (mut cost, mut cost_slope) = (0.0, 0.0);

@@ -88,9 +88,9 @@ impl Case {
     }
 
     /// Similarity by codes.
-    pub fn codes(&self) -> Codes<impl Fn(usize, &mut [i8])> {
-        Codes::new(self.dim, |at: usize, to: &mut [i8]| {
-            to.copy_from_slice(&self.codes[at * self.dim..][..self.dim]);
+    pub fn codes<'a>(&'a self) -> Codes<impl Fn(usize) -> &'a [i8]> {
+        Codes::new(self.dim, |at: usize| {
+            &self.codes[at * self.dim..][..self.dim]
         })
     }
 
