@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -341,6 +342,19 @@ def test_a_slate_is_explained_until_its_visitor_is_forgotten(nats_server: NatsSe
         assert known.get(slate.id) is not None
         client.forget("u2")
         assert known.get(slate.id) is None
+
+
+def test_a_defect_makes_nobody_deaf(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
+    with hosts(nats_server, config(), 1, 2) as running, running.client() as client:
+        client.recommend("u1", 2, after=client.track("view", user="u1", item="i1"))
+        nc = running.hosts["i0"]._nc
+        with monkeypatch.context() as patched:
+            patched.setattr(nc, "_waiting", lambda _: 1 // 0)
+            assert client.recommend("u1", 2, deadline_ms=400).degraded == ["item host i0 left out: late"]
+        assert client.recommend("u1", 2).degraded == []
+    assert {type(err) for err in told} == {ZeroDivisionError}
 
 
 def test_services_count_what_was_taken_without_python(shop: Hosts) -> None:

@@ -113,8 +113,15 @@ impl Wire {
     ) -> PyResult<bool> {
         // Whoever takes a message may add and remove routes.
         let routed = self.routes.lock().get(&message.subscription).cloned();
+        let taken = |routed: &Routed, out: &mut Out| {
+            // A defect in one place must not make the whole connection deaf.
+            routed.route.take(py, message, out).unwrap_or_else(|err| {
+                err.write_unraisable(py, None);
+                true
+            })
+        };
         if let Some(routed) = routed
-            && routed.route.take(py, message, out)?
+            && taken(&routed, out)
         {
             routed.taken.fetch_add(1, Ordering::Relaxed);
             counts.0 += 1;
