@@ -202,6 +202,7 @@ class DirectClient(Client):
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._write_out()
+        self.wire.close()
         await super()._close(status, do_cbs)
 
     def _queue(self, command: bytes) -> None:

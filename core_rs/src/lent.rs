@@ -1,7 +1,8 @@
 //! Working memory that threads lend one another.
 //!
 //! A query works in arrays as long as the catalogue is wide. Kept per thread each thread has its own for as long as it lives,
-//! and makes them anew when it asks for the first time. Here whoever begins takes what this thread gave back last, which most likely lies in its core's cache, or else what any other did.
+//! and makes them anew when it asks for the first time. Here whoever begins takes what this thread gave back last, which most
+//! likely lies in its core's cache, or else what any other did.
 
 use std::ops::{Deref, DerefMut};
 

@@ -284,6 +284,7 @@ class Wire:
     def answer_recommend(self, subscription: int, inbox: tuple[int, str], slates: UsualSlates) -> None: ...
     def taken(self, subscription: int) -> int: ...
     def leave(self, subscription: int) -> None: ...
+    def close(self) -> None: ...
 
 @final
 class Door:
@@ -317,9 +318,11 @@ class UsualSlates:
         layout: int,
         subjects: Sequence[str],
         deadline_ms: int,
+        item_share: float,
         records: bool,
         config: str,
         prefix: str,
+        clock: Callable[[], int],
         noted: Callable[[UsualSlate], tuple[bool, list[str]]],
         left: Callable[[LeftQuestion], object],
         wake: Callable[[float], object],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -145,6 +147,23 @@ def test_a_defect_in_one_taker_makes_nobody_deaf(nats_server: NatsServer, caplog
     with caplog.at_level(logging.ERROR):
         run(main())
     assert "was not taken" in caplog.text
+
+
+def test_nothing_is_left_of_a_client_that_was_closed(nats_server: NatsServer) -> None:
+    async def main() -> weakref.ref[DirectClient]:
+        async with client(nats_server) as one:
+            await one.hear(fresh_namespace(), lambda *_: None)
+            await one.ready_to_ask()
+        return weakref.ref(one)
+
+    closed: list[weakref.ref[DirectClient]] = []
+
+    async def keep() -> None:
+        closed.append(await main())
+
+    run(keep())
+    gc.collect()
+    assert closed[0]() is None
 
 
 class _Told:

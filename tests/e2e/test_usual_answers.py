@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -355,6 +357,16 @@ def test_a_defect_makes_nobody_deaf(nats_server: NatsServer, monkeypatch: pytest
             assert client.recommend("u1", 2, deadline_ms=400).degraded == ["item host i0 left out: late"]
         assert client.recommend("u1", 2).degraded == []
     assert {type(err) for err in told} == {ZeroDivisionError}
+
+
+def test_nothing_is_left_of_hosts_that_left(nats_server: NatsServer) -> None:
+    with hosts(nats_server, config(), 1, 1) as running, running.client() as client:
+        client.recommend("u1", 2, after=client.track("view", user="u1", item="i1"))
+        client.recommend("u1", 2)
+        known = [weakref.ref(host) for host in running.hosts.values()]
+    running.hosts.clear()
+    gc.collect()
+    assert [host() for host in known] == [None, None]
 
 
 def test_services_count_what_was_taken_without_python(shop: Hosts) -> None:

@@ -1,11 +1,10 @@
 //! `recommend` as it is usually asked, on the host that owns the user: from the question's bytes to a scatter, and from
 //! the last reply to those of the answer.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use crate::error::unpanicked;
@@ -27,9 +26,6 @@ use crate::wire::scattered::Scattered;
 use crate::wire::usual::Usual;
 use crate::wire::waiting::{Question, Waited, Waiting, ending, place};
 
-/// Of the time left that item hosts get; the rest is for gathering and the way back.
-const ITEM_SHARE: f64 = 0.9;
-
 /// Bytes that an answer may grow by where something is wanting.
 const WANTING: usize = 4096;
 
@@ -42,10 +38,12 @@ pub struct UsualSlates {
     layout: u16,
     subjects: Vec<String>,
     deadline_ms: u64,
+    item_share: f64,
     records: bool,
     config: String,
     prefix: String,
     last: AtomicU64,
+    clock: Py<PyAny>,
     noted: Py<PyAny>,
     left: Py<PyAny>,
     wake: Py<PyAny>,
@@ -67,14 +65,14 @@ struct Made {
 
 #[pymethods]
 impl UsualSlates {
-    /// `subjects`: where item hosts are asked for candidates; `deadline_ms`: of a question that names none; `records`: whether
-    /// slates are recorded unless a question says otherwise; `config`: version of the configuration before one was
+    /// `subjects`: where item hosts are asked for candidates; `deadline_ms`: of a question that names none, `item_share`: what
+    /// of it item hosts get; `records`: whether slates are recorded unless a question says otherwise; `config`: version of the configuration before one was
     /// activated; `prefix`: of the ids of slates.
     ///
-    /// `noted` is called with a `UsualSlate` before it is answered, and gives whether it will be recorded and what is
+    /// `clock` gives the time of day in milliseconds. `noted` is called with a `UsualSlate` before it is answered, and gives whether it will be recorded and what is
     /// wanting; `left` with a `LeftQuestion`; `wake` with seconds after which `expire` is to be called.
     #[new]
-    #[pyo3(signature = (*, door, times, core, layout, subjects, deadline_ms, records, config, prefix, noted, left, wake))]
+    #[pyo3(signature = (*, door, times, core, layout, subjects, deadline_ms, item_share, records, config, prefix, clock, noted, left, wake))]
     #[expect(
         clippy::too_many_arguments,
         reason = "named, and all of them of the host"
@@ -86,9 +84,11 @@ impl UsualSlates {
         layout: u16,
         subjects: Vec<String>,
         deadline_ms: u64,
+        item_share: f64,
         records: bool,
         config: String,
         prefix: String,
+        clock: Py<PyAny>,
         noted: Py<PyAny>,
         left: Py<PyAny>,
         wake: Py<PyAny>,
@@ -100,10 +100,12 @@ impl UsualSlates {
             layout,
             subjects,
             deadline_ms,
+            item_share,
             records,
             config,
             prefix,
             last: AtomicU64::new(0),
+            clock,
             noted,
             left,
             wake,
@@ -138,6 +140,13 @@ impl UsualSlates {
             .into_iter()
             .try_for_each(|waited| self.leave(py, waited))
     }
+
+    // They lead back to whoever has these.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        [&self.clock, &self.noted, &self.left, &self.wake]
+            .into_iter()
+            .try_for_each(|led_to| visit.call(led_to))
+    }
 }
 
 impl UsualSlates {
@@ -170,7 +179,8 @@ impl UsualSlates {
         let Some((usual, encoding)) = Usual::read(message.data) else {
             return Ok(false);
         };
-        let (key, now, began) = (self.next_id(), wall_clock(), self.microseconds());
+        let now: Millis = self.clock.call0(py)?.extract(py)?;
+        let (key, began) = (self.next_id(), self.microseconds());
         let request = usual.request(now, &key);
         let bytes = usual.request_bytes(now, &key);
         let core = self.core.get();
@@ -179,10 +189,10 @@ impl UsualSlates {
             return Ok(false);
         };
         let deadline_ms = usual.deadline_ms.unwrap_or(self.deadline_ms);
-        let share_ms = (deadline_ms as f64 * ITEM_SHARE) as u64;
+        let share_ms = ((deadline_ms as f64 * self.item_share) as u64).max(1);
         let scattered = Scattered {
             after: 0,
-            deadline_ms: u32::try_from(share_ms.max(1)).unwrap_or(u32::MAX),
+            deadline_ms: u32::try_from(share_ms).unwrap_or(u32::MAX),
             body: &sent,
         };
         let asked = scattered.bytes(self.layout);
@@ -190,7 +200,7 @@ impl UsualSlates {
         if !out.has_room(py, sum, asked.len())? {
             return Ok(false);
         }
-        let due = began + share_ms.max(1) * 1000;
+        let due = began + share_ms * 1000;
         let question = Question {
             reply: message.reply.to_vec(),
             headers: message.headers.map(<[u8]>::to_vec),
@@ -355,12 +365,12 @@ fn said(
 
 /// Questions of visitors.
 pub(super) struct Questions {
-    slates: Arc<Py<UsualSlates>>,
+    slates: Py<UsualSlates>,
     inbox: String,
 }
 
 impl Questions {
-    pub(super) fn new(slates: Arc<Py<UsualSlates>>, inbox: String) -> Self {
+    pub(super) fn new(slates: Py<UsualSlates>, inbox: String) -> Self {
         Self { slates, inbox }
     }
 }
@@ -373,12 +383,12 @@ impl Route for Questions {
 
 /// Replies of item hosts, among all that comes to an inbox.
 pub(super) struct Replies {
-    slates: Arc<Py<UsualSlates>>,
+    slates: Py<UsualSlates>,
     inbox: String,
 }
 
 impl Replies {
-    pub(super) fn new(slates: Arc<Py<UsualSlates>>, inbox: String) -> Self {
+    pub(super) fn new(slates: Py<UsualSlates>, inbox: String) -> Self {
         Self { slates, inbox }
     }
 }
@@ -392,14 +402,4 @@ impl Route for Replies {
         self.slates.get().heard(py, place, message, out)?;
         Ok(true)
     }
-}
-
-/// UTC milliseconds.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is the shell that hands the core a clock"
-)]
-fn wall_clock() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| since.as_millis() as Millis)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -251,13 +252,16 @@ impl Wire {
     }
 
     /// Answers `recommend` as it is usually asked. `inbox`: subscription and beginning of the subjects that replies come to.
-    fn answer_recommend(&self, subscription: u64, inbox: (u64, String), slates: Py<UsualSlates>) {
-        let slates = Arc::new(slates);
+    fn answer_recommend(
+        &self,
+        py: Python<'_>,
+        subscription: u64,
+        inbox: (u64, String),
+        slates: Py<UsualSlates>,
+    ) {
         let (replies, prefix) = inbox;
-        self.add(
-            replies,
-            Arc::new(Replies::new(Arc::clone(&slates), prefix.clone())),
-        );
+        let heard = Replies::new(slates.clone_ref(py), prefix.clone());
+        self.add(replies, Arc::new(heard));
         self.add(subscription, Arc::new(Questions::new(slates, prefix)));
     }
 
@@ -273,5 +277,17 @@ impl Wire {
     fn leave(&self, subscription: u64) {
         let left = self.routes.lock().remove(&subscription);
         drop(left); // after the lock: it may hold the last of something
+    }
+
+    /// Takes nothing more of any subscription.
+    fn close(&self) {
+        let left = std::mem::take(&mut *self.routes.lock());
+        drop(left);
+    }
+
+    // The two are methods of the client that this is a part of. Routes lead back to it as well, until `close`.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.take)?;
+        visit.call(&self.room)
     }
 }
