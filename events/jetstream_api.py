@@ -10,7 +10,7 @@ import asyncio
 import functools
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from headwater.errors import (
@@ -70,6 +70,42 @@ class LostContact(Unavailable):
     """No answer: the server, the connection or the time was gone. Whether the request was carried out is not known."""
 
 
+Answer = tuple[bytes, bytes | None]
+"""Data and headers as they came."""
+
+
+class _Asked:
+    """Requests that were sent together and what became of each: its answer, or why it has none."""
+
+    __slots__ = ("_open", "done", "outcomes", "subjects")
+
+    def __init__(self, subjects: list[str]) -> None:
+        self.subjects = subjects
+        self.outcomes: list[Answer | HeadwaterError | None] = [None] * len(subjects)
+        self._open = len(subjects)
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def open(self) -> list[tuple[int, str]]:
+        """Place and subject of those that nothing came of yet."""
+        return [(at, subject) for at, subject in enumerate(self.subjects) if self.outcomes[at] is None]
+
+    def answer(self, at: int, data: bytes, headers: bytes | None) -> None:
+        """One was answered."""
+        self._settle(at, (data, headers))
+
+    def fail(self, err: HeadwaterError, at: int) -> None:
+        """One will not be."""
+        self._settle(at, err)
+
+    def _settle(self, at: int, outcome: Answer | HeadwaterError) -> None:
+        if self.outcomes[at] is not None:
+            return
+        self.outcomes[at] = outcome
+        self._open -= 1
+        if self._open == 0 and not self.done.done():
+            self.done.set_result(None)
+
+
 class JetStreamApi:
     """One connection of its own, dialled again should nats-py give it up. For use inside one event loop."""
 
@@ -78,8 +114,7 @@ class JetStreamApi:
         self._client: Any = None
         self._dialling = asyncio.Lock()
         self._closed = False
-        # The answer of each request that is under way, and the request's subject.
-        self._awaited: dict[asyncio.Future[tuple[bytes, bytes | None]], str] = {}
+        self._awaited: set[_Asked] = set()
         self._deaf = ""
         # Subscriptions that one can do without, in small letters, and who is to be told when one is refused.
         self._optional: dict[str, Callable[[], None]] = {}
@@ -102,8 +137,9 @@ class JetStreamApi:
     async def close(self) -> None:
         """Close the connection; whoever waits for an answer is told."""
         self._closed = True
-        for answer in self._awaited:
-            _settle(answer, StoreClosed("the log is closed"))
+        for asked in list(self._awaited):
+            for at, _ in asked.open():
+                asked.fail(StoreClosed("the log is closed"), at)
         if self._client is not None:
             await self._client.close()
 
@@ -143,41 +179,80 @@ class JetStreamApi:
         data, lines = await self._asked(subject, payload, headers, timeout)
         return headers_of(lines), data
 
+    async def request_each(
+        self, requests: Sequence[tuple[str, bytes, Mapping[str, str]]], timeout: float
+    ) -> list[bytes | HeadwaterError]:
+        """Requests (subject, payload, headers) that leave together; the answer to each, or why there is none. Raises
+        `Unavailable`, `AccessDenied`, `StoreClosed` before anything was sent."""
+        return [
+            outcome if isinstance(outcome, HeadwaterError) else outcome[0]
+            for outcome in await self._asked_each(requests, timeout)
+        ]
+
     async def _asked(
         self, subject: str, payload: bytes, headers: Mapping[str, str] | None, timeout: float | None
-    ) -> tuple[bytes, bytes | None]:
+    ) -> Answer:
+        request = (subject, payload, headers)
+        (outcome,) = await self._asked_each([request], timeout or self.options.request_timeout)
+        if isinstance(outcome, HeadwaterError):
+            raise outcome
+        return outcome
+
+    async def _asked_each(
+        self, requests: Sequence[tuple[str, bytes, Mapping[str, str] | None]], timeout: float
+    ) -> list[Answer | HeadwaterError]:
         from nats.errors import Error
 
-        from headwater.events.direct_client import header_lines, is_nobody
+        from headwater.events.direct_client import header_lines
 
         client = await self.client()
         if self._deaf:
             raise self._denial("subscription", self._deaf)
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[tuple[bytes, bytes | None]] = loop.create_future()
-        self._awaited[answer] = subject.lower()
-        timer = loop.call_later(timeout or self.options.request_timeout, _settle, answer, TimeoutError())
-        name = ""
+        asked = _Asked([subject for subject, _, _ in requests])
+        self._awaited.add(asked)
+        timer = loop.call_later(timeout, self._too_late, asked)
+        names: list[str] = []
         try:
-            await client.ready_to_ask()
-            name = client.ask(
-                subject, payload, functools.partial(_answered, answer), header_lines(headers) if headers else b""
-            )
-            data, lines = await answer
-        except (TimeoutError, Error, OSError) as err:
-            raise self._lost(f"no answer to {subject}", err) from err
+            await self._ready(client)
+            for at, (subject, payload, headers) in enumerate(requests):
+                lines = header_lines(headers) if headers else b""
+                try:
+                    names.append(client.ask(subject, payload, functools.partial(asked.answer, at), lines))
+                except (Error, OSError) as err:
+                    asked.fail(self._lost(f"no answer to {subject}", err), at)
+            await asked.done
         finally:
             timer.cancel()
-            del self._awaited[answer]
-            if name:
+            self._awaited.discard(asked)
+            for name in names:
                 client.forget(name)
-        if is_nobody(data, lines):
-            raise self._absent(f"nobody answers {subject}: JetStream is starting, off, or not permitted", "no")
-        return data, lines
+        return [self._said(subject, outcome) for subject, outcome in zip(asked.subjects, asked.outcomes, strict=True)]
+
+    async def _ready(self, client: Any) -> None:
+        from nats.errors import Error
+
+        try:
+            await client.ready_to_ask()
+        except (Error, OSError) as err:
+            raise self._lost("answers cannot be listened for", err) from err
+
+    def _said(self, subject: str, outcome: Answer | HeadwaterError | None) -> Answer | HeadwaterError:
+        from headwater.events.direct_client import is_nobody
+
+        assert outcome is not None
+        if not isinstance(outcome, HeadwaterError) and is_nobody(*outcome):
+            return self._absent(f"nobody answers {subject}: JetStream is starting, off, or not permitted", "no")
+        return outcome
+
+    def _too_late(self, asked: _Asked) -> None:
+        for at, subject in asked.open():
+            asked.fail(self._lost(f"no answer to {subject}", TimeoutError()), at)
 
     def _on_lost(self) -> None:
-        for answer, subject in self._awaited.items():
-            _settle(answer, self._lost(f"the connection broke before {subject} was answered"))
+        for asked in list(self._awaited):
+            for at, subject in asked.open():
+                asked.fail(self._lost(f"the connection broke before {subject} was answered"), at)
 
     def _on_back(self) -> None:
         for told in list(self.back):
@@ -189,10 +264,11 @@ class JetStreamApi:
             return
         if verb == "subscription":
             self._deaf = subject
-        for answer, asked in self._awaited.items():
-            # Without the right to listen to its inbox no request has an answer.
-            if verb == "subscription" or asked == subject:
-                _settle(answer, self._denial(verb, subject))
+        for asked in list(self._awaited):
+            for at, sent in asked.open():
+                # Without the right to listen to its inbox no request has an answer.
+                if verb == "subscription" or sent.lower() == subject:
+                    asked.fail(self._denial(verb, subject), at)
 
     def _denial(self, verb: str, subject: str) -> AccessDenied:
         return AccessDenied(
@@ -278,16 +354,6 @@ class JetStreamApi:
 
     def _absent(self, why: str, kept: str) -> Unavailable:
         return Unavailable(f"nats {self.url}: {why}", url=self.url, retry_after_ms=RETRY_AFTER_MS, kept=kept)
-
-
-def _answered(answer: asyncio.Future[tuple[bytes, bytes | None]], data: bytes, headers: bytes | None) -> None:
-    if not answer.done():
-        answer.set_result((data, headers))
-
-
-def _settle(answer: asyncio.Future[tuple[bytes, bytes | None]], err: Exception) -> None:
-    if not answer.done():
-        answer.set_exception(err)
 
 
 def headers_of(lines: bytes | None) -> dict[str, str]:

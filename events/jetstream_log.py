@@ -30,7 +30,7 @@ from headwater.events.jetstream_stream import (
     take_epoch,
     warn_of_syncs,
 )
-from headwater.events.jetstream_writer import MAX_APPEND, GroupWriter
+from headwater.events.jetstream_writer import GroupWriter, runs
 from headwater.events.log import READ_BATCH_BYTES, LogBatch
 from headwater.events.loop_thread import LoopThread
 from headwater.events.nats_options import NatsOptions
@@ -120,15 +120,15 @@ class AsyncJetStreamLog:
         the same frames again; by their numbers each counts once.
         """
         self._check_writable()
-        runs = list(_runs(frames))
+        pieces = list(runs(frames, _SPLIT_BYTES))
         positions: list[int] = []
         underway: list[asyncio.Task[int]] = []
         try:
-            for n, run in enumerate(runs):
+            for n, run in enumerate(pieces):
                 underway.append(asyncio.create_task(self._writer.append(run)))
                 if n >= _UNDERWAY:
                     await underway[n - _UNDERWAY]
-            for task, run in zip(underway, runs, strict=True):
+            for task, run in zip(underway, pieces, strict=True):
                 first = await task
                 positions.extend(range(first, first + len(run)))
         except BaseException:
@@ -272,19 +272,6 @@ class AsyncJetStreamLog:
         self.check_open()
         if self._read_only:
             raise StoreClosed(f"nats {self.api.url}: the log was opened read-only", url=self.api.url)
-
-
-def _runs(frames: Sequence[bytes]) -> Iterator[list[bytes]]:
-    run: list[bytes] = []
-    size = 0
-    for frame in frames:
-        if run and (len(run) >= MAX_APPEND or size + len(frame) > _SPLIT_BYTES):
-            yield run
-            run, size = [], 0
-        run.append(frame)
-        size += len(frame)
-    if run:
-        yield run
 
 
 class JetStreamLog:

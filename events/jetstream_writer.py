@@ -1,8 +1,9 @@
 """Writing to the stream: concurrent appends in groups, each append once.
 
 JetStream syncs each message on its own, but an atomic batch as one. So what waits while a batch is on its way goes out
-together as the next one: at most 1,000 frames, in the order in which it was given. A few single frames are quicker as
-single messages (a batch costs some 4 ms of the server's own staging, a message one sync).
+together as the next one: at most 1,000 frames, in the order in which it was given. Some single frames are quicker as
+single messages: for a batch the server makes a store of its own with directories and files, syncs these, and removes
+them, which takes as long as a dozen messages with a sync each.
 
 An append is one group's run of frames, so its positions are contiguous however many writers there are: JetStream
 stores an atomic batch as a whole, and nothing between its parts.
@@ -17,9 +18,10 @@ the whole once more; folds admit each frame number once in any case.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
 from headwater.errors import (
@@ -45,7 +47,8 @@ from headwater.events.nats_options import RETRY_AFTER_MS
 MAX_APPEND = 1_000
 """Frames in one append: what JetStream takes as one atomic batch."""
 _GROUP_BYTES = 8 << 20
-_FEW = 4
+_FEW = 16
+"""So many frames that need not stand together are stored one by one."""
 _QUEUE_BYTES = 64 << 20
 _PAUSE = 0.05
 
@@ -53,13 +56,28 @@ Reread = Callable[[int, int], Awaitable[list[bytes]]]
 """The frames at positions [start, stop), as far as they are there."""
 
 
-class _Append:
-    __slots__ = ("done", "frames", "size")
+Outcome = int | HeadwaterError
+"""Position of a frame, or why it was not kept."""
 
-    def __init__(self, frames: list[bytes]) -> None:
+
+class _Append:
+    """Frames in their order and where each came to stand; `apart` from each other, or as one run."""
+
+    __slots__ = ("apart", "done", "frames", "size")
+
+    def __init__(self, frames: list[bytes], apart: bool) -> None:
         self.frames = frames
+        self.apart = apart
         self.size = sum(map(len, frames))
-        self.done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+
+    def settle(self, outcomes: list[Outcome]) -> None:
+        if not self.done.done():
+            self.done.set_result(outcomes)
+
+    def fail(self, error: HeadwaterError) -> None:
+        """None of its frames is known to be kept."""
+        self.settle([error] * len(self.frames))
 
 
 class GroupWriter:
@@ -71,6 +89,7 @@ class GroupWriter:
         self._place = place
         self._reread = reread
         self._patience = patience
+        self._name, self._numbers = secrets.token_urlsafe(12), itertools.count()
         self._queue: deque[_Append] = deque()
         self._queued = 0
         self._room = asyncio.Condition()
@@ -89,22 +108,24 @@ class GroupWriter:
                 field="frames",
                 value=len(frames),
             )
-        entry = _Append(list(frames))
+        entry = _Append(list(frames), len(frames) == 1)
         await self._enqueue([entry])
         # Shielded: a caller that goes away does not take the frames of others with it.
-        return await asyncio.shield(entry.done)
+        first = (await asyncio.shield(entry.done))[0]
+        if isinstance(first, HeadwaterError):
+            raise first
+        return first
 
-    async def append_each(self, frames: Sequence[bytes]) -> list[int | HeadwaterError]:
+    async def append_each(self, frames: Sequence[bytes]) -> list[Outcome]:
         """Frames that are each an append of its own, in this order; for each its position, or why it was not kept (an
-        `Unavailable` says whether that is known). A few are stored one by one, which takes less than one batch."""
+        `Unavailable` says whether that is known). Some are stored one by one, which takes less than one batch."""
         check_frames(frames)
-        entries = [_Append([frame]) for frame in frames]
+        entries = [_Append(run, True) for run in runs(frames, _GROUP_BYTES)]
         await self._enqueue(entries)
-        outcomes = await asyncio.gather(*(asyncio.shield(entry.done) for entry in entries), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException) and not isinstance(outcome, HeadwaterError):
-                raise outcome
-        return [outcome for outcome in outcomes if isinstance(outcome, int | HeadwaterError)]
+        outcomes: list[Outcome] = []
+        for entry in entries:
+            outcomes += await asyncio.shield(entry.done)
+        return outcomes
 
     async def _enqueue(self, entries: list[_Append]) -> None:
         if self._queued >= _QUEUE_BYTES and self._failed is None:
@@ -157,7 +178,7 @@ class GroupWriter:
                         self._room.notify_all()
             if self._failed is not None:
                 while self._queue:
-                    _settle(self._queue.popleft(), self._failed)
+                    self._queue.popleft().fail(self._failed)
                 async with self._room:
                     self._room.notify_all()
                 return
@@ -178,48 +199,101 @@ class GroupWriter:
 
     async def _write(self, group: list[_Append]) -> None:
         """Store a group and tell its callers. Never raises."""
-        if 1 < len(group) <= _FEW and all(len(entry.frames) == 1 for entry in group):
-            await asyncio.gather(*(self._write_whole([entry]) for entry in group))
-        else:
-            await self._write_whole(group)
-
-    async def _write_whole(self, group: list[_Append]) -> None:
+        frames = [frame for entry in group for frame in entry.frames]
         try:
-            position = await self._store([frame for entry in group for frame in entry.frames])
+            if len(frames) <= _FEW and all(entry.apart for entry in group):
+                outcomes = await self._store_each(frames)
+            else:
+                first = await self._store(frames)
+                outcomes = list(range(first, first + len(frames)))
         except HeadwaterError as err:
-            for entry in group:
-                _settle(entry, err)
-            return
+            outcomes = [err] * len(frames)
         except asyncio.CancelledError:
             for entry in group:
-                _settle(entry, StoreClosed("the log was closed during the append; whether it was kept is not known"))
+                entry.fail(StoreClosed("the log was closed during the append; whether it was kept is not known"))
             raise
         except Exception as err:  # noqa: BLE001 - an answer of a shape that nobody foresaw must not leave callers waiting
-            for entry in group:
-                _settle(entry, StoreError(f"nats {self._api.url}: the append failed: {err!r}; it may have been kept"))
-            return
+            unforeseen = StoreError(f"nats {self._api.url}: the append failed: {err!r}; it may have been kept")
+            outcomes = [unforeseen] * len(frames)
+        at = 0
         for entry in group:
-            if not entry.done.done():
-                entry.done.set_result(position)
-            position += len(entry.frames)
+            entry.settle(outcomes[at : at + len(entry.frames)])
+            at += len(entry.frames)
 
-    async def _store(self, frames: list[bytes], expected: int | None = None) -> int:
-        """Position of the first frame of a stored group."""
+    async def _store_each(self, frames: list[bytes]) -> list[Outcome]:
+        """Store frames as messages of their own; what became of each."""
+        known, numbers = self.last, [self._number() for _ in frames]
+        requests = [
+            (self._place.subject_of(frame), frame, self._first_headers(number))
+            for frame, number in zip(frames, numbers, strict=True)
+        ]
+        try:
+            seconds = min(self._api.options.request_timeout, self._patience)
+            answers = await self._api.request_each(requests, seconds)
+        except Unavailable as err:
+            answers = [err] * len(frames)
+        outcomes = [self._plain(answer, known) for answer in answers]
+        odd = [at for at, outcome in enumerate(outcomes) if outcome is None]
+        # What was not plainly acknowledged is asked for again, under its own number.
+        again = await asyncio.gather(*(self._kept(frames[at], numbers[at], answers[at], known) for at in odd))
+        for at, outcome in zip(odd, again, strict=True):
+            outcomes[at] = outcome
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _plain(self, answer: bytes | HeadwaterError, known: int) -> Outcome | None:
+        """The position in an answer as it mostly is, or what cannot be mended; None for all others."""
+        if isinstance(answer, HeadwaterError):
+            return None if isinstance(answer, Unavailable) else answer
+        try:
+            said = self._api.decoded(answer)
+            if "error" in said or said.get("duplicate"):
+                return None
+            position = int(said["seq"])
+            self.check(position - 1, known, True)
+        except HeadwaterError as err:
+            return err
+        return self._noted(position, 1)
+
+    async def _kept(self, frame: bytes, number: str, answer: bytes | HeadwaterError, known: int) -> Outcome:
+        """A frame's position after an answer that is not plain, or why it was not kept."""
+        try:
+            if not isinstance(answer, HeadwaterError):
+                return self._noted(await self._position_in(self._api.decoded(answer), [frame], number, known), 1)
+        except Unavailable as err:
+            answer = err
+        except HeadwaterError as err:
+            return err
+        await asyncio.sleep(_PAUSE)
+        try:
+            return await self._store([frame], number=number, kept=_kept_after(answer))
+        except HeadwaterError as err:
+            return err
+
+    async def _store(
+        self, frames: list[bytes], expected: int | None = None, number: str | None = None, kept: str = "no"
+    ) -> int:
+        """Position of the first frame of a stored group. `number`, `kept`: of attempts that were made before."""
         loop = asyncio.get_running_loop()
-        deadline, number, kept = loop.time() + self._patience, secrets.token_urlsafe(12), "no"
+        deadline, number = loop.time() + self._patience, number or self._number()
         while True:
             try:
                 remaining = max(0.05, min(self._api.options.request_timeout, deadline - loop.time()))
-                first = await self._attempt(frames, number, expected, remaining)
-                break
+                known = self.last
+                answer = await self._send(frames, number, expected, remaining)
+                return self._noted(await self._position_in(answer, frames, number, known), len(frames))
             except Unavailable as err:
-                if isinstance(err, LostContact):
+                if _kept_after(err) == "unknown":
                     kept = "unknown"
                 if loop.time() >= deadline:
                     raise self._gone(err, kept) from err
                 await asyncio.sleep(_PAUSE)
-        last = first + len(frames) - 1
-        self.last = max(self.last, last)
+
+    def _number(self) -> str:
+        """An id of a group, like no other one."""
+        return f"{self._name}.{next(self._numbers)}"
+
+    def _noted(self, first: int, count: int) -> int:
+        self.last = max(self.last, first + count - 1)
         return first
 
     def _gone(self, err: Unavailable, kept: str) -> Unavailable:
@@ -235,9 +309,9 @@ class GroupWriter:
             kept=kept,
         )
 
-    async def _attempt(self, frames: list[bytes], number: str, expected: int | None, timeout: float) -> int:
-        known = self.last
-        answer = await self._send(frames, number, expected, timeout)
+    async def _position_in(self, answer: dict[str, Any], frames: list[bytes], number: str, known: int) -> int:
+        """Position of a group's first frame, by the server's answer. `known`: the log did not end before it when the
+        group was sent."""
         error = answer.get("error")
         if error is None:
             last = int(answer["seq"])
@@ -249,12 +323,15 @@ class GroupWriter:
             self.check(first - 1, known, True)
             return first
         if int(error.get("err_code", 0)) == DUPLICATE_IN_BATCH:
-            return await self._locate(frames, number, timeout)
+            return await self._locate(frames, number)
         raise self._api.refusal(error, self._place.stream)
+
+    def _first_headers(self, number: str) -> dict[str, str]:
+        return {"Nats-Msg-Id": number, "Nats-Expected-Stream": self._place.stream}
 
     async def _send(self, frames: list[bytes], number: str, expected: int | None, timeout: float) -> dict[str, Any]:
         """Send a group: all but the last frame without waiting, the last as a request."""
-        first = {"Nats-Msg-Id": number, "Nats-Expected-Stream": self._place.stream}
+        first = self._first_headers(number)
         if expected is not None:
             first["Nats-Expected-Last-Sequence"] = str(expected)
         if len(frames) == 1:
@@ -273,12 +350,10 @@ class GroupWriter:
     async def _ask(self, frame: bytes, headers: dict[str, str], timeout: float) -> dict[str, Any]:
         return self._api.decoded(await self._api.request(self._place.subject_of(frame), frame, headers, timeout))
 
-    async def _locate(self, frames: list[bytes], number: str, timeout: float) -> int:
+    async def _locate(self, frames: list[bytes], number: str) -> int:
         """Where the group is that the server has already: its first frame alone, under the group's id, is a duplicate,
         and the answer tells of what."""
-        answer = await self._ask(
-            frames[0], {"Nats-Msg-Id": number, "Nats-Expected-Stream": self._place.stream}, timeout
-        )
+        answer = await self._ask(frames[0], self._first_headers(number), self._api.options.request_timeout)
         if (error := answer.get("error")) is not None:
             raise self._api.refusal(error, self._place.stream)
         return await self._found(frames, int(answer["seq"]))
@@ -299,7 +374,19 @@ class GroupWriter:
         return await self._store(frames)
 
 
-def _settle(entry: _Append, error: HeadwaterError) -> None:
-    if not entry.done.done():
-        entry.done.set_exception(error)
-        entry.done.exception()  # a caller that went away does not make the loop complain
+def _kept_after(err: HeadwaterError) -> str:
+    return "unknown" if isinstance(err, LostContact) else "no"
+
+
+def runs(frames: Sequence[bytes], most: int) -> Iterator[list[bytes]]:
+    """Frames in pieces that one append takes, of at most so many bytes if it has more than one frame."""
+    run: list[bytes] = []
+    size = 0
+    for frame in frames:
+        if run and (len(run) == MAX_APPEND or size + len(frame) > most):
+            yield run
+            run, size = [], 0
+        run.append(frame)
+        size += len(frame)
+    if run:
+        yield run

@@ -46,9 +46,9 @@ _EVENT_BYTES = 256
 _RETRY_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _RETRY_OVERLOADED_MS = 100
 _CHECKED_AT_ONCE = 16
-_PACE_SECONDS = 0.01
-"""From one append to the next while events come quickly: frames are few where each holds the events of some time, and
-frames are what the log, its readers and the folds pay for."""
+_FRAME_SECONDS, _MOST_SECONDS = 0.004, 0.02
+"""From one append to the next while events come quickly: so long for each of its frames, and at most. Frames are few
+where each holds the events of some time, and frames are what the log, its readers and the folds pay for."""
 _PACED_BYTES = 65_536
 """More than this is appended at once."""
 
@@ -67,6 +67,8 @@ class _Ticket(NamedTuple):
     done: asyncio.Future[int]
     whole: bool = False
     """Whether all its frames are kept or none."""
+    positions: list[int] | None = None
+    """Takes the position of each frame."""
 
 
 class Ingest:
@@ -176,8 +178,8 @@ class Ingest:
                 raise InvalidEvent(f"frame {at}: {fault}; allowed: {rule}", field=f"frames[{at}]", rule=rule)
         size = sum(map(len, frames))
         self._admit(count, size)
-        waiting = [self._enqueue(None, [], [frame], len(frame)) for frame in frames]
-        positions = await asyncio.gather(*waiting)
+        positions: list[int] = []
+        await self._enqueue(None, [], frames, size, positions=positions)
         self._metrics.wrote(count)
         return positions
 
@@ -196,10 +198,17 @@ class Ingest:
             )
 
     def _enqueue(
-        self, subject: Subject | None, events: list[Event], frames: list[bytes], size: int, *, whole: bool = False
+        self,
+        subject: Subject | None,
+        events: list[Event],
+        frames: list[bytes],
+        size: int,
+        *,
+        whole: bool = False,
+        positions: list[int] | None = None,
     ) -> asyncio.Future[int]:
         done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Ticket(subject, events, frames, size, done, whole))
+        self._queue.append(_Ticket(subject, events, frames, size, done, whole, positions))
         self.queued_bytes += size
         self._arrived.set()
         return done
@@ -213,15 +222,15 @@ class Ingest:
             self._arrived.clear()
             while group := self._take():
                 began = asyncio.get_running_loop().time()
-                await self._append_group(group, clock())
-                await self._pause(began)
+                await self._pause(began, await self._append_group(group, clock()))
             if self._closing:
                 return
 
-    async def _pause(self, began: float) -> None:
-        """Let more events come, if they come quickly; `began`: when the last append did."""
-        quickly, self._began = began - self._began < 2 * _PACE_SECONDS, began
-        wait = began + _PACE_SECONDS - asyncio.get_running_loop().time()
+    async def _pause(self, began: float, frames: int) -> None:
+        """Let more events come, if they come quickly; `began`: when the last append did, of so many frames."""
+        quickly, self._began = began - self._began < 2 * _MOST_SECONDS, began
+        pace = min(frames * _FRAME_SECONDS, _MOST_SECONDS)
+        wait = began + pace - asyncio.get_running_loop().time()
         if quickly and wait > 0 and self.queued_bytes < _PACED_BYTES and not self._closing:
             await asyncio.sleep(wait)
 
@@ -238,7 +247,8 @@ class Ingest:
             group.append(self._queue.popleft())
         return group
 
-    async def _append_group(self, group: list[_Ticket], now: int) -> None:
+    async def _append_group(self, group: list[_Ticket], now: int) -> int:
+        """How many frames that took."""
         frames, spans = self._frames(group, now)
         size = sum(ticket.size for ticket in group)
         whole = any(ticket.whole for ticket in group)
@@ -256,7 +266,10 @@ class Ingest:
             if refused is not None:
                 _fail(ticket, refused)
             elif outcomes and isinstance(outcomes[-1], int) and not ticket.done.done():
+                if ticket.positions is not None:
+                    ticket.positions.extend(outcome for outcome in outcomes if isinstance(outcome, int))
                 ticket.done.set_result(outcomes[-1])
+        return len(frames)
 
     def _note(self, kept: list[int | HeadwaterError]) -> None:
         refusals = [outcome for outcome in kept if not isinstance(outcome, int)]
