@@ -320,6 +320,7 @@ class UsualSlates:
         deadline_ms: int,
         item_share: float,
         records: bool,
+        scorer: str,
         config: str,
         prefix: str,
         clock: Callable[[], int],
@@ -340,8 +341,7 @@ class UsualSlate:
     def n(self) -> int: ...
     @property
     def now(self) -> int: ...
-    @property
-    def record(self) -> bool: ...
+    def take_event(self) -> bytes | None: ...
     @property
     def request(self) -> bytes: ...
     @property

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from contract.event_log import EV1, frame, frames
 from contract.jetstream import CREATE, PATIENCE, Following, opened, restart, run, until
 from headwater.errors import (
     AccessDenied,
+    HeadwaterError,
     Unavailable,
 )
 from headwater.events.frame import decode_header
@@ -134,29 +136,60 @@ def test_nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed_durin
     run(main())
 
 
+class Losing:
+    """A connection that loses the next few writes, or the answers to them."""
+
+    def __init__(self, log: AsyncJetStreamLog, lost: str, losses: int) -> None:
+        self.lost, self.losses = lost, losses
+        self._request, self._request_each = log.api.request, log.api.request_each
+        log.api.request = self.request  # type: ignore[method-assign, assignment]
+        log.api.request_each = self.request_each  # type: ignore[method-assign, assignment]
+
+    async def request(self, subject: str, *args: Any, **kwargs: Any) -> bytes:
+        if subject.startswith("$JS") or self.losses == 0:
+            return await self._request(subject, *args, **kwargs)
+        self.losses -= 1
+        if self.lost == "answer":
+            await self._request(subject, *args, **kwargs)
+        raise LostContact("lost", kept="unknown")
+
+    async def request_each(self, requests: Sequence[Any], timeout: float) -> list[bytes | HeadwaterError]:
+        """Loses every second one, the first among them."""
+        lost = [at for at in range(0, len(requests), 2) if self.losses > at]
+        self.losses -= len(lost)
+        sent = [at for at in range(len(requests)) if self.lost == "answer" or at not in lost]
+        answers = await self._request_each([requests[at] for at in sent], timeout) if sent else []
+        said = dict(zip(sent, answers, strict=True))
+        return [LostContact("lost", kept="unknown") if at in lost else said[at] for at in range(len(requests))]
+
+
 @pytest.mark.parametrize("count", [1, 7], ids=["single", "batch"])
 @pytest.mark.parametrize("lost", ["answer", "request"])
 def test_a_lost_answer_is_not_a_second_write(nats_server: NatsServer, count: int, lost: str) -> None:
     async def main() -> None:
         async with opened(nats_server, fresh_namespace()) as log:
             await log.append(frames(range(1, 4)))
-            request, losses = log.api.request, 3
-
-            async def losing(subject: str, *args: Any, **kwargs: Any) -> bytes:
-                nonlocal losses
-                if subject.startswith("$JS") or losses == 0:
-                    return await request(subject, *args, **kwargs)
-                losses -= 1
-                if lost == "answer":
-                    await request(subject, *args, **kwargs)
-                raise LostContact("lost", kept="unknown")
-
-            log.api.request = losing  # type: ignore[method-assign]
+            losing = Losing(log, lost, 3)
             assert await log.append(frames(range(10, 10 + count))) == 4
-            assert losses == 0
+            assert losing.losses == 0
             assert await log.append([frame(99)]) == 4 + count
             read = [f async for batch in log.read() for f in batch.frames]
             assert read == [*frames(range(1, 4)), *frames(range(10, 10 + count)), frame(99)]
+
+    run(main())
+
+
+@pytest.mark.parametrize("lost", ["answer", "request"])
+def test_of_frames_apart_each_is_there_once_whichever_answers_are_lost(nats_server: NatsServer, lost: str) -> None:
+    async def main() -> None:
+        async with opened(nats_server, fresh_namespace()) as log:
+            losing = Losing(log, lost, 6)
+            sent = frames(range(1, 8))
+            positions = await log.append_each(sent)
+            assert losing.losses == 0, "three, and each of them once more"
+            read = [f async for batch in log.read() for f in batch.frames]
+            assert len(read) == len(sent)
+            assert [read[position - 1] for position in positions if isinstance(position, int)] == sent
 
     run(main())
 

@@ -10,6 +10,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -20,13 +21,19 @@ from cluster_rig import wait_for
 from headwater.cli import main
 from headwater.cluster.answers import shown
 from headwater.cluster.host import Host
+from headwater.cluster.records import EncodedRecord, Queued, RecordWriter
+from headwater.cluster.usual_slates import noted_slate, request_of, slate_of
 from headwater.cluster_log import cluster_log
 from headwater.config import Config, config_from_table
+from headwater.core import UsualSlate
+from headwater.events.frame import encode_event
 from headwater.events.nats_server import NatsServer
 from headwater.events.types import Feedback, SlateServed
 from headwater.protocol import Recommend, decode_request, encoding_of, host_subject
 from headwater.served_slates import ServedSlates
 from headwater.slate import Slate
+from headwater.slate_memory import SlateMemory
+from headwater.slate_record import slate_record
 from host_rig import Hosts, hosts
 from nats_server import nats_server
 
@@ -50,6 +57,27 @@ def events(count: int) -> list[Feedback]:
         Feedback(type="purchase" if n % 5 == 0 else "view", user=f"u{n % 20}", item=f"i{n * n % 29}", ts=start + n)
         for n in range(count)
     ]
+
+
+@contextmanager
+def coming(running: Hosts) -> Iterator[None]:
+    """Events come all the while."""
+    done = threading.Event()
+
+    def come() -> None:
+        with running.client() as other:
+            n = 0
+            while not done.is_set():
+                other.track("view", user=f"u{n % 23}", item=f"i{n % 29}")
+                n += 1
+
+    thread = threading.Thread(target=come)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -202,20 +230,8 @@ def test_slates_are_recorded_and_made_again_also_where_the_owner_folded_in_betwe
     with hosts(nats_server, config(), 2, 2) as running, running.client() as client:
         client.put_items({"item": f"i{n}", "categories": [f"c{n % 3}"]} for n in range(30))
         client.track_many(events(300))
-        done = threading.Event()
-
-        def come() -> None:
-            with running.client() as other:
-                n = 0
-                while not done.is_set():
-                    other.track("view", user=f"u{n % 23}", item=f"i{n % 29}")
-                    n += 1
-
-        coming = threading.Thread(target=come)
-        coming.start()
-        slates = [client.recommend(f"u{n % 20}", 5) for n in range(300)]
-        done.set()
-        coming.join()
+        with coming(running):
+            slates = [client.recommend(f"u{n % 20}", 5) for n in range(300)]
         assert sum(taken(running.hosts[name], "recommend") for name in ("s0", "s1")) > 200
 
         def recorded() -> list[SlateServed] | None:
@@ -235,6 +251,44 @@ def test_slates_are_recorded_and_made_again_also_where_the_owner_folded_in_betwe
         assert [item for item, *_ in record.items] == slate.item_ids
         assert (record.user, record.positions) == (slate.user, slate.positions)
         assert "key" not in record.request
+
+
+@pytest.mark.parametrize("exploration", [0.0, 0.3])
+def test_a_record_made_by_the_core_is_what_python_would_write(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, exploration: float
+) -> None:
+    by_python: dict[str, bytes] = {}
+    by_core: dict[str, bytes] = {}
+
+    def noted(memory: SlateMemory, records: RecordWriter, served: UsualSlate) -> tuple[bool, list[str]]:
+        record = slate_record(slate_of(served, recorded=True, degraded=[]), request_of(served))
+        if served.round is not None:
+            rounds.append(served.id)
+            record = msgspec.structs.replace(record, extra=(record.extra or {}) | {"rounds": [served.round]})
+        by_python[served.id] = encode_event(record)
+        return noted_slate(memory, records, served)
+
+    def record(self: RecordWriter, queued: Queued, /) -> bool:
+        if isinstance(queued, EncodedRecord):
+            by_core[queued.slate] = queued.event
+        return write(self, queued)
+
+    rounds: list[str] = []
+    write = RecordWriter.record
+    monkeypatch.setattr("headwater.cluster.slates.noted_slate", noted)
+    monkeypatch.setattr(RecordWriter, "record", record)
+    found = config_from_table({"generation": {"partitions": 8}, "query": {"exploration": exploration}})
+    with hosts(nats_server, found, 1, 2) as running, running.client() as client:
+        client.put_items({"item": f"i{n}", "categories": [f"c{n % 3}"]} for n in range(30))
+        client.recommend("u1", after=client.track_many(events(300)))
+        by_core.clear()
+        by_python.clear()
+        with coming(running):
+            for n in range(100):
+                client.recommend(f"u{n % 30}", 5, exclude=["i1", "i2"][: n % 3], record=n % 7 != 0)
+    assert rounds
+    assert len(by_python) > len(by_core) > 50, "most are usual, and a seventh of them is not recorded"
+    assert all(by_python[slate] == event for slate, event in by_core.items())
 
 
 def deaf(host: Host, verb: str) -> None:

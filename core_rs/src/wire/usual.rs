@@ -112,7 +112,13 @@ impl Usual {
 
     /// The same as bytes, as Python writes it.
     pub fn request_bytes(&self, now: Millis, key: &str) -> Vec<u8> {
-        let written = Written {
+        // Writing to memory fails only for what has no MessagePack; these all have.
+        rmp_serde::to_vec_named(&self.written(now, Some(key))).unwrap_or_default()
+    }
+
+    /// The same as Python writes it.
+    pub fn written<'a>(&'a self, now: Millis, key: Option<&'a str>) -> Written<'a> {
+        Written {
             user: &self.user.0,
             items: [],
             n: self.n,
@@ -120,21 +126,21 @@ impl Usual {
             now,
             sources: BTreeMap::new(),
             key,
-        };
-        // Writing to memory fails only for what has no MessagePack; these all have.
-        rmp_serde::to_vec_named(&written).unwrap_or_default()
+        }
     }
 }
 
+/// A request by its names.
 #[derive(Serialize)]
-struct Written<'a> {
+pub struct Written<'a> {
     user: &'a str,
     items: [&'a str; 0],
     n: usize,
     exclude: Vec<&'a str>,
     now: Millis,
     sources: BTreeMap<&'a str, f64>,
-    key: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
 }
 
 /// The name of a field, as text.

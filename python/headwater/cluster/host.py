@@ -282,7 +282,7 @@ class Host:
             self.metrics,
             lambda: embedding_dims(self.state.core),
         )
-        self._records = RecordWriter(self._ingest, clock)
+        self._records = RecordWriter(self._ingest, clock, self._config.generation.partitions)
         scatter = Scatter(self._nc, self._topology)
         slates = Slates(self.state, scatter, self._records, self._config, self._epoch, self.metrics, clock)
         self._slates = slates

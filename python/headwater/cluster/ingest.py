@@ -32,7 +32,7 @@ from headwater.errors import (
     Unavailable,
 )
 from headwater.events.embedding_rules import EmbeddingRules, carries_embeddings
-from headwater.events.frame import MAX_FRAME, FrameWriter, decode_frame, decode_header
+from headwater.events.frame import MAX_FRAME, FrameWriter, decode_frame, decode_header, encode_event
 from headwater.events.jetstream_writer import MAX_APPEND
 from headwater.events.subjects import CATALOGUE, PARTITION, Subject, subject_of
 from headwater.events.types import Event, SlateServed
@@ -112,6 +112,20 @@ class Ingest:
         self._check(event, now, self._rules([event]))
         self._admit(1, _EVENT_BYTES)
         return self._enqueue(subject_of(event, self._partitions), [event], [], _EVENT_BYTES)
+
+    def encoded_record(self, record: SlateServed, now: int) -> bytes:
+        """A record of a slate as `submit_records` takes it. Raises `InvalidEvent`."""
+        self._check(record, now, None)
+        return encode_event(record)
+
+    def submit_records(self, subject: Subject, records: list[bytes], now: int) -> asyncio.Future[int]:
+        """Queue records of slates of one subject, encoded; the last frame's position later. Raises `InvalidInput` for
+        one that no frame can hold, `Overloaded`, `Unavailable`; the future raises `StoreFull` too."""
+        size = sum(map(len, records))
+        self._admit(len(records), size)
+        frames = list(self._apart.pack_encoded(subject, records, now))
+        self._metrics.wrote(len(records))
+        return self._enqueue(None, [], frames, size)
 
     async def write(self, events: Sequence[Event], now: int) -> int:
         """Validate and append events; the position of the last one's frame. Raises as `submit` and its future."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from headwater.cluster.ingest import Clock, Ingest
-from headwater.errors import HeadwaterError
+from headwater.errors import HeadwaterError, InvalidInput
+from headwater.events.subjects import PARTITION, Subject, partition_of
 from headwater.events.types import SlateServed
 from headwater.slate_record import QUEUE_LIMIT, Making
 
@@ -20,13 +23,26 @@ _GATHER_SECONDS = 0.25
 of them item hosts look for what leads anew. A host that is killed takes with it what waits here."""
 
 
+class EncodedRecord(NamedTuple):
+    """A slate's record as the log holds it: the event in MessagePack."""
+
+    slate: str
+    user: str
+    event: bytes
+
+
+Queued = EncodedRecord | SlateServed | Making
+
+
 class RecordWriter:
     """A bounded queue of records. One that finds it full is refused: its slate says so, nobody waits."""
 
-    def __init__(self, ingest: Ingest, clock: Clock) -> None:
+    def __init__(self, ingest: Ingest, clock: Clock, partitions: int) -> None:
+        """`partitions`: among how many users are divided."""
         self._ingest = ingest
         self._clock = clock
-        self._queue: deque[SlateServed | Making] = deque()
+        self._partitions = partitions
+        self._queue: deque[Queued] = deque()
         self._arrived = asyncio.Event()
         self._closed = asyncio.Event()
         self._writing = False
@@ -34,7 +50,7 @@ class RecordWriter:
         self.error: str | None = None
         """Why the last group was not written; None once one was."""
 
-    def record(self, served: SlateServed | Making, /) -> bool:
+    def record(self, served: Queued, /) -> bool:
         """Queue a record, or what makes it later; whether there was room."""
         if self._closed.is_set() or len(self._queue) >= QUEUE_LIMIT:
             self.dropped += 1
@@ -50,11 +66,14 @@ class RecordWriter:
             self._arrived.clear()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), _GATHER_SECONDS)
-            while self._queue:
+            # What comes while these are written is gathered in its turn.
+            for _ in range(0, len(self._queue), _GROUP):
                 self._writing = True
                 await self._write([self._queue.popleft() for _ in range(min(_GROUP, len(self._queue)))])
             self._writing = False
-            if self._closed.is_set():
+            if self._queue:
+                self._arrived.set()
+            elif self._closed.is_set():
                 return
 
     @property
@@ -62,40 +81,64 @@ class RecordWriter:
         """Whether records are queued or on their way."""
         return self._writing or bool(self._queue)
 
-    async def _made(self, group: list[SlateServed | Making]) -> list[SlateServed]:
-        made: list[SlateServed] = []
-        for queued in group:
-            if isinstance(queued, SlateServed):
-                made.append(queued)
-            else:
-                made.append(queued())
-                await asyncio.sleep(0)  # a whole group would hold up who asks meanwhile for milliseconds
-        return made
-
-    async def _write(self, group: list[SlateServed | Making]) -> None:
+    async def _write(self, group: Sequence[Queued]) -> None:
         """Write a group; a record that is refused costs no other its place, and none is written twice."""
+        refused: list[_Refused] = []
+        waiting: list[tuple[list[EncodedRecord], asyncio.Future[int]]] = []
+        by_subject = await self._by_subject(group, refused)
         now = self._clock()
-        waiting: list[tuple[SlateServed, asyncio.Future[int]]] = []
-        refused: list[tuple[SlateServed, HeadwaterError]] = []
-        for served in await self._made(group):
-            try:
-                waiting.append((served, self._ingest.submit(served, now)))
-            except HeadwaterError as err:
-                refused.append((served, err))
-        for served, written in waiting:
+        for subject, records in by_subject.items():
+            waiting += self._submitted(subject, records, now, refused)
+        for records, written in waiting:
             try:
                 await written
             except HeadwaterError as err:
-                refused.append((served, err))
-        for served, why in refused:
+                refused += [_Refused(record.slate, err) for record in records]
+        for slate, why in refused:
             if self.error is None:
-                logger.warning("slate record %s was not written: %s", served.slate, why.message)
+                logger.warning("slate record %s was not written: %s", slate, why.message)
             self.dropped += 1
             self.error = why.message
         if not refused:
             self.error = None
 
+    async def _by_subject(self, group: Sequence[Queued], refused: list[_Refused]) -> dict[Subject, list[EncodedRecord]]:
+        by_subject: dict[Subject, list[EncodedRecord]] = {}
+        for queued in group:
+            if isinstance(queued, EncodedRecord):
+                record = queued
+            else:
+                served = queued if isinstance(queued, SlateServed) else queued()
+                try:
+                    record = EncodedRecord(
+                        served.slate, served.user, self._ingest.encoded_record(served, self._clock())
+                    )
+                except HeadwaterError as err:
+                    refused.append(_Refused(served.slate, err))
+                    continue
+                await asyncio.sleep(0)  # a whole group would hold up who asks meanwhile for milliseconds
+            subject = Subject(PARTITION, partition_of(record.user, self._partitions))
+            by_subject.setdefault(subject, []).append(record)
+        return by_subject
+
+    def _submitted(
+        self, subject: Subject, records: list[EncodedRecord], now: int, refused: list[_Refused]
+    ) -> list[tuple[list[EncodedRecord], asyncio.Future[int]]]:
+        try:
+            return [(records, self._ingest.submit_records(subject, [record.event for record in records], now))]
+        except HeadwaterError as err:
+            if len(records) == 1 or not isinstance(err, InvalidInput):
+                refused += [_Refused(record.slate, err) for record in records]
+                return []
+        # One that no frame can hold costs no other its place.
+        return [each for record in records for each in self._submitted(subject, [record], now, refused)]
+
     def close(self) -> None:
         """Take no more records; `run` returns once what is queued was written."""
         self._closed.set()
         self._arrived.set()
+
+
+class _Refused(NamedTuple):
+    slate: str
+    why: HeadwaterError

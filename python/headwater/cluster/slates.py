@@ -43,7 +43,7 @@ from headwater.host_replay import SILENT, Rounds
 from headwater.protocol import ItemOf, Question, Rank, Recommend, Session, SessionOf, Similar, Trending, VariantOf
 from headwater.slate import ItemView, SessionState, SessionView, Slate
 from headwater.slate_memory import Answered, SlateMemory
-from headwater.slate_record import record_later, recorded, slate_record
+from headwater.slate_record import SCORER_VERSION, record_later, recorded, slate_record
 from headwater.taking_part import take_part
 
 logger = logging.getLogger(__name__)
@@ -176,6 +176,7 @@ class Slates:
             deadline_ms=self._config.cluster.deadline_ms,
             item_share=_ITEM_SHARE,
             records=self._config.engine.record_slates,
+            scorer=SCORER_VERSION,
             config=self._opened_with,
             prefix=self._prefix,
             clock=self._clock,

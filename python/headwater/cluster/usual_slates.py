@@ -1,7 +1,7 @@
 """Slates that were answered without Python: noted before the answer is sent, read when somebody wants to know.
 
-The core says of each what `headwater.slate.Slate` does (`core_rs/src/py/wire/served.rs`). Most are read once, for their
-record, a moment after the answer; the rest is for `explain`.
+The core says of each what `headwater.slate.Slate` does (`core_rs/src/py/wire/served.rs`), and makes its record. The
+rest is for `explain`.
 """
 
 from __future__ import annotations
@@ -12,31 +12,23 @@ from typing import Any
 import msgspec
 
 from headwater.answer import decode_answer
+from headwater.cluster.records import EncodedRecord, RecordWriter
 from headwater.core import UsualSlate
-from headwater.events.types import SlateServed
 from headwater.slate import Slate
 from headwater.slate_memory import Answered, SlateMemory
-from headwater.slate_record import Records, slate_record, wanting
+from headwater.slate_record import wanting
 
 _request = msgspec.msgpack.Decoder(dict[str, Any])
 
 
-def noted_slate(memory: SlateMemory, records: Records, served: UsualSlate) -> tuple[bool, list[str]]:
+def noted_slate(memory: SlateMemory, records: RecordWriter, served: UsualSlate) -> tuple[bool, list[str]]:
     """Remember a slate and queue its record, if it wants one; whether there was room, and what is wanting."""
     queued, lacks = False, list[str]()
-    if served.record:
-        queued = records.record(partial(record_of, served))
+    if (event := served.take_event()) is not None:
+        queued = records.record(EncodedRecord(served.id, served.user, event))
         lacks = wanting(queued, records)
     memory.add_later(served.id, served.user, partial(_answered, served, queued, tuple(lacks)))
     return queued, lacks
-
-
-def record_of(served: UsualSlate) -> SlateServed:
-    """The record of a slate."""
-    record = slate_record(slate_of(served, recorded=True, degraded=[]), request_of(served))
-    if served.round is None:
-        return record
-    return msgspec.structs.replace(record, extra=(record.extra or {}) | {"rounds": [served.round]})
 
 
 def slate_of(served: UsualSlate, *, recorded: bool, degraded: list[str]) -> Slate:

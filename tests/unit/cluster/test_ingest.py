@@ -80,7 +80,7 @@ def test_a_record_that_no_frame_can_hold_does_not_double_those_of_others() -> No
     async def main() -> tuple[list[str], int, str | None]:
         log = Log()
         ingest = ingest_into(log)
-        records = RecordWriter(ingest, lambda: NOW)
+        records = RecordWriter(ingest, lambda: NOW, 4)
         for number in range(6):  # of several partitions
             assert records.record(record(f"s{number}", 1000 if number == 3 else 1, f"u{number}"))
         records.close()
@@ -94,3 +94,35 @@ def test_a_record_that_no_frame_can_hold_does_not_double_those_of_others() -> No
     assert sorted(slates) == ["s0", "s1", "s2", "s4", "s5"]
     assert dropped == 1
     assert "allowed: 262092" in (error or "")
+
+
+def test_records_that_come_while_others_are_written_are_gathered_in_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headwater.cluster.records._GATHER_SECONDS", 0)
+
+    async def main() -> tuple[list[str], list[str]]:
+        log = Log()
+        ingest = ingest_into(log)
+        records = RecordWriter(ingest, lambda: NOW, 4)
+        keep = log.append_each
+
+        async def append_each(frames: Sequence[bytes]) -> list[int]:
+            if not log.slates():
+                monkeypatch.setattr("headwater.cluster.records._GATHER_SECONDS", 3600)
+                records.record(record("later", 1))
+            return await keep(frames)
+
+        log.append_each = append_each  # type: ignore[method-assign]
+        records.record(record("first", 1))
+        tasks = [asyncio.ensure_future(ingest.run(lambda: NOW)), asyncio.ensure_future(records.run())]
+        while not log.slates():
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        before = log.slates()
+        records.close()
+        await tasks[1]
+        ingest.close()
+        await tasks[0]
+        return before, log.slates()
+
+    assert asyncio.run(main()) == (["first"], ["first", "later"])

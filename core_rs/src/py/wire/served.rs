@@ -1,5 +1,6 @@
 //! What Python is told of a slate that was answered without it: enough to record and to remember it, read when it is needed.
 
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -17,7 +18,8 @@ pub struct UsualSlate {
     pub(super) user: String,
     pub(super) n: usize,
     pub(super) now: Millis,
-    pub(super) record: bool,
+    /// Its record as an event of the log; `None` where it is not recorded, or was taken already.
+    pub(super) event: Mutex<Option<Vec<u8>>>,
     pub(super) request: Vec<u8>,
     /// As bytes: a thousand slates are kept, and whoever drops one later finds hundreds of its small things out of the cache.
     pub(super) answer: Vec<u8>,
@@ -52,10 +54,10 @@ impl UsualSlate {
         self.now
     }
 
-    /// Whether it is to be recorded.
-    #[getter]
-    fn record(&self) -> bool {
-        self.record
+    /// Its record, an event of the log; `None` where it is not to be recorded, and after the first time.
+    fn take_event<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let event = self.event.lock().take();
+        event.map(|event| PyBytes::new(py, &event))
     }
 
     /// What the core was asked.

@@ -21,6 +21,7 @@ use crate::py::wire::wire::{Out, Route};
 use crate::query::answer::Answer;
 use crate::query::hosts::gather::Gathered;
 use crate::wire::message::Message;
+use crate::wire::recorded::SlateRecorded;
 use crate::wire::said::SlateSaid;
 use crate::wire::scattered::Scattered;
 use crate::wire::usual::Usual;
@@ -40,6 +41,7 @@ pub struct UsualSlates {
     deadline_ms: u64,
     item_share: f64,
     records: bool,
+    scorer: String,
     config: String,
     prefix: String,
     last: AtomicU64,
@@ -66,13 +68,13 @@ struct Made {
 #[pymethods]
 impl UsualSlates {
     /// `subjects`: where item hosts are asked for candidates; `deadline_ms`: of a question that names none, `item_share`: what
-    /// of it item hosts get; `records`: whether slates are recorded unless a question says otherwise; `config`: version of the configuration before one was
+    /// of it item hosts get; `records`: whether slates are recorded unless a question says otherwise, `scorer`: the version that records name; `config`: version of the configuration before one was
     /// activated; `prefix`: of the ids of slates.
     ///
     /// `clock` gives the time of day in milliseconds. `noted` is called with a `UsualSlate` before it is answered, and gives whether it will be recorded and what is
     /// wanting; `left` with a `LeftQuestion`; `wake` with seconds after which `expire` is to be called.
     #[new]
-    #[pyo3(signature = (*, door, times, core, layout, subjects, deadline_ms, item_share, records, config, prefix, clock, noted, left, wake))]
+    #[pyo3(signature = (*, door, times, core, layout, subjects, deadline_ms, item_share, records, scorer, config, prefix, clock, noted, left, wake))]
     #[expect(
         clippy::too_many_arguments,
         reason = "named, and all of them of the host"
@@ -86,6 +88,7 @@ impl UsualSlates {
         deadline_ms: u64,
         item_share: f64,
         records: bool,
+        scorer: String,
         config: String,
         prefix: String,
         clock: Py<PyAny>,
@@ -102,6 +105,7 @@ impl UsualSlates {
             deadline_ms,
             item_share,
             records,
+            scorer,
             config,
             prefix,
             last: AtomicU64::new(0),
@@ -288,19 +292,20 @@ impl UsualSlates {
         out: &mut Out,
     ) -> PyResult<bool> {
         let answer = &made.answer;
-        let slate = Py::new(py, self.slate(question, made)?)?;
+        let records = question.usual.record.unwrap_or(self.records);
+        let slate = Py::new(py, self.slate(question, made, records)?)?;
         let served = slate.get();
-        let usual = said(question, served, answer, served.record, &[]);
+        let usual = written(question, &said(served, answer, records, &[]));
         // Before anybody is told that it was served.
         if !out.has_room(py, usual.len() + WANTING, usual.len() + WANTING)? {
             return Ok(false);
         }
         let noted = self.noted.call1(py, (slate.clone_ref(py),));
         let (recorded, degraded): (bool, Vec<String>) = noted?.extract(py)?;
-        let as_usual = recorded == served.record && degraded.is_empty();
+        let as_usual = recorded == records && degraded.is_empty();
         let bytes = match as_usual {
             true => usual,
-            false => said(question, served, answer, recorded, &degraded),
+            false => written(question, &said(served, answer, recorded, &degraded)),
         };
         out.send(&question.reply, b"", &bytes);
         let took = self.microseconds().saturating_sub(question.began);
@@ -308,24 +313,35 @@ impl UsualSlates {
         Ok(true)
     }
 
-    fn slate(&self, question: &Question, made: &Made) -> PyResult<UsualSlate> {
+    fn slate(&self, question: &Question, made: &Made, records: bool) -> PyResult<UsualSlate> {
         let usual = &question.usual;
         let round = (made.answer.position != question.made_at).then(|| {
             let hosts = made.positions[1..].iter().copied();
             std::iter::once(question.made_at).chain(hosts).collect()
         });
-        Ok(UsualSlate {
+        let slate = UsualSlate {
             id: question.key.clone(),
             user: usual.user().to_string(),
             n: usual.n(),
             now: question.now,
-            record: usual.record.unwrap_or(self.records),
+            event: Mutex::default(),
             request: made.request.clone(),
             answer: rmp_serde::to_vec(&made.answer).map_err(protocol)?,
             positions: made.positions.clone(),
             config: made.config.as_ref().unwrap_or(&self.config).clone(),
             round,
-        })
+        };
+        if records {
+            let record = SlateRecorded {
+                said: said(&slate, &made.answer, true, &[]),
+                request: usual.written(question.now, None),
+                scorer: &self.scorer,
+                round: slate.round.as_deref(),
+            };
+            let bytes = record.bytes();
+            *slate.event.lock() = Some(bytes);
+        }
+        Ok(slate)
     }
 
     /// Hands a question to Python.
@@ -338,14 +354,13 @@ impl UsualSlates {
     }
 }
 
-fn said(
-    question: &Question,
-    slate: &UsualSlate,
-    answer: &Answer,
+fn said<'a>(
+    slate: &'a UsualSlate,
+    answer: &'a Answer,
     recorded: bool,
-    degraded: &[String],
-) -> Vec<u8> {
-    let said = SlateSaid {
+    degraded: &'a [String],
+) -> SlateSaid<'a> {
+    SlateSaid {
         id: &slate.id,
         user: &slate.user,
         n: slate.n,
@@ -355,7 +370,11 @@ fn said(
         config: &slate.config,
         degraded,
         recorded,
-    };
+    }
+}
+
+/// As it was asked for.
+fn written(question: &Question, said: &SlateSaid<'_>) -> Vec<u8> {
     match (question.usual.compact, question.usual.detail) {
         (true, _) => said.compact(),
         (false, true) => said.detailed(question.encoding),
