@@ -24,6 +24,7 @@ import msgspec
 
 from headwater.errors import ConfigError, StoreLocked, Unavailable
 from headwater.events.jetstream_stream import SYNC_TAG
+from headwater.late_timers import late_timers
 from headwater.short_turns import short_turns
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ _LOOK = 0.02
 _SYNCING = 1
 """Go's threads beyond the cores. One that waits for the disk keeps its turn for up to 10 ms; with as many as there are
 cores, those who ask would wait with it. More look for work where there is none, on the hosts' cores."""
+_TIMER_SLACK_NS = 2_000_000
+"""Its own timers (pings, deadlines of writes) are of seconds."""
 
 
 class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +108,7 @@ class NatsServer:
         _check_port(self.options.host, self.options.port)
         config = _config_path(self.pid_file)
         config.write_text(_configuration(self.options, self.pid_file))
-        with open(self.log_file, "ab") as log, short_turns():
+        with open(self.log_file, "ab") as log, short_turns(), late_timers(_TIMER_SLACK_NS):
             self._begin = log.tell()
             self._process = subprocess.Popen(
                 [binary, "-c", str(config)],
