@@ -93,7 +93,7 @@ def test_interrupted_it_shows_what_was_measured() -> None:
         # Read on: a full terminal would hold the process up.
         assert process.wait(60) == 130
     os.close(ours)
-    assert not found["complete"]
+    assert found.get("complete") is False, found
     assert ROWS <= found["events"] < 50_000_000
     assert found["per_s"]["fold"] > 0
     assert found["imported"] == 0

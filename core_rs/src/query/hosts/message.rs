@@ -157,9 +157,16 @@ impl Reply<'_> {
     }
 }
 
+/// Most replies are shorter: a buffer that grows from nothing is copied seven times.
+const USUAL_BYTES: usize = 16_384;
+
 fn encode<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut out = Vec::with_capacity(USUAL_BYTES);
     // Writing to memory fails only for what has no MessagePack; these all have.
-    rmp_serde::to_vec(message).unwrap_or_default()
+    match rmp_serde::encode::write(&mut out, message) {
+        Ok(()) => out,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Bytes in a message.
