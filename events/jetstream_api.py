@@ -13,6 +13,8 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from headwater.errors import (
     AccessDenied,
     HeadwaterError,
@@ -325,8 +327,8 @@ class JetStreamApi:
     def decoded(self, data: bytes) -> dict[str, Any]:
         """An answer's JSON. Raises `StoreError` if it is none: another service answers on this subject."""
         try:
-            answer = json.loads(data)
-        except ValueError as err:
+            answer = msgspec.json.decode(data)
+        except msgspec.DecodeError as err:
             raise StoreError(f"nats {self.url}: an answer that is no JSON: {data[:60]!r}", url=self.url) from err
         if not isinstance(answer, dict):
             raise StoreError(f"nats {self.url}: an answer that is no JSON object: {data[:60]!r}", url=self.url)

@@ -25,7 +25,7 @@ from headwater.errors import TargetFailed
 _TURN_S = 5.0
 _SHORT_TURN_S = 1.0
 """Beside floors: what else the machine does comes and goes within seconds, and shall meet all alike."""
-_WARM_UP_S = 2.0
+_WARM_UP_S, _SETTLE_S = 2.0, 5.0
 _SEARCH_S, _SEARCH_PATIENCE_S = 3.0, 1.0
 
 Progress = Callable[[str], object]
@@ -68,6 +68,7 @@ def run_latency(target: Target, settings: LoadSettings, machine: dict[str, Any],
             half = round(run.saturation.rate / 2, 1)
             if half and half not in settings.rates:
                 progress(f"half of saturation: {half:g} requests/s")
+                load.settle(half)
                 run.rates.append(load.at(half))
             if settings.overload and half:
                 progress(f"overload: {settings.overload:g} x {run.saturation.rate:g} requests/s")
@@ -106,6 +107,10 @@ class Load:
         """Load that does not count: caches, connections, first-time imports."""
         for subject in (TARGET, *self._floors()):
             self._turn(self._settings.rates[0], min(_WARM_UP_S, self._settings.duration_s / 4), subject)
+
+    def settle(self, rate: float) -> None:
+        """Load that does not count, after more than the target could take: it still writes what it put off."""
+        self._turn(rate, _SETTLE_S, TARGET)
 
     def tried(self, rate: float) -> Tried:
         """A short turn of the target alone, to see whether it keeps up."""
