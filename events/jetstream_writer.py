@@ -222,6 +222,7 @@ class GroupWriter:
 
     async def _store_each(self, frames: list[bytes]) -> list[Outcome]:
         """Store frames as messages of their own; what became of each."""
+        until = asyncio.get_running_loop().time() + self._patience
         known, numbers = self.last, [self._number() for _ in frames]
         requests = [
             (self._place.subject_of(frame), frame, self._first_headers(number))
@@ -235,8 +236,8 @@ class GroupWriter:
         outcomes = [self._plain(answer, known) for answer in answers]
         odd = [at for at, outcome in enumerate(outcomes) if outcome is None]
         # What was not plainly acknowledged is asked for again, under its own number.
-        again = await asyncio.gather(*(self._kept(frames[at], numbers[at], answers[at], known) for at in odd))
-        for at, outcome in zip(odd, again, strict=True):
+        asking = [self._kept(frames[at], numbers[at], answers[at], known, until) for at in odd]
+        for at, outcome in zip(odd, await asyncio.gather(*asking), strict=True):
             outcomes[at] = outcome
         return [outcome for outcome in outcomes if outcome is not None]
 
@@ -254,7 +255,9 @@ class GroupWriter:
             return err
         return self._noted(position, 1)
 
-    async def _kept(self, frame: bytes, number: str, answer: bytes | HeadwaterError, known: int) -> Outcome:
+    async def _kept(
+        self, frame: bytes, number: str, answer: bytes | HeadwaterError, known: int, until: float
+    ) -> Outcome:
         """A frame's position after an answer that is not plain, or why it was not kept."""
         try:
             if not isinstance(answer, HeadwaterError):
@@ -265,16 +268,23 @@ class GroupWriter:
             return err
         await asyncio.sleep(_PAUSE)
         try:
-            return await self._store([frame], number=number, kept=_kept_after(answer))
+            return await self._store([frame], number=number, kept=_kept_after(answer), until=until)
         except HeadwaterError as err:
             return err
 
     async def _store(
-        self, frames: list[bytes], expected: int | None = None, number: str | None = None, kept: str = "no"
+        self,
+        frames: list[bytes],
+        expected: int | None = None,
+        *,
+        number: str | None = None,
+        kept: str = "no",
+        until: float | None = None,
     ) -> int:
-        """Position of the first frame of a stored group. `number`, `kept`: of attempts that were made before."""
+        """Position of the first frame of a stored group. `number`, `kept`, `until`: of attempts made before."""
         loop = asyncio.get_running_loop()
-        deadline, number = loop.time() + self._patience, number or self._number()
+        deadline = loop.time() + self._patience if until is None else until
+        number = number or self._number()
         while True:
             try:
                 remaining = max(0.05, min(self._api.options.request_timeout, deadline - loop.time()))
