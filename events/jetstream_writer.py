@@ -292,7 +292,7 @@ class GroupWriter:
                 answer = await self._send(frames, number, expected, remaining)
                 return self._noted(await self._position_in(answer, frames, number, known), len(frames))
             except Unavailable as err:
-                if _kept_after(err) == "unknown":
+                if isinstance(err, LostContact):
                     kept = "unknown"
                 if loop.time() >= deadline:
                     raise self._gone(err, kept) from err

@@ -293,7 +293,7 @@ class NatsLoad:
 
     def _on_reply(self, subject: str, _: str, data: bytes, headers: bytes | None) -> None:
         ended, turn = time.monotonic_ns(), self._turn
-        *__, turn_number, number = subject.split(".")
+        turn_number, number = subject.split(".")[-2:]
         if turn is None or int(turn_number) != turn.number or int(number) not in turn.waiting:
             return  # of an earlier turn, given up by now; or a second answer
         turn.waiting.discard(int(number))
