@@ -114,10 +114,9 @@ def test_records_that_come_while_others_are_written_are_gathered_in_their_turn(m
         log.append_each = append_each  # type: ignore[method-assign]
         records.record(record("first", 1))
         tasks = [asyncio.ensure_future(ingest.run(lambda: NOW)), asyncio.ensure_future(records.run())]
-        while not log.slates():
-            await asyncio.sleep(0)
-        for _ in range(100):
-            await asyncio.sleep(0)
+        async with asyncio.timeout(10):
+            while not log.slates() or records._writing:
+                await asyncio.sleep(0)
         before = log.slates()
         records.close()
         await tasks[1]
