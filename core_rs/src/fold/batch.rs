@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::frame::body::decode_events;
 use crate::frame::event::{Decoded, Event};
-use crate::frame::header::{Frame, FrameError, claimed_events, parse_frame};
+use crate::frame::header::{Frame, FrameError, Subject, claimed_events, parse_frame};
 use crate::ids::{ItemIx, Millis, Position, owner, stable_hash};
 use crate::names::Names;
 use crate::sessions::carried::Carried;
@@ -41,6 +41,21 @@ pub struct BatchFrame<'a> {
     pub content: Result<(Frame<'a>, Vec<Decoded<'a>>), FrameError>,
     /// Of each event, if it is feedback, the stable hashes of its user and its item: worked out while the bytes are at hand.
     pub hashes: Vec<[u64; 2]>,
+}
+
+impl BatchFrame<'_> {
+    /// Whether all that it can change of known items is how often they were served: it holds slates and impressions, or nothing
+    /// that can be read.
+    pub fn is_record(&self) -> bool {
+        let Ok((frame, events)) = &self.content else {
+            return true;
+        };
+        let record = |event: &Decoded<'_>| match event {
+            Ok(Event::SlateServed { .. } | Event::Impression { .. }) | Err(_) => true,
+            Ok(_) => false,
+        };
+        matches!(frame.subject, Subject::Partition(_)) && events.iter().all(record)
+    }
 }
 
 fn hashes(event: &Decoded<'_>) -> [u64; 2] {

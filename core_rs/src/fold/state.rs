@@ -77,6 +77,7 @@ pub struct State {
     pub(super) plan: Plan,
     /// Whether a fold began that has not come to its end.
     folding: bool,
+    voted: Position,
 }
 
 impl State {
@@ -115,6 +116,7 @@ impl State {
             numbers: Vec::new(),
             plan: Plan::default(),
             folding: false,
+            voted: Position(0),
             own_items: Bitmap::default(),
             ownership,
         })
@@ -136,6 +138,7 @@ impl State {
         self.check_next(self.position, first.position)?;
         self.folding = true;
         let mut own = Report::default();
+        let items = self.names.items.len();
         let taken = match &first.content {
             Ok((
                 Frame {
@@ -160,10 +163,19 @@ impl State {
             }
         };
         self.position = frames[taken - 1].position;
+        if self.names.items.len() > items || !frames[..taken].iter().all(BatchFrame::is_record) {
+            self.voted = self.position;
+        }
         self.control.count(&own.counts);
         self.folding = false;
         report.absorb(&mut own);
         Ok(taken)
+    }
+
+    /// The last frame folded since this state was made that may have changed more than how often items were served: what
+    /// leads, and what is asked of items but for that, is the same at all positions since then.
+    pub fn voted(&self) -> Position {
+        self.voted
     }
 
     /// Refuses a state that a fold left in the middle when it panicked: nothing that is read of it can be trusted.

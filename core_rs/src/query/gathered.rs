@@ -1,8 +1,9 @@
 //! Leaders with their counts, side by side: in the shards they lie anywhere among all items' counts, and every question
 //! would wait for each of them.
 //!
-//! What is gathered holds until the state moves on; what a count is worth depends on the time of the question too. Counts of
-//! one clock decay alike, so the order of the popular does not: only their votes are read anew.
+//! What is gathered holds until something is folded that votes or changes items ([`State::voted`]), while [`Newest`] also tells how
+//! often items were served; what a count is worth depends on the time of the question too. Counts of one clock decay alike,
+//! so the order of the popular does not: only their votes are read anew.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -102,7 +103,8 @@ pub struct Newest {
 pub type FreshItem<'a> = (ItemIx, Millis, &'a [TagIx]);
 
 impl Newest {
-    fn of(state: &State) -> Self {
+    /// Those of a state as it stands.
+    pub fn of(state: &State) -> Self {
         // Of items that are counted elsewhere nothing is asked here, nor known.
         let own = state.own_items();
         let mut newest = state
@@ -155,9 +157,9 @@ type ByTag<T> = RwLock<HashMap<TagIx, Arc<[T]>>>;
 
 /// What leads in a state, as far as somebody asked for it. Safe to ask from many threads.
 ///
-/// Every method takes the state that it was made of, as it stood then.
+/// Every method takes the state that it was made of, where nothing was folded since but records of slates.
 pub struct Gathered {
-    position: Position,
+    voted: Position,
     trending: OnceLock<Vec<Windows>>,
     popular: OnceLock<Popular>,
     /// By segment.
@@ -165,28 +167,26 @@ pub struct Gathered {
     popular_in: Vec<OnceLock<Popular>>,
     tag_trends: ByTag<Windows>,
     tag_popularity: ByTag<Votes>,
-    newest: OnceLock<Newest>,
     few: FewKept,
 }
 
 impl Gathered {
     /// Whether this was gathered from the state as it stands.
     pub fn is_of(&self, state: &State) -> bool {
-        self.position == state.position
+        self.voted == state.voted()
     }
 
     /// Nobody has asked yet.
     pub fn new(state: &State) -> Self {
         let segments = state.shards.first().map_or(0, |shard| shard.segments());
         Self {
-            position: state.position,
+            voted: state.voted(),
             trending: OnceLock::new(),
             popular: OnceLock::new(),
             trending_in: (0..segments).map(|_| OnceLock::new()).collect(),
             popular_in: (0..segments).map(|_| OnceLock::new()).collect(),
             tag_trends: ByTag::default(),
             tag_popularity: ByTag::default(),
-            newest: OnceLock::new(),
             few: FewKept::default(),
         }
     }
@@ -322,11 +322,6 @@ impl Gathered {
     /// The items that pass these filters, where others asked for them before.
     pub fn few(&self, state: &State, filters: &Filters<'_>) -> Option<Arc<FewItems>> {
         self.few.get(state, filters)
-    }
-
-    /// The newest items.
-    pub fn newest(&self, state: &State) -> &Newest {
-        self.newest.get_or_init(|| Newest::of(state))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! What leads overall, in a segment or under a tag, and what is new, does not depend on who asks; what may be shown does. So
 //! everyone goes through the same list and takes the best that they may see, which are those that they would have found
-//! themselves: the order is total. [`LeadingCache`] keeps the lists from question to question while the state does not move
-//! on; those in order while the time of the question does not either.
+//! themselves: the order is total. [`LeadingCache`] keeps the lists from question to question while nothing is folded but records
+//! of slates, what is new while nothing is; those in order while the time of the question does not move on either.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -58,6 +58,7 @@ impl Ordered {
 pub struct Leading {
     now: Millis,
     gathered: Option<Arc<Gathered>>,
+    newest: Option<Arc<OnceLock<Newest>>>,
     ordered: Option<Arc<Ordered>>,
 }
 
@@ -67,6 +68,7 @@ impl Leading {
         Self {
             now,
             gathered: Some(Arc::new(Gathered::new(state))),
+            newest: Some(Arc::default()),
             ordered: Some(Arc::new(Ordered::new(state))),
         }
     }
@@ -150,11 +152,12 @@ impl Leading {
 
     /// The newest items, where they were gathered.
     pub fn newest(&self, state: &State) -> Option<&Newest> {
-        Some(self.gathered(state)?.newest(state))
+        let newest = self.newest.as_deref()?;
+        Some(newest.get_or_init(|| Newest::of(state)))
     }
 }
 
-/// Leaders kept from question to question beside one state: those of the latest position that was asked twice, in order for
+/// Leaders kept from question to question beside one state: those of the latest votes that were asked for twice, in order for
 /// the latest moment that was.
 ///
 /// Whoever asks holds the state still meanwhile, and the state does not change without moving its position on.
@@ -163,10 +166,19 @@ pub struct LeadingCache {
     latest: Mutex<Latest>,
 }
 
+/// What a question depends on.
+#[derive(Clone, Copy)]
+struct Asked {
+    voted: Position,
+    position: Position,
+    now: Millis,
+}
+
 #[derive(Default)]
 struct Latest {
-    asked: Option<(Position, Millis)>,
+    asked: Option<Asked>,
     gathered: Option<Arc<Gathered>>,
+    newest: Option<Arc<OnceLock<Newest>>>,
     ordered: Option<Arc<Ordered>>,
 }
 
@@ -174,28 +186,38 @@ impl LeadingCache {
     /// Leaders of the state at `now`. Nothing for the first who asks for them, unless it is for `many`: gathering and putting
     /// them in order pays from the second question on.
     pub fn at(&self, state: &State, now: Millis, many: bool) -> Leading {
-        let key = (state.position, now);
+        let asked = Asked {
+            voted: state.voted(),
+            position: state.position,
+            now,
+        };
         let mut latest = self.latest.lock();
-        let before = latest.asked.replace(key);
-        let same_state = before.is_some_and(|(position, _)| position == key.0);
-        if !same_state {
-            latest.gathered = None;
-        }
-        if before != Some(key) {
-            latest.ordered = None;
-        }
-        if many || same_state {
-            let gathered = || Arc::new(Gathered::new(state));
-            latest.gathered.get_or_insert_with(gathered);
-        }
-        if many || before == Some(key) {
-            let ordered = || Arc::new(Ordered::new(state));
-            latest.ordered.get_or_insert_with(ordered);
-        }
+        let before = latest.asked.replace(asked);
+        let same_votes = before.is_some_and(|before| before.voted == asked.voted);
+        let same_state = before.is_some_and(|before| before.position == asked.position);
+        let same_moment = same_votes && before.is_some_and(|before| before.now == now);
+        keep(&mut latest.gathered, same_votes, many, || {
+            Arc::new(Gathered::new(state))
+        });
+        keep(&mut latest.newest, same_state, many, Arc::default);
+        keep(&mut latest.ordered, same_moment, many, || {
+            Arc::new(Ordered::new(state))
+        });
         Leading {
             now,
             gathered: latest.gathered.clone(),
+            newest: latest.newest.clone(),
             ordered: latest.ordered.clone(),
         }
+    }
+}
+
+/// Lets go of what was kept for another question, and has something to keep from the second question like this on.
+fn keep<T>(kept: &mut Option<T>, same: bool, many: bool, new: impl FnOnce() -> T) {
+    if !same {
+        *kept = None;
+    }
+    if same || many {
+        kept.get_or_insert_with(new);
     }
 }
