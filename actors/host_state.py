@@ -24,11 +24,11 @@ from headwater.actors.snapshots import SnapshotStore
 from headwater.actors.state_hold import StateHold
 from headwater.actors.topology import HostSpec
 from headwater.config import Config
-from headwater.core import Core, Ownership, generation_of, new_core, restore_core
+from headwater.core import Core, Ownership, WrittenState, generation_of, new_core, restore_core, write_out
 from headwater.errors import HeadwaterError, LogCorrupt, LogTailLost, NotReady, StoreError
 from headwater.events.frame import claimed_events
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, PARTITION, Subject
-from headwater.short_turns import take_short_turns
+from headwater.short_turns import give_way, take_short_turns
 
 logger = logging.getLogger(__name__)
 
@@ -157,11 +157,12 @@ class HostState:
         self._threads = config.engine.threads
         self._every = 0 if snapshots is None else config.cluster.snapshot_every_frames
         self._snapshot_tried = 0
-        # One thread folds, another encodes and stores snapshots: neither may hold up the other or the loop.
-        # Nor for their turn on a core: a host's loop has shorter ones.
+        # One thread folds, another one writes snapshots out and stores them: neither may hold up the other or the loop.
+        # Nor for their turn on a core: a host's loop has shorter ones. Nobody waits for what is packed.
         usual = partial(ThreadPoolExecutor, 1, initializer=partial(take_short_turns, 0))
         self._fold_thread = usual(thread_name_prefix="fold")
         self._store_thread = usual(thread_name_prefix="snapshot")
+        self._pack_thread = ThreadPoolExecutor(1, "pack", initializer=give_way)
         self._core: Core | None = None
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
@@ -330,7 +331,7 @@ class HostState:
             self.core.reached(due)
         if self.position == due:
             self._snapshot_tried = due
-            await self.snapshot()
+            await self._begin_snapshot()
 
     def _wake(self) -> None:
         position = self.position
@@ -382,24 +383,29 @@ class HostState:
     # --- snapshots -----------------------------------------------------------------------------------------------
 
     async def snapshot(self) -> int:
-        """Write a snapshot of the state as it stands; its position. Folding waits while it is encoded, not while it is
-        stored."""
+        """Begin a snapshot of the state as it stands; its position. Folds wait while it is written out, nobody while it
+        is packed and stored."""
+        await self.saved()
+        with self._hold.holding():
+            return await self._begin_snapshot()
+
+    async def _begin_snapshot(self) -> int:
+        """`snapshot` for whoever folds: while no fold wants the state, questions are answered beside this."""
         if self._snapshots is None:
             raise StoreError("this host was given no place for snapshots")
         if self._saving is not None:
             await asyncio.wait([self._saving])
-        with self._hold.holding():
-            position, parts = await asyncio.get_running_loop().run_in_executor(self._store_thread, self.core.snapshot)
-        self._saving = asyncio.ensure_future(self._save(position, parts))
-        return position
+        written = await asyncio.get_running_loop().run_in_executor(self._store_thread, write_out, self.core)
+        self._saving = asyncio.ensure_future(self._save(written))
+        return written.position
 
-    async def _save(self, position: int, parts: list[tuple[str, bytes]]) -> None:
+    async def _save(self, written: WrittenState) -> None:
         assert self._snapshots is not None
+        loop, position = asyncio.get_running_loop(), written.position
         keep = self._config.cluster.snapshots_kept
         try:
-            await asyncio.get_running_loop().run_in_executor(
-                self._store_thread, self._snapshots.save_parts, position, parts, keep
-            )
+            parts = await loop.run_in_executor(self._pack_thread, written.pack)
+            await loop.run_in_executor(self._store_thread, self._snapshots.save_parts, position, parts, keep)
         except HeadwaterError as err:  # a snapshot only shortens the next start: it fails nobody's write
             self.snapshot_error = err.message
             logger.warning("the snapshot at %d was not written: %s", position, err.message)
@@ -420,6 +426,7 @@ class HostState:
         """Release the threads."""
         self._fold_thread.shutdown(wait=False)
         self._store_thread.shutdown(wait=False)
+        self._pack_thread.shutdown(wait=False)
 
 
 def _is_soon_folded(frames: Sequence[bytes]) -> bool:

@@ -23,6 +23,7 @@ __all__ = [
     "UsualSlates",
     "VerbTimes",
     "Wire",
+    "WrittenState",
     "all_merged",
     "catalogue_page",
     "diversify_codes",
@@ -54,6 +55,7 @@ __all__ = [
     "stable_hash",
     "stop_graphs",
     "stream_words",
+    "write_out",
 ]
 
 FOLD_VERSION: int
@@ -306,6 +308,14 @@ class VerbTimes:
     def by_bound(self) -> list[int]: ...
     @property
     def seconds(self) -> float: ...
+
+@final
+class WrittenState:
+    @property
+    def position(self) -> int: ...
+    def pack(self) -> list[tuple[str, bytes]]: ...
+
+def write_out(core: Core) -> WrittenState: ...
 
 @final
 class UsualSlates:

@@ -29,6 +29,7 @@ from headwater._core import (
     UsualSlates,
     VerbTimes,
     Wire,
+    WrittenState,
     all_merged,
     catalogue_page,
     diversify_codes,
@@ -59,6 +60,7 @@ from headwater._core import (
     stable_hash,
     stop_graphs,
     stream_words,
+    write_out,
 )
 from headwater._core import generation_id as _generation_id
 from headwater.config import Config, FoldConfig
@@ -82,6 +84,7 @@ __all__ = [
     "UsualSlates",
     "VerbTimes",
     "Wire",
+    "WrittenState",
     "all_merged",
     "catalogue_page",
     "diversify_codes",
@@ -117,6 +120,7 @@ __all__ = [
     "stop_graphs",
     "stream_words",
     "whole_digest",
+    "write_out",
 ]
 
 

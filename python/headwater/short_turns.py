@@ -12,6 +12,7 @@ import os
 import platform
 import struct
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ _ATTR = struct.Struct("=IIQiIQQQ")
 """Size, policy, flags, nice, priority, runtime (the slice, ns; 0: the system's own), deadline, period."""
 SLICE_NS = 100_000
 """The shortest that there is."""
+_NICE = 10
 
 
 def take_short_turns(slice_ns: int = SLICE_NS) -> bool:
@@ -32,6 +34,13 @@ def take_short_turns(slice_ns: int = SLICE_NS) -> bool:
     nice = os.getpriority(os.PRIO_PROCESS, 0)
     attr = _ATTR.pack(_ATTR.size, os.SCHED_OTHER, 0, nice, 0, slice_ns, 0, 0)
     return ctypes.CDLL(None).syscall(number, 0, attr, 0) == 0  # type: ignore[no-any-return]
+
+
+def give_way() -> None:
+    """Leave the processors to others wherever they want them: of one that is shared this thread gets a tenth, in turns
+    of the system's own length."""
+    take_short_turns(0)
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ use crate::py::hosts::{Owned, has_everything, ownership, owns_item, owns_user};
 use crate::py::kernels::simd;
 use crate::py::stats::stats;
 use crate::py::threads::threads_named;
+use crate::py::written_state::named;
 use crate::query::batch::recommend_batch;
 use crate::query::graphs::Graphs;
 use crate::query::hosts::anonymous;
@@ -40,7 +41,7 @@ const USUAL_ANSWER: usize = 16 << 10;
 type MaybeBytes<'py> = Option<Bound<'py, PyBytes>>;
 
 /// Name and file of a part.
-type NamedPart<'py> = (String, Bound<'py, PyBytes>);
+pub(super) type NamedPart<'py> = (String, Bound<'py, PyBytes>);
 
 /// One engine's state. All methods are safe to call from any thread; those that fold exclude each other and queries
 /// only for the time of a segment.
@@ -48,7 +49,7 @@ type NamedPart<'py> = (String, Bound<'py, PyBytes>);
 pub struct Core {
     config: FoldConfig,
     generation: String,
-    generation_bits: u128,
+    pub(super) generation_bits: u128,
     query: QueryConfig,
     filters: FilterCache,
     pub(super) graphs: Graphs,
@@ -56,7 +57,7 @@ pub struct Core {
     /// Whether a spare thread may help with a question.
     helped: bool,
     /// The fold's threads.
-    pool: Option<rayon::ThreadPool>,
+    pub(super) pool: Option<rayon::ThreadPool>,
     pub(super) state: RwLock<State>,
 }
 
@@ -89,7 +90,7 @@ impl Core {
         (self.config.max_future_hours * 3_600_000.0) as i64
     }
 
-    fn sound(&self) -> Result<RwLockReadGuard<'_, State>, CoreError> {
+    pub(super) fn sound(&self) -> Result<RwLockReadGuard<'_, State>, CoreError> {
         let state = self.state.read();
         state.check_sound().map(|()| state)
     }
@@ -306,13 +307,7 @@ impl Core {
             let raw = parts::snapshot(&*self.sound()?, pool);
             Ok::<_, CoreError>((raw.position.0, raw.seal(self.generation_bits, pool)?))
         })?;
-        Ok((
-            position,
-            files
-                .into_iter()
-                .map(|(name, file)| (name, PyBytes::new(py, &file)))
-                .collect(),
-        ))
+        Ok((position, named(py, files)))
     }
 
     /// `recommend`, `session` and `rank`: a `RecommendRequest` in, an `Answer` out, both MessagePack. Under the active query

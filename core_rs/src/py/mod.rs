@@ -1,6 +1,7 @@
 //! Python bindings: a list of what is exported, and nothing that computes.
 //!
 //! * [`core`]: the class `Core`, one engine's state behind a read-write lock; [`stats`]: what it holds, in numbers.
+//! * [`written_state`]: its parts, written out and packed apart.
 //! * [`hosts`]: questions that several hosts answer together, as bytes.
 //! * [`wire`]: what a connection to NATS brings, usual questions answered where they are read.
 //! * [`frames`]: checks of single frames, hashes, identities.
@@ -34,6 +35,7 @@ mod slate_scan;
 mod stats;
 mod threads;
 mod wire;
+mod written_state;
 
 use pyo3::prelude::*;
 
@@ -56,5 +58,6 @@ fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     slate_scan::register(m)?;
     operations::register(m)?;
     limits::register(m)?;
+    written_state::register(m)?;
     wire::register(m)
 }
