@@ -404,13 +404,17 @@ class HostState:
         loop, position = asyncio.get_running_loop(), written.position
         keep = self._config.cluster.snapshots_kept
         try:
-            parts = await loop.run_in_executor(self._pack_thread, written.pack)
-            await loop.run_in_executor(self._store_thread, self._snapshots.save_parts, position, parts, keep)
+            await loop.run_in_executor(self._pack_thread, written.pack)
+            await loop.run_in_executor(self._store_thread, self._store, written, keep)
         except HeadwaterError as err:  # a snapshot only shortens the next start: it fails nobody's write
             self.snapshot_error = err.message
             logger.warning("the snapshot at %d was not written: %s", position, err.message)
             return
         self.snapshot_position, self.snapshot_at, self.snapshot_error = position, time.time(), None
+
+    def _store(self, written: WrittenState, keep: int) -> None:
+        assert self._snapshots is not None
+        self._snapshots.save_parts(written.position, written.take_files(), keep)
 
     async def saved(self) -> None:
         """Wait for the snapshot that is under way, if there is one."""

@@ -22,7 +22,7 @@ _ATTR = struct.Struct("=IIQiIQQQ")
 """Size, policy, flags, nice, priority, runtime (the slice, ns; 0: the system's own), deadline, period."""
 SLICE_NS = 100_000
 """The shortest that there is."""
-_NICE = 10
+_NICE = 19
 
 
 def take_short_turns(slice_ns: int = SLICE_NS) -> bool:
@@ -37,8 +37,8 @@ def take_short_turns(slice_ns: int = SLICE_NS) -> bool:
 
 
 def give_way() -> None:
-    """Leave the processors to others wherever they want them: of one that is shared this thread gets a tenth, in turns
-    of the system's own length."""
+    """Leave the processors to others wherever they want them: of one that is shared this thread gets a sixtieth, in
+    turns of the system's own length. It had better hold nothing that others wait for, not even the interpreter."""
     take_short_turns(0)
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 

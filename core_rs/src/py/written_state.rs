@@ -1,7 +1,6 @@
 //! A state's parts written out, to be packed when nobody waits: writing needs the state to stand still, packing does not.
 
 use parking_lot::Mutex;
-use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -16,6 +15,7 @@ pub struct WrittenState {
     position: u64,
     generation: u128,
     raw: Mutex<Option<RawSnapshot>>,
+    packed: Mutex<Vec<(String, Vec<u8>)>>,
 }
 
 #[pymethods]
@@ -26,13 +26,20 @@ impl WrittenState {
         self.position
     }
 
-    /// The files of all parts, packed on the thread that asks. Only once.
-    fn pack<'py>(&self, py: Python<'py>) -> PyResult<Vec<NamedPart<'py>>> {
-        let Some(raw) = self.raw.lock().take() else {
-            return Err(PyValueError::new_err("the parts were packed before"));
-        };
-        let files = detached(py, || raw.seal(self.generation, None))?;
-        Ok(named(py, files))
+    /// Packs all parts, once, on the thread that asks. It may be one that others go before: it waits for nothing that they
+    /// need.
+    fn pack(&self, py: Python<'_>) -> PyResult<()> {
+        detached(py, || {
+            if let Some(raw) = self.raw.lock().take() {
+                *self.packed.lock() = raw.seal(self.generation, None)?;
+            }
+            Ok::<_, CoreError>(())
+        })
+    }
+
+    /// The files of the parts that were packed, each name once; after that there are none.
+    fn take_files<'py>(&self, py: Python<'py>) -> Vec<NamedPart<'py>> {
+        named(py, std::mem::take(&mut *self.packed.lock()))
     }
 }
 
@@ -46,6 +53,7 @@ fn write_out(py: Python<'_>, core: &Core) -> PyResult<WrittenState> {
         position: raw.position.0,
         generation: core.generation_bits,
         raw: Mutex::new(Some(raw)),
+        packed: Mutex::default(),
     })
 }
 
