@@ -20,7 +20,7 @@ from headwater.errors import HeadwaterError, NotReady, OtherVersion, Unavailable
 from headwater.events.direct_client import DirectClient, is_nobody
 from headwater.protocol import host_subject, raise_refusal
 
-LAYOUT = 2
+LAYOUT = 3
 """Of what item hosts are asked: this head, and the core's messages behind it and in answer to it
 (`core_rs/src/query/hosts/message.rs`). One more with every change of them. An item host answers only who speaks its
 own, so that its answers are understood, too."""

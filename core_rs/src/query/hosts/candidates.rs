@@ -16,6 +16,7 @@ use crate::query::hosts::message::{
     GroundsSaid, LayersSaid, ListSaid, Refill, Reply, Scatter, StockSaid,
 };
 use crate::query::hosts::scatter::{asker, known};
+use crate::query::hosts::shards::Shards;
 use crate::query::hosts::version::{check_version, version};
 use crate::query::plan::{Plan, Tools};
 use crate::query::request::RecommendRequest;
@@ -269,19 +270,22 @@ impl Part<'_> {
         Ok(reply.encode())
     }
 
-    /// How many shards this host owns, of how many.
-    fn shards(&self) -> (usize, usize) {
-        let all = self.state.shards.len();
-        let own = |shard: &usize| self.state.ownership.keeps_shard(*shard);
-        ((0..all).filter(own).count(), all)
+    /// The shards of this host.
+    fn shards(&self) -> Shards {
+        let all = self.state.shards.len() as u32;
+        let own = |shard: &u32| self.state.ownership.keeps_shard(*shard as usize);
+        Shards {
+            own: (0..all).filter(own).collect(),
+            of: all,
+        }
     }
 
     /// Leaves of each list as many as are likely this host's share of the best of all, and says which were longer. Items
     /// are dealt to shards by hash, so that of the best so many are a binomial draw: four standard deviations are added.
     /// Where a share was larger yet, the session host sees that and asks again. Lists that are not cut by score stay whole.
     fn cut_to_share(&self, lists: &mut [SourceList]) -> Vec<bool> {
-        let (own, all) = self.shards();
-        let part = own as f64 / all as f64;
+        let Shards { own, of } = self.shards();
+        let part = own.len() as f64 / f64::from(of);
         let limit = self.plan.scenario.pool as f64;
         let deviation = (limit * part * (1.0 - part)).sqrt();
         let share = (limit * part + 4.0 * deviation).ceil() as usize;

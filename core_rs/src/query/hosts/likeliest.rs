@@ -4,10 +4,11 @@
 //! touched of them and the best 500 took half of the time of gathering, mostly for memory that nothing else needs.
 
 use crate::fold::state::State;
-use crate::ids::{ItemIx, stable_hash};
+use crate::ids::ItemIx;
 use crate::query::blend::Knobs;
 use crate::query::fuse::SourceList;
 use crate::query::hosts::message::{ListSaid, Reply};
+use crate::query::hosts::shards::Together;
 use crate::query::hosts::told::NOBODY;
 use crate::query::plan::Plan;
 use crate::query::recommend::Ranking;
@@ -20,6 +21,8 @@ const BESIDE: usize = 8;
 /// Candidates by place: the items of all replies, one reply's after the other's.
 pub struct Likeliest<'a> {
     replies: &'a [Reply<'a>],
+    /// Whether every item host replied. Without a host's reply no list is whole, and what is left out is not made up for.
+    complete: bool,
     /// Where each reply's items begin.
     starts: Vec<u32>,
     /// Of each source the best of all hosts, best first.
@@ -42,10 +45,11 @@ pub struct Chosen {
 
 impl<'a> Likeliest<'a> {
     /// Fuses what was told. `None` where that is not for this way: not all sources are cut by score, a list is in another
-    /// order or used up although its host has more, several replies tell of one item.
+    /// order or used up although its host has more, hosts own a shard together.
     pub fn new(plan: &Plan<'_>, replies: &'a [Reply<'a>]) -> Option<Self> {
         let by_score = |source: &Source| !matches!(source, Source::Vector(_) | Source::Fresh);
-        if !plan.sources.iter().all(|source| by_score(&source.source)) || has_several(replies) {
+        let together = Together::of(replies.iter().map(|reply| &reply.shards));
+        if !plan.sources.iter().all(|source| by_score(&source.source)) || !together.disjoint {
             return None;
         }
         let mut starts = Vec::with_capacity(replies.len());
@@ -56,6 +60,7 @@ impl<'a> Likeliest<'a> {
         }
         let mut whole = Self {
             replies,
+            complete: together.complete,
             starts,
             lists: Vec::with_capacity(plan.sources.len()),
             fused: Vec::new(),
@@ -89,6 +94,9 @@ impl<'a> Likeliest<'a> {
         }
         let total: usize = runs.iter().map(|run| run.places.len()).sum();
         let mut best = Vec::with_capacity(total.min(limit));
+        if let [one, other] = runs.as_mut_slice() {
+            self.merge_two(one, other, limit, &mut best);
+        }
         while best.len() < limit {
             let mut first: Option<(usize, (u32, f64))> = None;
             for (at, run) in runs.iter().enumerate() {
@@ -105,16 +113,29 @@ impl<'a> Likeliest<'a> {
             runs[at].step();
         }
         let used_up = |run: &Run<'_>| run.cut && run.head().is_none();
-        (!self.is_complete() || !runs.iter().any(used_up)).then_some(best)
+        (!self.complete || !runs.iter().any(used_up)).then_some(best)
     }
 
-    /// Whether every item host replied. Without a host's reply no list is whole, and what is left out is not made up for.
-    fn is_complete(&self) -> bool {
-        let shards = self.replies.iter().map(|reply| reply.shards);
-        let (own, all) = shards.fold((0usize, 0), |(own, all), shards| {
-            (own.saturating_add(shards.0), all.max(shards.1))
-        });
-        own >= all
+    /// [`Likeliest::merged`] of two runs, as long as both have more: without a branch for whose turn it is, which no CPU
+    /// foresees.
+    fn merge_two(
+        &self,
+        one: &mut Run<'a>,
+        other: &mut Run<'a>,
+        limit: usize,
+        best: &mut Vec<(u32, f64)>,
+    ) {
+        while best.len() < limit
+            && let (Some(head), Some(rival)) = (one.head(), other.head())
+        {
+            let mut second = rival.1 > head.1;
+            if rival.1 == head.1 {
+                second = self.name(rival.0) < self.name(head.0);
+            }
+            best.push(if second { rival } else { head });
+            one.skip(usize::from(!second));
+            other.skip(usize::from(second));
+        }
     }
 
     /// Reply and place there.
@@ -128,8 +149,8 @@ impl<'a> Likeliest<'a> {
         self.replies[reply].items.at(at)
     }
 
-    /// The `ranking.request.n` best. `None` where they are fewer, where one has no number here, and where a factor may raise
-    /// a score or make it 0: then all have to be looked at.
+    /// The `ranking.request.n` best. `None` where they are fewer, where one has no number here or was told of twice, and where
+    /// a factor may raise a score or make it 0: then all have to be looked at.
     pub fn choose(mut self, ranking: &Ranking<'_>, knobs: &Knobs<'_>) -> Option<Chosen> {
         let (state, n) = (ranking.state, ranking.request.n);
         if self.fused.len() < n || !knobs.only_lower() {
@@ -155,7 +176,11 @@ impl<'a> Likeliest<'a> {
             done += next;
         }
         best.truncate(n);
-        Some(self.chosen(best, ranking))
+        // Each shard has one host, but that a host tells of nobody else's items is its word only.
+        let mut items: Vec<ItemIx> = best.iter().map(|looked| looked.item).collect();
+        items.sort_unstable();
+        let several = items.windows(2).any(|pair| pair[0] == pair[1]);
+        (!several).then(|| self.chosen(best, ranking))
     }
 
     /// Puts the `next` best after the first `done` in their place.
@@ -253,25 +278,11 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self) {
-        (self.places, self.scores) = (&self.places[1..], &self.scores[1..]);
+        self.skip(1);
     }
-}
 
-/// Whether any item is told of twice, probably: items of equal hashes pass for one.
-fn has_several(replies: &[Reply<'_>]) -> bool {
-    let count: usize = replies.iter().map(|reply| reply.items.len()).sum();
-    let mut met = vec![0u64; (2 * count).next_power_of_two().max(2)];
-    let mask = met.len() - 1;
-    for name in replies.iter().flat_map(|reply| reply.items.iter()) {
-        let hash = stable_hash(name.as_bytes()).max(1);
-        let mut at = hash as usize & mask;
-        while met[at] != 0 {
-            if met[at] == hash {
-                return true;
-            }
-            at = (at + 1) & mask;
-        }
-        met[at] = hash;
+    #[inline]
+    fn skip(&mut self, heads: usize) {
+        (self.places, self.scores) = (&self.places[heads..], &self.scores[heads..]);
     }
-    false
 }

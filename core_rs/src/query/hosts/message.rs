@@ -10,6 +10,7 @@ use serde::{Deserialize as Decode, Serialize, Serializer};
 use crate::ids::Millis;
 use crate::query::hosts::column;
 use crate::query::hosts::ids::Ids;
+use crate::query::hosts::shards::Shards;
 use crate::sessions::seen::SeenFilter;
 
 /// From the session host to every item host.
@@ -88,8 +89,8 @@ pub struct Reply<'a> {
     pub lists: Vec<ListSaid<'a>>,
     /// Items of the catalogue, where they were asked for.
     pub stock: Option<StockSaid>,
-    /// How many shards the host owns, of how many: who reads all replies knows whether any is missing.
-    pub shards: (usize, usize),
+    /// The host's shards: who reads all replies knows whether any is missing, and whether all tell of items of their own.
+    pub shards: Shards,
 }
 
 /// One source's best, best first.

@@ -9,7 +9,7 @@
 //!   the code of one process ([`crate::query::recommend::Ranking`]). [`told`]: replies behind the interfaces of that code.
 //! * [`likeliest`]: the same where only scores decide, without looking up what is far from the slate.
 //! * [`anonymous`]: `similar` and `trending`, which no session host is needed for.
-//! * [`version`]: all of them under one configuration.
+//! * [`shards`]: whether all have answered, each for items of its own. [`version`]: all of them under one configuration.
 //!
 //! Raw scores travel as they are, and each is computed by one host alone: so where all hosts stand at one position and all
 //! have answered, the slate is that of one process, bit for bit. When the catalogue must fill in, which is rare, the
@@ -23,5 +23,6 @@ pub mod ids;
 pub mod likeliest;
 pub mod message;
 pub mod scatter;
+pub mod shards;
 pub mod told;
 pub mod version;

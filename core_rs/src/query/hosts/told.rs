@@ -10,6 +10,7 @@ use crate::query::counted::{Counted, Grounds, Link, Links, Stock, Witness};
 use crate::query::filling::youth;
 use crate::query::fuse::top_of;
 use crate::query::hosts::message::{GroundsSaid, LayersSaid, ListSaid, Reply};
+use crate::query::hosts::shards::Together;
 use crate::query::seeds::Asker;
 use crate::query::source::Source;
 
@@ -113,10 +114,7 @@ impl<'a> Told<'a> {
                 seeds: reply.seeds.iter().map(seed).collect(),
             }
         });
-        let shards = numbered.replies.iter().map(|reply| reply.shards);
-        let (own, all) = shards.fold((0usize, 0), |(own, all), shards| {
-            (own.saturating_add(shards.0), all.max(shards.1))
-        });
+        let shards = numbered.replies.iter().map(|reply| &reply.shards);
         let mut met = Bitmap::zeros(state.names.items.len());
         let mut several = false;
         let numbers = numbered.items.iter().flatten();
@@ -128,7 +126,7 @@ impl<'a> Told<'a> {
             state,
             heard: heard.collect(),
             several,
-            complete: own >= all,
+            complete: Together::of(shards).complete,
             latest: Cell::new(None),
             looked: Cell::new(0),
             whose: OnceCell::new(),
