@@ -32,7 +32,7 @@ class ClusterConfig(Strict, frozen=True, kw_only=True):
     """A host tells this often that it lives."""
     silent_ms: int = 5000
     """A host that told nothing for this long is killed and started again."""
-    snapshot_every_frames: int = 50_000
+    snapshot_every_frames: int = 200_000
     """A host writes a snapshot after this many log positions; 0: only when it is asked to."""
     snapshots_kept: int = 2
     snapshots: Literal["directory", "object-store"] = "directory"
