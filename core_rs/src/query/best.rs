@@ -111,9 +111,6 @@ fn best_of(
     best
 }
 
-/// So many sums are looked at before keys are counted.
-const AT_ONCE: usize = 256;
-
 /// [`best_of`] more than there are places for: what is worse than `limit` others is left out as it comes; who is equal to the
 /// worst of them may yet be chosen.
 fn best_of_very_many(
@@ -125,22 +122,18 @@ fn best_of_very_many(
 ) -> Vec<(ItemIx, f64)> {
     let mut keys: Vec<Key> = Vec::new();
     let (mut worst, mut room) = (u64::MAX, PLACES);
-    let (items, sums) = scores.side_by_side();
-    for (items, sums) in items.chunks(AT_ONCE).zip(sums.chunks(AT_ONCE)) {
-        if keys.len() + items.len() > room {
+    for (item, sum) in scores.sums() {
+        if keys.len() == room {
             if (1..keys.len()).contains(&limit) {
                 worst = keys.select_nth_unstable(limit - 1).1.score();
                 keys.retain(|key| key.score() <= worst);
             }
             room = room.max(2 * keys.len());
         }
-        for (item, sum) in items.iter().zip(sums) {
-            let item = ItemIx(*item);
-            let score = adjust(item, *sum);
-            let key = key(item, score);
-            if score > 0.0 && key.score() <= worst && eligible(item) {
-                keys.push(key);
-            }
+        let score = adjust(ItemIx(item), sum);
+        let key = key(ItemIx(item), score);
+        if score > 0.0 && key.score() <= worst && eligible(ItemIx(item)) {
+            keys.push(key);
         }
     }
     best(&mut keys, limit, ties)
@@ -150,8 +143,9 @@ fn best_of_very_many(
 const SPARE: usize = 64;
 
 thread_local! {
-    /// Room for the keys of a list, kept from list to list.
+    /// Room for the keys of a list, kept from list to list, and for some of them while they are sorted.
     static KEYS: RefCell<Vec<Key>> = RefCell::default();
+    static TIED: RefCell<Vec<Key>> = RefCell::default();
     /// Room for sorting: numbers with their places.
     static ORDER: RefCell<Vec<u64>> = RefCell::default();
 }
@@ -237,10 +231,12 @@ fn best(keys: &mut Vec<Key>, limit: usize, ties: impl Ties) -> Vec<(ItemIx, f64)
     }
     let mut order = ORDER.take();
     place_all(keys, Key::score, &mut order);
-    let mut sorted = Vec::new();
+    let mut sorted = TIED.take();
     sort_placed(&mut order, limit, |place| keys[place], &mut sorted);
+    std::mem::swap(keys, &mut sorted);
     ORDER.set(order);
-    told_apart(&mut sorted, limit, &ties)
+    TIED.set(sorted);
+    told_apart(keys, limit, &ties)
 }
 
 /// The `limit` best of keys that are sorted but for equal scores.
@@ -295,11 +291,14 @@ fn sort_by(keys: &mut [Key], number: impl Fn(Key) -> u64, tell_apart: impl Fn(&m
     let mut order = ORDER.take();
     place_all(keys, &number, &mut order);
     sort(Simd::chosen(), &mut order);
-    let unsorted = keys.to_vec();
+    let mut unsorted = TIED.take();
+    unsorted.clear();
+    unsorted.extend_from_slice(keys);
     for (key, at) in keys.iter_mut().zip(&order) {
         *key = unsorted[place(*at)];
     }
     ORDER.set(order);
+    TIED.set(unsorted);
     let begins = |key: &Key| number(*key) & !FINE;
     for alike in keys.chunk_by_mut(|a, b| begins(a) == begins(b)) {
         if alike.len() > 1 {
