@@ -15,7 +15,7 @@
 //! * [`wire`]: messages over NATS, and usual questions from their bytes to those of their answers.
 //! * [`slate_scan`]: a log's slates and their answers as columns, for reports.
 //! * [`snapshot`]: parts on disk, and digests.
-//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
+//! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`sorting`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
 //! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
 //! * [`lent`]: working memory that queries lend one another.
@@ -65,6 +65,7 @@ pub mod simd;
 pub mod slate;
 pub mod slate_scan;
 pub mod snapshot;
+pub mod sorting;
 pub mod spare_threads;
 pub mod topk;
 pub mod wire;

@@ -45,4 +45,4 @@ impl Values {
 }
 
 /// So many items ahead values are asked for.
-const AHEAD: usize = 12;
+const AHEAD: usize = 32;

@@ -209,6 +209,12 @@ impl SessionIndex {
         self.postings.frequency(item)
     }
 
+    /// Asks for the postings of an item that are read soon: first for where they lie, then, once that is `found`, for them.
+    #[inline]
+    pub fn prefetch_postings(&self, item: ItemIx, found: bool) {
+        self.postings.prefetch_end(item, found);
+    }
+
     /// Asks for the frequency of an item that is read soon.
     #[inline]
     pub fn prefetch_frequency(&self, item: ItemIx) {

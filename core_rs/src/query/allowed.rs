@@ -163,6 +163,11 @@ impl<'a> Allowed<'a> {
             .is_some_and(|beyond| beyond.holds(self.state, item))
     }
 
+    /// All that may be shown, where [`Allowed::bits`] say it: where nothing else is gone.
+    pub fn all_bits(&self) -> Option<&Bitmap> {
+        self.beyond.is_none().then_some(self.bits)
+    }
+
     /// One bit for each item. Items that [`Allowed::is_gone`] are still in.
     pub fn bits(&self) -> &Bitmap {
         self.bits

@@ -20,6 +20,7 @@ use crate::simd::Simd;
 use crate::slate::answer::{PinFault, Slate, Slot};
 use crate::slate::choose_unless;
 use crate::slate::request::{Cap, Exploration, Method, NO_GROUP, Pin, Promotion, Request, Rules};
+use crate::sorting::sort;
 
 /// What a slate is chosen from, and how.
 pub struct Composition<'a> {
@@ -323,9 +324,16 @@ impl Composition<'_> {
             }
         };
         values.of_each(items, |own| {
-            let first = out.values.len();
-            out.values.extend_from_slice(own);
-            out.values[first..].sort_unstable();
+            // Mostly one: no call to copy or sort it.
+            match own {
+                [] => {}
+                [one] => out.values.push(*one),
+                many => {
+                    let first = out.values.len();
+                    out.values.extend_from_slice(many);
+                    out.values[first..].sort_unstable();
+                }
+            }
             out.starts.push(out.values.len() as u32);
         });
         number_densely(&mut out);
@@ -354,7 +362,7 @@ fn number_densely(values: &mut Values) {
     let mut keys: Vec<u64> = places
         .map(|(place, value)| u64::from(*value) << 32 | place)
         .collect();
-    keys.sort_unstable();
+    sort(Simd::chosen(), &mut keys);
     let (mut number, mut last) = (0, keys.first().map(|key| key >> 32));
     for key in keys {
         let value = Some(key >> 32);

@@ -1,5 +1,6 @@
 //! `recommend_many(users)`: one question for many users, answered in parallel, as columns.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -152,7 +153,7 @@ fn answers(
         Some(answer) => Ok(Err(answer)),
         None => Question::new(state, tools, request).map(Ok),
     };
-    let begun: Vec<Result<Result<Question<'_>, Answer>, CoreError>> =
+    let mut begun: VecDeque<Result<Result<Question<'_>, Answer>, CoreError>> =
         requests.iter().map(begin).collect();
     let questions: Vec<Option<&Question<'_>>> = begun
         .iter()
@@ -163,15 +164,25 @@ fn answers(
         // Each comes upon it again by itself.
         Err(_) => questions.iter().map(|_| Vec::new()).collect(),
     };
-    let answer = |(begun, scanned): (Result<Result<Question<'_>, Answer>, _>, Vec<_>)| match begun?
-    {
-        Ok(question) => {
-            let leading = leading.clone();
-            question.answer(tools, &Shared { scanned, leading })
+    let mut answers = Vec::with_capacity(requests.len());
+    for scanned in found {
+        let Some(question) = begun.pop_front() else {
+            break;
+        };
+        // What the next two begin with is asked for while this one is answered.
+        for (next, found) in begun.iter().zip([true, false]) {
+            if let Ok(Ok(question)) = next {
+                question.ask_ahead(found);
+            }
         }
-        Err(answer) => Ok(answer),
-    };
-    begun.into_iter().zip(found).map(answer).collect()
+        let leading = leading.clone();
+        answers.push(match question {
+            Ok(Ok(question)) => question.answer(tools, &Shared { scanned, leading }),
+            Ok(Err(answer)) => Ok(answer),
+            Err(err) => Err(err),
+        });
+    }
+    answers
 }
 
 /// For each question, what was found in large embeddings, by name of the source.

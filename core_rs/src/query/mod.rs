@@ -6,7 +6,7 @@
 //!   looked up from. [`allowed`]: what may be shown.
 //! * [`source`], [`retrieve`]: the candidate sources; each gives raw scores: [`relation`], [`session_knn`], [`vectors`],
 //!   [`leaders`]; [`graphs`]: large embeddings without a scan. [`accumulator`]: dense scores, no allocation per candidate.
-//! * [`fuse`]: reciprocal-rank fusion; [`blend`]: what raises and lowers a fused score; [`filling`]: when nobody knows
+//! * [`best`]: the best of a source; [`fuse`]: reciprocal-rank fusion; [`blend`]: what raises and lowers a fused score; [`filling`]: when nobody knows
 //!   anything; [`features`]: what a learned ranker would see.
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
 //! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
@@ -28,6 +28,7 @@ pub mod accumulator;
 pub mod allowed;
 pub mod answer;
 pub mod batch;
+pub mod best;
 pub mod blend;
 pub mod catalogue_page;
 pub mod chosen;

@@ -4,7 +4,7 @@ use crate::ids::ItemIx;
 use crate::neighbourhood::counts::CooccurrenceCounts;
 use crate::neighbourhood::sealed::SealedSessions;
 use crate::query::accumulator::with_scratch;
-use crate::query::fuse::{Key, top_by};
+use crate::query::best::{Key, top_by};
 use crate::query::relation::RelationView;
 use crate::query::seeds::Seed;
 use crate::query::session_knn::{self, KnnWeights};

@@ -20,6 +20,7 @@ use crate::query::leading::Leading;
 use crate::query::page::Page;
 use crate::query::plan::{Plan, Tools};
 use crate::query::reasons::Reasoner;
+use crate::query::relation;
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve::{self, Retrieval};
 use crate::query::seeds::{self, Asker};
@@ -45,7 +46,9 @@ pub fn recommend(
         scanned: Vec::new(),
         leading: leading.unwrap_or_default(),
     };
-    Question::new(state, tools, request)?.answer(tools, &shared)
+    let question = Question::new(state, tools, request)?;
+    question.ask_ahead(false);
+    question.answer(tools, &shared)
 }
 
 /// What was worked out before, for others who ask at the same moment as well.
@@ -84,6 +87,24 @@ impl<'a> Question<'a> {
             plan,
             asker,
         })
+    }
+
+    /// Asks for what sources read first: for where it lies, then, once that is `found`, for it. Each waits for that otherwise,
+    /// one after the other.
+    pub fn ask_ahead(&self, found: bool) {
+        let seeds = &self.asker.seeds;
+        for source in &self.plan.sources {
+            match source.source {
+                Source::Relation(own) => relation::ask_ahead(self.state, own, seeds, found),
+                Source::SessionKnn => {
+                    let latest = self.asker.latest(self.plan.scenario.knn_last_items);
+                    let sessions = &self.state.hood.sessions;
+                    let each = latest.iter();
+                    each.for_each(|item| sessions.prefetch_postings(*item, found));
+                }
+                _ => {}
+            }
+        }
     }
 
     /// The embeddings that are scanned, by name of the source.
@@ -194,6 +215,7 @@ fn answer(
         recorded: &request.found,
         whole: true,
     };
+    question.ask_ahead(true);
     let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
     let lists = retrieval.lists(&plan.sources, tools.helped, scores, filter)?;
     let all = request.all_reasons;

@@ -65,6 +65,17 @@ impl Together {
     }
 }
 
+/// So many seeds' rows are asked for before anyone looks into a relation.
+const FIRST: usize = 4;
+
+/// Asks for the rows of the first seeds: for where they lie, then, once that is `found`, for their heads.
+pub fn ask_ahead(state: &State, relation: usize, seeds: &[Seed], found: bool) {
+    for seed in seeds.iter().take(FIRST) {
+        let rows = state.shards.iter().map(|shard| &shard.rows[relation]);
+        rows.for_each(|rows| rows.prefetch_head(seed.item, found));
+    }
+}
+
 /// One relation read at one moment: turns stored counts into full-weight events.
 pub struct RelationView<'a> {
     /// The rows, by shard of the neighbour.

@@ -12,8 +12,9 @@ use crate::ids::{ItemIx, Millis};
 use crate::lent::Lender;
 use crate::query::accumulator::Accumulator;
 use crate::query::allowed::Allowed;
+use crate::query::best::{top, top_sums};
 use crate::query::few_items::Filters;
-use crate::query::fuse::{SourceList, top, top_sums};
+use crate::query::fuse::SourceList;
 use crate::query::graphs::Graphs;
 use crate::query::leaders::{self, TagVotes};
 use crate::query::leading::Leading;
@@ -234,7 +235,11 @@ impl Retrieval<'_> {
             let adjust = |item: ItemIx, score: f64| score * reader.idf(item);
             return top(names, scores, limit, eligible, adjust);
         }
-        top_sums(names, scores, limit, eligible)
+        // Nearly always one bit says whether an item may be shown.
+        match self.allowed.all_bits() {
+            Some(bits) => top_sums(names, scores, limit, |item| bits.get(item.0 as usize)),
+            None => top_sums(names, scores, limit, eligible),
+        }
     }
 
     /// The best leaders of a source, where they were gathered already.

@@ -197,6 +197,8 @@ pub fn neighbours(
     weights: &KnnWeights,
 ) -> Vec<NeighbourSession> {
     let k = weights.neighbours;
+    let each = seeds.iter();
+    each.for_each(|seed| index.prefetch_postings(*seed, true));
     let postings = seeds.iter().map(|seed| index.frequency(*seed)).sum();
     let mut similarities = TABLES.lend();
     similarities.clear(postings);

@@ -43,6 +43,8 @@ pub struct Charges {
     below: Slots,
     /// Room for the next victims.
     spare: Vec<Slots>,
+    /// How often each limit's value may still be taken, at the slot that was looked down from.
+    rooms: Vec<u32>,
     /// Blocks whose `extra` may have changed since somebody asked.
     changed: Vec<bool>,
     /// Limits of each slot's greedy candidate, one slot after the other, and where each slot's end.
@@ -107,6 +109,7 @@ impl Charges {
             mated: 0,
             below: 0,
             spare: Vec::new(),
+            rooms: Vec::new(),
             changed: vec![false; stage.order.blocks()],
             own_limits,
             own_ends,
@@ -148,11 +151,15 @@ impl Charges {
                 open |= bit(at);
             }
         }
+        let limits = self.limits.iter();
+        self.rooms.clear();
+        self.rooms
+            .extend(limits.map(|limit| tracker.room(limit.cap, limit.value)));
         let below = open & !bit(slot);
         let is_alive = open & bit(slot) != 0 && allowed;
         let here = if is_alive { open } else { below };
-        let alive = here & !self.crowded_out(tracker, here);
-        let left = below & !self.crowded_out(tracker, below);
+        let alive = here & !self.crowded_out(here);
+        let left = below & !self.crowded_out(below);
         self.find_kills(stage, tracker, below, left);
         #[cfg(test)]
         self.assert_kills(stage, tracker, below, left);
@@ -164,20 +171,20 @@ impl Charges {
     }
 
     /// Of these slots, those for which others before them leave no room.
-    fn crowded_out(&self, tracker: &Tracker<'_>, slots: Slots) -> Slots {
-        self.limits.iter().fold(0, |out, limit| {
-            let room = tracker.room(limit.cap, limit.value);
-            out | without_first(limit.slots & slots, room)
+    fn crowded_out(&self, slots: Slots) -> Slots {
+        let limits = self.limits.iter().zip(&self.rooms);
+        limits.fold(0, |out, (limit, room)| {
+            out | without_first(limit.slots & slots, *room)
         })
     }
 
     fn find_kills(&mut self, stage: &Stage<'_>, tracker: &Tracker<'_>, below: Slots, left: Slots) {
         let mut victims = std::mem::take(&mut self.spare);
         victims.clear();
-        victims.extend(self.limits.iter().map(|limit| {
-            let room = tracker.room(limit.cap, limit.value);
+        let limits = self.limits.iter().zip(&self.rooms);
+        victims.extend(limits.map(|(limit, room)| {
             let late = without_first(limit.slots & below, room.saturating_sub(1));
-            if room > 0 { left & late } else { 0 }
+            if *room > 0 { left & late } else { 0 }
         }));
         let mated = self.mates.iter().fold(0, |all, (_, slot)| all | bit(*slot)) & left;
         if victims == self.victims && mated == self.mated {
@@ -193,7 +200,7 @@ impl Charges {
         }
         self.below = below;
         for slot in slots_of(below) {
-            let kills = left & self.kills_early(tracker, below, slot);
+            let kills = left & self.kills_early(below, slot);
             self.set_kills(stage, slot, kills);
         }
     }
@@ -214,7 +221,7 @@ impl Charges {
         }
         for slot in slots_of(below) {
             if let Some(candidate) = self.greedy[slot] {
-                expected[candidate as usize] = left & self.kills_early(tracker, below, slot);
+                expected[candidate as usize] = left & self.kills_early(below, slot);
             }
         }
         for (candidate, expected) in (0..).zip(expected) {
@@ -284,10 +291,10 @@ impl Charges {
     }
 
     /// What the greedy candidate of a slot below kills when it comes early: its slot; it no longer crowds others there.
-    fn kills_early(&self, tracker: &Tracker<'_>, below: Slots, slot: usize) -> Slots {
-        let own = self.limits_of(slot).iter().map(|at| &self.limits[*at]);
-        own.fold(bit(slot), |kills, limit| {
-            let room = tracker.room(limit.cap, limit.value);
+    fn kills_early(&self, below: Slots, slot: usize) -> Slots {
+        let own = self.limits_of(slot).iter();
+        let own = own.map(|at| (&self.limits[*at], self.rooms[*at]));
+        own.fold(bit(slot), |kills, (limit, room)| {
             let others = limit.slots & below & !bit(slot);
             kills | without_first(others, room.saturating_sub(1))
         })

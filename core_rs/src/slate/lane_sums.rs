@@ -7,7 +7,7 @@ use crate::diversity::blocks::Lanes;
 use crate::embedding::store::LANES;
 use crate::simd::Simd;
 
-use super::stage::Mask;
+use super::stage::{Mask, lanes_of};
 
 /// Sums of the weights, of weights times extra, and of extra, over the lanes of a mask; each as a tree.
 #[inline(always)]
@@ -19,6 +19,19 @@ pub fn sums(simd: Simd, mask: Mask, weights: &Lanes<f64>, extra: &Lanes<f64>) ->
     }
     let _ = simd;
     portable(mask, weights, extra)
+}
+
+/// The largest of the lanes of some masks; negative infinity where there is none. None of them is NaN.
+pub fn largest(simd: Simd, masks: &[Mask], numbers: &[Lanes<f64>]) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if simd.is_avx512() {
+        // SAFETY: as above.
+        return unsafe { x86::largest(masks, numbers) };
+    }
+    let _ = simd;
+    let each = masks.iter().zip(numbers);
+    each.flat_map(|(mask, numbers)| lanes_of(*mask).map(|lane| numbers[lane]))
+        .fold(f64::NEG_INFINITY, f64::max)
 }
 
 #[inline(always)]
@@ -82,6 +95,18 @@ mod x86 {
         [sum(weight), sum(product), sum(plain)]
     }
 
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    pub fn largest(masks: &[Mask], numbers: &[Lanes<f64>]) -> f64 {
+        let mut most = [_mm512_set1_pd(f64::NEG_INFINITY); 2];
+        for (mask, numbers) in masks.iter().zip(numbers) {
+            let own = chosen(*mask, numbers);
+            for (half, bits) in mask.to_le_bytes().into_iter().enumerate() {
+                most[half] = _mm512_mask_max_pd(most[half], bits, most[half], own[half]);
+            }
+        }
+        _mm512_reduce_max_pd(_mm512_max_pd(most[0], most[1]))
+    }
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
     fn chosen(mask: Mask, from: &Lanes<f64>) -> Halves {
@@ -111,7 +136,7 @@ mod x86 {
 
 #[cfg(test)]
 mod tests {
-    use proptest::array::uniform16;
+    use proptest::array::{uniform3, uniform16};
     use proptest::prelude::*;
 
     use super::*;
@@ -128,6 +153,18 @@ mod tests {
             let expected = portable(mask, &weights, &extra).map(f64::to_bits);
             for simd in Simd::available() {
                 let found = sums(simd, mask, &weights, &extra).map(f64::to_bits);
+                prop_assert_eq!(found, expected, "{}", simd.name());
+            }
+        }
+
+        #[test]
+        fn all_paths_find_the_same_largest(
+            masks in uniform3(0u16..),
+            numbers in uniform3(uniform16(-2.0f64..3.0)),
+        ) {
+            let expected = largest(Simd::PORTABLE, &masks, &numbers).to_bits();
+            for simd in Simd::available() {
+                let found = largest(simd, &masks, &numbers).to_bits();
                 prop_assert_eq!(found, expected, "{}", simd.name());
             }
         }

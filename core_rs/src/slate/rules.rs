@@ -196,17 +196,23 @@ impl<'a> Tracker<'a> {
     }
 }
 
+/// So many groups are compared before anyone looks which of them it was.
+const AT_ONCE: usize = 64;
+
 /// The other candidates of a candidate's group.
 pub fn mates<'a>(rules: &Rules<'a>, candidate: u32) -> impl Iterator<Item = u32> + use<'a> {
     let groups = rules.groups.unwrap_or(&[]);
     let own = groups.get(candidate as usize).copied();
-    let groups = if own.is_some_and(|own| own != NO_GROUP) {
-        groups
-    } else {
-        &[]
+    let (own, groups) = match own {
+        Some(own) if own != NO_GROUP => (own, groups),
+        _ => (NO_GROUP, &groups[..0]),
     };
-    (0u32..)
-        .zip(groups)
-        .filter(move |(other, group)| Some(**group) == own && *other != candidate)
-        .map(|(other, _)| other)
+    let has_own = move |part: &[u32]| part.iter().fold(false, |any, group| any | (*group == own));
+    let parts = (0u32..).zip(groups.chunks(AT_ONCE));
+    let parts = parts.filter(move |(_, part)| has_own(part));
+    parts.flat_map(move |(part, groups)| {
+        let each = (part * AT_ONCE as u32..).zip(groups);
+        let others = each.filter(move |(other, group)| **group == own && *other != candidate);
+        others.map(|(other, _)| other)
+    })
 }

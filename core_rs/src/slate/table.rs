@@ -10,8 +10,8 @@ use crate::simd::{Simd, by_simd};
 
 use super::charges::Charges;
 use super::exponential::Dense;
-use super::lane_sums::sums;
-use super::stage::{Mask, lanes_of};
+use super::lane_sums::{largest, sums};
+use super::stage::Mask;
 
 /// Sums of weights that are trusted with all their digits.
 const TRUSTED: std::ops::RangeInclusive<f64> = 1e-9..=1e100;
@@ -115,9 +115,7 @@ impl Table {
 
     /// The largest worth of some candidates.
     pub fn most(&self, masks: &[Mask]) -> f64 {
-        let each = masks.iter().zip(&self.worth);
-        each.flat_map(|(mask, worth)| lanes_of(*mask).map(|lane| worth[lane]))
-            .fold(f64::NEG_INFINITY, f64::max)
+        largest(self.simd, masks, &self.worth)
     }
 
     /// Makes all weights anew, so that the best of some candidates weighs 1.

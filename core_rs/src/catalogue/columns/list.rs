@@ -17,7 +17,8 @@ const MAX_BITMAPS: usize = 64;
 #[derive(Debug, Default)]
 pub struct ListColumn {
     dictionary: Interner,
-    /// Start in the pool and length.
+    /// Start in the pool and length; of a single value its code in place of the start. Most items have one, and where it lies
+    /// would be one line more to wait for.
     spans: Vec<(u32, u32)>,
     pool: Vec<u32>,
     live: usize,
@@ -54,24 +55,26 @@ impl ListColumn {
             }
             self.spans.resize(i + 1, (0, 0));
         }
-        let old = self.spans[i];
-        for code in &self.pool[old.0 as usize..][..old.1 as usize] {
+        for code in codes(&self.spans[i], &self.pool) {
             self.bitmaps.put(*code, i, false);
         }
         for code in &self.pool[start..] {
             self.bitmaps.put(*code, i, true);
         }
-        self.spans[i] = (start as u32, len as u32);
-        self.live = self.live + len - old.1 as usize;
+        let (at, held) = match self.pool[start..] {
+            [code] => (code, start),
+            _ => (start as u32, self.pool.len()),
+        };
+        self.pool.truncate(held);
+        let (_, old) = std::mem::replace(&mut self.spans[i], (at, len as u32));
+        self.live = self.live + len - old as usize;
     }
 
     /// Codes of an item, in its order.
     #[inline]
     pub fn codes(&self, i: usize) -> &[u32] {
-        match self.spans.get(i) {
-            Some((start, len)) => &self.pool[*start as usize..][..*len as usize],
-            None => &[],
-        }
+        let span = self.spans.get(i);
+        span.map_or(&[], |span| codes(span, &self.pool))
     }
 
     /// Asks for the codes of an item that are read soon: first for where they lie, then, once that is `found`, for them.
@@ -79,8 +82,8 @@ impl ListColumn {
     pub fn prefetch(&self, i: usize, found: bool) {
         match (found, self.spans.get(i)) {
             (false, _) => prefetch(&self.spans, i),
-            (true, Some((start, _))) => prefetch(&self.pool, *start as usize),
-            (true, None) => {}
+            (true, Some((start, 2..))) => prefetch(&self.pool, *start as usize),
+            (true, _) => {}
         }
     }
 
@@ -128,6 +131,15 @@ impl ListColumn {
             }
         }
         found
+    }
+}
+
+/// Codes of one item.
+#[inline]
+fn codes<'a>(span: &'a (u32, u32), pool: &'a [u32]) -> &'a [u32] {
+    match span {
+        (code, 1) => std::slice::from_ref(code),
+        (start, len) => &pool[*start as usize..][..*len as usize],
     }
 }
 

@@ -8,10 +8,11 @@ use crate::fold::state::State;
 use crate::ids::ItemIx;
 use crate::query::accumulator::{Accumulator, Scratch, with_scratch};
 use crate::query::allowed::{Allowed, Barred};
+use crate::query::best::top_by;
 use crate::query::blend::{Knobs, Marks};
 use crate::query::counted::{Counted, CountedHere, Grounds, Witness};
 use crate::query::filling::{self, StockHere};
-use crate::query::fuse::{SourceList, fuse, top_by};
+use crate::query::fuse::{SourceList, fuse};
 use crate::query::hosts::message::{
     GroundsSaid, LayersSaid, ListSaid, Refill, Reply, Scatter, StockSaid,
 };
