@@ -1,7 +1,7 @@
 //! Strings to dense numbers: one arena of bytes and one open-addressing table, no allocation per string.
 
 use crate::ids::stable_hash;
-use crate::search::prefetch;
+use crate::search::{prefetch, prefetch_of_many};
 
 const EMPTY: u32 = u32::MAX;
 
@@ -160,8 +160,8 @@ impl Interner {
             return;
         };
         match (found, self.ends.get(before)) {
-            (false, _) => prefetch(&self.ends, before),
-            (true, Some(start)) => prefetch(self.bytes.as_bytes(), *start),
+            (false, _) => prefetch_of_many(&self.ends, before),
+            (true, Some(start)) => prefetch_of_many(self.bytes.as_bytes(), *start),
             (true, None) => {}
         }
     }
@@ -179,7 +179,7 @@ impl Interner {
     #[inline]
     pub fn ask_for_beginning(&self, ix: u32) {
         if let Some(beginnings) = &self.beginnings {
-            prefetch(beginnings, ix as usize);
+            prefetch_of_many(beginnings, ix as usize);
         }
     }
 

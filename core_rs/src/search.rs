@@ -87,14 +87,28 @@ pub fn prefetch<T>(slice: &[T], at: usize) {
     prefetch_at(slice.as_ptr().wrapping_add(at).cast());
 }
 
-/// To the second cache: requests to the first one fall when many are under way, and what has come to the second is no wait.
+/// [`prefetch`] of one of many at once: to the second cache. Requests to the first one fall when too many are under way, and what has
+/// come to the second is hardly a wait.
 #[inline(always)]
-fn prefetch_at(place: *const u8) {
+pub fn prefetch_of_many<T>(slice: &[T], at: usize) {
+    let place = slice.as_ptr().wrapping_add(at);
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: a prefetch is a hint that reads nothing and cannot fault, whatever the address.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}
+
+#[inline(always)]
+fn prefetch_at(place: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch is a hint that reads nothing and cannot fault, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = place;

@@ -12,7 +12,7 @@ use crate::cooccurrence::draws::{Draw, DrawChains, Run};
 use crate::cooccurrence::row::Row;
 use crate::ids::ItemIx;
 use crate::names::ItemHashes;
-use crate::search::prefetch;
+use crate::search::{prefetch, prefetch_of_many};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Simd;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
@@ -287,9 +287,9 @@ impl RowStore {
     #[inline]
     pub fn prefetch_head(&self, seed: ItemIx, found: bool) {
         match (found, self.directory.get(seed.0 as usize)) {
-            (false, _) => prefetch(&self.directory, seed.0 as usize),
+            (false, _) => prefetch_of_many(&self.directory, seed.0 as usize),
             // Without a row this asks for a place outside the arena, which is no harm.
-            (true, Some(at)) => prefetch(&self.arena, *at as usize),
+            (true, Some(at)) => prefetch_of_many(&self.arena, *at as usize),
             (true, None) => {}
         }
     }
@@ -307,7 +307,7 @@ impl RowStore {
         let errors = if layout.evicts { len } else { 0 };
         for (start, words) in [(layout.pairs, 2 * len), (layout.errors, errors)] {
             for word in (start..start + words).step_by(LINE) {
-                prefetch(&self.arena, *at as usize + word);
+                prefetch_of_many(&self.arena, *at as usize + word);
             }
         }
     }

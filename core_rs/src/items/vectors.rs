@@ -12,7 +12,7 @@ use crate::embedding::store::PackedVectors;
 use crate::error::CoreError;
 use crate::ids::ItemIx;
 use crate::items::code_rows::{CodeRows, LINE};
-use crate::search::prefetch;
+use crate::search::prefetch_of_many;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Most embedding names of a generation.
@@ -85,11 +85,11 @@ impl ItemVectors {
     pub fn prefetch(&self, item: ItemIx) {
         let (rows, first) = (self.rows.codes(), item.0 as usize * self.dim);
         for line in (first..first + self.dim).step_by(LINE) {
-            prefetch(rows, line);
+            prefetch_of_many(rows, line);
         }
         if !self.dim.is_multiple_of(LINE) {
             // Then a row need not begin where a line does.
-            prefetch(rows, first + self.dim - 1);
+            prefetch_of_many(rows, first + self.dim - 1);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::decay::Decay;
 use crate::ids::ItemIx;
-use crate::search::prefetch;
+use crate::search::{prefetch, prefetch_of_many};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Decayed counts of one item in one relation, all in units of the same epoch.
@@ -175,7 +175,7 @@ impl Marginals {
     /// Asks for [`Marginals::units_to`] of an item that is read soon.
     #[inline(always)]
     pub fn prefetch_units_to(&self, item: ItemIx) {
-        prefetch(&self.units_to, item.0 as usize);
+        prefetch_of_many(&self.units_to, item.0 as usize);
     }
 
     /// Units with the item on the "to" side, and the epoch that they are counted in.

@@ -1,7 +1,7 @@
 //! Items -> numbers of the recent sessions that touched them, in order of the touch, at most so many of each.
 
 use crate::ids::ItemIx;
-use crate::search::prefetch;
+use crate::search::{prefetch, prefetch_of_many};
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Kind of the entity that holds one item's postings.
@@ -90,7 +90,7 @@ impl Postings {
     /// Asks for the frequency of an item that is read soon.
     #[inline]
     pub fn prefetch_frequency(&self, item: ItemIx) {
-        prefetch(&self.frequencies, item.0 as usize);
+        prefetch_of_many(&self.frequencies, item.0 as usize);
     }
 
     /// Asks for the postings of an item that a session touches soon: first for where they lie, then, on the second call,

@@ -10,7 +10,7 @@ use crate::ids::{ItemIx, UserIx};
 use crate::names::Names;
 use crate::neighbourhood::postings::{KIND_POSTING, Postings};
 use crate::neighbourhood::user::SessionTouch;
-use crate::search::prefetch;
+use crate::search::prefetch_of_many;
 use crate::snapshot::codec::{PartReader, PartWriter, ReadResult};
 
 /// Number of an indexed session; later sessions have larger numbers.
@@ -225,10 +225,10 @@ impl SessionIndex {
     pub fn prefetch(&self, number: SessionNo, found: bool) {
         let slot = (number % self.max_sessions as u64) as usize;
         if !found {
-            return prefetch(&self.ring, slot);
+            return prefetch_of_many(&self.ring, slot);
         }
         if let Some(session) = self.ring.get(slot) {
-            prefetch(&session.items, 0);
+            prefetch_of_many(&session.items, 0);
         }
     }
 

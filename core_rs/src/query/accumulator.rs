@@ -2,7 +2,7 @@
 
 use crate::bitmap::Bitmap;
 use crate::lent::Lender;
-use crate::search::prefetch;
+use crate::search::prefetch_of_many;
 
 /// Sums of numbers, side by side in the order of their first touch, and where the sum of each number stands.
 ///
@@ -136,7 +136,7 @@ impl Accumulator {
     /// Asks for a sum that is added to soon.
     #[inline(always)]
     pub fn ask(&self, at: u32) {
-        prefetch(&self.narrow, at as usize);
+        prefetch_of_many(&self.narrow, at as usize);
     }
 
     /// The sum, if the number was touched.

@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 
 use crate::bitmap::Bitmap;
 use crate::intern::Interner;
-use crate::search::prefetch;
+use crate::search::prefetch_of_many;
 
 /// Bitmaps of single values that one column keeps; the least recently asked goes first.
 const MAX_BITMAPS: usize = 64;
@@ -81,8 +81,8 @@ impl ListColumn {
     #[inline]
     pub fn prefetch(&self, i: usize, found: bool) {
         match (found, self.spans.get(i)) {
-            (false, _) => prefetch(&self.spans, i),
-            (true, Some((start, 2..))) => prefetch(&self.pool, *start as usize),
+            (false, _) => prefetch_of_many(&self.spans, i),
+            (true, Some((start, 2..))) => prefetch_of_many(&self.pool, *start as usize),
             (true, _) => {}
         }
     }
