@@ -45,6 +45,9 @@ _PACE_SECONDS = 0.002
 """From one small fold to the next, unless somebody waits: ten events cost little more together than one alone."""
 _COMING_SECONDS = 0.004
 _LOOK_SECONDS = 0.02
+_UNSAVED = 2
+"""So many snapshots may be packed and stored at once, one after the other: who packs gives way, and folds need not wait
+for it where processors are busy."""
 
 
 class Batch(Protocol):
@@ -167,7 +170,7 @@ class HostState:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self._reader: Following | None = None
-        self._saving: asyncio.Task[None] | None = None
+        self._saving: deque[asyncio.Task[None]] = deque()
         self.known_last = 0
         """Last log position that the log itself told of."""
         self.heard_last = 0
@@ -393,10 +396,9 @@ class HostState:
         """`snapshot` for whoever folds: while no fold wants the state, questions are answered beside this."""
         if self._snapshots is None:
             raise StoreError("this host was given no place for snapshots")
-        if self._saving is not None:
-            await asyncio.wait([self._saving])
+        await self._saved_but(_UNSAVED - 1)
         written = await asyncio.get_running_loop().run_in_executor(self._store_thread, write_out, self.core)
-        self._saving = asyncio.ensure_future(self._save(written))
+        self._saving.append(asyncio.ensure_future(self._save(written)))
         return written.position
 
     async def _save(self, written: WrittenState) -> None:
@@ -417,9 +419,14 @@ class HostState:
         self._snapshots.save_parts(written.position, written.take_files(), keep)
 
     async def saved(self) -> None:
-        """Wait for the snapshot that is under way, if there is one."""
-        if self._saving is not None:
-            await asyncio.wait([self._saving])
+        """Wait for the snapshots that are under way, if there are any."""
+        await self._saved_but(0)
+
+    async def _saved_but(self, latest: int) -> None:
+        while len(self._saving) > latest:
+            await asyncio.wait([self._saving[0]])
+            while self._saving and self._saving[0].done():
+                self._saving.popleft()
 
     @property
     def generation(self) -> str:

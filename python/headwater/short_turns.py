@@ -22,7 +22,7 @@ _ATTR = struct.Struct("=IIQiIQQQ")
 """Size, policy, flags, nice, priority, runtime (the slice, ns; 0: the system's own), deadline, period."""
 SLICE_NS = 500_000
 """A question's part in one host fits, mostly; shorter ones (0.1 ms is the least) only change places more often."""
-_NICE = 19
+_NICE = 10
 
 
 def take_short_turns(slice_ns: int = SLICE_NS) -> bool:
@@ -37,7 +37,7 @@ def take_short_turns(slice_ns: int = SLICE_NS) -> bool:
 
 
 def give_way() -> None:
-    """Leave the processors to others wherever they want them: of one that is shared this thread gets a sixtieth, in
+    """Leave the processors to others wherever they want them: of one that is shared this thread gets a tenth, in
     turns of the system's own length. It had better hold nothing that others wait for, not even the interpreter."""
     take_short_turns(0)
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
