@@ -161,7 +161,7 @@ class HostState:
         self._every = 0 if snapshots is None else config.cluster.snapshot_every_frames
         self._snapshot_tried = 0
         # One thread folds, another one writes snapshots out and stores them: neither may hold up the other or the loop.
-        # Nor for their turn on a core: a host's loop has shorter ones. Nobody waits for what is packed.
+        # Nor for their turn on a core: a host's loop has shorter ones. Packing gives way to all.
         usual = partial(ThreadPoolExecutor, 1, initializer=partial(take_short_turns, 0))
         self._fold_thread = usual(thread_name_prefix="fold")
         self._store_thread = usual(thread_name_prefix="snapshot")

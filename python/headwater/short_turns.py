@@ -38,9 +38,12 @@ def take_short_turns(slice_ns: int = SLICE_NS) -> bool:
 
 def give_way() -> None:
     """Leave the processors to others wherever they want them: of one that is shared this thread gets a tenth, in
-    turns of the system's own length. It had better hold nothing that others wait for, not even the interpreter."""
+    turns of the system's own length. It had better hold nothing that others wait for, not even the interpreter. Nothing
+    happens where threads have no priority of their own, or where this one has less already."""
     take_short_turns(0)
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+    thread = threading.get_native_id()
+    if sys.platform == "linux" and os.getpriority(os.PRIO_PROCESS, thread) < _NICE:
+        os.setpriority(os.PRIO_PROCESS, thread, _NICE)
 
 
 @contextmanager

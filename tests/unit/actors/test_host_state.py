@@ -83,6 +83,11 @@ def host(config: Config, log: MemoryLog, place: Path, spec: HostSpec) -> HostSta
     return HostState(spec, config, read, DirectorySnapshots(place), lambda *_: None)
 
 
+def nice() -> int:
+    """Of this thread."""
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
 def item_host(config: Config) -> HostSpec:
     return next(spec for spec in deal(config.generation.partitions, config.generation.shards, 1, 1) if spec.shards)
 
@@ -130,12 +135,12 @@ def test_frames_are_folded_while_a_snapshot_is_packed(tmp_path: Path, monkeypatc
             self.position = self._written.position
 
         def pack(self) -> None:
-            niceness.add(("packs", os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+            niceness.add(("packs", nice()))
             assert followed.wait(30), "folding waits for what is packed"
             self._written.pack()
 
         def take_files(self) -> list[tuple[str, bytes]]:
-            niceness.add(("takes", os.getpriority(os.PRIO_PROCESS, threading.get_native_id())))
+            niceness.add(("takes", nice()))
             return self._written.take_files()
 
     async def run() -> None:
@@ -148,7 +153,9 @@ def test_frames_are_folded_while_a_snapshot_is_packed(tmp_path: Path, monkeypatc
     monkeypatch.setattr("headwater.actors.host_state.write_out", Packing)
     asyncio.run(run())
     assert state.snapshot_position == 2 * EVERY
-    assert niceness == {("packs", 10), ("takes", 0)}, "who packs gives way, and holds nothing that others wait for"
+    assert niceness == {("packs", max(nice(), 10)), ("takes", nice())}, (
+        "who packs gives way, and holds nothing that others wait for"
+    )
     again = host(cfg, log, tmp_path, item_host(cfg))
 
     async def restart() -> None:
@@ -175,17 +182,16 @@ def test_what_is_written_out_is_packed_and_taken_once(tmp_path: Path) -> None:
     state.close()
 
 
-def test_who_gives_way_is_that_thread_alone() -> None:
-    def nice() -> int:
-        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
-
+@pytest.mark.parametrize("own", [0, 15])
+def test_who_gives_way_is_that_thread_alone_and_never_gets_more_than_it_had(own: int) -> None:
     before, found = nice(), list[int]()
 
     def work() -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), max(before, own))
         give_way()
         found.append(nice())
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert (found, nice()) == ([10], before)
+    assert (found, nice()) == ([max(before, own, 10)], before)

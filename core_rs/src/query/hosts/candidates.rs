@@ -219,9 +219,10 @@ impl Part<'_> {
         };
         let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
         let mut lists = retrieval.lists(&plan.sources, tools.helped, scores, filter)?;
+        let shards = self.shards();
         let cut = match scatter.thorough || request.candidates.is_some() {
             true => vec![false; lists.len()],
-            false => self.cut_to_share(&mut lists),
+            false => self.cut_to_share(&shards, &mut lists),
         };
         let all = request.all_reasons;
         let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
@@ -266,7 +267,7 @@ impl Part<'_> {
             },
             lists,
             stock,
-            shards: self.shards(),
+            shards,
         };
         Ok(reply.encode())
     }
@@ -284,9 +285,8 @@ impl Part<'_> {
     /// Leaves of each list as many as are likely this host's share of the best of all, and says which were longer. Items
     /// are dealt to shards by hash, so that of the best so many are a binomial draw: four standard deviations are added.
     /// Where a share was larger yet, the session host sees that and asks again. Lists that are not cut by score stay whole.
-    fn cut_to_share(&self, lists: &mut [SourceList]) -> Vec<bool> {
-        let Shards { own, of } = self.shards();
-        let part = own.len() as f64 / f64::from(of);
+    fn cut_to_share(&self, shards: &Shards, lists: &mut [SourceList]) -> Vec<bool> {
+        let part = shards.own.len() as f64 / f64::from(shards.of);
         let limit = self.plan.scenario.pool as f64;
         let deviation = (limit * part * (1.0 - part)).sqrt();
         let share = (limit * part + 4.0 * deviation).ceil() as usize;
