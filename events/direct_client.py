@@ -6,7 +6,8 @@ and costs more than most answers. Connecting, logging in, TLS, keeping alive, di
 subscriptions stay nats-py's; only these change:
 
 * messages are cut out of what was read where it arrives, without a task and regular expressions (`direct_parser`),
-  and those of some subscriptions are answered there without Python (`wire`);
+  and those of some subscriptions are answered there without Python (`wire`), which reads and writes the socket itself
+  (`direct_socket`);
 * `hear`: a function is called with each message of a subscription, where it is read. It must not take long.
 * `send`: a message goes to the socket in the same turn, together with all that is sent in it;
 * `ask`: a request without a task or a timer: whoever asks has a time limit of its own, often one for many requests.
@@ -32,6 +33,7 @@ from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLi
 
 from headwater.core import Wire
 from headwater.events.direct_parser import DirectParser
+from headwater.events.direct_socket import DirectSocket
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +50,14 @@ class DirectClient(Client):
     """A client of nats-py. For one event loop."""
 
     def __init__(self) -> None:
+        self._counted: dict[str, int] = {}
         super().__init__()
         self._ps: DirectParser = DirectParser(self, self._take, self._room, self._taken)
         self._takers: dict[int, Heard] = {}
         self._out: list[bytes] = []
         self._out_size = 0
         self._reading = False
+        self._busy: Callable[[], bool] = lambda: False
         self._asked: dict[str, Answered] = {}
         self._numbers = itertools.count()
         self._inbox = ""
@@ -94,8 +98,13 @@ class DirectClient(Client):
         protocol: Any = writer.transport.get_protocol()
         waiting = reader._buffer  # type: ignore[attr-defined]
 
+        self._busy = lambda: bool(waiting) or parser.busy
+        transport: Any = writer.transport
+        socket = DirectSocket(self.wire, reader, transport, self)
+        lost = protocol.connection_lost
+
         def received(data: bytes) -> None:
-            if not waiting and not parser.busy:
+            if not self.busy():
                 self._reading = True
                 try:
                     data = parser.cut(data)
@@ -104,17 +113,55 @@ class DirectClient(Client):
                     self._write_out()
             if data:
                 reader.feed_data(data)
+            socket.begin()
 
-        protocol.data_received = received
+        def connection_lost(error: Exception | None) -> None:
+            socket.end()
+            lost(error)
+
+        protocol.data_received, protocol.connection_lost = received, connection_lost
         writer.transport.set_protocol(protocol)
+        socket.begin()
+
+    def may_send(self) -> tuple[int, int, bool]:
+        """See `direct_socket.Client`. Until `turned`, what is sent waits for the end of the turn."""
+        self._reading = True
+        writer = self._writer()
+        if writer is None or self._out or writer.transport.get_write_buffer_size():
+            return max(0, self._max_pending_size - self._waiting(writer)), self._max_payload, False
+        return self._max_pending_size, self._max_payload, True
+
+    def busy(self) -> bool:
+        """See `direct_socket.Client`."""
+        return self._busy()
+
+    def turned(self, unsent: bytes) -> None:
+        """See `direct_socket.Client`."""
+        if unsent:
+            self._put(unsent, self._writer())
+        self._reading = False
+        if self._out:
+            self._write_out()
+
+    @property
+    def stats(self) -> dict[str, int]:
+        """nats-py's counts, with what was taken without Python."""
+        names = ("in_msgs", "in_bytes", "out_msgs", "out_bytes")
+        for name, more in zip(names, self.wire.take_counts(), strict=True):
+            self._counted[name] += more
+        return self._counted
+
+    @stats.setter
+    def stats(self, counted: dict[str, int]) -> None:
+        self._counted = counted
 
     def _take(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> bool:
         """Hand a message over; whether there is anybody to take it."""
         take = self._takers.get(sid)
         if take is None:
             return False
-        self.stats["in_msgs"] += 1
-        self.stats["in_bytes"] += len(data)
+        self._counted["in_msgs"] += 1
+        self._counted["in_bytes"] += len(data)
         try:
             take(subject.decode(), reply.decode(), data, headers)
         except Exception:  # a defect in one place must not make the whole connection deaf
@@ -140,8 +187,8 @@ class DirectClient(Client):
         to = f"{subject} {reply}" if reply else subject
         line = f"HPUB {to} {len(headers)} {size}\r\n" if headers else f"PUB {to} {size}\r\n"
         command = b"%b%b%b\r\n" % (line.encode(), headers, data)
-        self.stats["out_msgs"] += 1
-        self.stats["out_bytes"] += len(data)
+        self._counted["out_msgs"] += 1
+        self._counted["out_bytes"] += len(data)
         writer = self._writer()
         if self._waiting(writer) + (len(command) if writer is None else 0) > self._max_pending_size:
             raise OutboundBufferLimitError
@@ -165,15 +212,9 @@ class DirectClient(Client):
     def _room(self) -> tuple[int, int]:
         return max(0, self._max_pending_size - self._waiting(self._writer())), self._max_payload
 
-    def _taken(self, commands: bytes, counts: tuple[int, int, int, int]) -> None:
+    def _taken(self, commands: bytes) -> None:
         """Send what is to be sent for messages that were taken without Python."""
-        stats = self.stats
-        stats["in_msgs"] += counts[0]
-        stats["in_bytes"] += counts[1]
-        stats["out_msgs"] += counts[2]
-        stats["out_bytes"] += counts[3]
-        if commands:
-            self._put(commands, self._writer())
+        self._put(commands, self._writer())
 
     def _writer(self) -> asyncio.StreamWriter | None:
         """Where to write to directly; `None` where nats-py must."""

@@ -22,15 +22,14 @@ Take = Callable[[int, bytes, bytes, bytes, bytes | None], bool]
 Room = Callable[[], tuple[int, int]]
 """How many bytes may be sent now, and how large a message may be."""
 
-Taken = Callable[[bytes, tuple[int, int, int, int]], None]
-"""Takes what is to be sent for messages that were taken without Python, and counts: messages and bytes of these, and of
-what is sent."""
+Taken = Callable[[bytes], None]
+"""Takes what is to be sent for messages that were taken without Python."""
 
 
 class DirectParser(Parser):
     """Takes the place of a client's `_ps`."""
 
-    def __init__(self, nc: Any, take: Take, room: Room = lambda: (0, 0), taken: Taken = lambda *_: None) -> None:
+    def __init__(self, nc: Any, take: Take, room: Room = lambda: (0, 0), taken: Taken = lambda _: None) -> None:
         self._life = 0
         self.wire = Wire(take, room)
         """Cuts, and knows what is taken without Python."""
@@ -48,9 +47,9 @@ class DirectParser(Parser):
     def cut(self, data: bytes) -> bytes:
         """Hand over messages as long as they are taken; the rest from the first on that is not, for `parse`. What is
         not whole yet is kept."""
-        rest, taken = self.wire.cut(data)
-        if taken is not None:
-            self._taken(*taken)
+        rest, commands = self.wire.cut(data)
+        if commands:
+            self._taken(commands)
         return rest
 
     async def parse(self, data: bytes = b"") -> None:

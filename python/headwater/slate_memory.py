@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import msgspec
 
 from headwater.slate import Slate
 
-_KEPT = 1000
+KEPT = 1000
+"""So many of each kind."""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -28,44 +28,53 @@ class Answered(msgspec.Struct, frozen=True):
         return self.slate.user
 
 
-class _Later(NamedTuple):
-    user: str | None
-    make: Callable[[], Answered]
+class Others(Protocol):
+    """Slates that are remembered elsewhere."""
+
+    def get(self, slate: str) -> Answered | None:
+        """See `SlateMemory.get`."""
+        ...
+
+    def forget(self, user: str) -> None:
+        """See `SlateMemory.forget`."""
+        ...
+
+    def clear(self) -> None:
+        """See `SlateMemory.clear`."""
+        ...
 
 
 class SlateMemory:
-    """The latest 1,000 slates by id. Safe to use from many threads."""
+    """The latest 1,000 slates by id, beside what `others` remember. Safe to use from many threads."""
 
-    def __init__(self) -> None:
-        self._answered: OrderedDict[str, Answered | _Later] = OrderedDict()
+    def __init__(self, others: Others | None = None) -> None:
+        self._answered: OrderedDict[str, Answered] = OrderedDict()
+        self._others = others
         self._mutex = threading.Lock()
 
     def add(self, answered: Answered) -> None:
         """Remember one; the oldest is let go of."""
-        self._add(answered.slate.id, answered)
-
-    def add_later(self, slate: str, user: str | None, make: Callable[[], Answered]) -> None:
-        """As `add`, for a slate that is put together when somebody asks for it."""
-        self._add(slate, _Later(user, make))
-
-    def _add(self, slate: str, answered: Answered | _Later) -> None:
         with self._mutex:
-            self._answered[slate] = answered
-            if len(self._answered) > _KEPT:
+            self._answered[answered.slate.id] = answered
+            if len(self._answered) > KEPT:
                 self._answered.popitem(last=False)
 
     def get(self, slate: str) -> Answered | None:
         """The slate of an id, while it is remembered."""
         known = self._answered.get(slate)
-        return known.make() if isinstance(known, _Later) else known
+        return self._others.get(slate) if known is None and self._others is not None else known
 
     def forget(self, user: str) -> None:
         """Let go of a user's slates. O(slates)."""
         with self._mutex:
             for slate in [key for key, known in self._answered.items() if known.user == user]:
                 del self._answered[slate]
+        if self._others is not None:
+            self._others.forget(user)
 
     def clear(self) -> None:
         """Let go of all."""
         with self._mutex:
             self._answered.clear()
+        if self._others is not None:
+            self._others.clear()

@@ -21,18 +21,19 @@ from cluster_rig import wait_for
 from headwater.cli import main
 from headwater.cluster.answers import shown
 from headwater.cluster.host import Host
-from headwater.cluster.records import EncodedRecord, Queued, RecordWriter
-from headwater.cluster.usual_slates import noted_slate, request_of, slate_of
+from headwater.cluster.records import RecordWriter
+from headwater.cluster.slates import Slates
+from headwater.cluster.usual_slates import request_of, slate_of
 from headwater.cluster_log import cluster_log
 from headwater.config import Config, config_from_table
 from headwater.core import UsualSlate
+from headwater.errors import Unavailable
 from headwater.events.frame import encode_event
 from headwater.events.nats_server import NatsServer
 from headwater.events.types import Feedback, SlateServed
 from headwater.protocol import Recommend, decode_request, encoding_of, host_subject
 from headwater.served_slates import ServedSlates
 from headwater.slate import Slate
-from headwater.slate_memory import SlateMemory
 from headwater.slate_record import slate_record
 from host_rig import Hosts, hosts
 from nats_server import nats_server
@@ -257,38 +258,39 @@ def test_slates_are_recorded_and_made_again_also_where_the_owner_folded_in_betwe
 def test_a_record_made_by_the_core_is_what_python_would_write(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, exploration: float
 ) -> None:
-    by_python: dict[str, bytes] = {}
     by_core: dict[str, bytes] = {}
+    write = RecordWriter._write
 
-    def noted(memory: SlateMemory, records: RecordWriter, served: UsualSlate) -> tuple[bool, list[str]]:
-        record = slate_record(slate_of(served, recorded=True, degraded=[]), request_of(served))
+    async def noted(self: RecordWriter, group: list[Any]) -> None:
+        by_core.update((queued[0], queued[2]) for queued in group if isinstance(queued, tuple))
+        await write(self, group)
+
+    def by_python(served: UsualSlate) -> bytes:
+        record = slate_record(slate_of(served), request_of(served))
         if served.round is not None:
             rounds.append(served.id)
             record = msgspec.structs.replace(record, extra=(record.extra or {}) | {"rounds": [served.round]})
-        by_python[served.id] = encode_event(record)
-        return noted_slate(memory, records, served)
-
-    def record(self: RecordWriter, queued: Queued, /) -> bool:
-        if isinstance(queued, EncodedRecord):
-            by_core[queued.slate] = queued.event
-        return write(self, queued)
+        return encode_event(record)
 
     rounds: list[str] = []
-    write = RecordWriter.record
-    monkeypatch.setattr("headwater.cluster.slates.noted_slate", noted)
-    monkeypatch.setattr(RecordWriter, "record", record)
+    monkeypatch.setattr(RecordWriter, "_write", noted)
     found = config_from_table({"generation": {"partitions": 8}, "query": {"exploration": exploration}})
     with hosts(nats_server, found, 1, 2) as running, running.client() as client:
         client.put_items({"item": f"i{n}", "categories": [f"c{n % 3}"]} for n in range(30))
         client.recommend("u1", after=client.track_many(events(300)))
+        host = running.hosts["s0"]
+        wait_for("what came before is written", lambda: not host._records.pending)
         by_core.clear()
-        by_python.clear()
         with coming(running):
-            for n in range(100):
-                client.recommend(f"u{n % 30}", 5, exclude=["i1", "i2"][: n % 3], record=n % 7 != 0)
-    assert rounds
-    assert len(by_python) > len(by_core) > 50, "most are usual, and a seventh of them is not recorded"
-    assert all(by_python[slate] == event for slate, event in by_core.items())
+            slates = [
+                client.recommend(f"u{n % 30}", 5, exclude=["i1", "i2"][: n % 3], record=n % 7 != 0) for n in range(100)
+            ]
+        wait_for("what was answered is written", lambda: not host._records.pending)
+        shelf = host._slates._usual_memory.shelf
+        served = [usual for slate in slates if (usual := shelf.get(slate.id)) is not None]
+        assert {usual.id: by_python(usual) for usual in served if usual.recorded} == by_core
+        assert len(served) > len(by_core) > 50, "most are usual, and a seventh of them is not recorded"
+        assert rounds
 
 
 def deaf(host: Host, verb: str) -> None:
@@ -402,13 +404,20 @@ def test_a_slate_is_explained_until_its_visitor_is_forgotten(nats_server: NatsSe
 
 def test_a_defect_makes_nobody_deaf(nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[BaseException | None] = []
+    broken = threading.Event()
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
+
+    def slates(*given: Any) -> Slates:
+        *others, clock = given
+        return Slates(*others, lambda: 1 // 0 if broken.is_set() else clock())
+
+    monkeypatch.setattr("headwater.cluster.host.Slates", slates)
     with hosts(nats_server, config(), 1, 2) as running, running.client() as client:
         client.recommend("u1", 2, after=client.track("view", user="u1", item="i1"))
-        nc = running.hosts["i0"]._nc
-        with monkeypatch.context() as patched:
-            patched.setattr(nc, "_waiting", lambda _: 1 // 0)
-            assert client.recommend("u1", 2, deadline_ms=400).degraded == ["item host i0 left out: late"]
+        broken.set()
+        with pytest.raises(Unavailable):
+            client.recommend("u1", 2, deadline_ms=400)
+        broken.clear()
         assert client.recommend("u1", 2).degraded == []
     assert {type(err) for err in told} == {ZeroDivisionError}
 

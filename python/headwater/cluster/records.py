@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 from headwater.cluster.ingest import Clock, Ingest
+from headwater.core import RecordQueue
 from headwater.errors import HeadwaterError, InvalidInput
 from headwater.events.subjects import PARTITION, Subject, partition_of
 from headwater.events.types import SlateServed
@@ -31,7 +31,7 @@ class EncodedRecord(NamedTuple):
     event: bytes
 
 
-Queued = EncodedRecord | SlateServed | Making
+Queued = SlateServed | Making
 
 
 class RecordWriter:
@@ -42,22 +42,25 @@ class RecordWriter:
         self._ingest = ingest
         self._clock = clock
         self._partitions = partitions
-        self._queue: deque[Queued] = deque()
         self._arrived = asyncio.Event()
+        self.queue = RecordQueue(QUEUE_LIMIT, self._arrived.set)
+        """The core puts its own there."""
         self._closed = asyncio.Event()
         self._writing = False
-        self.dropped = 0
-        self.error: str | None = None
+
+    @property
+    def dropped(self) -> int:
+        """How many were refused, or not written."""
+        return self.queue.dropped
+
+    @property
+    def error(self) -> str | None:
         """Why the last group was not written; None once one was."""
+        return self.queue.error
 
     def record(self, served: Queued, /) -> bool:
         """Queue a record, or what makes it later; whether there was room."""
-        if self._closed.is_set() or len(self._queue) >= QUEUE_LIMIT:
-            self.dropped += 1
-            return False
-        self._queue.append(served)
-        self._arrived.set()
-        return True
+        return self.queue.push(served)
 
     async def run(self) -> None:
         """Write what is queued until `close`."""
@@ -67,11 +70,11 @@ class RecordWriter:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), _GATHER_SECONDS)
             # What comes while these are written is gathered in its turn.
-            for _ in range(0, len(self._queue), _GROUP):
+            for _ in range(0, len(self.queue), _GROUP):
                 self._writing = True
-                await self._write([self._queue.popleft() for _ in range(min(_GROUP, len(self._queue)))])
+                await self._write(self.queue.take(_GROUP))
             self._writing = False
-            if self._queue:
+            if len(self.queue):
                 self._arrived.set()
             elif self._closed.is_set():
                 return
@@ -79,9 +82,9 @@ class RecordWriter:
     @property
     def pending(self) -> bool:
         """Whether records are queued or on their way."""
-        return self._writing or bool(self._queue)
+        return self._writing or len(self.queue) > 0
 
-    async def _write(self, group: Sequence[Queued]) -> None:
+    async def _write(self, group: Sequence[Queued | tuple[str, str, bytes]]) -> None:
         """Write a group; a record that is refused costs no other its place, and none is written twice."""
         refused: list[_Refused] = []
         waiting: list[tuple[list[EncodedRecord], asyncio.Future[int]]] = []
@@ -95,18 +98,20 @@ class RecordWriter:
             except HeadwaterError as err:
                 refused += [_Refused(record.slate, err) for record in records]
         for slate, why in refused:
-            if self.error is None:
+            if self.queue.error is None:
                 logger.warning("slate record %s was not written: %s", slate, why.message)
-            self.dropped += 1
-            self.error = why.message
+            self.queue.drop_one()
+            self.queue.error = why.message
         if not refused:
-            self.error = None
+            self.queue.error = None
 
-    async def _by_subject(self, group: Sequence[Queued], refused: list[_Refused]) -> dict[Subject, list[EncodedRecord]]:
+    async def _by_subject(
+        self, group: Sequence[Queued | tuple[str, str, bytes]], refused: list[_Refused]
+    ) -> dict[Subject, list[EncodedRecord]]:
         by_subject: dict[Subject, list[EncodedRecord]] = {}
         for queued in group:
-            if isinstance(queued, EncodedRecord):
-                record = queued
+            if isinstance(queued, tuple):
+                record = EncodedRecord(*queued)
             else:
                 served = queued if isinstance(queued, SlateServed) else queued()
                 try:
@@ -135,6 +140,7 @@ class RecordWriter:
 
     def close(self) -> None:
         """Take no more records; `run` returns once what is queued was written."""
+        self.queue.close()
         self._closed.set()
         self._arrived.set()
 

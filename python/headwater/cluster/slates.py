@@ -26,7 +26,7 @@ from headwater.cluster.logs import slate_id
 from headwater.cluster.metrics import HostMetrics
 from headwater.cluster.records import RecordWriter
 from headwater.cluster.scatter import LAYOUT, Gathered, Outcomes, Scatter, outcomes_of
-from headwater.cluster.usual_slates import noted_slate
+from headwater.cluster.usual_slates import UsualMemory
 from headwater.config import Config
 from headwater.core import (
     Door,
@@ -122,7 +122,8 @@ class Slates:
         self._opened_with = query_version(config.query)
         self._usual: UsualSlates | None = None
         self._later: set[asyncio.Future[_Asked]] = set()
-        self.memory = SlateMemory()
+        self._usual_memory = UsualMemory()
+        self.memory = SlateMemory(self._usual_memory)
         """The latest slates of this host."""
 
     # --- verbs ---------------------------------------------------------------------------------------------------
@@ -180,7 +181,8 @@ class Slates:
             config=self._opened_with,
             prefix=self._prefix,
             clock=self._clock,
-            noted=partial(noted_slate, self.memory, self._records),
+            queue=self._records.queue,
+            shelf=self._usual_memory.shelf,
             left=left,
             wake=wake,
         )

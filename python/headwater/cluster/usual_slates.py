@@ -1,37 +1,44 @@
-"""Slates that were answered without Python: noted before the answer is sent, read when somebody wants to know.
+"""Slates that were answered without Python: kept by the core, read when somebody wants to know.
 
-The core says of each what `headwater.slate.Slate` does (`core_rs/src/py/wire/served.rs`), and makes its record. The
-rest is for `explain`.
+The core says of each what `headwater.slate.Slate` does, and makes its record (`core_rs/src/py/wire/`). The rest is for
+`explain`.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import msgspec
 
 from headwater.answer import decode_answer
-from headwater.cluster.records import EncodedRecord, RecordWriter
-from headwater.core import UsualSlate
+from headwater.core import SlateShelf, UsualSlate
 from headwater.slate import Slate
-from headwater.slate_memory import Answered, SlateMemory
-from headwater.slate_record import wanting
+from headwater.slate_memory import KEPT, Answered
 
 _request = msgspec.msgpack.Decoder(dict[str, Any])
 
 
-def noted_slate(memory: SlateMemory, records: RecordWriter, served: UsualSlate) -> tuple[bool, list[str]]:
-    """Remember a slate and queue its record, if it wants one; whether there was room, and what is wanting."""
-    queued, lacks = False, list[str]()
-    if (event := served.take_event()) is not None:
-        queued = records.record(EncodedRecord(served.id, served.user, event))
-        lacks = wanting(queued, records)
-    memory.add_later(served.id, served.user, partial(_answered, served, queued, tuple(lacks)))
-    return queued, lacks
+class UsualMemory:
+    """The latest of these slates, beside those of a `SlateMemory`."""
+
+    def __init__(self) -> None:
+        self.shelf = SlateShelf(KEPT)
+
+    def get(self, slate: str) -> Answered | None:
+        """The slate of an id, while it is remembered."""
+        served = self.shelf.get(slate)
+        return None if served is None else Answered(slate_of(served), request_of(served))
+
+    def forget(self, user: str) -> None:
+        """Let go of a user's slates. O(slates)."""
+        self.shelf.forget(user)
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self.shelf.clear()
 
 
-def slate_of(served: UsualSlate, *, recorded: bool, degraded: list[str]) -> Slate:
+def slate_of(served: UsualSlate) -> Slate:
     """The slate as it was answered."""
     answer = decode_answer(served.answer)
     return Slate(
@@ -44,9 +51,9 @@ def slate_of(served: UsualSlate, *, recorded: bool, degraded: list[str]) -> Slat
         positions=served.positions,
         now=served.now,
         fallback=answer.fallback,
-        degraded=degraded,
+        degraded=served.degraded,
         config=served.config,
-        recorded=recorded,
+        recorded=served.recorded,
         notes=answer.notes,
         exploring=answer.exploring,
     )
@@ -57,7 +64,3 @@ def request_of(served: UsualSlate) -> dict[str, Any]:
     request = _request.decode(served.request)
     del request["key"]
     return request
-
-
-def _answered(served: UsualSlate, recorded: bool, degraded: tuple[str, ...]) -> Answered:
-    return Answered(slate_of(served, recorded=recorded, degraded=[*degraded]), request_of(served))

@@ -1,6 +1,7 @@
-//! What Python is told of a slate that was answered without it: enough to record and to remember it, read when it is needed.
+//! What is kept of a slate that was answered without Python: enough to explain it.
 
-use parking_lot::Mutex;
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -12,82 +13,93 @@ use crate::wire::sentence::ReasonSaid;
 pub(super) type Round = Vec<u64>;
 
 /// A slate that answered `recommend` as it is usually asked.
-#[pyclass(frozen, module = "headwater._core")]
-pub struct UsualSlate {
-    pub(super) id: String,
-    pub(super) user: String,
-    pub(super) n: usize,
-    pub(super) now: Millis,
-    /// Its record as an event of the log; `None` where it is not recorded, or was taken already.
-    pub(super) event: Mutex<Option<Vec<u8>>>,
-    pub(super) request: Vec<u8>,
+pub(super) struct Served {
+    pub id: String,
+    pub user: String,
+    pub n: usize,
+    pub now: Millis,
+    pub request: Vec<u8>,
     /// As bytes: a thousand slates are kept, and whoever drops one later finds hundreds of its small things out of the cache.
-    pub(super) answer: Vec<u8>,
-    pub(super) positions: Vec<u64>,
-    pub(super) config: String,
-    pub(super) round: Option<Round>,
+    pub answer: Vec<u8>,
+    pub positions: Vec<u64>,
+    pub config: String,
+    pub round: Option<Round>,
+    /// Whether its record was queued.
+    pub recorded: bool,
+    /// What the slate says is wanting.
+    pub degraded: Vec<String>,
 }
+
+/// The same for Python.
+#[pyclass(frozen, module = "headwater._core")]
+pub struct UsualSlate(pub(super) Arc<Served>);
 
 #[pymethods]
 impl UsualSlate {
     /// Its id.
     #[getter]
     fn id(&self) -> &str {
-        &self.id
+        &self.0.id
     }
 
     /// Whom it is for.
     #[getter]
     fn user(&self) -> &str {
-        &self.user
+        &self.0.user
     }
 
     /// How many items were asked for.
     #[getter]
     fn n(&self) -> usize {
-        self.n
+        self.0.n
     }
 
     /// The time of the question, in milliseconds.
     #[getter]
     fn now(&self) -> Millis {
-        self.now
-    }
-
-    /// Its record, an event of the log; `None` where it is not to be recorded, and after the first time.
-    fn take_event<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let event = self.event.lock().take();
-        event.map(|event| PyBytes::new(py, &event))
+        self.0.now
     }
 
     /// What the core was asked.
     #[getter]
     fn request<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.request)
+        PyBytes::new(py, &self.0.request)
     }
 
     /// What it answered.
     #[getter]
     fn answer<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.answer)
+        PyBytes::new(py, &self.0.answer)
     }
 
     /// Where the hosts stood: the owner, then the item hosts.
     #[getter]
     fn positions(&self) -> Vec<u64> {
-        self.positions.clone()
+        self.0.positions.clone()
     }
 
     /// Version of the configuration that answered.
     #[getter]
     fn config(&self) -> &str {
-        &self.config
+        &self.0.config
     }
 
     /// Where the owner folded on between its scatter and its answer: see `headwater.host_replay.Rounds`.
     #[getter]
     fn round(&self) -> Option<Round> {
-        self.round.clone()
+        self.0.round.clone()
+    }
+
+    /// Whether its record was queued.
+    #[getter]
+    fn recorded(&self) -> bool {
+        self.0.recorded
+    }
+
+    /// What it says is wanting.
+    #[getter]
+    fn degraded(&self) -> Vec<String> {
+        self.0.degraded.clone()
     }
 }
 

@@ -1,6 +1,7 @@
 //! `recommend` as it is usually asked, on the host that owns the user: from the question's bytes to a scatter, and from
 //! the last reply to those of the answer.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -15,7 +16,9 @@ use crate::py::error::protocol;
 use crate::py::hosts::{read_replies, read_scatter};
 use crate::py::wire::door::Door;
 use crate::py::wire::left::LeftQuestion;
-use crate::py::wire::served::UsualSlate;
+use crate::py::wire::records::RecordQueue;
+use crate::py::wire::served::Served;
+use crate::py::wire::shelf::SlateShelf;
 use crate::py::wire::times::VerbTimes;
 use crate::py::wire::wire::{Out, Route};
 use crate::query::answer::Answer;
@@ -46,7 +49,8 @@ pub struct UsualSlates {
     prefix: String,
     last: AtomicU64,
     clock: Py<PyAny>,
-    noted: Py<PyAny>,
+    queue: Py<RecordQueue>,
+    shelf: Py<SlateShelf>,
     left: Py<PyAny>,
     wake: Py<PyAny>,
     waiting: Mutex<Waiting>,
@@ -71,10 +75,10 @@ impl UsualSlates {
     /// of it item hosts get; `records`: whether slates are recorded unless a question says otherwise, `scorer`: the version that records name; `config`: version of the configuration before one was
     /// activated; `prefix`: of the ids of slates.
     ///
-    /// `clock` gives the time of day in milliseconds. `noted` is called with a `UsualSlate` before it is answered, and gives whether it will be recorded and what is
-    /// wanting; `left` with a `LeftQuestion`; `wake` with seconds after which `expire` is to be called.
+    /// `clock` gives the time of day in milliseconds. Records go to `queue`, and `shelf` keeps slates. `left` is called with a
+    /// `LeftQuestion`; `wake` with seconds after which `expire` is to be called.
     #[new]
-    #[pyo3(signature = (*, door, times, core, layout, subjects, deadline_ms, item_share, records, scorer, config, prefix, clock, noted, left, wake))]
+    #[pyo3(signature = (*, door, times, core, layout, subjects, deadline_ms, item_share, records, scorer, config, prefix, clock, queue, shelf, left, wake))]
     #[expect(
         clippy::too_many_arguments,
         reason = "named, and all of them of the host"
@@ -92,7 +96,8 @@ impl UsualSlates {
         config: String,
         prefix: String,
         clock: Py<PyAny>,
-        noted: Py<PyAny>,
+        queue: Py<RecordQueue>,
+        shelf: Py<SlateShelf>,
         left: Py<PyAny>,
         wake: Py<PyAny>,
     ) -> Self {
@@ -110,7 +115,8 @@ impl UsualSlates {
             prefix,
             last: AtomicU64::new(0),
             clock,
-            noted,
+            queue,
+            shelf,
             left,
             wake,
             waiting: Mutex::default(),
@@ -147,7 +153,7 @@ impl UsualSlates {
 
     // They lead back to whoever has these.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        [&self.clock, &self.noted, &self.left, &self.wake]
+        [&self.clock, &self.left, &self.wake]
             .into_iter()
             .try_for_each(|led_to| visit.call(led_to))
     }
@@ -293,55 +299,59 @@ impl UsualSlates {
     ) -> PyResult<bool> {
         let answer = &made.answer;
         let records = question.usual.record.unwrap_or(self.records);
-        let slate = Py::new(py, self.slate(question, made, records)?)?;
-        let served = slate.get();
-        let usual = written(question, &said(served, answer, records, &[]));
+        let mut served = self.served(question, made, records)?;
+        let usual = written(question, &said(&served, answer));
         // Before anybody is told that it was served.
         if !out.has_room(py, usual.len() + WANTING, usual.len() + WANTING)? {
             return Ok(false);
         }
-        let noted = self.noted.call1(py, (slate.clone_ref(py),));
-        let (recorded, degraded): (bool, Vec<String>) = noted?.extract(py)?;
-        let as_usual = recorded == records && degraded.is_empty();
-        let bytes = match as_usual {
+        if records {
+            let event = self.record(question, &served, answer);
+            let queued = self.queue.get().put(py, &served.id, &served.user, event)?;
+            (served.recorded, served.degraded) = (queued.0, wanting(queued));
+        }
+        let bytes = match served.recorded == records && served.degraded.is_empty() {
             true => usual,
-            false => written(question, &said(served, answer, recorded, &degraded)),
+            false => written(question, &said(&served, answer)),
         };
+        self.shelf.get().put(Arc::new(served));
         out.send(&question.reply, b"", &bytes);
         let took = self.microseconds().saturating_sub(question.began);
         self.times.get().add(took as f64 / 1e6);
         Ok(true)
     }
 
-    fn slate(&self, question: &Question, made: &Made, records: bool) -> PyResult<UsualSlate> {
+    /// The slate, with a record that nothing is wanting of if `recorded`.
+    fn served(&self, question: &Question, made: &Made, recorded: bool) -> PyResult<Served> {
         let usual = &question.usual;
         let round = (made.answer.position != question.made_at).then(|| {
             let hosts = made.positions[1..].iter().copied();
             std::iter::once(question.made_at).chain(hosts).collect()
         });
-        let slate = UsualSlate {
+        Ok(Served {
             id: question.key.clone(),
             user: usual.user().to_string(),
             n: usual.n(),
             now: question.now,
-            event: Mutex::default(),
             request: made.request.clone(),
             answer: rmp_serde::to_vec(&made.answer).map_err(protocol)?,
             positions: made.positions.clone(),
             config: made.config.as_ref().unwrap_or(&self.config).clone(),
             round,
+            recorded,
+            degraded: Vec::new(),
+        })
+    }
+
+    /// A slate's record, as an event of the log.
+    fn record(&self, question: &Question, served: &Served, answer: &Answer) -> Vec<u8> {
+        let record = SlateRecorded {
+            said: said(served, answer),
+            request: question.usual.written(question.now, None),
+            scorer: &self.scorer,
+            round: served.round.as_deref(),
         };
-        if records {
-            let record = SlateRecorded {
-                said: said(&slate, &made.answer, true, &[]),
-                request: usual.written(question.now, None),
-                scorer: &self.scorer,
-                round: slate.round.as_deref(),
-            };
-            let bytes = record.bytes();
-            *slate.event.lock() = Some(bytes);
-        }
-        Ok(slate)
+        record.bytes()
     }
 
     /// Hands a question to Python.
@@ -354,22 +364,27 @@ impl UsualSlates {
     }
 }
 
-fn said<'a>(
-    slate: &'a UsualSlate,
-    answer: &'a Answer,
-    recorded: bool,
-    degraded: &'a [String],
-) -> SlateSaid<'a> {
+/// What a slate says of its record, where something is wanting (`headwater.slate_record.wanting` says the same).
+fn wanting((queued, error): (bool, Option<String>)) -> Vec<String> {
+    let full = || "slate not recorded: the record queue is full".to_string();
+    let failed = |why| format!("slate may not be recorded: the last write failed ({why})");
+    match queued {
+        true => error.map(failed).into_iter().collect(),
+        false => vec![full()],
+    }
+}
+
+fn said<'a>(served: &'a Served, answer: &'a Answer) -> SlateSaid<'a> {
     SlateSaid {
-        id: &slate.id,
-        user: &slate.user,
-        n: slate.n,
-        now: slate.now,
+        id: &served.id,
+        user: &served.user,
+        n: served.n,
+        now: served.now,
         answer,
-        positions: &slate.positions,
-        config: &slate.config,
-        degraded,
-        recorded,
+        positions: &served.positions,
+        config: &served.config,
+        degraded: &served.degraded,
+        recorded: served.recorded,
     }
 }
 

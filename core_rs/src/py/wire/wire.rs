@@ -13,6 +13,7 @@ use crate::py::core::Core;
 use crate::py::wire::candidates::Candidates;
 use crate::py::wire::door::Door;
 use crate::py::wire::slates::{Questions, Replies, UsualSlates};
+use crate::py::wire::socket::{Brought, Socket};
 use crate::py::wire::times::VerbTimes;
 use crate::wire::message::{Cut, Message, cut, publish};
 
@@ -25,8 +26,7 @@ pub(super) trait Route: Send + Sync {
 /// What is to be sent.
 pub(super) struct Out {
     commands: Vec<u8>,
-    messages: usize,
-    bytes: usize,
+    counts: Counts,
     room: Option<Room>,
     ask: Py<PyAny>,
 }
@@ -54,8 +54,8 @@ impl Out {
     /// Sends.
     pub(super) fn send(&mut self, subject: &[u8], reply: &[u8], data: &[u8]) {
         publish(&mut self.commands, subject, reply, data);
-        self.messages += 1;
-        self.bytes += data.len();
+        self.counts[2] += 1;
+        self.counts[3] += data.len();
     }
 }
 
@@ -73,10 +73,13 @@ struct Held {
 }
 
 /// Messages and bytes of those that Python had no part in: in, out.
-type Counts = (usize, usize, usize, usize);
+type Counts = [usize; 4];
 
-/// What is left for nats-py, and where anything was taken without Python, what is to be sent for it, and counts.
-type Left<'py> = (Bound<'py, PyBytes>, Option<(Bound<'py, PyBytes>, Counts)>);
+/// What is left for nats-py, and what is to be sent.
+type Left<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>);
+
+/// The same, and whether the connection is at its end.
+type Pumped<'py> = (Bound<'py, PyBytes>, Bound<'py, PyBytes>, bool);
 
 /// How many bytes the message at the beginning of `data` takes; `None` where there is no whole and sound one.
 #[pyfunction]
@@ -95,6 +98,8 @@ pub struct Wire {
     held: Mutex<Held>,
     routes: Mutex<HashMap<u64, Routed>>,
     life: AtomicU64,
+    socket: Mutex<Option<Arc<Socket>>>,
+    counts: Mutex<Counts>,
 }
 
 impl Wire {
@@ -105,13 +110,7 @@ impl Wire {
             .insert(subscription, Routed { route, taken });
     }
 
-    fn hand_over(
-        &self,
-        py: Python<'_>,
-        message: &Message<'_>,
-        out: &mut Out,
-        counts: &mut Counts,
-    ) -> PyResult<bool> {
+    fn hand_over(&self, py: Python<'_>, message: &Message<'_>, out: &mut Out) -> PyResult<bool> {
         // Whoever takes a message may add and remove routes.
         let routed = self.routes.lock().get(&message.subscription).cloned();
         let taken = |routed: &Routed, out: &mut Out| {
@@ -125,8 +124,8 @@ impl Wire {
             && taken(&routed, out)
         {
             routed.taken.fetch_add(1, Ordering::Relaxed);
-            counts.0 += 1;
-            counts.1 += message.data.len();
+            out.counts[0] += 1;
+            out.counts[1] += message.data.len();
             return Ok(true);
         }
         let bytes = |bytes| PyBytes::new(py, bytes);
@@ -144,13 +143,7 @@ impl Wire {
     }
 
     /// Hands over what is whole in `bytes`; what is left for nats-py.
-    fn cut_all<'a>(
-        &self,
-        py: Python<'_>,
-        bytes: &'a [u8],
-        out: &mut Out,
-        counts: &mut Counts,
-    ) -> PyResult<&'a [u8]> {
+    fn cut_all<'a>(&self, py: Python<'_>, bytes: &'a [u8], out: &mut Out) -> PyResult<&'a [u8]> {
         let life = self.life.load(Ordering::Relaxed);
         let mut at = 0;
         while at < bytes.len() {
@@ -163,7 +156,7 @@ impl Wire {
                     break;
                 }
                 Cut::Whole(message, size) => {
-                    if !self.hand_over(py, &message, out, counts)? {
+                    if !self.hand_over(py, &message, out)? {
                         return Ok(&bytes[at..]);
                     }
                     at += size;
@@ -182,6 +175,32 @@ impl Wire {
         held.bytes.extend_from_slice(data);
         (held.bytes.len() >= held.wanted).then(|| std::mem::take(&mut *held).bytes)
     }
+
+    /// Hands over messages as long as they are taken; what is left for nats-py, and what is to be sent.
+    fn cut_whole<'py>(
+        &self,
+        py: Python<'py>,
+        data: &[u8],
+        room: Option<Room>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Vec<u8>)> {
+        let mut out = Out {
+            commands: Vec::new(),
+            counts: Counts::default(),
+            room,
+            ask: self.room.clone_ref(py),
+        };
+        let is_held = !self.held.lock().bytes.is_empty();
+        let whole = is_held.then(|| self.with_held(data));
+        let rest = match &whole {
+            None => self.cut_all(py, data, &mut out)?,
+            Some(Some(whole)) => self.cut_all(py, whole, &mut out)?,
+            Some(None) => &[],
+        };
+        let mut counts = self.counts.lock();
+        let sums = counts.iter_mut().zip(out.counts);
+        sums.for_each(|(sum, more)| *sum += more);
+        Ok((PyBytes::new(py, rest), out.commands))
+    }
 }
 
 #[pymethods]
@@ -197,37 +216,75 @@ impl Wire {
             held: Mutex::default(),
             routes: Mutex::default(),
             life: AtomicU64::new(0),
+            socket: Mutex::default(),
+            counts: Mutex::default(),
         }
     }
 
     /// Hands over messages as long as they are taken. Gives the rest from the first on that is not, and what is to be sent.
     /// What is not whole yet is kept.
     fn cut<'py>(&self, py: Python<'py>, data: &Bound<'py, PyBytes>) -> PyResult<Left<'py>> {
-        let mut out = Out {
-            commands: Vec::new(),
-            messages: 0,
-            bytes: 0,
-            room: None,
-            ask: self.room.clone_ref(py),
+        let (rest, commands) = self.cut_whole(py, data.as_bytes(), None)?;
+        Ok((rest, PyBytes::new(py, &commands)))
+    }
+
+    /// From now on `pump` and `read` read the socket of the descriptor `number`, by one of their own, which is given: whoever
+    /// calls them watches that. Errors: `OSError`, there is no such socket.
+    fn attach(&self, number: i32) -> PyResult<i32> {
+        let socket = Socket::of(number)?;
+        let watched = socket.number();
+        *self.socket.lock() = Some(Arc::new(socket));
+        Ok(watched)
+    }
+
+    /// Closes that descriptor. It must not be watched any longer.
+    fn detach(&self) {
+        *self.socket.lock() = None;
+    }
+
+    /// `cut` of what the socket brought. `room`: how many bytes may be sent, and how large a message may be; `direct`: whether
+    /// they are written here. `None` where nothing is left to do; else what is left for nats-py, what is still to be
+    /// written, and whether the connection is at its end.
+    fn pump<'py>(
+        &self,
+        py: Python<'py>,
+        room: usize,
+        largest: usize,
+        direct: bool,
+    ) -> PyResult<Option<Pumped<'py>>> {
+        let Some(socket) = self.socket.lock().clone() else {
+            return Ok(None);
         };
-        let mut counts = (0, 0, 0, 0);
-        let is_held = !self.held.lock().bytes.is_empty();
-        let rest = match is_held {
-            false => PyBytes::new(
-                py,
-                self.cut_all(py, data.as_bytes(), &mut out, &mut counts)?,
-            ),
-            true => match self.with_held(data.as_bytes()) {
-                None => PyBytes::new(py, &[]),
-                Some(whole) => PyBytes::new(py, self.cut_all(py, &whole, &mut out, &mut counts)?),
-            },
+        let (rest, commands) =
+            match socket.read(|data| self.cut_whole(py, data, Some((room, largest)))) {
+                Brought::Bytes(cut) => cut?,
+                Brought::Nothing => return Ok(None),
+                Brought::End => {
+                    let nothing = || PyBytes::new(py, &[]);
+                    return Ok(Some((nothing(), nothing(), true)));
+                }
+            };
+        let unsent = match direct {
+            true => socket.write(&commands),
+            false => &commands,
         };
-        (counts.2, counts.3) = (out.messages, out.bytes);
-        let taken = counts.0 > 0;
-        Ok((
-            rest,
-            taken.then(|| (PyBytes::new(py, &out.commands), counts)),
-        ))
+        let done = unsent.is_empty() && rest.as_bytes().is_empty();
+        Ok((!done).then(|| (rest, PyBytes::new(py, unsent), false)))
+    }
+
+    /// What the socket brought; nothing of it is looked at. Empty at the end of the connection, `None` where nothing came.
+    fn read<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let socket = self.socket.lock().clone()?;
+        match socket.read(|data| PyBytes::new(py, data)) {
+            Brought::Bytes(bytes) => Some(bytes),
+            Brought::Nothing => None,
+            Brought::End => Some(PyBytes::new(py, &[])),
+        }
+    }
+
+    /// Messages that Python had no part in and their bytes, and the same of what was sent for them; since this was asked last.
+    fn take_counts(&self) -> Counts {
+        std::mem::take(&mut *self.counts.lock())
     }
 
     /// Begins anew, with another connection: what is half there is dropped, routes stay.
