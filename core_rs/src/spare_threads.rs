@@ -18,6 +18,32 @@ struct Mailbox {
     posted: Condvar,
     /// The thread's number, 0 before it runs.
     thread: AtomicI32,
+    kept: Mutex<Kept>,
+}
+
+/// Which CPU a thread was last kept off, and for how many jobs that was taken to be so since.
+#[derive(Default)]
+struct Kept {
+    off: Option<usize>,
+    jobs: u32,
+}
+
+/// So often a thread is kept off the same CPU without asking the system: who asks may run elsewhere meanwhile, and that is
+/// not told.
+const TAKEN_TO_BE_SO: u32 = 256;
+
+impl Mailbox {
+    /// Keeps the thread off the CPU that the calling one runs on.
+    fn keep_off(&self) {
+        let (thread, cpu) = (self.thread.load(Ordering::Relaxed), elsewhere::cpu());
+        let mut kept = lock(&self.kept);
+        kept.jobs += 1;
+        // A thread that does not run yet has no number.
+        if thread != 0 && (kept.off != cpu || kept.jobs > TAKEN_TO_BE_SO) {
+            elsewhere::keep_off(thread, cpu);
+            *kept = Kept { off: cpu, jobs: 0 };
+        }
+    }
 }
 
 static FREE: Mutex<Vec<Arc<Mailbox>>> = Mutex::new(Vec::new());
@@ -39,7 +65,7 @@ pub fn most() -> usize {
 pub fn offer(job: Job) {
     let free = lock(&FREE).pop();
     if let Some(mailbox) = free.or_else(begin) {
-        elsewhere::keep_off(mailbox.thread.load(Ordering::Relaxed), elsewhere::cpu());
+        mailbox.keep_off();
         *lock(&mailbox.job) = Some(job);
         mailbox.posted.notify_one();
     }

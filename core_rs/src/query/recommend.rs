@@ -216,8 +216,7 @@ fn answer(
         whole: true,
     };
     question.ask_ahead(true);
-    let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-    let lists = retrieval.lists(&plan.sources, tools.helped, scores, filter)?;
+    let lists = retrieval.lists(&plan.sources, tools.helped, &mut scratch.scores)?;
     let all = request.all_reasons;
     let counted = CountedHere { state, now };
     let stock = StockHere {

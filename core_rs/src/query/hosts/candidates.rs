@@ -217,8 +217,7 @@ impl Part<'_> {
             recorded: &request.found,
             whole: false,
         };
-        let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-        let mut lists = retrieval.lists(&plan.sources, tools.helped, scores, filter)?;
+        let mut lists = retrieval.lists(&plan.sources, tools.helped, &mut scratch.scores)?;
         let shards = self.shards();
         let cut = match scatter.thorough || request.candidates.is_some() {
             true => vec![false; lists.len()],
