@@ -3,7 +3,7 @@
 //! A helper is woken where it does not stand in the asker's way ([`crate::elsewhere`]). Work that no thread is free for is
 //! dropped: it is for those who would do it themselves then, as [`crate::beside`] does.
 
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::elsewhere;
@@ -11,14 +11,28 @@ use crate::elsewhere;
 /// Something to do, which must not panic.
 pub type Job = Box<dyn FnOnce() + Send>;
 
+/// So often a helper that was roused looks for a job before it sleeps again: a tenth of a millisecond or less.
+const LOOKS: usize = 2000;
+
 /// Where a helper finds its next job.
 #[derive(Default)]
 struct Mailbox {
-    job: Mutex<Option<Job>>,
+    post: Mutex<Post>,
     posted: Condvar,
+    /// Whether there is a job, for a helper that only looks.
+    given: AtomicBool,
     /// The thread's number, 0 before it runs.
     thread: AtomicI32,
     kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Post {
+    job: Option<Job>,
+    /// Whether a job is to be expected.
+    roused: bool,
+    /// Whether the helper must be woken: to do so for nothing is a system call.
+    asleep: bool,
 }
 
 /// Which CPU a thread was last kept off, and for how many jobs that was taken to be so since.
@@ -33,6 +47,47 @@ struct Kept {
 const TAKEN_TO_BE_SO: u32 = 256;
 
 impl Mailbox {
+    /// Wakes the helper, if it sleeps, to what `change` writes.
+    fn post(&self, change: impl FnOnce(&mut Post)) {
+        let mut post = lock(&self.post);
+        change(&mut post);
+        if std::mem::take(&mut post.asleep) {
+            drop(post);
+            self.posted.notify_one();
+        }
+    }
+
+    fn give(&self, job: Job) {
+        self.post(|post| {
+            post.job = Some(job);
+            self.given.store(true, Ordering::Release);
+        });
+    }
+
+    /// The helper's next job.
+    fn next(&self) -> Job {
+        let mut post = lock(&self.post);
+        loop {
+            if let Some(job) = post.job.take() {
+                post.roused = false;
+                self.given.store(false, Ordering::Relaxed);
+                return job;
+            }
+            if std::mem::take(&mut post.roused) {
+                drop(post);
+                let given = || self.given.load(Ordering::Acquire);
+                (0..LOOKS)
+                    .take_while(|_| !given())
+                    .for_each(|_| std::hint::spin_loop());
+                post = lock(&self.post);
+            } else {
+                post.asleep = true;
+                let woken = self.posted.wait(post);
+                post = woken.unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
     /// Keeps the thread off the CPU that the calling one runs on.
     fn keep_off(&self) {
         let (thread, cpu) = (self.thread.load(Ordering::Relaxed), elsewhere::cpu());
@@ -63,12 +118,44 @@ pub fn most() -> usize {
 
 /// Has a free thread do it, or drops it where there is none.
 pub fn offer(job: Job) {
-    let free = lock(&FREE).pop();
-    if let Some(mailbox) = free.or_else(begin) {
-        mailbox.keep_off();
-        *lock(&mailbox.job) = Some(job);
-        mailbox.posted.notify_one();
+    Roused::default().give(job);
+}
+
+/// A helper that was woken before there is work for it, so that it is there when there is. Who is given none sleeps again
+/// soon.
+#[derive(Default)]
+pub struct Roused(Option<Arc<Mailbox>>);
+
+/// Wakes a free thread, if there is one.
+pub fn rouse() -> Roused {
+    let free = free();
+    if let Some(mailbox) = &free {
+        mailbox.post(|post| post.roused = true);
     }
+    Roused(free)
+}
+
+impl Roused {
+    /// Has the helper do it; where nobody was roused, any free thread, or drops it where there is none.
+    pub fn give(mut self, job: Job) {
+        if let Some(mailbox) = self.0.take().or_else(free) {
+            mailbox.give(job);
+        }
+    }
+}
+
+impl Drop for Roused {
+    fn drop(&mut self) {
+        lock(&FREE).extend(self.0.take());
+    }
+}
+
+/// A thread that nobody else gives work to from now on, off this thread's CPU.
+fn free() -> Option<Arc<Mailbox>> {
+    let mailbox = lock(&FREE).pop();
+    let mailbox = mailbox.or_else(begin)?;
+    mailbox.keep_off();
+    Some(mailbox)
 }
 
 /// A new thread, if there may be one more.
@@ -92,20 +179,7 @@ fn begin() -> Option<Arc<Mailbox>> {
 fn serve(own: &Arc<Mailbox>) {
     own.thread.store(elsewhere::thread(), Ordering::Relaxed);
     loop {
-        let mut waiting = lock(&own.job);
-        let job = loop {
-            match waiting.take() {
-                Some(job) => break job,
-                None => {
-                    waiting = own
-                        .posted
-                        .wait(waiting)
-                        .unwrap_or_else(PoisonError::into_inner)
-                }
-            }
-        };
-        drop(waiting);
-        job();
+        own.next()();
         lock(&FREE).push(own.clone());
     }
 }

@@ -26,6 +26,7 @@ use crate::query::source::{Source, Weighted};
 use crate::query::together::Scanned;
 use crate::query::vectors::{self, Found};
 use crate::scenario::Scenario;
+use crate::spare_threads::Roused;
 
 /// An embedding of at least so many items is worth waking another thread for.
 const LARGE: usize = 20_000;
@@ -89,16 +90,16 @@ pub fn limit(scenario: &Scenario, listed: usize) -> usize {
 }
 
 impl Retrieval<'_> {
-    /// The lists of all sources, in their order. Where a large embedding is asked and the question is to be `helped`, a spare
-    /// thread may come to it. The scan of that embedding lies in pieces for both: the helper begins with them, and when none
+    /// The lists of all sources, in their order. Where a large embedding is asked and there may be a `helper`, a spare thread
+    /// comes to it if it can. The scan of that embedding lies in pieces for both: the helper begins with them, and when none
     /// is left takes what is left of the sources from their end on; the asker begins with the sources.
     pub fn lists(
         &self,
         sources: &[Weighted],
-        helped: bool,
+        helper: Option<Roused>,
         scores: &mut Accumulator,
     ) -> Result<Vec<SourceList>, CoreError> {
-        let helped = helped && sources.iter().any(|source| self.is_large(source));
+        let helped = helper.is_some() && sources.iter().any(|source| self.is_large(source));
         let mut filter = FILTERS.lend();
         let scan = match helped {
             true => self.shared_scan(sources, &mut filter)?,
@@ -128,13 +129,13 @@ impl Retrieval<'_> {
             pieces();
             lists
         };
-        let mut lists = match helped {
-            true => {
-                let (theirs, mut own) = beside(aside, own);
+        let mut lists = match helper.filter(|_| helped) {
+            Some(helper) => {
+                let (theirs, mut own) = beside(helper, aside, own);
                 own.extend(theirs);
                 own
             }
-            false => own(),
+            None => own(),
         };
         if let Some((at, scan)) = scan {
             let ranked = vectors::found_by_both(scan);
