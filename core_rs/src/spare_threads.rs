@@ -194,10 +194,19 @@ mod tests {
         let (done, said) = channel();
         for number in 0..200 {
             let done = done.clone();
-            offer(Box::new(move || {
+            let job: Job = Box::new(move || {
                 let name = std::thread::current().name().map(str::to_string);
                 done.send((number, name)).unwrap();
-            }));
+            });
+            match number % 3 {
+                0 => rouse().give(job),
+                1 => offer(job),
+                _ => {
+                    // Nothing comes of it, and the thread is free again.
+                    drop(rouse());
+                    offer(job);
+                }
+            }
         }
         drop(done);
         let mut heard = Vec::new();
@@ -208,5 +217,29 @@ mod tests {
         }
         assert!(heard.len() <= 200 && BEGUN.load(Ordering::Relaxed) <= most());
         assert_eq!(heard.is_empty(), most() == 0);
+    }
+
+    #[test]
+    fn a_roused_helper_gets_its_job_while_it_looks_and_when_it_sleeps_again() {
+        let mailbox = Arc::new(Mailbox::default());
+        let (done, said) = channel();
+        let own = mailbox.clone();
+        let helper = std::thread::spawn(move || (0..120).for_each(|_| own.next()()));
+        for number in 0..120 {
+            if number % 3 != 0 {
+                mailbox.post(|post| post.roused = true);
+            }
+            if number % 3 == 1 {
+                // Longer than it looks: it waits for a call again.
+                while !lock(&mailbox.post).asleep {
+                    std::thread::yield_now();
+                }
+            }
+            let done = done.clone();
+            mailbox.give(Box::new(move || done.send(number).unwrap()));
+            assert_eq!(said.recv(), Ok(number));
+        }
+        helper.join().unwrap();
+        assert!(!mailbox.given.load(Ordering::Relaxed));
     }
 }
