@@ -9,7 +9,7 @@
 //! begins at once and waits for nobody who has not begun.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::beside::with_helpers;
@@ -29,6 +29,9 @@ const PIECES: usize = 8;
 /// Blocks of the smallest piece.
 const PIECE: usize = 64;
 
+/// Which way the next scan goes.
+static TURN: AtomicBool = AtomicBool::new(false);
+
 /// A scan for groups of queries, as far as all its passes have it in common.
 pub(super) struct Passes<'a> {
     simd: Simd,
@@ -46,13 +49,19 @@ pub(super) struct Pass<'a> {
     groups: Vec<usize>,
     /// The next piece of one of them.
     next: AtomicUsize,
+    /// Whether pieces are taken from the last one on.
+    backwards: bool,
     found: Mutex<Vec<Option<Vec<TopK<'a>>>>>,
 }
 
 impl<'a> Pass<'a> {
-    fn of(groups: Vec<usize>) -> Self {
+    fn of(groups: Vec<usize>, ties: Ties<'_>) -> Self {
+        // A scan begins where the one before it ended, for that lies in a core's cache. Ties by index want pieces in
+        // ascending order.
+        let turn = matches!(ties, Ties::Ranks(_)) && !TURN.fetch_xor(true, Ordering::Relaxed);
         Self {
             next: AtomicUsize::new(0),
+            backwards: turn,
             found: Mutex::new(vec![None; groups.len()]),
             groups,
         }
@@ -101,7 +110,7 @@ impl<'a> Passes<'a> {
 
     /// The pass that everybody begins with.
     pub fn first(&self) -> Pass<'a> {
-        Pass::of((0..self.groups.len()).collect())
+        Pass::of((0..self.groups.len()).collect(), self.search.ties)
     }
 
     /// Takes part in the first pass until nothing of it is left.
@@ -127,7 +136,7 @@ impl<'a> Passes<'a> {
             return found;
         }
         let floor = |g: usize, q: usize| if wrong[g][q] { least } else { f32::INFINITY };
-        let second = Pass::of(again.clone());
+        let second = Pass::of(again.clone(), self.search.ties);
         with_helpers(self.helpers(&second), &|| self.work(&second, &floor));
         for (g, tops) in again.iter().zip(second.into_found()) {
             let queries = found[*g].iter_mut().zip(tops).zip(&wrong[*g]);
@@ -148,12 +157,15 @@ impl<'a> Passes<'a> {
             if task >= pass.groups.len() * pieces.len() {
                 break;
             }
-            let (at, piece) = (task / pieces.len(), &pieces[task % pieces.len()]);
+            let (at, piece) = (task / pieces.len(), task % pieces.len());
+            let piece = match pass.backwards {
+                true => &pieces[pieces.len() - 1 - piece],
+                false => &pieces[piece],
+            };
             let g = pass.groups[at];
             if let Some((before, tops)) = own.take_if(|(before, _)| *before != at) {
                 pass.put(before, tops);
             }
-            // Pieces come in ascending order to each thread, as ties by index want it.
             let group = &self.groups[g];
             let (_, tops) = own.get_or_insert_with(|| (at, self.tops(group, |q| floor(g, q))));
             scan(self.simd, self.part, piece.clone(), 1, group, tops);
