@@ -112,11 +112,7 @@ impl Retrieval<'_> {
         let begun: Vec<AtomicBool> = sources.iter().map(|_| AtomicBool::new(false)).collect();
         let claim = |at: &&usize| !begun[**at].swap(true, Ordering::Relaxed);
         let list = |at: usize, scores: &mut Accumulator| (at, self.list(&sources[at], scores));
-        let pieces = || {
-            if let Some((_, scan)) = &scan {
-                scan.work();
-            }
-        };
+        let pieces = || scan.iter().for_each(|(_, scan)| scan.work());
         let aside = || -> Vec<_> {
             pieces();
             let mut scores = ASIDE.lend();
