@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Result as Outcome;
 
-use crate::spare_threads::{self, Job};
+use crate::spare_threads::{self, Job, Roused};
 
 /// So often an asker looks whether the other thread is done before it sleeps: to be woken costs as long as the end of most
 /// parts takes.
@@ -80,13 +80,14 @@ impl<A> Shared<A> {
     }
 }
 
-/// What `aside` and `own` say. `aside` runs on a spare thread if one comes to it before `own` is done, else after it on this
+/// What `aside` and `own` say. `aside` runs on a spare thread, `helper` if one was roused, if it comes to it before `own` is done, else after it on this
 /// thread. Panics of either reach the caller, once neither runs any longer.
 pub fn beside<A: Send + 'static, B>(
+    helper: Roused,
     aside: impl FnOnce() -> A + Send,
     own: impl FnOnce() -> B,
 ) -> (A, B) {
-    handed(spare_threads::offer, aside, own)
+    handed(|job| helper.give(job), aside, own)
 }
 
 /// `work` on this thread and, as they come to it, on up to `helpers` spare ones: for work that is divided by whoever takes it.

@@ -9,7 +9,7 @@
 //! begins at once and waits for nobody who has not begun.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::beside::with_helpers;
@@ -29,34 +29,116 @@ const PIECES: usize = 8;
 /// Blocks of the smallest piece.
 const PIECE: usize = 64;
 
-/// A scan for groups of queries.
-pub(super) struct Passes<'a, 's> {
-    pub simd: Simd,
-    pub part: Part<'s>,
-    pub search: &'s Search<'a>,
-    pub groups: &'s [QueryGroup],
+/// Which way the next scan goes.
+static TURN: AtomicBool = AtomicBool::new(false);
+
+/// A scan for groups of queries, as far as all its passes have it in common.
+pub(super) struct Passes<'a> {
+    simd: Simd,
+    part: Part<'a>,
+    search: Search<'a>,
+    groups: Vec<QueryGroup>,
+    /// For each group, once somebody came to it.
+    guesses: Vec<OnceLock<Vec<Option<f32>>>>,
+    pieces: Vec<Range<usize>>,
 }
 
-impl<'a> Passes<'a, '_> {
-    /// The best for each query of each group.
-    pub fn best(&self) -> Vec<Vec<TopK<'a>>> {
-        let least = self.search.min_score;
-        let guesses: Vec<OnceLock<Vec<Option<f32>>>> =
-            self.groups.iter().map(|_| OnceLock::new()).collect();
-        let guess = |g: usize| guesses[g].get_or_init(|| self.guess(&self.groups[g]));
-        let all: Vec<usize> = (0..self.groups.len()).collect();
-        let mut found = self.pass(&all, |g, q| guess(g)[q].unwrap_or(least));
+/// What threads that take part in a pass have in common.
+pub(super) struct Pass<'a> {
+    /// The groups that are scanned, by their places.
+    groups: Vec<usize>,
+    /// The next piece of one of them.
+    next: AtomicUsize,
+    /// Whether pieces are taken from the last one on.
+    backwards: bool,
+    found: Mutex<Vec<Option<Vec<TopK<'a>>>>>,
+}
+
+impl<'a> Pass<'a> {
+    fn of(groups: Vec<usize>, ties: Ties<'_>) -> Self {
+        // A scan begins where the one before it ended, for that lies in a core's cache. Ties by index want pieces in
+        // ascending order.
+        let turn = matches!(ties, Ties::Ranks(_)) && !TURN.fetch_xor(true, Ordering::Relaxed);
+        Self {
+            next: AtomicUsize::new(0),
+            backwards: turn,
+            found: Mutex::new(vec![None; groups.len()]),
+            groups,
+        }
+    }
+
+    fn put(&self, at: usize, tops: Vec<TopK<'a>>) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut found[at] {
+            None => found[at] = Some(tops),
+            Some(others) => others
+                .iter_mut()
+                .zip(&tops)
+                .for_each(|(to, top)| to.merge(top)),
+        }
+    }
+
+    fn into_found(self) -> Vec<Vec<TopK<'a>>> {
+        let found = self.found.into_inner();
+        let found = found.unwrap_or_else(PoisonError::into_inner);
+        found.into_iter().map(Option::unwrap_or_default).collect()
+    }
+}
+
+impl<'a> Passes<'a> {
+    pub fn new(simd: Simd, part: Part<'a>, search: Search<'a>, groups: Vec<QueryGroup>) -> Self {
+        Self {
+            simd,
+            part,
+            search,
+            guesses: groups.iter().map(|_| OnceLock::new()).collect(),
+            pieces: pieces(part.store.blocks(), search.threads),
+            groups,
+        }
+    }
+
+    pub fn groups(&self) -> &[QueryGroup] {
+        &self.groups
+    }
+
+    /// So many threads beside the asker's may have something to do in a pass.
+    pub fn helpers(&self, pass: &Pass<'_>) -> usize {
+        let tasks = pass.groups.len() * self.pieces.len();
+        let threads = self.search.threads.min(tasks);
+        threads.min(spare_threads::most() + 1).saturating_sub(1)
+    }
+
+    /// The pass that everybody begins with.
+    pub fn first(&self) -> Pass<'a> {
+        Pass::of((0..self.groups.len()).collect(), self.search.ties)
+    }
+
+    /// Takes part in the first pass until nothing of it is left.
+    pub fn work_first(&self, pass: &Pass<'a>) {
+        self.work(pass, &|g, q| {
+            self.guess(g)[q].unwrap_or(self.search.min_score)
+        });
+    }
+
+    /// The best for each query of each group, once nobody is at the first pass any longer.
+    pub fn best(&self, first: Pass<'a>) -> Vec<Vec<TopK<'a>>> {
+        let (least, k) = (self.search.min_score, self.search.k);
+        let mut found = first.into_found();
         // No query again whose floor was no guess, or let enough through.
-        let wrong =
-            |g: usize, q: usize| guess(g)[q].is_some() && found[g][q].found() < self.search.k;
-        let wrong: Vec<Vec<bool>> = (all.iter())
-            .map(|g| (0..self.groups[*g].asked).map(|q| wrong(*g, q)).collect())
+        let wrong = |g: usize, q: usize| self.guess(g)[q].is_some() && found[g][q].found() < k;
+        let wrong: Vec<Vec<bool>> = (self.groups.iter().enumerate())
+            .map(|(g, group)| (0..group.asked).map(|q| wrong(g, q)).collect())
             .collect();
-        let again: Vec<usize> = (all.into_iter())
+        let again: Vec<usize> = (0..self.groups.len())
             .filter(|g| wrong[*g].contains(&true))
             .collect();
+        if again.is_empty() {
+            return found;
+        }
         let floor = |g: usize, q: usize| if wrong[g][q] { least } else { f32::INFINITY };
-        for (g, tops) in again.iter().zip(self.pass(&again, floor)) {
+        let second = Pass::of(again.clone(), self.search.ties);
+        with_helpers(self.helpers(&second), &|| self.work(&second, &floor));
+        for (g, tops) in again.iter().zip(second.into_found()) {
             let queries = found[*g].iter_mut().zip(tops).zip(&wrong[*g]);
             for ((own, top), _) in queries.filter(|(_, wrong)| **wrong) {
                 *own = top;
@@ -65,59 +147,36 @@ impl<'a> Passes<'a, '_> {
         found
     }
 
-    /// What reaches the floor of each query, of so many groups by their places. A query with a floor of infinity takes no
-    /// part.
-    fn pass(
-        &self,
-        groups: &[usize],
-        floor: impl Fn(usize, usize) -> f32 + Sync,
-    ) -> Vec<Vec<TopK<'a>>> {
-        let pieces = self.pieces();
-        let (tasks, next) = (groups.len() * pieces.len(), AtomicUsize::new(0));
-        let found: Mutex<Vec<Option<Vec<TopK<'a>>>>> = Mutex::new(vec![None; groups.len()]);
-        let put = |at: usize, tops: Vec<TopK<'a>>| {
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            match &mut found[at] {
-                None => found[at] = Some(tops),
-                Some(others) => others
-                    .iter_mut()
-                    .zip(&tops)
-                    .for_each(|(to, top)| to.merge(top)),
+    /// Finds what reaches the floor of each query in pieces that nobody has taken. A query with a floor of infinity takes
+    /// no part.
+    fn work(&self, pass: &Pass<'a>, floor: &dyn Fn(usize, usize) -> f32) {
+        let pieces = &self.pieces;
+        let mut own: Option<(usize, Vec<TopK<'a>>)> = None;
+        loop {
+            let task = pass.next.fetch_add(1, Ordering::Relaxed);
+            if task >= pass.groups.len() * pieces.len() {
+                break;
             }
-        };
-        let work = || {
-            let mut own: Option<(usize, Vec<TopK<'a>>)> = None;
-            loop {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if task >= tasks {
-                    break;
-                }
-                let (at, piece) = (task / pieces.len(), &pieces[task % pieces.len()]);
-                let group = &self.groups[groups[at]];
-                if let Some((before, tops)) = own.take_if(|(before, _)| *before != at) {
-                    put(before, tops);
-                }
-                // Pieces come in ascending order to each thread, as ties by index want it.
-                let (_, tops) =
-                    own.get_or_insert_with(|| (at, self.tops(group, |q| floor(groups[at], q))));
-                scan(self.simd, self.part, piece.clone(), 1, group, tops);
+            let (at, piece) = (task / pieces.len(), task % pieces.len());
+            let piece = match pass.backwards {
+                true => &pieces[pieces.len() - 1 - piece],
+                false => &pieces[piece],
+            };
+            let g = pass.groups[at];
+            if let Some((before, tops)) = own.take_if(|(before, _)| *before != at) {
+                pass.put(before, tops);
             }
-            if let Some((at, tops)) = own {
-                put(at, tops);
-            }
-        };
-        let helpers = self
-            .search
-            .threads
-            .min(tasks)
-            .min(spare_threads::most() + 1);
-        with_helpers(helpers.saturating_sub(1), &work);
-        let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.into_iter().map(Option::unwrap_or_default).collect()
+            let group = &self.groups[g];
+            let (_, tops) = own.get_or_insert_with(|| (at, self.tops(group, |q| floor(g, q))));
+            scan(self.simd, self.part, piece.clone(), 1, group, tops);
+        }
+        if let Some((at, tops)) = own {
+            pass.put(at, tops);
+        }
     }
 
     fn tops(&self, group: &QueryGroup, floor: impl Fn(usize) -> f32) -> Vec<TopK<'a>> {
-        let (n, find) = (self.part.store.len(), self.search);
+        let (n, find) = (self.part.store.len(), &self.search);
         let top = |floor: f32| match floor {
             f32::INFINITY => TopK::new(0, 0, floor, find.ties),
             // A guess.
@@ -135,8 +194,12 @@ impl<'a> Passes<'a, '_> {
     }
 
     /// For each query a score that k vectors probably reach, where the sample tells one.
-    fn guess(&self, group: &QueryGroup) -> Vec<Option<f32>> {
-        let (blocks, find) = (self.part.store.blocks(), self.search);
+    fn guess(&self, group: usize) -> &[Option<f32>] {
+        self.guesses[group].get_or_init(|| self.guessed(&self.groups[group]))
+    }
+
+    fn guessed(&self, group: &QueryGroup) -> Vec<Option<f32>> {
+        let (blocks, find) = (self.part.store.blocks(), &self.search);
         // k / step of the sample are among the best k of the whole, give or take; the rest is for the takes. A block of
         // alike vectors counts as one draw, so that is four times the deviation of single ones, and half as much again.
         let plan = |step: usize| {
@@ -156,17 +219,16 @@ impl<'a> Passes<'a, '_> {
         let asked = tops.iter_mut().take(group.asked);
         asked.map(TopK::worst).collect()
     }
+}
 
-    fn pieces(&self) -> Vec<Range<usize>> {
-        let blocks = self.part.store.blocks();
-        let size = match self.search.threads {
-            0 | 1 => blocks,
-            threads => blocks.div_ceil(threads * PIECES).max(PIECE),
-        };
-        // One piece at least: there are answers of nothing, too.
-        let firsts = (0..blocks.max(1)).step_by(size.max(1));
-        firsts
-            .map(|first| first..(first + size).min(blocks))
-            .collect()
-    }
+fn pieces(blocks: usize, threads: usize) -> Vec<Range<usize>> {
+    let size = match threads {
+        0 | 1 => blocks,
+        threads => blocks.div_ceil(threads * PIECES).max(PIECE),
+    };
+    // One piece at least: there are answers of nothing, too.
+    let firsts = (0..blocks.max(1)).step_by(size.max(1));
+    firsts
+        .map(|first| first..(first + size).min(blocks))
+        .collect()
 }

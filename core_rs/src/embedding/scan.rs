@@ -5,11 +5,12 @@
 
 use std::ops::Range;
 
+use crate::beside::with_helpers;
 use crate::error::CoreError;
 use crate::simd::Simd;
 use crate::topk::{Ties, TopK};
 
-use super::passes::Passes;
+use super::passes::{Pass, Passes};
 use super::portable;
 use super::query::{BlockQuery, QueryGroup};
 use super::store::{LANES, Line, PackedVectors};
@@ -55,6 +56,50 @@ impl Part<'_> {
     }
 }
 
+/// A search that any number of threads take part in, each when it has time for it.
+pub struct SharedSearch<'a> {
+    passes: Passes<'a>,
+    first: Pass<'a>,
+}
+
+impl<'a> SharedSearch<'a> {
+    /// Of `queries` (row-major f32). `search.threads` tells in how many pieces the vectors are cut.
+    pub fn new(
+        simd: Simd,
+        store: &'a PackedVectors,
+        queries: &[f32],
+        search: Search<'a>,
+    ) -> Result<Self, CoreError> {
+        let groups = QueryGroup::split(simd, store.dim(), queries)?;
+        let part = Part {
+            store,
+            filter: search.filter,
+        };
+        let passes = Passes::new(simd, part, search, groups);
+        let first = passes.first();
+        Ok(Self { passes, first })
+    }
+
+    /// Scans pieces until none is left that nobody has taken. Others may still be at theirs then.
+    pub fn work(&self) {
+        self.passes.work_first(&self.first);
+    }
+
+    /// What was found by all together, as [`search`] tells it. Pieces that nobody took are scanned by nobody: somebody's
+    /// [`Self::work`] must have come to its end.
+    pub fn finish(self, mut put: impl FnMut(usize, usize, u32, f32)) -> Vec<usize> {
+        let best = self.passes.best(self.first);
+        let mut counts = Vec::new();
+        for (group, tops) in self.passes.groups().iter().zip(best) {
+            for (q, top) in tops.into_iter().take(group.asked).enumerate() {
+                let query = group.first + q;
+                counts.push(top.finish(|place, index, score| put(query, place, index, score)));
+            }
+        }
+        counts
+    }
+}
+
 /// Scores every admitted vector against every query (row-major f32) and calls `put(query, place, index, score)` for the
 /// best, best first. Returns how many there are for each query. The answer depends neither on the path nor on threads.
 pub fn search(
@@ -62,27 +107,11 @@ pub fn search(
     store: &PackedVectors,
     queries: &[f32],
     search: &Search<'_>,
-    mut put: impl FnMut(usize, usize, u32, f32),
+    put: impl FnMut(usize, usize, u32, f32),
 ) -> Result<Vec<usize>, CoreError> {
-    let groups = QueryGroup::split(simd, store.dim(), queries)?;
-    let part = Part {
-        store,
-        filter: search.filter,
-    };
-    let passes = Passes {
-        simd,
-        part,
-        search,
-        groups: &groups,
-    };
-    let mut counts = Vec::with_capacity(queries.len() / store.dim());
-    for (group, tops) in groups.iter().zip(passes.best()) {
-        for (q, top) in tops.into_iter().take(group.asked).enumerate() {
-            let query = group.first + q;
-            counts.push(top.finish(|place, index, score| put(query, place, index, score)));
-        }
-    }
-    Ok(counts)
+    let shared = SharedSearch::new(simd, store, queries, *search)?;
+    with_helpers(shared.passes.helpers(&shared.first), &|| shared.work());
+    Ok(shared.finish(put))
 }
 
 /// Scores the vectors of every `step`th of `blocks` on the given path and offers them.

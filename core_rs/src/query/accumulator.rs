@@ -186,8 +186,6 @@ pub struct Scratch {
     pub excluded: Accumulator,
     /// Items that may be shown.
     pub allowed: Bitmap,
-    /// The part of them that a source looks at.
-    pub filter: Bitmap,
     /// Items that the visitor touched.
     pub touched: Bitmap,
 }

@@ -161,6 +161,11 @@ impl Graphs {
         }
     }
 
+    /// Whether an embedding has a graph. O(log names).
+    pub fn has(&self, name: &str) -> bool {
+        self.grown.read().contains_key(name)
+    }
+
     /// The `k` items with the largest inner products with `query` that pass, best first and equal ones by their id's hash,
     /// of which a few may be missing; `None` where a scan is better. O(k log n d), and O(n / 64) for the filter.
     pub fn nearest(

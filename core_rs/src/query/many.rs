@@ -177,7 +177,7 @@ fn answers(
         }
         let leading = leading.clone();
         answers.push(match question {
-            Ok(Ok(question)) => question.answer(tools, &Shared { scanned, leading }),
+            Ok(Ok(question)) => question.answer(tools, &Shared { scanned, leading }, None),
             Ok(Err(answer)) => Ok(answer),
             Err(err) => Err(err),
         });

@@ -30,6 +30,7 @@ use crate::query::together::{Asked, Scanned};
 use crate::query::vectors;
 use crate::query::why::Trace;
 use crate::query::witness::WitnessHere;
+use crate::spare_threads::{self, Roused};
 
 /// Answers a request. Errors: a field out of range, a scenario or source that does not exist, a filter that is wrong.
 pub fn recommend(
@@ -47,8 +48,10 @@ pub fn recommend(
         leading: leading.unwrap_or_default(),
     };
     let question = Question::new(state, tools, request)?;
+    // It is awake when the sources are asked.
+    let helper = tools.helped.then(|| question.rouse());
     question.ask_ahead(false);
-    question.answer(tools, &shared)
+    question.answer(tools, &shared, helper)
 }
 
 /// What was worked out before, for others who ask at the same moment as well.
@@ -134,10 +137,26 @@ impl<'a> Question<'a> {
         })
     }
 
-    /// The answer.
-    pub fn answer(&self, tools: &Tools<'_>, shared: &Shared) -> Result<Answer, CoreError> {
+    /// A helper, roused where a large embedding is asked.
+    fn rouse(&self) -> Roused {
+        let large = |(source, name): (&str, &str)| {
+            !self.request.found.contains_key(source) && retrieve::is_large(self.state, name)
+        };
+        match self.embeddings().any(large) {
+            true => spare_threads::rouse(),
+            false => Roused::default(),
+        }
+    }
+
+    /// The answer, with help of a spare thread if there may be a `helper`.
+    pub fn answer(
+        &self,
+        tools: &Tools<'_>,
+        shared: &Shared,
+        helper: Option<Roused>,
+    ) -> Result<Answer, CoreError> {
         with_scratch(self.state.names.items.len(), |scratch| {
-            answer(self, tools, shared, scratch)
+            answer(self, tools, shared, helper, scratch)
         })
     }
 
@@ -191,6 +210,7 @@ fn answer(
     question: &Question<'_>,
     tools: &Tools<'_>,
     shared: &Shared,
+    helper: Option<Roused>,
     scratch: &mut Scratch,
 ) -> Result<Answer, CoreError> {
     let (state, plan, request) = (question.state, &question.plan, question.request);
@@ -216,8 +236,7 @@ fn answer(
         whole: true,
     };
     question.ask_ahead(true);
-    let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-    let lists = retrieval.lists(&plan.sources, tools.helped, scores, filter)?;
+    let lists = retrieval.lists(&plan.sources, helper, &mut scratch.scores)?;
     let all = request.all_reasons;
     let counted = CountedHere { state, now };
     let stock = StockHere {

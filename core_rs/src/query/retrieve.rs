@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::beside::beside;
 use crate::bitmap::Bitmap;
+use crate::embedding::scan::SharedSearch;
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
@@ -25,12 +26,16 @@ use crate::query::source::{Source, Weighted};
 use crate::query::together::Scanned;
 use crate::query::vectors::{self, Found};
 use crate::scenario::Scenario;
+use crate::spare_threads::Roused;
 
 /// An embedding of at least so many items is worth waking another thread for.
 const LARGE: usize = 20_000;
 
 /// Scores of sources that a thread looks at for another's question, beside those of a question of its own.
 static ASIDE: Lender<Accumulator> = Lender::new();
+
+/// Items that may be found in an embedding.
+static FILTERS: Lender<Bitmap> = Lender::new();
 
 fn listed(source: &Weighted, ranked: Vec<(ItemIx, f64)>) -> SourceList {
     SourceList {
@@ -85,50 +90,102 @@ pub fn limit(scenario: &Scenario, listed: usize) -> usize {
 }
 
 impl Retrieval<'_> {
-    /// The lists of all sources, in their order. Where a large embedding is scanned, a spare thread may do that meanwhile if
-    /// the question is to be `helped` and one comes to it, and then what is left of the other sources from their end on.
+    /// The lists of all sources, in their order. Where a large embedding is asked and there may be a `helper`, a spare thread
+    /// comes to it if it can. The scan of that embedding lies in pieces for both: the helper begins with them, and when none
+    /// is left takes what is left of the sources from their end on; the asker begins with the sources.
     pub fn lists(
         &self,
         sources: &[Weighted],
-        helped: bool,
+        helper: Option<Roused>,
         scores: &mut Accumulator,
-        filter: &mut Bitmap,
     ) -> Result<Vec<SourceList>, CoreError> {
+        let helped = helper.is_some() && sources.iter().any(|source| self.is_large(source));
+        let mut filter = FILTERS.lend();
+        let scan = match helped {
+            true => self.shared_scan(sources, &mut filter)?,
+            false => None,
+        };
+        let (others, embeddings): (Vec<usize>, Vec<usize>) = (0..sources.len())
+            .filter(|at| scan.as_ref().is_none_or(|(scanned, _)| at != scanned))
+            .partition(|at| !matches!(sources[*at].source, Source::Vector(_)));
+        let order = [others, embeddings].concat();
         let begun: Vec<AtomicBool> = sources.iter().map(|_| AtomicBool::new(false)).collect();
-        let claim = |at: &usize| !begun[*at].swap(true, Ordering::Relaxed);
-        let embedding = |at: usize| match &sources[at].source {
-            Source::Vector(name) => Some((at, name.as_str())),
-            _ => None,
-        };
-        let counts = |at: &usize| embedding(*at).is_none();
-        let list = |at: usize, scores: &mut Accumulator| {
-            let ranked = self.ranked(&sources[at].source, scores);
-            (at, Ok(listed(&sources[at], ranked)))
-        };
-        let all = || 0..sources.len();
-        let mut aside = || {
-            let nearest = |(at, name)| (at, self.nearest(&sources[at], name, filter));
-            let mut lists: Vec<_> = all().filter_map(embedding).map(nearest).collect();
+        let claim = |at: &&usize| !begun[**at].swap(true, Ordering::Relaxed);
+        let list = |at: usize, scores: &mut Accumulator| (at, self.list(&sources[at], scores));
+        let pieces = || scan.iter().for_each(|(_, scan)| scan.work());
+        let aside = || -> Vec<_> {
+            pieces();
             let mut scores = ASIDE.lend();
-            let left = all().rev().filter(counts).filter(claim);
-            lists.extend(left.map(|at| list(at, &mut scores)));
-            lists
+            let left = order.iter().rev().filter(claim);
+            left.map(|at| list(*at, &mut scores)).collect()
         };
         let mut own = || -> Vec<_> {
-            let others = all().filter(counts).filter(claim);
-            others.map(|at| list(at, scores)).collect()
+            let lists = order.iter().filter(claim);
+            let lists = lists.map(|at| list(*at, scores)).collect();
+            pieces();
+            lists
         };
-        let large = sources.iter().any(|source| self.is_large(source));
-        let (mut lists, own) = match helped && large {
-            true => beside(aside, own),
-            false => {
-                let own = own();
-                (aside(), own)
+        let mut lists = match helper.filter(|_| helped) {
+            Some(helper) => {
+                let (theirs, mut own) = beside(helper, aside, own);
+                own.extend(theirs);
+                own
             }
+            None => own(),
         };
-        lists.extend(own);
+        if let Some((at, scan)) = scan {
+            let ranked = vectors::found_by_both(scan);
+            lists.push((at, Ok(self.settled(&sources[at], ranked))));
+        }
         lists.sort_unstable_by_key(|(at, _)| *at);
         lists.into_iter().map(|(_, list)| list).collect()
+    }
+
+    /// The scan of the first large embedding that no graph answers for, and whose source that is. `filter` receives the
+    /// items that may be found.
+    fn shared_scan<'f>(
+        &'f self,
+        sources: &[Weighted],
+        filter: &'f mut Bitmap,
+    ) -> Result<Option<(usize, SharedSearch<'f>)>, CoreError> {
+        for (at, source) in sources.iter().enumerate() {
+            let Source::Vector(name) = &source.source else {
+                continue;
+            };
+            let graph = self.graphs.is_some_and(|graphs| graphs.has(name));
+            let Some(vectors) = self.state.vectors.get(name.as_str()) else {
+                continue;
+            };
+            if graph || !self.is_large(source) {
+                continue;
+            }
+            let (seeds, k) = (&self.asker.seeds, vectors::reach(self.limit()));
+            let Some(query) = vectors::asked(vectors, seeds, self.allowed, filter) else {
+                return Ok(None);
+            };
+            let ranks = self.state.names.items.hashes();
+            return Ok(Some((
+                at,
+                vectors::shared_scan(vectors, ranks, &query, filter, k)?,
+            )));
+        }
+        Ok(None)
+    }
+
+    /// The list of a source, all of it by this thread.
+    fn list(&self, source: &Weighted, scores: &mut Accumulator) -> Result<SourceList, CoreError> {
+        match &source.source {
+            Source::Vector(name) => self.nearest(source, name),
+            other => Ok(listed(source, self.ranked(other, scores))),
+        }
+    }
+
+    /// The list of a source that looked into an embedding and found this.
+    fn settled(&self, source: &Weighted, mut ranked: Vec<(ItemIx, f64)>) -> SourceList {
+        if self.whole {
+            vectors::settle(&self.state.names, self.allowed, self.limit(), &mut ranked);
+        }
+        listed(source, ranked)
     }
 
     /// Sessions like the visitor's.
@@ -153,12 +210,7 @@ impl Retrieval<'_> {
     }
 
     /// The list of a source that looks into the embedding `name`.
-    fn nearest(
-        &self,
-        source: &Weighted,
-        name: &str,
-        filter: &mut Bitmap,
-    ) -> Result<SourceList, CoreError> {
+    fn nearest(&self, source: &Weighted, name: &str) -> Result<SourceList, CoreError> {
         let (state, allowed, limit) = (self.state, self.allowed, self.limit());
         if let Some(recorded) = self.recorded.get(&*source.name) {
             let known = |(item, score): &(String, f64)| {
@@ -172,20 +224,18 @@ impl Retrieval<'_> {
         let Some(embedding) = state.vectors.get(name) else {
             return Ok(listed(source, Vec::new()));
         };
-        let mut found = match self.scanned_before(source) {
+        let found = match self.scanned_before(source) {
             Some(scanned) => Found {
                 ranked: scanned.clone(),
                 approximate: false,
             },
             None => {
                 let (seeds, graph) = (&self.asker.seeds, self.graphs.map(|graphs| (graphs, name)));
+                let filter = &mut FILTERS.lend();
                 vectors::found(state, embedding, seeds, allowed, limit, filter, graph)?
             }
         };
-        if self.whole {
-            vectors::settle(&state.names, allowed, limit, &mut found.ranked);
-        }
-        let mut list = listed(source, found.ranked);
+        let mut list = self.settled(source, found.ranked);
         list.approximate = found.approximate;
         Ok(list)
     }

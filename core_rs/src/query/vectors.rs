@@ -1,7 +1,7 @@
 //! Vector neighbours: items near the visitor's own in one embedding.
 
 use crate::bitmap::Bitmap;
-use crate::embedding::scan::{Search, search};
+use crate::embedding::scan::{Search, SharedSearch, search};
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
@@ -154,14 +154,37 @@ pub fn scan(
     k: usize,
     mut found: impl FnMut(usize, ItemIx, f64),
 ) -> Result<(), CoreError> {
-    let find = Search {
+    let find = looked_for(ranks, filter, k, 1);
+    let each = |query, _, index, score| found(query, ItemIx(index), f64::from(score));
+    search(Simd::chosen(), &vectors.store, queries, &find, each)?;
+    Ok(())
+}
+
+/// [`scan`] for one query, to be shared by two threads.
+pub fn shared_scan<'a>(
+    vectors: &'a ItemVectors,
+    ranks: &'a [u64],
+    query: &[f32],
+    filter: &'a Bitmap,
+    k: usize,
+) -> Result<SharedSearch<'a>, CoreError> {
+    let find = looked_for(ranks, filter, k, 2);
+    SharedSearch::new(Simd::chosen(), &vectors.store, query, find)
+}
+
+/// What two threads found in a [`shared_scan`], none of whom is at it any longer.
+pub fn found_by_both(scan: SharedSearch<'_>) -> Vec<(ItemIx, f64)> {
+    let mut ranked = Vec::new();
+    scan.finish(|_, _, index, score| ranked.push((ItemIx(index), f64::from(score))));
+    ranked
+}
+
+fn looked_for<'a>(ranks: &'a [u64], filter: &'a Bitmap, k: usize, threads: usize) -> Search<'a> {
+    Search {
         k,
         min_score: f32::MIN_POSITIVE,
         filter: Some(filter.words()),
         ties: Ties::Ranks(ranks),
-        threads: 1,
-    };
-    let each = |query, _, index, score| found(query, ItemIx(index), f64::from(score));
-    search(Simd::chosen(), &vectors.store, queries, &find, each)?;
-    Ok(())
+        threads,
+    }
 }

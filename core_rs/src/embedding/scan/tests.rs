@@ -172,6 +172,54 @@ fn a_floor_guessed_too_high_loses_nothing() {
 }
 
 #[test]
+fn a_shared_search_finds_the_same_whoever_takes_its_pieces() {
+    let (dim, n) = (4, 20_000);
+    let vectors: Vec<f32> = (0..n * dim)
+        .map(|i| ((i * 7919) % 1009) as f32 - 504.0)
+        .collect();
+    let mut store = PackedVectors::new(dim, n).unwrap();
+    let simd = Simd::best();
+    store.add(simd, &vectors).unwrap();
+    let query = [3.0, -1.0, 2.0, 0.5];
+    let find = |threads| Search {
+        k: 50,
+        min_score: f32::MIN_POSITIVE,
+        filter: None,
+        ties: Ties::Index,
+        threads,
+    };
+    let mut expected = Vec::new();
+    let put = |_, _, index, score: f32| expected.push((index, score.to_bits()));
+    search(simd, &store, &query, &find(1), put).unwrap();
+    assert_eq!(expected.len(), 50);
+    let at_once = std::sync::Barrier::new(2);
+    let both = |shared: &SharedSearch<'_>| {
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    at_once.wait();
+                    shared.work();
+                });
+            }
+        });
+    };
+    let alone = |shared: &SharedSearch<'_>| shared.work();
+    // Who comes when nothing is left finds nothing, and takes nothing away.
+    let late = |shared: &SharedSearch<'_>| (0..2).for_each(|_| shared.work());
+    let ways: [&dyn Fn(&SharedSearch<'_>); 3] = [&both, &alone, &late];
+    for (way, work) in ways.iter().enumerate() {
+        for _ in 0..20 {
+            let shared = SharedSearch::new(simd, &store, &query, find(2)).unwrap();
+            work(&shared);
+            let mut found = Vec::new();
+            let put = |_, _, index, score: f32| found.push((index, score.to_bits()));
+            assert_eq!(shared.finish(put), [50]);
+            assert_eq!(found, expected, "way {way}");
+        }
+    }
+}
+
+#[test]
 fn extreme_codes_of_every_dimension_stay_exact() {
     for dim in [1, 3, 4, 15, 16, 63, 64, 100, 127, 768, 1023, 1024] {
         let vectors: Vec<f32> = (0..40 * dim)

@@ -25,6 +25,7 @@ use crate::query::retrieve::Retrieval;
 use crate::query::seeds::{self, Asker};
 use crate::query::source::{Source, Weighted};
 use crate::query::witness::WitnessHere;
+use crate::spare_threads::Roused;
 
 /// Grounds are told of so many items for each of the slate, and of so many beside. Should others be in it, the session host
 /// asks again: of 3,000 slates of 10 that two hosts found, once.
@@ -217,8 +218,8 @@ impl Part<'_> {
             recorded: &request.found,
             whole: false,
         };
-        let (scores, filter) = (&mut scratch.scores, &mut scratch.filter);
-        let mut lists = retrieval.lists(&plan.sources, tools.helped, scores, filter)?;
+        let helper = tools.helped.then(Roused::default);
+        let mut lists = retrieval.lists(&plan.sources, helper, &mut scratch.scores)?;
         let shards = self.shards();
         let cut = match scatter.thorough || request.candidates.is_some() {
             true => vec![false; lists.len()],
