@@ -10,6 +10,7 @@ import asyncio
 import ctypes
 import os
 import time
+from collections.abc import Callable, Sequence
 
 _MONOTONIC, _FLAGS, _ABSOLUTE = 1, os.O_NONBLOCK | os.O_CLOEXEC, 1
 
@@ -31,23 +32,50 @@ class Alarm:
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
         self._loop = loop
-        self._rang: asyncio.Future[None] | None = None
-        loop.add_reader(self._fd, self._ring)
+        self._at = _TimerSpec(_TimeSpec(0, 0), _TimeSpec(0, 0))
+        self._ring: Callable[[], None] = lambda: None
+        loop.add_reader(self._fd, self._read)
 
-    def _ring(self) -> None:
+    def _read(self) -> None:
         os.read(self._fd, 8)
-        if self._rang is not None and not self._rang.done():
-            self._rang.set_result(None)
+        self._ring()
+
+    def _set(self, at_ns: int) -> None:
+        value = self._at.value
+        value.seconds, value.nanoseconds = divmod(at_ns, 1_000_000_000)
+        if self._libc.timerfd_settime(self._fd, _ABSOLUTE, ctypes.byref(self._at), None) < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_settime")
 
     async def until(self, at_ns: int) -> None:
         """Return at `at_ns` of `time.monotonic_ns`, or at once if that has passed."""
-        if at_ns <= time.monotonic_ns():
-            return
-        self._rang = self._loop.create_future()
-        spec = _TimerSpec(_TimeSpec(0, 0), _TimeSpec(*divmod(at_ns, 1_000_000_000)))
-        if self._libc.timerfd_settime(self._fd, _ABSOLUTE, ctypes.byref(spec), None) < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_settime")
-        await self._rang
+        await self.each([at_ns], lambda _: True)
+
+    async def each(self, at_ns: Sequence[int], act: Callable[[int], bool]) -> None:
+        """Call `act` with the place of each of these ascending times when it has come, as long as it says true.
+
+        No task is woken for each of them: that takes a second turn of the loop.
+        """
+        over: asyncio.Future[None] = self._loop.create_future()
+        times = enumerate(at_ns)
+        waiting = next(times, None)
+
+        def ring() -> None:
+            nonlocal waiting
+            try:
+                while waiting is not None and waiting[1] <= time.monotonic_ns():
+                    waiting = next(times, None) if act(waiting[0]) else None
+                if waiting is not None:
+                    self._set(waiting[1])
+            except Exception as err:  # noqa: BLE001 (raised where this is awaited)
+                waiting = None
+                if not over.done():
+                    over.set_exception(err)
+            if waiting is None and not over.done():
+                over.set_result(None)
+
+        self._ring = ring
+        ring()
+        await over
 
     def close(self) -> None:
         """Let the file go."""

@@ -276,30 +276,34 @@ class NatsLoad:
     ) -> None:
         now, begin, send = time.monotonic_ns, self._records.begin, self._nc.send
         prefix = f"{self._inbox}.{turn.number}."
-        for number, after in enumerate(due):
-            await self._alarm.until(started + after)
+
+        def act(number: int) -> bool:
             if self._lost:
-                return
+                return False
             begin(number, 0, now())
             if (event := tracked.get(number)) is not None:
                 user, item = event
                 acknowledged = asyncio.ensure_future(self._client.track("view", user=user, item=item))
                 acknowledged.add_done_callback(partial(self._on_position, turn, number))
-                continue
+                return True
             try:
                 send(subjects[number], bodies[number], f"{prefix}{number}")
             except NatsError as err:
                 self._lost = self._lost or str(err)
+            return True
+
+        await self._alarm.each([started + after for after in due], act)
 
     def _on_reply(self, subject: str, _: str, data: bytes, headers: bytes | None) -> None:
         ended, turn = time.monotonic_ns(), self._turn
-        turn_number, number = subject.split(".")[-2:]
-        if turn is None or int(turn_number) != turn.number or int(number) not in turn.waiting:
+        _, turn_number, name = subject.rsplit(".", 2)
+        number = int(name)
+        if turn is None or int(turn_number) != turn.number or number not in turn.waiting:
             return  # of an earlier turn, given up by now; or a second answer
-        turn.waiting.discard(int(number))
+        turn.waiting.discard(number)
         nobody = is_nobody(data, headers)
-        self._records.end(int(number), ended, ERROR if nobody else ANSWERED, len(data))
-        turn.answers.append((int(number), b'{"error":{"message":"nobody answers"}}' if nobody else data))
+        self._records.end(number, ended, ERROR if nobody else ANSWERED, len(data))
+        turn.answers.append((number, b'{"error":{"message":"nobody answers"}}' if nobody else data))
         if not turn.waiting:
             turn.over.set()
 
