@@ -80,8 +80,8 @@ impl<A> Shared<A> {
     }
 }
 
-/// What `aside` and `own` say. `aside` runs on a spare thread, `helper` if one was roused, if it comes to it before `own` is done, else after it on this
-/// thread. Panics of either reach the caller, once neither runs any longer.
+/// What `aside` and `own` say. `aside` runs on a spare thread, `helper` if one was roused, if it comes to it before `own` is
+/// done, else after it on this thread. Panics of either reach the caller, once neither runs any longer.
 pub fn beside<A: Send + 'static, B>(
     helper: Roused,
     aside: impl FnOnce() -> A + Send,
