@@ -39,15 +39,17 @@ class DirectSocket:
         self._transport = transport
         self._client = client
         self._watched: int | None = None
-        self._over = False
+        self._number = _plain(transport)
+        self._over = self._number is None
 
     def begin(self) -> None:
-        """Read here from now on, if this is a plain socket that still is open; else the transport goes on."""
-        number = _plain(self._transport)
-        if number is None or self._over or self._watched is not None or self._reader._paused:
+        """Read here from now on, if this is a plain socket; else the transport goes on."""
+        # Once the transport is closed, its number may be another file's.
+        self._over = self._over or self._transport.is_closing()
+        if self._over or self._number is None or self._watched is not None or self._reader._paused:
             return
         try:
-            watched = self._wire.attach(number)
+            watched = self._wire.attach(self._number)
         except OSError:  # not on this system: the transport reads
             self._over = True
             return
