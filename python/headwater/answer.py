@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 
 from headwater.core import Core
-from headwater.slate import Exploring, Slate, SlateItem
+from headwater.slate import Exploring, SlateItem
 
 
-class Answer(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """Mirrors `Answer` of `core_rs/src/query/answer.rs`. Nobody outside gets it, so it is part of no cycle."""
+class Answer(msgspec.Struct, array_like=True, frozen=True):
+    """Mirrors `Answer` of `core_rs/src/query/answer.rs`."""
 
     items: list[SlateItem]
     fallback: str | None
@@ -39,42 +39,11 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Answer)
 
 
-def encoded_request(request: dict[str, Any], key: str) -> bytes:
-    """A request as the core reads it."""
-    return _encoder.encode(request | {"key": key})
-
-
 def ask(core: Core, request: dict[str, Any], key: str, query: bytes | None = None) -> Answer:
     """Put a request to a state. `key`, the slate's id, is what exploration is drawn by; `query` is the JSON of another
     `[query]` than the one active in the log. Raises `InvalidQuery`."""
-    asked = encoded_request(request, key)
+    asked = _encoder.encode(request | {"key": key})
     return _decoder.decode(core.recommend(asked) if query is None else core.recommend(asked, query))
-
-
-def dressed(
-    kind: str, answer: Answer, request: dict[str, Any], about: list[str] | None, slate: str, config: str
-) -> Slate:
-    """An answer as a slate. `about`: the items asked about, if not those of the request or of the answer."""
-    notes, approximate = answer.notes, answer.approximate
-    return Slate(
-        kind=kind,
-        id=slate,
-        user=request.get("user"),
-        about=request["items"] or answer.about if about is None else about,
-        n=request["n"],
-        items=answer.items,
-        positions=[answer.position],
-        now=request["now"],
-        fallback=answer.fallback,
-        config=config,
-        scenario=request.get("scenario"),
-        variant=request.get("variant"),
-        notes=[*notes, *approximate_notes(answer)] if approximate else notes,
-        exploring=answer.exploring,
-        feature_names=answer.feature_names,
-        candidates=dict(answer.candidates),
-        approximate=dict(approximate),
-    )
 
 
 def ask_similar(core: Core, request: dict[str, Any]) -> Answer:

@@ -19,7 +19,7 @@ from headwater.active_query import active_version, query_version
 from headwater.actors.past_state import PastStates
 from headwater.actors.recovery import fold_log
 from headwater.actors.runtime import EmbeddedRuntime
-from headwater.answer import Answer, ask, ask_similar, ask_trending, decode_answer, dressed, encoded_request
+from headwater.answer import Answer, approximate_notes, ask, ask_similar, ask_trending
 from headwater.arguments import Id, Param, context_of, ids_of, position_of, query_id, time_of
 from headwater.core import Core
 from headwater.errors import InvalidQuery, NotReady
@@ -29,7 +29,7 @@ from headwater.merging import account_of
 from headwater.request import asked_beside, similar_request, slate_request, trending_request
 from headwater.scenario import Metric
 from headwater.slate import Explanation, ItemView, SessionState, SessionView, Slate
-from headwater.slate_memory import Answered, SlateMemory, Unread
+from headwater.slate_memory import Answered, SlateMemory
 from headwater.slate_record import SlateRecorder, record_later
 from headwater.taking_part import take_part
 from headwater.time_travel import AsOf, Moment, moment_of, unknown_slate
@@ -341,14 +341,33 @@ class Questions:
         _as_known(request, self._runtime.core)
         return self._runtime.core
 
-    def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Core, key: str | None) -> Slate:
-        """Ask a core at an earlier position and dress the answer as a slate."""
-        return self._dressed(kind, ask(core, request, key or slate), request, None, slate, core)
+    def _answer(self, kind: str, request: dict[str, Any], slate: str, core: Core, key: str | None = None) -> Slate:
+        """Ask a core (the runtime's own, or one at an earlier position) and dress the answer as a slate."""
+        answer = ask(core, request, key or slate)
+        return self._dressed(kind, answer, request, request["items"] or answer.about, slate, core)
 
     def _dressed(
-        self, kind: str, answer: Answer, request: dict[str, Any], about: list[str] | None, slate: str, core: Core
+        self, kind: str, answer: Answer, request: dict[str, Any], about: list[str], slate: str, core: Core
     ) -> Slate:
-        return dressed(kind, answer, request, about, slate, active_version(core, self._query_version))
+        return Slate(
+            kind=kind,
+            id=slate,
+            user=request.get("user"),
+            about=about,
+            n=request["n"],
+            items=answer.items,
+            positions=[answer.position],
+            now=request["now"],
+            fallback=answer.fallback,
+            config=active_version(core, self._query_version),
+            scenario=request.get("scenario"),
+            variant=request.get("variant"),
+            notes=[*answer.notes, *approximate_notes(answer)],
+            exploring=answer.exploring,
+            feature_names=answer.feature_names,
+            candidates=dict(answer.candidates),
+            approximate=dict(answer.approximate),
+        )
 
     def _slate(
         self,
@@ -365,19 +384,13 @@ class Questions:
         core = self._here(after, request)
         asker = _asker(request, visitor, core)
         take_part(core, request, asker)
-        name = self._next_id()
-        asked = encoded_request(request, name)
-        answer = core.recommend(asked)
-        config = active_version(core, self._query_version)
-        slate = dressed(kind, decode_answer(answer), request, None, name, config)
+        slate = self._answer(kind, request, self._next_id(), core)
         if asker != slate.user:
-            msgspec.structs.force_setattr(slate, "user", asker)  # nobody has it yet
+            slate = msgspec.structs.replace(slate, user=asker)
         wanted = self._config.engine.record_slates if record is None else record
         if wanted and asker is not None and not self._runtime.read_only:
             slate = self._recorded(slate, request, context)
-        degraded = tuple(slate.degraded)
-        self._slates.add_unread(Unread(kind, name, asker, asked, answer, config, slate.recorded, degraded))
-        return slate
+        return self._remember(slate, request)
 
     def _past_slate(
         self,
@@ -403,11 +416,14 @@ class Questions:
             slate = self._answer(kind, asked, self._next_id(), core, moment.slate)
             if gone:
                 slate.notes.append(forgotten_note(user))
-        self._slates.add(Answered(slate, request, moment.slate))
-        return slate
+        return self._remember(slate, request, moment.slate)
 
     def _forgotten_since(self, user: str, position: int) -> bool:
         return forgotten_since(self._runtime.log, user, position, self._config.generation.partitions)
+
+    def _remember(self, slate: Slate, request: dict[str, Any], key: str | None = None) -> Slate:
+        self._slates.add(Answered(slate, request, key))
+        return slate
 
     def _recorded(self, slate: Slate, request: dict[str, Any], context: dict[str, Any] | None) -> Slate:
         return record_later(slate, request, context, self._recorder, wall_clock() + self._max_future_ms)

@@ -137,35 +137,6 @@ def test_forgetting_forgets_the_remembered_slates(tmp_path: Path) -> None:
             engine.explain(slate.id, "a")
 
 
-def test_a_remembered_slate_is_the_one_that_was_answered(place: Path) -> None:
-    with Engine.open(place, read_only=True, clock="log") as engine:
-        touched = [t.item for t in engine.session_of("visitor").state.items]
-        more: list[dict[str, Any]] = [{}, {"exclude": touched[:1], "exploration": 0.5, "features": True}]
-        slates = [engine.recommend("visitor", 5, **asked) for asked in more]
-        slates += [engine.session(touched, 5, visitor="guest"), engine.rank("visitor", touched)]
-        for slate in slates:
-            told = [engine.explain(slate.id, item) for item in slate.item_ids]
-            known = engine._slates.get(slate.id)
-            assert known is not None
-            assert (known.slate, known.key) == (slate, None)
-            assert known.request is not None
-            assert (known.request["now"], "key" in known.request) == (slate.now, False)
-            # The caller's lists are the caller's.
-            slate.items.clear()
-            assert [engine.explain(slate.id, item.item) for item in known.slate] == told
-
-
-def test_what_was_wanting_is_remembered(tmp_path: Path) -> None:
-    with Engine.open(tmp_path) as engine:
-        engine.track("view", user="ann", item="a")
-        for asked in ({}, {"now": 1 << 52}):
-            slate = engine.recommend("ann", 3, **asked)
-            known = engine._slates.get(slate.id)
-            assert known is not None
-            assert known.slate == slate
-            assert slate.recorded == (not slate.degraded) == (not asked)
-
-
 def test_a_demotion_is_told(place: Path) -> None:
     with Engine.open(place, read_only=True, clock="log") as engine:
         touched = {t.item for t in engine.session_of("visitor").state.items}
