@@ -378,6 +378,8 @@ def test_what_is_accepted_reads_back(event: Event) -> None:
     except InvalidEvent:
         return
     decoded = msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=Event)
+    if isinstance(event, Feedback) and event.value is not None:
+        event = msgspec.structs.replace(event, value=float(event.value))  # a whole number is read as what it is typed
     assert msgspec.msgpack.encode(decoded) == msgspec.msgpack.encode(event)
 
 
