@@ -13,6 +13,7 @@
 //! * [`filter`]: conditions on item fields, as text, to a [`bitmap`] of the items that pass.
 //! * [`query`]: read-only answers over the state; [`slate`]: from ranked candidates to a slate under rules.
 //! * [`wire`]: messages over NATS, and usual questions from their bytes to those of their answers.
+//! * [`socket`]: what a connection's socket brings and takes, for whoever speaks over it.
 //! * [`slate_scan`]: a log's slates and their answers as columns, for reports.
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`sorting`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
@@ -65,6 +66,7 @@ pub mod simd;
 pub mod slate;
 pub mod slate_scan;
 pub mod snapshot;
+pub mod socket;
 pub mod sorting;
 pub mod spare_threads;
 pub mod topk;

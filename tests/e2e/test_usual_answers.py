@@ -293,6 +293,24 @@ def test_a_record_made_by_the_core_is_what_python_would_write(
         assert rounds
 
 
+def test_the_latest_slates_are_kept_until_they_are_forgotten(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headwater.cluster.usual_slates.KEPT", 3)
+    with hosts(nats_server, config(), 1, 1) as running, running.client() as client, running.client() as other:
+        other.recommend("u1", 2, after=other.track_many(events(300)))
+        memory = running.hosts["s0"]._slates.memory
+        ids = [client.recommend(user, 2).id for user in ("u2", "u2", "u3", "u3")]
+        assert [memory.get(slate) is None for slate in ids] == [True, False, False, False]
+        known = memory.get(ids[1])
+        assert known is not None
+        assert (known.slate.id, known.user, known.slate.recorded) == (ids[1], "u2", True)
+        memory.forget("u2")
+        assert [memory.get(slate) is None for slate in ids] == [True, True, False, False]
+        memory.clear()
+        assert memory.get(ids[3]) is None
+
+
 def deaf(host: Host, verb: str) -> None:
     """A host that hears a verb no longer, and lives."""
     subscription = host._endpoint.subscription(verb)

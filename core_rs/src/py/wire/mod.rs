@@ -1,7 +1,8 @@
 //! What a connection to NATS brings, taken where it was read: usual questions are answered without Python, everything
 //! else is handed to it, in order.
 //!
-//! * [`wire`]: the class `Wire`, which cuts messages out of what was read; [`socket`]: what it reads itself.
+//! * [`wire`]: the class `Wire`, which cuts messages out of what was read, or out of what it reads itself
+//!   ([`crate::socket`]).
 //! * [`door`]: whether a host lets questions in, and how many are inside; [`times`]: how long answers took.
 //! * [`candidates`]: an item host's part of a question; [`slates`]: a session host's; [`left`]: what Python is told of a
 //!   question that is not usual after all.
@@ -14,7 +15,6 @@ mod records;
 mod served;
 mod shelf;
 mod slates;
-mod socket;
 mod times;
 #[expect(clippy::module_inception, reason = "the class that all of this is for")]
 mod wire;

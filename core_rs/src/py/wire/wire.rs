@@ -13,8 +13,8 @@ use crate::py::core::Core;
 use crate::py::wire::candidates::Candidates;
 use crate::py::wire::door::Door;
 use crate::py::wire::slates::{Questions, Replies, UsualSlates};
-use crate::py::wire::socket::{Brought, Socket};
 use crate::py::wire::times::VerbTimes;
+use crate::socket::{Brought, Socket};
 use crate::wire::message::{Cut, Message, cut, publish};
 
 /// What takes the messages of a subscription without Python.

@@ -51,7 +51,8 @@ class Alarm:
         await self.each([at_ns], lambda _: True)
 
     async def each(self, at_ns: Sequence[int], act: Callable[[int], bool]) -> None:
-        """Call `act` with the place of each of these ascending times when it has come, as long as it says true.
+        """Call `act` with the place of each of these ascending times when it has come, as long as it says true and this
+        is awaited. What it raises is raised here.
 
         No task is woken for each of them: that takes a second turn of the loop.
         """
@@ -61,17 +62,17 @@ class Alarm:
 
         def ring() -> None:
             nonlocal waiting
+            if over.done():  # nobody awaits this any longer
+                return
             try:
                 while waiting is not None and waiting[1] <= time.monotonic_ns():
                     waiting = next(times, None) if act(waiting[0]) else None
-                if waiting is not None:
+                if waiting is None:
+                    over.set_result(None)
+                else:
                     self._set(waiting[1])
             except Exception as err:  # noqa: BLE001 (raised where this is awaited)
-                waiting = None
-                if not over.done():
-                    over.set_exception(err)
-            if waiting is None and not over.done():
-                over.set_result(None)
+                over.set_exception(err)
 
         self._ring = ring
         ring()

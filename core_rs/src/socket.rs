@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 const READING: usize = 256_000;
 
 /// What one reading brought.
-pub(super) enum Brought<T> {
+pub enum Brought<T> {
     /// Something, and what came of it.
     Bytes(T),
     /// Nothing yet.
@@ -24,7 +24,7 @@ pub(super) enum Brought<T> {
 
 /// The socket of one connection, by a descriptor of its own. Whoever has the other one makes it wait for nothing
 /// (`O_NONBLOCK`), for both.
-pub(super) struct Socket {
+pub struct Socket {
     stream: TcpStream,
     buffer: Mutex<Vec<u8>>,
 }
@@ -32,7 +32,7 @@ pub(super) struct Socket {
 impl Socket {
     /// The socket that the process knows by a number. Errors: there is none.
     #[cfg(unix)]
-    pub(super) fn of(number: i32) -> io::Result<Self> {
+    pub fn of(number: i32) -> io::Result<Self> {
         use std::os::fd::BorrowedFd;
 
         if number < 0 {
@@ -48,7 +48,7 @@ impl Socket {
 
     /// Its own number, by which it can be watched.
     #[cfg(unix)]
-    pub(super) fn number(&self) -> i32 {
+    pub fn number(&self) -> i32 {
         use std::os::fd::AsRawFd;
 
         self.stream.as_raw_fd()
@@ -56,17 +56,17 @@ impl Socket {
 
     /// No sockets by numbers on this system.
     #[cfg(not(unix))]
-    pub(super) fn of(_: i32) -> io::Result<Self> {
+    pub fn of(_: i32) -> io::Result<Self> {
         Err(ErrorKind::Unsupported.into())
     }
 
     #[cfg(not(unix))]
-    pub(super) fn number(&self) -> i32 {
+    pub fn number(&self) -> i32 {
         -1
     }
 
     /// Reads once. `take` may read again.
-    pub(super) fn read<T>(&self, take: impl FnOnce(&[u8]) -> T) -> Brought<T> {
+    pub fn read<T>(&self, take: impl FnOnce(&[u8]) -> T) -> Brought<T> {
         let mut buffer = std::mem::take(&mut *self.buffer.lock());
         buffer.resize(READING, 0);
         let brought = match (&self.stream).read(&mut buffer) {
@@ -82,7 +82,7 @@ impl Socket {
     }
 
     /// Writes as much of `bytes` as there is room for; what is left. Of a broken connection reading tells.
-    pub(super) fn write<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+    pub fn write<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
         let mut left = bytes;
         while !left.is_empty() {
             match (&self.stream).write(left) {
