@@ -83,11 +83,11 @@ impl<A> Shared<A> {
 /// What `aside` and `own` say. `aside` runs on a spare thread, `helper` if one was roused, if it comes to it before `own` is
 /// done, else after it on this thread. Panics of either reach the caller, once neither runs any longer.
 pub fn beside<A: Send + 'static, B>(
-    helper: Roused,
+    helper: &mut Roused,
     aside: impl FnOnce() -> A + Send,
     own: impl FnOnce() -> B,
 ) -> (A, B) {
-    handed(|job| helper.give(job), aside, own)
+    handed(|job| helper.lend(job), aside, own)
 }
 
 /// `work` on this thread and, as they come to it, on up to `helpers` spare ones: for work that is divided by whoever takes it.

@@ -5,21 +5,25 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::elsewhere;
 
 /// Something to do, which must not panic.
 pub type Job = Box<dyn FnOnce() + Send>;
 
-/// So often a helper that was roused looks for a job before it sleeps again: a tenth of a millisecond or less.
-const LOOKS: usize = 2000;
+/// So long somebody who expects something soon looks for it, instead of sleeping.
+const LOOKS_FOR: Duration = Duration::from_micros(200);
+
+/// So often it looks without asking what time it is.
+const LOOKS: usize = 64;
 
 /// Where a helper finds its next job.
 #[derive(Default)]
 struct Mailbox {
     post: Mutex<Post>,
     posted: Condvar,
-    /// Whether there is a job, for a helper that only looks.
+    /// Whether there is a job, or none to be expected any longer, for a helper that only looks.
     given: AtomicBool,
     /// The thread's number, 0 before it runs.
     thread: AtomicI32,
@@ -28,11 +32,16 @@ struct Mailbox {
 
 #[derive(Default)]
 struct Post {
-    job: Option<Job>,
+    /// What to do, and whether the helper stays awake for more.
+    job: Option<(Job, bool)>,
     /// Whether a job is to be expected.
     roused: bool,
     /// Whether the helper must be woken: to do so for nothing is a system call.
     asleep: bool,
+    /// When it was free last.
+    freed: Option<Instant>,
+    /// Whether it is wanted again so soon that it need not sleep between.
+    busy: bool,
 }
 
 /// Which CPU a thread was last kept off, and for how many jobs that was taken to be so since.
@@ -52,34 +61,43 @@ impl Mailbox {
         let mut post = lock(&self.post);
         change(&mut post);
         if std::mem::take(&mut post.asleep) {
+            post.busy = post.freed.is_some_and(|since| since.elapsed() < LOOKS_FOR);
             drop(post);
             self.posted.notify_one();
         }
     }
 
-    fn give(&self, job: Job) {
+    fn give(&self, job: Job, stays: bool) {
         self.post(|post| {
-            post.job = Some(job);
+            post.job = Some((job, stays));
             self.given.store(true, Ordering::Release);
         });
     }
 
-    /// The helper's next job.
-    fn next(&self) -> Job {
+    /// There is no job to be expected any longer, unless others come, and as soon as the last ones did.
+    fn dismiss(&self, others: bool) {
+        let mut post = lock(&self.post);
+        post.freed = Some(now());
+        if !(others && post.busy) {
+            post.roused = false;
+            self.given.store(true, Ordering::Release);
+        }
+    }
+
+    /// The helper's next job, and whether it stays awake for more.
+    fn next(&self) -> (Job, bool) {
         let mut post = lock(&self.post);
         loop {
-            if let Some(job) = post.job.take() {
-                post.roused = false;
-                self.given.store(false, Ordering::Relaxed);
-                return job;
+            self.given.store(false, Ordering::Relaxed);
+            if let Some((job, stays)) = post.job.take() {
+                post.roused = stays;
+                return (job, stays);
             }
             if std::mem::take(&mut post.roused) {
                 drop(post);
-                let given = || self.given.load(Ordering::Acquire);
-                (0..LOOKS)
-                    .take_while(|_| !given())
-                    .for_each(|_| std::hint::spin_loop());
+                let found = look_for(|| self.given.load(Ordering::Acquire));
                 post = lock(&self.post);
+                post.busy &= found;
             } else {
                 post.asleep = true;
                 let woken = self.posted.wait(post);
@@ -97,6 +115,31 @@ impl Mailbox {
         if thread != 0 && (kept.off != cpu || kept.jobs > TAKEN_TO_BE_SO) {
             elsewhere::keep_off(thread, cpu);
             *kept = Kept { off: cpu, jobs: 0 };
+        }
+    }
+}
+
+/// The time, for how long a thread stays awake alone: no answer depends on it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "nobody could hand a clock to a thread that waits for work"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Looks whether something is `there` until it is, or for as long as one should: whether it is.
+pub fn look_for(there: impl Fn() -> bool) -> bool {
+    let began = now();
+    loop {
+        for _ in 0..LOOKS {
+            if there() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if began.elapsed() > LOOKS_FOR {
+            return false;
         }
     }
 }
@@ -139,14 +182,42 @@ impl Roused {
     /// Has the helper do it; where nobody was roused, any free thread, or drops it where there is none.
     pub fn give(mut self, job: Job) {
         if let Some(mailbox) = self.0.take().or_else(free) {
-            mailbox.give(job);
+            mailbox.give(job, false);
+        }
+    }
+
+    /// The same with a helper that looks for another job afterwards.
+    pub fn lend(&mut self, job: Job) {
+        if self.0.is_none() {
+            self.0 = free();
+        }
+        if let Some(mailbox) = &self.0 {
+            mailbox.give(job, true);
+        }
+    }
+
+    /// Whether there is a helper that has or had something to do lately.
+    pub fn is_awake(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The helper is free. Where jobs come one soon after the other it looks for the next one for a while: to wake it costs
+    /// as much, and it comes late.
+    pub fn stay(mut self) {
+        self.free(true);
+    }
+
+    fn free(&mut self, others: bool) {
+        if let Some(mailbox) = self.0.take() {
+            mailbox.dismiss(others);
+            lock(&FREE).push(mailbox);
         }
     }
 }
 
 impl Drop for Roused {
     fn drop(&mut self) {
-        lock(&FREE).extend(self.0.take());
+        self.free(false);
     }
 }
 
@@ -179,8 +250,11 @@ fn begin() -> Option<Arc<Mailbox>> {
 fn serve(own: &Arc<Mailbox>) {
     own.thread.store(elsewhere::thread(), Ordering::Relaxed);
     loop {
-        own.next()();
-        lock(&FREE).push(own.clone());
+        let (job, stays) = own.next();
+        job();
+        if !stays {
+            lock(&FREE).push(own.clone());
+        }
     }
 }
 
@@ -224,7 +298,7 @@ mod tests {
         let mailbox = Arc::new(Mailbox::default());
         let (done, said) = channel();
         let own = mailbox.clone();
-        let helper = std::thread::spawn(move || (0..120).for_each(|_| own.next()()));
+        let helper = std::thread::spawn(move || (0..120).for_each(|_| own.next().0()));
         for number in 0..120 {
             if number % 3 != 0 {
                 mailbox.post(|post| post.roused = true);
@@ -236,10 +310,56 @@ mod tests {
                 }
             }
             let done = done.clone();
-            mailbox.give(Box::new(move || done.send(number).unwrap()));
+            mailbox.give(
+                Box::new(move || done.send(number).unwrap()),
+                number % 2 == 0,
+            );
             assert_eq!(said.recv(), Ok(number));
         }
         helper.join().unwrap();
         assert!(!mailbox.given.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_helper_looks_for_others_where_it_is_wanted_soon_again() {
+        let mailbox = Mailbox::default();
+        let asleep = |freed| {
+            let mut post = lock(&mailbox.post);
+            (post.asleep, post.freed) = (true, freed);
+        };
+        let dismissed = |others| {
+            mailbox.given.store(false, Ordering::Relaxed);
+            mailbox.post(|post| post.roused = true);
+            mailbox.dismiss(others);
+            let looks = lock(&mailbox.post).roused;
+            assert_eq!(mailbox.given.load(Ordering::Relaxed), !looks);
+            !looks
+        };
+        asleep(None);
+        assert!(dismissed(true));
+        let long_ago = now().checked_sub(2 * LOOKS_FOR);
+        asleep(long_ago);
+        assert!(dismissed(true));
+        // Far in the future, so that no machine is too slow for this.
+        asleep(Some(now() + Duration::from_secs(3600)));
+        assert!(!dismissed(true));
+        assert!(dismissed(false));
+        assert!(!dismissed(true));
+        // It looked in vain.
+        let found = look_for(|| false);
+        assert!(!found);
+        lock(&mailbox.post).busy &= found;
+        assert!(dismissed(true));
+    }
+
+    #[test]
+    fn who_is_lent_looks_for_more() {
+        let mailbox = Mailbox::default();
+        assert!(!Roused::default().is_awake());
+        for stays in [true, false, true] {
+            mailbox.give(Box::new(|| ()), stays);
+            assert_eq!(mailbox.next().1, stays);
+            assert_eq!(lock(&mailbox.post).roused, stays);
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::query::accumulator::Accumulator;
 use crate::query::allowed::rejected;
 use crate::query::best::{top, top_lowered};
 use crate::query::counted::Counted;
+use crate::query::evidence::Factors;
 use crate::query::fuse::{SourceList, fuse};
 use crate::query::seeds::Asker;
 use crate::scenario::Scenario;
@@ -99,6 +100,16 @@ impl<'a> Knobs<'a> {
             factors.push((format!("{name}{filter}"), factor));
         });
         factors
+    }
+
+    /// Both of them.
+    pub fn factors_of(&self, item: ItemIx) -> Factors {
+        let (mut product, mut named) = (1.0, Vec::new());
+        self.each(item, |name, filter, factor| {
+            product *= factor;
+            named.push((format!("{name}{filter}"), factor));
+        });
+        Factors { product, named }
     }
 
     /// Whether every factor is at most 1, above 0, and known without counts.

@@ -48,6 +48,16 @@ pub struct Composed {
     pub notes: Vec<String>,
 }
 
+impl Composed {
+    /// The items of the slate.
+    pub fn items(&self) -> Vec<ItemIx> {
+        let slots = self.slate.slots.iter();
+        slots
+            .map(|slot| self.candidates[slot.candidate as usize].0)
+            .collect()
+    }
+}
+
 /// The values of one field, candidate by candidate.
 struct Values {
     starts: Vec<u32>,
@@ -62,13 +72,15 @@ pub fn has_rules(state: &State, scenario: &Scenario, promoted: bool) -> bool {
 
 impl Composition<'_> {
     /// Chooses from a pool that the catalogue fills where sources found too little: to `n`, and once more to `limit` where
-    /// rules left slots empty or a promoted slot without a promoted item. Returns how many candidates filled in.
+    /// rules left slots empty or a promoted slot without a promoted item. Returns how many candidates filled in; their list
+    /// is put to `lists`. `chosen` hears of each slot's item as soon as it stands there, unless candidates filled in.
     pub fn choose_filled(
         &self,
         mut pool: Vec<(ItemIx, f64)>,
         limit: usize,
         filling: &Filling<'_>,
         lists: &mut Vec<SourceList>,
+        chosen: impl Fn(ItemIx),
     ) -> Result<(Composed, usize), CoreError> {
         let n = self.request.n;
         let missing = n.saturating_sub(pool.len());
@@ -81,15 +93,21 @@ impl Composition<'_> {
                 .count();
             filled += filling.fill(n.saturating_sub(inside), Some(promoted), &mut pool, lists);
         }
+        let filled_first = filled;
+        let tell = |item| {
+            if filled_first == 0 {
+                chosen(item);
+            }
+        };
         if !has_rules(self.state, self.scenario, self.promoted.is_some()) {
-            return Ok((self.choose(pool, |_, _| false)?.0, filled));
+            return Ok((self.choose(pool, |_, _| false, tell)?.0, filled));
         }
         // The slate without exploration decides whether more is needed: a draw must not, or the probabilities of draws would
         // not be those of the candidates that were drawn from.
         let wanting = |slots: &[Slot], pool: usize| {
             slots.len() < n && pool < limit || self.lacks_promoted(slots)
         };
-        let (best, done) = self.choose(pool, wanting)?;
+        let (best, done) = self.choose(pool, wanting, tell)?;
         if done {
             return Ok((best, filled));
         }
@@ -105,7 +123,7 @@ impl Composition<'_> {
         if short {
             filled += filling.fill(limit.saturating_sub(pool.len()), None, &mut pool, lists);
         }
-        Ok((self.choose(pool, |_, _| false)?.0, filled))
+        Ok((self.choose(pool, |_, _| false, |_| ())?.0, filled))
     }
 
     /// Whether a slot that is kept for promoted items has another, once all slots have moved up.
@@ -132,6 +150,7 @@ impl Composition<'_> {
         &self,
         pool: Vec<(ItemIx, f64)>,
         wanting: impl Fn(&[Slot], usize) -> bool,
+        chosen: impl Fn(ItemIx),
     ) -> Result<(Composed, bool), CoreError> {
         let scenario = self.scenario;
         let mut notes = Vec::new();
@@ -187,7 +206,8 @@ impl Composition<'_> {
             exploration,
         };
         let wanting = |slots: &[Slot]| wanting(slots, within);
-        let (mut slate, done) = self.choose_by(&candidates, within, &request, wanting)?;
+        let filled = |candidate: u32| chosen(candidates[candidate as usize].0);
+        let (mut slate, done) = self.choose_by(&candidates, within, &request, wanting, filled)?;
         notes.extend(self.close_gaps(&candidates, &mut slate));
         notes.extend(slate.skipped.iter().map(|(pin, fault)| {
             let item = self.state.names.item(candidates[pin.candidate as usize].0);
@@ -232,10 +252,18 @@ impl Composition<'_> {
         pool: usize,
         request: &Request<'_>,
         wanting: impl FnOnce(&[Slot]) -> bool,
+        filled: impl Fn(u32),
     ) -> Result<(Slate, bool), CoreError> {
         let relevance = relevance(candidates, pool);
         let run = |similarity: Option<&mut dyn Similarity>| {
-            choose_unless(Simd::chosen(), &relevance, similarity, request, wanting)
+            choose_unless(
+                Simd::chosen(),
+                &relevance,
+                similarity,
+                request,
+                wanting,
+                filled,
+            )
         };
         if request.method == Method::Relevance {
             return run(None);

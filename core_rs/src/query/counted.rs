@@ -86,6 +86,10 @@ pub trait Witness {
     fn prepare(&self, chosen: &[ItemIx]);
     /// Why the source, of that name, named the item.
     fn grounds(&self, source: &Source, name: &str, item: ItemIx) -> Grounds;
+    /// One that says the same on another thread, of any item, whether it was prepared for it or not; none where there is none.
+    fn elsewhere(&self) -> Option<Box<dyn Witness + Send + '_>> {
+        None
+    }
 }
 
 /// Counts of the items of a state.

@@ -11,8 +11,8 @@
 //! * [`compose`]: rules, diversity and exploration, by [`crate::slate`].
 //! * [`taking_part`]: experiments: who is in which variant, and what a holdout is given.
 //! * [`reasons`]: which of the visitor's own events led to an item; [`why`]: what became of one item;
-//!   [`voters`]: whose sessions voted for it; [`chosen`]: the slate's items among many others; [`page`]: all of it as an
-//!   answer.
+//!   [`voters`]: whose sessions voted for it; [`chosen`]: the slate's items among many others; [`evidence`]: what is said of
+//!   them; [`choosing`]: slate and evidence, with a helper [`following`] slot by slot; [`page`]: all of it as an answer.
 //! * [`counted`]: what only a process that counts items knows of them; [`witness`]: why its sources named one.
 //! * [`recommend`], [`many`], [`batch`], [`similar`], [`trending`], [`session_view`], [`item_view`]: the verbs;
 //!   [`parallel`]: many questions at once; [`crate::beside`]: two parts of one; `together`: one scan
@@ -31,12 +31,15 @@ pub mod batch;
 pub mod best;
 pub mod blend;
 pub mod catalogue_page;
+pub mod choosing;
 pub mod chosen;
 pub mod compose;
 pub mod counted;
+pub mod evidence;
 pub mod features;
 pub mod few_items;
 pub mod filling;
+pub mod following;
 pub mod fuse;
 pub mod gathered;
 pub mod graphs;

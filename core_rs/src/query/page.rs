@@ -2,30 +2,27 @@
 
 use crate::fold::state::State;
 use crate::ids::ItemIx;
-use crate::query::answer::{Answer, AnswerItem, Exploring, Part};
+use crate::query::answer::{Answer, AnswerItem, Exploring};
 use crate::query::blend::Knobs;
 use crate::query::chosen::Chosen;
 use crate::query::compose::Composed;
 use crate::query::counted::Counted;
+use crate::query::evidence::Evidence;
 use crate::query::features::Features;
 use crate::query::fuse::SourceList;
-use crate::query::reasons::Reasoner;
 use crate::query::request::RecommendRequest;
+use crate::query::seeds::Asker;
 use crate::query::text::Text;
 use crate::slate::answer::Slot;
-
-/// Sources that name an item of a slate, mostly.
-const PARTS: usize = 8;
-
-/// Slot, list, rank from 0 and share of the score.
-type Said<'a> = (usize, &'a SourceList, usize, f64);
 
 /// What an answer is written from.
 pub struct Page<'a> {
     /// The state that is asked.
     pub state: &'a State,
-    /// Who says why.
-    pub why: &'a Reasoner<'a>,
+    /// Who asked.
+    pub asker: &'a Asker<'a>,
+    /// Names of their seeds' items, in order.
+    pub names: &'a [Text],
     /// What all sources found.
     pub lists: &'a [SourceList],
     /// Everything that raised or lowered a score.
@@ -36,6 +33,8 @@ pub struct Page<'a> {
     pub composed: &'a Composed,
     /// Candidates of the pool that were not told.
     pub beyond: usize,
+    /// What is said of the chosen items, in any order; nothing where the answer says nothing.
+    pub evidence: Vec<(ItemIx, Evidence)>,
     /// What was asked.
     pub request: &'a RecommendRequest,
     /// The holdout that the visitor is in, if any.
@@ -46,8 +45,8 @@ pub struct Page<'a> {
 
 impl Page<'_> {
     /// The answer. `filled`: how many candidates the catalogue filled in; `trace`: what became of the item that was asked about.
-    pub fn answer(&self, filled: usize, trace: Option<Vec<String>>) -> Answer {
-        let (state, composed, asker) = (self.state, self.composed, self.why.asker);
+    pub fn answer(mut self, filled: usize, trace: Option<Vec<String>>) -> Answer {
+        let (state, composed, asker) = (self.state, self.composed, self.asker);
         let chosen: Vec<(ItemIx, f64)> = composed
             .slate
             .slots
@@ -59,7 +58,11 @@ impl Page<'_> {
         chosen
             .iter()
             .for_each(|(item, _)| names.prefetch(item.0, false));
-        let said = self.said(&chosen);
+        let mut evidence = std::mem::take(&mut self.evidence);
+        let mut said_of = |item: ItemIx| {
+            let own = evidence.iter_mut().find(|(other, _)| *other == item);
+            own.map(|(_, own)| std::mem::take(own)).unwrap_or_default()
+        };
         chosen
             .iter()
             .for_each(|(item, _)| names.prefetch(item.0, true));
@@ -74,12 +77,11 @@ impl Page<'_> {
         let slots = composed.slate.slots.iter().zip(&chosen);
         let items = match self.request.brief {
             true => slots
-                .zip(self.strongest(said))
+                .zip(self.strongest(&chosen))
                 .map(|((slot, (item, score)), most)| self.brief_item(slot, *item, *score, most))
                 .collect(),
             false => slots
-                .zip(self.parts(said))
-                .map(|((slot, (item, score)), parts)| self.item(slot, *item, *score, parts))
+                .map(|(slot, (item, score))| self.item(slot, *item, *score, said_of(*item)))
                 .collect(),
         };
         let pool = &composed.candidates[..composed.pool];
@@ -87,7 +89,7 @@ impl Page<'_> {
         Answer {
             items,
             fallback: self.fallback(chosen.len(), filled),
-            about: self.why.names.to_vec(),
+            about: self.names.to_vec(),
             position: state.position.0,
             notes: self.notes.iter().chain(&composed.notes).cloned().collect(),
             exploring: Exploring(slate.temperature, slate.floor, composed.pool + self.beyond),
@@ -115,8 +117,8 @@ impl Page<'_> {
             .collect()
     }
 
-    /// What each source said of the chosen items: slot, list, rank from 0, share of the score. List after list.
-    fn said(&self, chosen: &[(ItemIx, f64)]) -> Vec<Said<'_>> {
+    /// Who said most of each chosen item.
+    fn strongest(&self, chosen: &[(ItemIx, f64)]) -> Vec<Option<Text>> {
         let items = Chosen::new(chosen.iter().map(|(item, _)| *item).collect());
         let mut slots = vec![0; chosen.len()];
         for (slot, (item, _)) in chosen.iter().enumerate() {
@@ -124,44 +126,20 @@ impl Page<'_> {
                 slots[place] = slot;
             }
         }
-        let factors: Vec<f64> = chosen
-            .iter()
-            .map(|(item, _)| self.knobs.factor(*item))
-            .collect();
-        let mut said = Vec::with_capacity(PARTS * chosen.len());
+        let factors = chosen.iter().map(|(item, _)| self.knobs.factor(*item));
+        let factors: Vec<f64> = factors.collect();
+        let mut most: Vec<Option<(&SourceList, f64)>> = vec![None; chosen.len()];
         for list in self.lists {
             for (rank, (item, _)) in list.ranked.iter().enumerate() {
                 if let Some(place) = items.place(*item) {
                     let slot = slots[place];
                     let share = list.weight / (self.knobs.rrf_k() + rank as f64 + 1.0);
-                    said.push((slot, list, rank, factors[slot] * share));
+                    let share = factors[slot] * share;
+                    let known = most[slot].map(|(_, share)| share);
+                    if known.is_none_or(|known| share.total_cmp(&known).is_gt()) {
+                        most[slot] = Some((list, share));
+                    }
                 }
-            }
-        }
-        said
-    }
-
-    /// What each source said of each chosen item, who said most first.
-    fn parts(&self, said: Vec<Said<'_>>) -> Vec<Vec<Part>> {
-        let slots = self.composed.slate.slots.iter();
-        let mut parts: Vec<Vec<Part>> = slots.map(|_| Vec::with_capacity(PARTS)).collect();
-        for (slot, list, rank, share) in said {
-            let (name, raw) = (list.name.clone(), list.ranked[rank].1);
-            parts[slot].push(Part(name, rank as u32 + 1, raw, share));
-        }
-        for own in &mut parts {
-            own.sort_by(|a, b| b.3.total_cmp(&a.3));
-        }
-        parts
-    }
-
-    /// Who said most of each chosen item.
-    fn strongest(&self, said: Vec<Said<'_>>) -> Vec<Option<Text>> {
-        let mut most: Vec<Option<(&SourceList, f64)>> = vec![None; self.composed.slate.slots.len()];
-        for (slot, list, _, share) in said {
-            let known = most[slot].map(|(_, share)| share);
-            if known.is_none_or(|known| share.total_cmp(&known).is_gt()) {
-                most[slot] = Some((list, share));
             }
         }
         let most = most.into_iter();
@@ -170,15 +148,17 @@ impl Page<'_> {
     }
 
     /// A slot of an answer that says why.
-    fn item(&self, slot: &Slot, item: ItemIx, score: f64, parts: Vec<Part>) -> AnswerItem {
+    fn item(&self, slot: &Slot, item: ItemIx, score: f64, evidence: Evidence) -> AnswerItem {
+        let Evidence {
+            parts,
+            reasons,
+            factors,
+        } = evidence;
         let strongest = parts.first().map(|part| part.0.clone());
-        let mut reasons = Vec::with_capacity(parts.len());
-        let each = parts.iter();
-        each.for_each(|part| self.why.add(part, item, &mut reasons));
         AnswerItem {
             parts,
             reasons,
-            factors: self.knobs.factors(item),
+            factors,
             ..self.brief_item(slot, item, score, strongest)
         }
     }
@@ -209,7 +189,7 @@ impl Page<'_> {
 
     /// Why the answer is not personal, or shorter than asked; `None` when it is neither.
     fn fallback(&self, found: usize, filled: usize) -> Option<String> {
-        let (state, request, asker) = (self.state, self.request, self.why.asker);
+        let (state, request, asker) = (self.state, self.request, self.asker);
         let mut why: Vec<String> = self.holdout.map(str::to_string).into_iter().collect();
         let personal = self
             .lists

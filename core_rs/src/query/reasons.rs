@@ -28,10 +28,30 @@ pub struct Reasoner<'a> {
     /// Every contributing event, or only the strongest per source.
     pub all: bool,
     /// Squared lengths of the seeds' codes in the embedding that was asked about last.
-    pub squares: RefCell<(String, Vec<f64>)>,
+    squares: RefCell<(String, Vec<f64>)>,
 }
 
-impl Reasoner<'_> {
+impl<'a> Reasoner<'a> {
+    /// Says why `witness` thinks so.
+    pub fn new(
+        state: &'a State,
+        asker: &'a Asker<'a>,
+        names: &'a [Text],
+        scenario: &'a Scenario,
+        witness: &'a dyn Witness,
+        all: bool,
+    ) -> Self {
+        Self {
+            state,
+            asker,
+            names,
+            scenario,
+            witness,
+            all,
+            squares: RefCell::default(),
+        }
+    }
+
     /// Adds the reasons of one source for one item that it ranked, strongest first.
     pub fn add(&self, part: &Part, item: ItemIx, reasons: &mut Vec<Reason>) {
         let (name, known) = (&part.0, reasons.len());

@@ -1,7 +1,7 @@
 //! `recommend(user)`, `session(items)` and `rank(user, items)`: retrieve from every source, fuse, choose, say why.
 
-use std::cell::RefCell;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::bitmap::Bitmap;
 use crate::error::CoreError;
@@ -12,6 +12,7 @@ use crate::query::accumulator::{Accumulator, Scratch, with_scratch};
 use crate::query::allowed::{Allowed, Barred};
 use crate::query::answer::Answer;
 use crate::query::blend::{self, Knobs, Marks};
+use crate::query::choosing::{Choice, Choosing};
 use crate::query::compose::Composition;
 use crate::query::counted::{Counted, CountedHere, Stock, Witness};
 use crate::query::filling::{self, Filling, StockHere};
@@ -19,7 +20,6 @@ use crate::query::fuse::SourceList;
 use crate::query::leading::Leading;
 use crate::query::page::Page;
 use crate::query::plan::{Plan, Tools};
-use crate::query::reasons::Reasoner;
 use crate::query::relation;
 use crate::query::request::RecommendRequest;
 use crate::query::retrieve::{self, Retrieval};
@@ -41,6 +41,7 @@ pub fn recommend(
     if let Some(answer) = taking_part::withheld(state, tools.query, request)? {
         return Ok(answer);
     }
+    let _asking = Asking::begin();
     let kept = tools.leading;
     let leading = kept.map(|kept| kept.at(state, request.now, false));
     let shared = Shared {
@@ -52,6 +53,30 @@ pub fn recommend(
     let helper = tools.helped.then(|| question.rouse());
     question.ask_ahead(false);
     question.answer(tools, &shared, helper)
+}
+
+/// Questions that are being answered one by one.
+static ASKING: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them.
+struct Asking;
+
+impl Asking {
+    fn begin() -> Self {
+        ASKING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+
+    /// Whether there is no other.
+    fn alone() -> bool {
+        ASKING.load(Ordering::Relaxed) == 1
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        ASKING.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What was worked out before, for others who ask at the same moment as well.
@@ -236,7 +261,10 @@ fn answer(
         whole: true,
     };
     question.ask_ahead(true);
-    let lists = retrieval.lists(&plan.sources, helper, &mut scratch.scores)?;
+    let mut helper = helper;
+    let lists = retrieval.lists(&plan.sources, helper.as_mut(), &mut scratch.scores)?;
+    // One that sleeps would cost more than it helps with; others want the processor that a helper would wait on.
+    let helper = helper.filter(|helper| helper.is_awake() && Asking::alone());
     let all = request.all_reasons;
     let counted = CountedHere { state, now };
     let stock = StockHere {
@@ -247,7 +275,13 @@ fn answer(
     let ranking = question.ranking(&barred, &allowed, &counted, &stock);
     let voted = neighbours.get().map_or(&[][..], Vec::as_slice);
     let witness = WitnessHere::new(state, asker, scenario, voted, now, all);
-    ranking.answer(lists, &witness, &mut scratch.touched, &mut scratch.fused)
+    ranking.answer(
+        lists,
+        &witness,
+        helper,
+        &mut scratch.touched,
+        &mut scratch.fused,
+    )
 }
 
 /// What a slate is made with once all sources have spoken: the same in one process and where hosts were asked.
@@ -276,12 +310,13 @@ impl Ranking<'_> {
         &self,
         lists: Vec<SourceList>,
         witness: &dyn Witness,
+        helper: Option<Roused>,
         touched: &mut Bitmap,
         fused: &mut Accumulator,
     ) -> Result<Answer, CoreError> {
         let knobs = self.knobs(touched);
         let pool = blend::pool(self.state, &lists, &knobs, self.limit(), fused);
-        self.answer_from(pool, 0, lists, &knobs, witness)
+        self.answer_from(pool, 0, lists, &knobs, witness, helper)
     }
 
     /// Everything that raises or lowers a fused score. `touched` receives the visitor's items.
@@ -317,40 +352,39 @@ impl Ranking<'_> {
         mut lists: Vec<SourceList>,
         knobs: &Knobs<'_>,
         witness: &dyn Witness,
+        helper: Option<Roused>,
     ) -> Result<Answer, CoreError> {
         let (state, plan, request, asker) = (self.state, self.plan, self.request, self.asker);
-        let scenario = &*plan.scenario;
-        let stock = self.stock;
-        let filling = Filling { stock, knobs };
-        let composition = self.composition();
-        let limit = self.limit();
-        let (composed, filled) = composition.choose_filled(pool, limit, &filling, &mut lists)?;
-        if !request.brief {
-            let slots = composed.slate.slots.iter();
-            let mut chosen: Vec<ItemIx> = slots
-                .map(|slot| composed.candidates[slot.candidate as usize].0)
-                .collect();
-            chosen.sort_unstable();
-            witness.prepare(&chosen);
-        }
         let names = asker.seed_names(state);
-        let why = Reasoner {
+        let choosing = Choosing {
+            composition: self.composition(),
+            filling: Filling {
+                stock: self.stock,
+                knobs,
+            },
+            limit: self.limit(),
+            asker,
+            names: &names,
+            lists: &lists,
+            witness,
+        };
+        let Choice {
+            composed,
+            filled,
+            catalogue,
+            evidence,
+        } = choosing.choose(pool, helper)?;
+        lists.extend(catalogue);
+        let page = Page {
             state,
             asker,
             names: &names,
-            scenario,
-            witness,
-            all: request.all_reasons,
-            squares: RefCell::default(),
-        };
-        let page = Page {
-            state,
-            why: &why,
             lists: &lists,
             knobs,
             counted: self.counted,
             composed: &composed,
             beyond,
+            evidence,
             request,
             holdout: plan.holdout.as_deref(),
             notes: plan

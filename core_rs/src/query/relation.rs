@@ -174,7 +174,7 @@ impl<'a> RelationView<'a> {
     /// Asks for rows before they are read: where those of seed i + 4 lie, the first lines of those of seed i + 2, all lines of
     /// those of seed i + 1.
     #[inline(always)]
-    fn fetch(&self, seeds: &[Seed], i: usize) {
+    pub fn fetch(&self, seeds: &[Seed], i: usize) {
         let places = if i == 0 { 0..5 } else { i + 4..i + 5 };
         for seed in seeds.iter().take(places.end).skip(places.start) {
             let rows = self.rows.iter();

@@ -96,7 +96,7 @@ impl Retrieval<'_> {
     pub fn lists(
         &self,
         sources: &[Weighted],
-        helper: Option<Roused>,
+        helper: Option<&mut Roused>,
         scores: &mut Accumulator,
     ) -> Result<Vec<SourceList>, CoreError> {
         let helped = helper.is_some() && sources.iter().any(|source| self.is_large(source));

@@ -223,6 +223,15 @@ pub fn neighbours(
 /// Sessions lie anywhere in memory, and their items elsewhere: so many neighbours ahead they are asked for.
 const AHEAD: usize = 6;
 
+/// Asks for sessions that are read soon, before the one at place `at` is.
+pub fn ask_ahead(index: &SessionIndex, neighbours: &[NeighbourSession], at: usize) {
+    for (ahead, found) in [(2 * AHEAD, false), (AHEAD, true)] {
+        if let Some(next) = neighbours.get(at + ahead) {
+            index.prefetch(next.number, found);
+        }
+    }
+}
+
 /// Adds what the neighbours say of items; of the visitor's own seeds as far as `weights.own` lets them.
 pub fn score(
     index: &SessionIndex,
@@ -237,11 +246,7 @@ pub fn score(
     let plain = weights.own == 0.0 && !weights.looks_at_places();
     let own = Chosen::new(seeds.to_vec());
     for (at, neighbour) in neighbours.iter().enumerate() {
-        for (ahead, found) in [(2 * AHEAD, false), (AHEAD, true)] {
-            if let Some(next) = neighbours.get(at + ahead) {
-                index.prefetch(next.number, found);
-            }
-        }
+        ask_ahead(index, neighbours, at);
         if let Some(next) = neighbours.get(at + 2) {
             let items = index.items_of(next.number);
             items.iter().for_each(|item| scores.ask(*item));

@@ -1,7 +1,5 @@
 //! `similar(item)`: neighbours of one item by a relation and a metric, or by all relations fused.
 
-use std::cell::RefCell;
-
 use crate::error::CoreError;
 use crate::fold::state::State;
 use crate::ids::ItemIx;
@@ -151,15 +149,7 @@ impl<'a> Question<'a> {
             top_sums(&state.names, fused, request.n, |_| true)
         };
         let names = self.asker.seed_names(state);
-        let why = Reasoner {
-            state,
-            asker: &self.asker,
-            names: &names,
-            scenario: &self.scenario,
-            witness,
-            all: false,
-            squares: RefCell::default(),
-        };
+        let why = Reasoner::new(state, &self.asker, &names, &self.scenario, witness, false);
         let items = chosen
             .iter()
             .map(|(item, score)| {

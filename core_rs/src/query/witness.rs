@@ -3,15 +3,19 @@
 use std::cell::{OnceCell, RefCell};
 use std::cmp::Ordering;
 
+use crate::cooccurrence::rows::RowStore;
 use crate::fold::state::State;
 use crate::ids::{ItemIx, Millis};
 use crate::query::chosen::Chosen;
 use crate::query::counted::{Grounds, Link, Links, Witness};
 use crate::query::relation::RelationView;
 use crate::query::seeds::Asker;
-use crate::query::session_knn::{NeighbourSession, idf};
+use crate::query::session_knn::{self, NeighbourSession, idf};
 use crate::query::source::Source;
 use crate::scenario::Scenario;
+
+/// From so many chosen items on, a walk over the seeds' rows costs less than a search for each pair.
+const MANY: usize = 8;
 
 /// Looks grounds up in a state.
 pub struct WitnessHere<'a> {
@@ -31,8 +35,12 @@ pub struct WitnessHere<'a> {
     chosen: RefCell<Chosen>,
     /// Relations as they are first needed.
     views: Vec<OnceCell<RelationView<'a>>>,
+    /// What each relation says of the chosen items, in their order, once it was asked.
+    links: RefCell<Vec<Option<Vec<Links>>>>,
     /// See [`WitnessHere::count_votes`].
     votes: RefCell<Option<Vec<(f64, f64)>>>,
+    /// For who is asked about items that were not announced: each neighbour's items, with the neighbour's place, in order.
+    voters: Option<OnceCell<Vec<(u32, u32)>>>,
 }
 
 impl<'a> WitnessHere<'a> {
@@ -54,7 +62,9 @@ impl<'a> WitnessHere<'a> {
             all,
             chosen: RefCell::default(),
             views: state.relations.iter().map(|_| OnceCell::new()).collect(),
+            links: RefCell::new(vec![None; state.relations.len()]),
             votes: RefCell::default(),
+            voters: None,
         }
     }
 
@@ -63,6 +73,19 @@ impl<'a> WitnessHere<'a> {
     }
 
     fn relation(&self, relation: usize, item: ItemIx) -> Links {
+        let chosen = self.chosen.borrow();
+        match chosen.place(item) {
+            Some(at) if chosen.items().len() >= MANY => {
+                let mut links = self.links.borrow_mut();
+                let found = || self.links_of(relation, &chosen);
+                links[relation].get_or_insert_with(found)[at].clone()
+            }
+            _ => self.links_with(relation, item),
+        }
+    }
+
+    /// What a relation says of an item: a search in the row of each seed.
+    fn links_with(&self, relation: usize, item: ItemIx) -> Links {
         let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
         let view = self.view(relation);
         let (shard, _) = self.state.owner(item);
@@ -88,18 +111,24 @@ impl<'a> WitnessHere<'a> {
         found.reduce(stronger).map(|(_, link)| link).into()
     }
 
-    /// The grounds of a relation for each of the items that were announced, in their order: one walk over the seeds' rows
-    /// instead of a search for each pair.
+    /// The grounds of a relation for each of the items that were announced, in their order.
     pub fn relation_grounds(&self, relation: usize) -> Vec<Grounds> {
+        let links = self.links_of(relation, &self.chosen.borrow()).into_iter();
+        links.map(|links| Grounds { links, own: 0.0 }).collect()
+    }
+
+    /// What a relation says of the chosen items, in their order: one walk over the seeds' rows instead of a search for each
+    /// pair.
+    fn links_of(&self, relation: usize, chosen: &Chosen) -> Vec<Links> {
         let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
         let view = self.view(relation);
-        let chosen = self.chosen.borrow();
         let mut found: Vec<Vec<(f64, Link)>> = vec![Vec::new(); chosen.items().len()];
-        for (place, seed) in self.asker.seeds.iter().enumerate() {
-            let place_of = |item: ItemIx| chosen.place(item);
+        let seeds = &self.asker.seeds;
+        for (place, seed) in seeds.iter().enumerate() {
+            view.fetch(seeds, place);
             view.pairs(
                 seed.item,
-                place_of,
+                |item| chosen.place(item),
                 metric,
                 shrinkage,
                 |at, (score, count, error)| {
@@ -107,17 +136,17 @@ impl<'a> WitnessHere<'a> {
                 },
             );
         }
-        let grounds = found.into_iter().map(|found| Grounds {
-            links: self.strongest(found.into_iter()),
-            own: 0.0,
-        });
-        grounds.collect()
+        let found = found.into_iter();
+        found
+            .map(|found| self.strongest(found.into_iter()))
+            .collect()
     }
 
     /// Says which items will be asked about, in ascending order.
     pub fn announce(&self, chosen: &[ItemIx]) {
         self.chosen.replace(Chosen::new(chosen.to_vec()));
         self.votes.take();
+        self.links.borrow_mut().fill(None);
     }
 
     /// For each chosen item and each seed, similarity and number of the sessions that have the item and whose newest shared
@@ -125,8 +154,10 @@ impl<'a> WitnessHere<'a> {
     fn count_votes(&self, chosen: &Chosen) -> Vec<(f64, f64)> {
         let seeds = self.asker.seeds.len();
         let mut votes = vec![(0.0, 0.0); chosen.items().len() * seeds];
-        for neighbour in self.neighbours {
-            for item in self.state.hood.sessions.items_of(neighbour.number) {
+        let sessions = &self.state.hood.sessions;
+        for (at, neighbour) in self.neighbours.iter().enumerate() {
+            session_knn::ask_ahead(sessions, self.neighbours, at);
+            for item in sessions.items_of(neighbour.number) {
                 if let Some(at) = chosen.place(ItemIx(*item)) {
                     let vote = &mut votes[at * seeds + neighbour.newest];
                     vote.0 += neighbour.similarity;
@@ -137,7 +168,58 @@ impl<'a> WitnessHere<'a> {
         votes
     }
 
+    /// Asks for the rows of the seeds.
+    fn ask_ahead(&self) {
+        let rows = || {
+            let shards = self.state.shards.iter();
+            shards.flat_map(|shard| &shard.rows)
+        };
+        let each = |with: &dyn Fn(&RowStore, ItemIx)| {
+            for seed in &self.asker.seeds {
+                rows().for_each(|rows| with(rows, seed.item));
+            }
+        };
+        each(&|rows, seed| rows.prefetch_head(seed, false));
+        each(&|rows, seed| rows.prefetch_head(seed, true));
+        each(&|rows, seed| rows.prefetch(seed));
+    }
+
+    /// Each neighbour's items, with the neighbour's place, in order.
+    fn voters(&self) -> Vec<(u32, u32)> {
+        let sessions = &self.state.hood.sessions;
+        let mut voters = Vec::new();
+        for (at, neighbour) in self.neighbours.iter().enumerate() {
+            session_knn::ask_ahead(sessions, self.neighbours, at);
+            let items = sessions.items_of(neighbour.number).iter();
+            voters.extend(items.map(|item| (*item, at as u32)));
+        }
+        voters.sort_unstable();
+        voters
+    }
+
+    /// What sessions say of an item that was not announced.
+    fn sessions_with(&self, voters: &[(u32, u32)], item: ItemIx) -> Links {
+        let mut votes = vec![(0.0, 0.0); self.asker.seeds.len()];
+        let first = voters.partition_point(|(other, _)| *other < item.0);
+        let own = voters[first..].iter();
+        for (_, at) in own.take_while(|(other, _)| *other == item.0) {
+            let neighbour = &self.neighbours[*at as usize];
+            let vote = &mut votes[neighbour.newest];
+            vote.0 += neighbour.similarity;
+            vote.1 += 1.0;
+        }
+        self.strongest_votes(&votes)
+    }
+
+    fn strongest_votes(&self, by_seed: &[(f64, f64)]) -> Links {
+        let voted = by_seed.iter().enumerate().filter(|(_, vote)| vote.1 > 0.0);
+        self.strongest(voted.map(|(place, vote)| (vote.0, link(place, vote.1, 0.0))))
+    }
+
     fn sessions(&self, item: ItemIx) -> Links {
+        if let Some(voters) = &self.voters {
+            return self.sessions_with(voters.get_or_init(|| self.voters()), item);
+        }
         let chosen = self.chosen.borrow();
         let Some(at) = chosen.place(item) else {
             return Links::None;
@@ -145,9 +227,7 @@ impl<'a> WitnessHere<'a> {
         let seeds = self.asker.seeds.len();
         let mut votes = self.votes.borrow_mut();
         let votes = votes.get_or_insert_with(|| self.count_votes(&chosen));
-        let by_seed = &votes[at * seeds..][..seeds];
-        let voted = by_seed.iter().enumerate().filter(|(_, vote)| vote.1 > 0.0);
-        self.strongest(voted.map(|(place, vote)| (vote.0, link(place, vote.1, 0.0))))
+        self.strongest_votes(&votes[at * seeds..][..seeds])
     }
 
     fn votes(&self, source: &Source, item: ItemIx) -> f64 {
@@ -168,7 +248,13 @@ impl<'a> WitnessHere<'a> {
 
 impl Witness for WitnessHere<'_> {
     fn prepare(&self, chosen: &[ItemIx]) {
-        self.announce(chosen);
+        match &self.voters {
+            Some(voters) => {
+                self.ask_ahead();
+                voters.get_or_init(|| self.voters());
+            }
+            None => self.announce(chosen),
+        }
     }
 
     fn grounds(&self, source: &Source, _: &str, item: ItemIx) -> Grounds {
@@ -180,6 +266,23 @@ impl Witness for WitnessHere<'_> {
             _ => (Links::None, 0.0),
         };
         Grounds { links, own }
+    }
+
+    fn elsewhere(&self) -> Option<Box<dyn Witness + Send + '_>> {
+        let Self {
+            state,
+            asker,
+            scenario,
+            neighbours,
+            now,
+            all,
+            ..
+        } = *self;
+        let witness = WitnessHere {
+            voters: Some(OnceCell::new()),
+            ..WitnessHere::new(state, asker, scenario, neighbours, now, all)
+        };
+        Some(Box::new(witness))
     }
 }
 

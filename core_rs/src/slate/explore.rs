@@ -180,8 +180,8 @@ impl<'e, 'a> Explorer<'e, 'a> {
         }
     }
 
-    /// Fills the slots.
-    pub fn run(&mut self, pick: &mut Pick<'_>) -> Vec<Slot> {
+    /// Fills the slots. `heard` hears of each one's candidate.
+    pub fn run(&mut self, pick: &mut Pick<'_>, heard: &dyn Fn(u32)) -> Vec<Slot> {
         let mut slots = Vec::with_capacity(self.stage.request.n);
         let mut cascade = 1.0;
         for slot in 0..self.stage.request.n {
@@ -194,6 +194,7 @@ impl<'e, 'a> Explorer<'e, 'a> {
             if let Some(mut filled) = filled {
                 cascade *= filled.propensity;
                 filled.propensity_cascade = cascade;
+                heard(filled.candidate);
                 slots.push(filled);
             }
             if matches!(pick, Pick::Given { found, .. } if found.last() == Some(&0.0)) {

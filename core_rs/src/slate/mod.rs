@@ -46,17 +46,18 @@ pub fn choose(
     similarity: Option<&mut dyn Similarity>,
     request: &Request<'_>,
 ) -> Result<Slate, CoreError> {
-    choose_unless(simd, relevance, similarity, request, |_| false).map(|(slate, _)| slate)
+    choose_unless(simd, relevance, similarity, request, |_| false, |_| ()).map(|(slate, _)| slate)
 }
 
 /// [`choose`], unless `wanting` says of the greedy slate's slots that they are not what a slate should be: then the greedy
-/// slate comes back, and `false`.
+/// slate comes back, and `false`. `filled` hears of each slot's candidate as soon as it stands there.
 pub fn choose_unless(
     simd: Simd,
     relevance: &[f32],
     similarity: Option<&mut dyn Similarity>,
     request: &Request<'_>,
     wanting: impl FnOnce(&[Slot]) -> bool,
+    filled: impl Fn(u32),
 ) -> Result<(Slate, bool), CoreError> {
     run(simd, relevance, similarity, request, |mut chooser| {
         let greedy = chooser.greedy();
@@ -64,10 +65,13 @@ pub fn choose_unless(
             return (greedy, false);
         }
         let slate = match chooser.exploration() {
-            None => greedy,
+            None => {
+                greedy.slots.iter().for_each(|slot| filled(slot.candidate));
+                greedy
+            }
             Some(exploration) => {
                 let mut pick = Pick::draw(exploration.key, request.n);
-                chooser.explore(&exploration, &greedy.slots, &mut pick)
+                chooser.explore(&exploration, &greedy.slots, &mut pick, &filled)
             }
         };
         (slate, true)
@@ -112,7 +116,7 @@ pub fn probability_of(
             Some(exploration) => {
                 let mut pick = Pick::given(slots);
                 let greedy = chooser.greedy();
-                chooser.explore(&exploration, &greedy.slots, &mut pick);
+                chooser.explore(&exploration, &greedy.slots, &mut pick, &|_| ());
                 pick.probabilities()
             }
         },

@@ -97,14 +97,20 @@ impl Chooser<'_, '_> {
         self.slate(slots, &tracker)
     }
 
-    /// A slate as it is picked. `greedy`: the slots of the greedy one.
-    pub fn explore(self, exploration: &Exploration, greedy: &[Slot], pick: &mut Pick<'_>) -> Slate {
+    /// A slate as it is picked. `greedy`: the slots of the greedy one. `filled` hears of each slot's candidate.
+    pub fn explore(
+        self,
+        exploration: &Exploration,
+        greedy: &[Slot],
+        pick: &mut Pick<'_>,
+        filled: &dyn Fn(u32),
+    ) -> Slate {
         self.similarity.forget();
         let mut objective = self.stage.objective(self.similarity);
         let tracker = self.tracker.clone();
         let stage = &self.stage;
         let mut explorer = Explorer::new(stage, objective.as_mut(), tracker, exploration, greedy);
-        let slots = explorer.run(pick);
+        let slots = explorer.run(pick, filled);
         let (temperature, floor) = explorer.measures();
         let tracker = explorer.into_tracker();
         drop(objective);

@@ -218,8 +218,8 @@ impl Part<'_> {
             recorded: &request.found,
             whole: false,
         };
-        let helper = tools.helped.then(Roused::default);
-        let mut lists = retrieval.lists(&plan.sources, helper, &mut scratch.scores)?;
+        let mut helper = tools.helped.then(Roused::default);
+        let mut lists = retrieval.lists(&plan.sources, helper.as_mut(), &mut scratch.scores)?;
         let shards = self.shards();
         let cut = match scatter.thorough || request.candidates.is_some() {
             true => vec![false; lists.len()],

@@ -60,7 +60,7 @@ pub fn gather(
         let sources = question.plan.sources.iter();
         let lists = sources.map(|source| settling.list(source)).collect();
         let ranking = question.ranking(&barred, &allowed, &told, &told);
-        ranking.answer(lists, &told, &mut scratch.touched, &mut scratch.fused)
+        ranking.answer(lists, &told, None, &mut scratch.touched, &mut scratch.fused)
     })?;
     let short = told.is_short() && scatter.refill.is_none();
     if short || told.is_silent() && !scatter.thorough {
@@ -117,7 +117,7 @@ pub fn gather_likeliest(
         let told = Told::new(state, &question.asker, &numbered);
         let ranking = question.ranking(&barred, &allowed, &told, &told);
         let (best, beyond, lists) = (chosen.best, chosen.beyond, chosen.lists);
-        let answer = ranking.answer_from(best, beyond, lists, &knobs, &told)?;
+        let answer = ranking.answer_from(best, beyond, lists, &knobs, &told, None)?;
         let wanting = told.is_short() || told.is_silent();
         Ok((!wanting).then_some(answer))
     })
