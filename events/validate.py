@@ -119,6 +119,8 @@ def is_text(value: Any, limit: int) -> bool:
     """Whether a value keeps `text_rule`."""
     if not isinstance(value, str) or not value or len(value) > limit:
         return False
+    if value.isascii() and value.isprintable():  # nearly always: a byte each, none of control
+        return True
     try:
         return len(value.encode()) <= limit and not _CONTROL.search(value)
     except UnicodeEncodeError:

@@ -10,8 +10,8 @@ from headwater.core import Core
 from headwater.slate import Exploring, SlateItem
 
 
-class Answer(msgspec.Struct, array_like=True, frozen=True):
-    """Mirrors `Answer` of `core_rs/src/query/answer.rs`."""
+class Answer(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """Mirrors `Answer` of `core_rs/src/query/answer.rs`. Nobody outside gets it, so it is part of no cycle."""
 
     items: list[SlateItem]
     fallback: str | None

@@ -63,6 +63,8 @@ def position_of(field: str, value: int) -> int:
 
 def ids_of(field: str, values: Sequence[Id]) -> list[str]:
     """Ids that a question lists. Raises `InvalidQuery`, also for one text, whose letters would pass for ids."""
+    if type(values) is tuple and not values:
+        return []  # nearly always
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         rule = "a sequence of ids"
         shown = repr(values)[:80]
@@ -79,12 +81,14 @@ def name_of(field: str, value: str | None) -> str | None:
 
 def weights_of(sources: Mapping[str, float] | None) -> dict[str, float]:
     """Source weights of one question. Raises `InvalidQuery` for what is not a number."""
+    if sources is None:
+        return {}
     rule = "a mapping of source names to finite numbers >= 0"
-    if sources is not None and not isinstance(sources, Mapping):
+    if not isinstance(sources, Mapping):
         shown = repr(sources)[:80]
         raise InvalidQuery(f"sources = {shown}; allowed: {rule}", field="sources", value=shown, rule=rule)
     out = {}
-    for name, weight in (sources or {}).items():
+    for name, weight in sources.items():
         sound = isinstance(name, str) and isinstance(weight, int | float) and not isinstance(weight, bool)
         if not sound or not math.isfinite(weight) or weight < 0:
             shown = f"{name!r:.80}: {weight!r:.80}"
@@ -106,12 +110,14 @@ def share_of(field: str, value: float | None) -> float | None:
 
 def params_of(params: Mapping[str, Param] | None) -> dict[str, Any]:
     """Parameters of a filter: numbers, texts, truth values, or lists of them. Raises `InvalidQuery`."""
+    if params is None:
+        return {}
     rule = "a mapping of names to numbers, texts, truth values or lists of them"
-    if params is not None and not isinstance(params, Mapping):
+    if not isinstance(params, Mapping):
         shown = repr(params)[:80]
         raise InvalidQuery(f"params = {shown}; allowed: {rule}", field="params", value=shown, rule=rule)
     out: dict[str, Any] = {}
-    for name, value in (params or {}).items():
+    for name, value in params.items():
         listed = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
         values = list(value) if listed else [value]  # type: ignore[arg-type]
         if not isinstance(name, str) or not all(map(_is_scalar, values)):

@@ -66,6 +66,8 @@ def ends_of(users: Iterable[str], step: Mapping[str, str]) -> dict[str, str]:
 
 def account_of(core: Core, user: str) -> str:
     """Who a user is now: the account that they are merged into, or themselves."""
+    if not merged_users(core, [user]):
+        return user  # nearly always
     return known_as(core, [user]).get(user, user)
 
 

@@ -362,7 +362,7 @@ class Questions:
             config=active_version(core, self._query_version),
             scenario=request.get("scenario"),
             variant=request.get("variant"),
-            notes=[*answer.notes, *approximate_notes(answer)],
+            notes=[*answer.notes, *approximate_notes(answer)] if answer.approximate else answer.notes,
             exploring=answer.exploring,
             feature_names=answer.feature_names,
             candidates=dict(answer.candidates),
@@ -386,7 +386,7 @@ class Questions:
         take_part(core, request, asker)
         slate = self._answer(kind, request, self._next_id(), core)
         if asker != slate.user:
-            slate = msgspec.structs.replace(slate, user=asker)
+            msgspec.structs.force_setattr(slate, "user", asker)  # nobody has it yet
         wanted = self._config.engine.record_slates if record is None else record
         if wanted and asker is not None and not self._runtime.read_only:
             slate = self._recorded(slate, request, context)

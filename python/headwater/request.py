@@ -13,8 +13,6 @@ from headwater.arguments import Id, Param, count_of, ids_of, name_of, params_of,
 from headwater.errors import InvalidQuery
 from headwater.scenario import Metric
 
-_NOTHING = (None,) * 5
-
 
 def slate_request(
     user: str | None,
@@ -30,7 +28,7 @@ def slate_request(
         "items": items,
         "n": count_of(n),
         "exclude": ids_of("exclude", exclude),
-        "now": _time(now),
+        "now": None if now is None else time_of("now", now),
         "sources": weights_of(sources),
     }
 
@@ -44,17 +42,20 @@ def asked_beside(
     features: bool,
 ) -> dict[str, Any]:
     """What was really asked beyond the usual: a request says nothing of the rest."""
-    if (scenario, filter, params, diversity, exploration) == _NOTHING and not features:
-        return {}  # nearly always
-    asked = {
-        "scenario": name_of("scenario", scenario),
-        "filter": name_of("filter", filter),
-        "params": params_of(params) or None,
-        "diversity": share_of("diversity", diversity),
-        "exploration": share_of("exploration", exploration),
-        "features": features or None,
-    }
-    return {field: value for field, value in asked.items() if value is not None}
+    asked: dict[str, Any] = {}
+    if scenario is not None:
+        asked["scenario"] = name_of("scenario", scenario)
+    if filter is not None:
+        asked["filter"] = name_of("filter", filter)
+    if params is not None and (given := params_of(params)):
+        asked["params"] = given
+    if diversity is not None:
+        asked["diversity"] = share_of("diversity", diversity)
+    if exploration is not None:
+        asked["exploration"] = share_of("exploration", exploration)
+    if features:
+        asked["features"] = features
+    return asked
 
 
 def similar_request(
