@@ -26,19 +26,37 @@ def slice_ns() -> int:
     return int(_ATTR.unpack(attr.raw)[5])
 
 
-def child_slice_ns() -> int:
-    code = "from tests.unit.cluster.test_short_turns import slice_ns; print(slice_ns())"
-    return int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, text=True).stdout)
+def turns() -> tuple[int, int]:
+    return os.sched_getscheduler(0), slice_ns()
 
 
-def test_who_is_started_meanwhile_has_short_turns() -> None:
-    usual, nice = slice_ns(), os.getpriority(os.PRIO_PROCESS, 0)
+def turns_of_a_child() -> tuple[int, int]:
+    code = "from tests.unit.cluster.test_short_turns import turns; print(*turns())"
+    said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, text=True).stdout
+    policy, length = said.split()
+    return int(policy), int(length)
+
+
+def test_who_is_started_meanwhile_has_short_turns_and_interrupts_nobody() -> None:
+    usual, nice, short = slice_ns(), os.getpriority(os.PRIO_PROCESS, 0), (os.SCHED_BATCH, SLICE_NS)
     assert usual > SLICE_NS
     with short_turns():
-        assert slice_ns() == SLICE_NS
-        assert child_slice_ns() == SLICE_NS
-    assert slice_ns() == usual
+        assert turns() == short
+        assert turns_of_a_child() == short
+    assert turns() == (os.SCHED_OTHER, usual)
     assert take_short_turns()
-    assert slice_ns() == SLICE_NS
+    assert take_short_turns()  # again, of one that has them
+    assert turns() == short
     assert take_short_turns(0)
+    assert turns() == (os.SCHED_OTHER, usual)
     assert os.getpriority(os.PRIO_PROCESS, 0) == nice
+
+
+def test_another_rank_is_left_as_it_is() -> None:
+    code = (
+        "import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0));"
+        "from headwater.short_turns import take_short_turns;"
+        "print(take_short_turns(), os.sched_getscheduler(0) == os.SCHED_IDLE)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, text=True).stdout
+    assert said.split() == ["False", "True"]
