@@ -29,8 +29,8 @@ _NICE = 10
 
 
 def take_short_turns(slice_ns: int = SLICE_NS) -> bool:
-    """Ask for short turns of this thread and of all threads and processes that it starts, which interrupt nobody; 0: the
-    system's own again, and its way to take them. Whether the system heard it."""
+    """Ask for short turns of this thread and of all threads and processes that it starts, which interrupt nobody; 0:
+    the system's own again, and its way to take them. Whether the system heard it."""
     number = _SET_ATTR.get(platform.machine())
     if sys.platform != "linux" or number is None:
         return False
