@@ -104,10 +104,6 @@ impl<'a> WitnessHere<'a> {
             found.sort_by(|a, b| b.0.total_cmp(&a.0));
             return Links::Many(found.into_iter().map(|(_, link)| link).collect());
         }
-        let stronger = |best: (f64, Link), next: (f64, Link)| match next.0.total_cmp(&best.0) {
-            Ordering::Greater => next,
-            _ => best,
-        };
         found.reduce(stronger).map(|(_, link)| link).into()
     }
 
@@ -120,9 +116,35 @@ impl<'a> WitnessHere<'a> {
     /// What a relation says of the chosen items, in their order: one walk over the seeds' rows instead of a search for each
     /// pair.
     fn links_of(&self, relation: usize, chosen: &Chosen) -> Vec<Links> {
+        if self.all {
+            let mut found: Vec<Vec<(f64, Link)>> = vec![Vec::new(); chosen.items().len()];
+            self.pairs_of(relation, chosen, |at, next| found[at].push(next));
+            let found = found.into_iter();
+            return found
+                .map(|found| self.strongest(found.into_iter()))
+                .collect();
+        }
+        let mut best: Vec<Option<(f64, Link)>> = vec![None; chosen.items().len()];
+        self.pairs_of(relation, chosen, |at, next| {
+            best[at] = Some(best[at].take().map_or(next, |best| stronger(best, next)));
+        });
+        let best = best.into_iter();
+        best.map(|best| best.map(|(_, link)| link).into()).collect()
+    }
+
+    /// Each pair of a seed and a chosen item: the item's place, the seed's weight times the score, and the link. Pairs of newer
+    /// seeds come first.
+    fn pairs_of(
+        &self,
+        relation: usize,
+        chosen: &Chosen,
+        mut found: impl FnMut(usize, (f64, Link)),
+    ) {
+        if chosen.items().is_empty() {
+            return;
+        }
         let (metric, shrinkage) = (self.scenario.metric, self.scenario.shrinkage);
         let view = self.view(relation);
-        let mut found: Vec<Vec<(f64, Link)>> = vec![Vec::new(); chosen.items().len()];
         let seeds = &self.asker.seeds;
         for (place, seed) in seeds.iter().enumerate() {
             view.fetch(seeds, place);
@@ -132,14 +154,10 @@ impl<'a> WitnessHere<'a> {
                 metric,
                 shrinkage,
                 |at, (score, count, error)| {
-                    found[at].push((seed.weight * score, link(place, count, error)));
+                    found(at, (seed.weight * score, link(place, count, error)));
                 },
             );
         }
-        let found = found.into_iter();
-        found
-            .map(|found| self.strongest(found.into_iter()))
-            .collect()
     }
 
     /// Says which items will be asked about, in ascending order.
@@ -283,6 +301,14 @@ impl Witness for WitnessHere<'_> {
             ..WitnessHere::new(state, asker, scenario, neighbours, now, all)
         };
         Some(Box::new(witness))
+    }
+}
+
+/// The stronger link; of equal ones the one that was found first.
+fn stronger(best: (f64, Link), next: (f64, Link)) -> (f64, Link) {
+    match next.0.total_cmp(&best.0) {
+        Ordering::Greater => next,
+        _ => best,
     }
 }
 

@@ -10,6 +10,7 @@ use crate::query::accumulator::{Accumulator, Scratch, with_scratch};
 use crate::query::allowed::{Allowed, Barred};
 use crate::query::best::top_by;
 use crate::query::blend::{Knobs, Marks};
+use crate::query::chosen::Chosen;
 use crate::query::counted::{Counted, CountedHere, Grounds, Witness};
 use crate::query::filling::{self, StockHere};
 use crate::query::fuse::{SourceList, fuse};
@@ -118,20 +119,20 @@ impl<'a> Table<'a> {
     }
 }
 
-/// The grounds of a list, in its order: of those of its items that are `likely`, an ascending list, or of all. O(rows of the
-/// seeds) for a relation, O(sessions) for session kNN.
+/// The grounds of a list, in its order: of those of its items that are `likely`, or of all. O(rows of the seeds) for a relation,
+/// O(sessions) for session kNN.
 pub fn grounds(
     witness: &WitnessHere<'_>,
     source: &Source,
     list: &SourceList,
-    likely: Option<&[ItemIx]>,
+    likely: Option<&Chosen>,
 ) -> GroundsSaid {
     let linked = matches!(source, Source::Relation(_) | Source::SessionKnn);
     if !linked && !matches!(source, Source::Fresh) && !source.counts_votes() {
         return GroundsSaid::default();
     }
     let items = list.ranked.iter().map(|(item, _)| *item).enumerate();
-    let told = items.filter(|(_, item)| likely.is_none_or(|some| some.binary_search(item).is_ok()));
+    let told = items.filter(|(_, item)| likely.is_none_or(|some| some.place(*item).is_some()));
     let (places, items): (Vec<u32>, Vec<ItemIx>) =
         told.map(|(place, item)| (place as u32, item)).unzip();
     let mut chosen = items.clone();
@@ -236,7 +237,7 @@ impl Part<'_> {
         let said = plan.sources.iter().zip(&lists).map(|(source, list)| {
             let grounds = match request.brief {
                 true => GroundsSaid::default(),
-                false => grounds(&witness, &source.source, list, likely.as_deref()),
+                false => grounds(&witness, &source.source, list, likely.as_ref()),
             };
             table.list(list, grounds)
         });
@@ -302,9 +303,9 @@ impl Part<'_> {
         self.plan.sources.iter().zip(lists).map(cut).collect()
     }
 
-    /// The items that a slate is likely made of, ascending: the best of those found here, as if nobody else found any.
-    /// `None` where much else than their places decides, so that it could be any.
-    fn likely(&self, lists: &[SourceList], fused: &mut Accumulator) -> Option<Vec<ItemIx>> {
+    /// The items that a slate is likely made of: the best of those found here, as if nobody else found any. `None` where much
+    /// else than their places decides, so that it could be any.
+    fn likely(&self, lists: &[SourceList], fused: &mut Accumulator) -> Option<Chosen> {
         let (request, scenario) = (self.request, &*self.plan.scenario);
         let chance = scenario.exploration > 0.0 || scenario.diversity > 0.0;
         if chance || request.all_reasons || request.why.is_some() {
@@ -313,9 +314,9 @@ impl Part<'_> {
         fuse(lists, scenario.rrf_k, fused);
         let limit = LIKELY * request.n + BESIDE;
         let best = top_by(fused, limit, |_| (), |_| true, |_, score| score);
-        let mut likely: Vec<ItemIx> = best.into_iter().map(|(item, _)| item).collect();
-        likely.sort_unstable();
-        Some(likely)
+        Some(Chosen::new(
+            best.into_iter().map(|(item, _)| item).collect(),
+        ))
     }
 
     /// Items that the request or its scenario names and that exist; and pinned ones that may be shown and are counted here.

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::query::hosts::column;
 
+/// So many bytes an id has, mostly.
+const USUAL: usize = 12;
+
 /// Ids in order.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(try_from = "Said<'_>", bound(deserialize = "'de: 'a"))]
@@ -36,24 +39,26 @@ impl<'a> TryFrom<Said<'a>> for Ids<'a> {
 
     fn try_from(said: Said<'a>) -> Result<Self, Self::Error> {
         let text = &*said.text;
-        let next = |end: &mut usize, length: &u16| {
-            *end += usize::from(*length);
-            Some(*end)
-        };
-        let ends: Vec<usize> = said.lengths.iter().scan(0, next).collect();
-        let whole = ends.last().copied().unwrap_or(0) == text.len();
-        if !whole || !text.is_ascii() && !ends.iter().all(|end| text.is_char_boundary(*end)) {
+        let mut end = 0;
+        let mut ends = Vec::with_capacity(said.lengths.len());
+        for length in &said.lengths {
+            end += usize::from(*length);
+            ends.push(end as u32);
+        }
+        let on_boundary = |end: &u32| text.is_char_boundary(*end as usize);
+        if end != text.len() || !text.is_ascii() && !ends.iter().all(on_boundary) {
             return Err("ids that do not end where they should");
         }
-        let ends = ends.into_iter().map(|end| end as u32).collect();
         Ok(Self { said, ends })
     }
 }
 
 impl<'a> FromIterator<&'a str> for Ids<'_> {
     fn from_iter<T: IntoIterator<Item = &'a str>>(ids: T) -> Self {
-        let mut text = String::new();
-        let (mut lengths, mut ends) = (Vec::new(), Vec::new());
+        let ids = ids.into_iter();
+        let count = ids.size_hint().0;
+        let mut text = String::with_capacity(count * USUAL);
+        let (mut lengths, mut ends) = (Vec::with_capacity(count), Vec::with_capacity(count));
         for id in ids {
             text.push_str(id);
             lengths.push(id.len() as u16); // ids are no longer than an event may say

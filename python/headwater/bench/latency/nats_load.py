@@ -40,6 +40,7 @@ from headwater.client import connect
 from headwater.errors import InvalidQuery, TargetFailed
 from headwater.events.direct_client import DirectClient, dial, is_nobody
 from headwater.events.subjects import partition_of
+from headwater.short_turns import take_short_turns
 
 ECHO, SCATTER = "echo", "no-op scatter"
 _FIRST_TIMEOUT_S = 5.0
@@ -439,4 +440,5 @@ def _open() -> tuple[Ready, Callable[[Job], Done]]:
 
 
 if __name__ == "__main__":
+    take_short_turns()  # on another machine it would not interrupt those whom it asks
     serve(_open)
