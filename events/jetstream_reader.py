@@ -277,7 +277,7 @@ class LogReader:
             if why := self._broken() or await self._missed(now):
                 self._part(why)
         await tail.listen(self._joined)
-        if self._joined and not self._due() and self._reached >= self._known:
+        if self._joined and not self._closed and not self._due() and self._reached >= self._known:
             waits = self._missing > self._known or self._want > self._known
             await self._bell.heard(_LATE if waits else _LOOK)
         return self._joined
@@ -320,7 +320,7 @@ class LogReader:
         known, want = self._known, self._want
         await self._look(now)
         # Nobody hears the bell meanwhile.
-        if self._due() or self._known > known or self._want > want or consumer.lost or self._fault:
+        if self._closed or self._due() or self._known > known or self._want > want or consumer.lost or self._fault:
             return
         await self._bell.heard(_LOOK)
 

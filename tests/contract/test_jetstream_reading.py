@@ -97,6 +97,39 @@ def test_a_position_asked_for_while_the_reader_looks_is_looked_for_at_once(
     run(main())
 
 
+@pytest.mark.parametrize("tail", [True, False])
+def test_a_reader_that_is_closed_while_it_looks_ends_at_once(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch, tail: bool
+) -> None:
+    monkeypatch.setattr(jetstream_reader, "_LOOK", 3600.0)
+    looked = jetstream_reader.stream_state
+
+    async def main() -> None:
+        async with opened(nats_server, fresh_namespace()) as log:
+            reader = log.follow(subjects=[EV0], idle=0, tail=tail)
+            closing: list[asyncio.Task[None]] = []
+            last = 0
+
+            async def look(*of: Any) -> Any:
+                state = await looked(*of)
+                if reader.reached == last and reader.on_tail == tail and not closing:
+                    closing.append(asyncio.ensure_future(reader.aclose()))
+                    await asyncio.sleep(0)  # it rings, and nobody hears that
+                return state
+
+            following = Following(reader)
+            while not last or reader.on_tail != tail:
+                last = await log.append([frame(last + 1)])
+                await until(lambda p=last: reader.reached == p)
+            monkeypatch.setattr(jetstream_reader, "stream_state", look)
+            last = await log.append([frame(last + 1)])
+            await asyncio.wait_for(following.task, 20)
+            assert following.positions == list(range(1, last + 1))
+            await closing[0]
+
+    run(main())
+
+
 def test_a_reader_of_silent_subjects_hears_how_far_the_log_went(nats_server: NatsServer) -> None:
     async def main() -> None:
         async with (
