@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -46,16 +47,13 @@ def timed(calls: Sequence[Callable[[], object]]) -> list[float]:
 
 def machine_floor(directory: Path) -> dict[str, Any]:
     """What the machine itself does: synced 512-byte writes per second, sequential cached reads in GB/s."""
-    path = directory / ".floor"
-    try:
-        with open(path, "wb", buffering=0) as file:
-            fsyncs = syncs_per_s(file.fileno(), _FSYNCS)
-            os.pwrite(file.fileno(), bytes(_READ_BYTES), 0)
+    # A name of its own: who measures in the same directory at the same time has another.
+    with tempfile.NamedTemporaryFile(prefix=".floor-", dir=directory, buffering=0) as file:
+        fsyncs = syncs_per_s(file.fileno(), _FSYNCS)
+        os.pwrite(file.fileno(), bytes(_READ_BYTES), 0)
         started = time.perf_counter()
-        path.read_bytes()
+        Path(file.name).read_bytes()
         bandwidth = _READ_BYTES / (time.perf_counter() - started) / 1e9
-    finally:
-        path.unlink(missing_ok=True)
     cpu = next(
         (line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor()
     )
