@@ -93,16 +93,7 @@ impl<'a> Knobs<'a> {
         product
     }
 
-    /// The factors other than 1, by name.
-    pub fn factors(&self, item: ItemIx) -> Vec<(String, f64)> {
-        let mut factors = Vec::new();
-        self.each(item, |name, filter, factor| {
-            factors.push((format!("{name}{filter}"), factor));
-        });
-        factors
-    }
-
-    /// Both of them.
+    /// All factors of an item: their product, and those other than 1 by name.
     pub fn factors_of(&self, item: ItemIx) -> Factors {
         let (mut product, mut named) = (1.0, Vec::new());
         self.each(item, |name, filter, factor| {

@@ -287,18 +287,17 @@ impl Witness for WitnessHere<'_> {
     }
 
     fn elsewhere(&self) -> Option<Box<dyn Witness + Send + '_>> {
-        let Self {
-            state,
-            asker,
-            scenario,
-            neighbours,
-            now,
-            all,
-            ..
-        } = *self;
+        let (asker, neighbours) = (self.asker, self.neighbours);
         let witness = WitnessHere {
             voters: Some(OnceCell::new()),
-            ..WitnessHere::new(state, asker, scenario, neighbours, now, all)
+            ..WitnessHere::new(
+                self.state,
+                asker,
+                self.scenario,
+                neighbours,
+                self.now,
+                self.all,
+            )
         };
         Some(Box::new(witness))
     }
