@@ -135,13 +135,14 @@ class DirectClient(Client):
         """See `direct_socket.Client`."""
         return self._busy()
 
-    def turned(self, unsent: bytes) -> None:
+    def turned(self, unsent: bytes) -> bool:
         """See `direct_socket.Client`."""
         if unsent:
             self._put(unsent, self._writer())
         self._reading = False
-        if self._out:
-            self._write_out()
+        clear = not self._out
+        self._write_out()
+        return clear
 
     @property
     def stats(self) -> dict[str, int]:
@@ -201,6 +202,7 @@ class DirectClient(Client):
         return writer.transport.get_write_buffer_size() + self._out_size
 
     def _put(self, command: bytes, writer: asyncio.StreamWriter | None) -> None:
+        self.wire.distrust()  # until it is written
         if writer is None:
             self._queue(command)
             return
@@ -234,10 +236,12 @@ class DirectClient(Client):
             self._queue(command)
 
     async def _send_command(self, cmd: bytes, priority: bool = False) -> None:
+        self.wire.distrust()
         self._write_out()  # what was sent first goes first
         await super()._send_command(cmd, priority)
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        self.wire.distrust()
         self._write_out()
         await super()._send_ping(future)
 

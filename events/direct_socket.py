@@ -24,8 +24,8 @@ class Client(Protocol):
         """Whether something that came before is still looked at: what comes now must wait its turn."""
         ...
 
-    def turned(self, unsent: bytes) -> None:
-        """What the core took was dealt with; `unsent` is still to be sent."""
+    def turned(self, unsent: bytes) -> bool:
+        """What the core took was dealt with; `unsent` is still to be sent. Whether nothing waits to be written."""
         ...
 
 
@@ -49,13 +49,13 @@ class DirectSocket:
         if self._over or self._number is None or self._watched is not None or self._reader._paused:
             return
         try:
-            watched = self._wire.attach(self._number)
+            watched = self._wire.attach(self._number, self._look, self._left)
         except OSError:  # not on this system: the transport reads
             self._over = True
             return
         self._transport.pause_reading()
         self._watched = watched
-        asyncio.get_running_loop().add_reader(watched, self._readable)
+        asyncio.get_running_loop().add_reader(watched, self._wire.readable)
 
     def end(self) -> None:
         """Read no more: the connection is over."""
@@ -73,7 +73,9 @@ class DirectSocket:
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
-    def _readable(self) -> None:
+    def _look(self) -> None:
+        """Read where something may wait. If nothing does any longer, the core reads by itself from then on, until the
+        client says otherwise."""
         client = self._client
         if client.busy():
             data = self._wire.read()
@@ -81,7 +83,7 @@ class DirectSocket:
                 self._feed(data, ended=not data)
             return
         room, largest, direct = client.may_send()
-        left, unsent = None, b""
+        left, unsent, clear = None, b"", False
         try:
             left = self._wire.pump(room, largest, direct)
             if left is not None and direct:
@@ -90,9 +92,15 @@ class DirectSocket:
             elif left is not None:
                 unsent = left[1]
         finally:
-            client.turned(unsent)
+            clear = client.turned(unsent)
         if left is not None:
             self._feed(left[0], ended=left[2])
+        elif direct and clear:
+            self._wire.trust(room, largest)
+
+    def _left(self, data: bytes, unsent: bytes, ended: bool) -> None:
+        self._write(unsent)
+        self._feed(data, ended=ended)
 
     def _write(self, command: bytes) -> None:
         if command and not self._transport.is_closing():

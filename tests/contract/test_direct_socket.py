@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -90,20 +90,25 @@ class _Idle:
     def busy(self) -> bool:
         return self.looking
 
-    def turned(self, unsent: bytes) -> None:
+    def turned(self, unsent: bytes) -> bool:
         self.turns.append(unsent)
+        return True
+
+
+def _nobody(*_: object) -> bool:
+    return False
 
 
 @asynccontextmanager
 async def socket(
-    client: _Idle,
+    client: _Idle, take: Callable[..., bool] = _nobody
 ) -> AsyncIterator[tuple[DirectSocket, asyncio.StreamReader, asyncio.StreamWriter, asyncio.StreamReader]]:
     """A `DirectSocket` with its reader, and who is on the other side."""
     far: asyncio.Future[Far] = asyncio.get_running_loop().create_future()
     server = await asyncio.start_server(lambda *both: far.set_result(both), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2], limit=1000)
     transport: Any = writer.transport
-    direct = DirectSocket(Wire(lambda *_: False, lambda: (0, 0)), reader, transport, client)
+    direct = DirectSocket(Wire(take, lambda: (0, 0)), reader, transport, client)
     direct.begin()
     heard, other = await far
     try:
@@ -148,13 +153,87 @@ def test_a_reader_that_has_too_much_has_the_reading_back() -> None:
     run(main())
 
 
+def test_the_client_is_asked_once_and_again_when_something_may_wait() -> None:
+    async def main() -> None:
+        client, heard = _Idle(), list[bytes]()
+
+        def take(_: int, __: bytes, ___: bytes, data: bytes, ____: bytes | None) -> bool:
+            heard.append(data)
+            return True
+
+        async with socket(client, take) as (direct, reader, other, _):
+
+            async def message(data: bytes) -> None:
+                other.write(b"MSG a 1 %d\r\n%b\r\n" % (len(data), data))
+                await until(lambda: heard[-1:] == [data])
+
+            for n in range(5):
+                await message(b"%d" % n)
+            assert len(client.turns) == 1, "nothing waits: the core reads by itself"
+            direct._wire.distrust()
+            client.direct = False
+            await message(b"something waits")
+            await message(b"and still")
+            assert len(client.turns) == 3
+            client.direct = True
+            await message(b"it is written")
+            await message(b"as before")
+            assert len(client.turns) == 4
+            other.write(b"PING\r\n")
+            assert await reader.readline() == b"PING\r\n"
+            await message(b"somebody looked at that")
+            assert len(client.turns) == 5
+            other.close()
+            assert await reader.read() == b""
+            assert reader.at_eof()
+
+    run(main())
+
+
+def test_what_waits_to_be_written_goes_before_answers_of_the_core(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[DirectClient] = []
+    may_send = DirectClient.may_send
+    monkeypatch.setattr(DirectClient, "may_send", lambda client: (asked.append(client), may_send(client))[1])
+
+    async def main() -> None:
+        subject = fresh_namespace()
+        async with clients(nats_server) as (one, two):
+            heard: list[bytes] = []
+            await one.hear(subject, lambda _, __, data, ___: heard.append(data))
+            await one.flush()
+
+            async def hears(data: bytes) -> int:
+                before = asked.count(one)
+                two.send(subject, data)
+                await until(lambda: heard[-1:] == [data])
+                return asked.count(one) - before
+
+            await hears(b"first")
+            await hears(b"second")
+            assert await hears(b"third") == 0
+            one.send(f"{subject}.other", b"x")
+            assert await hears(b"fourth") == 1
+            await hears(b"fifth")
+            assert await hears(b"sixth") == 0
+            await one.publish(f"{subject}.other", b"x")
+            assert await hears(b"seventh") == 1
+
+    run(main())
+
+
 class _Half:
     """A `Wire` that found no room for the end of what it wrote."""
 
     def __init__(self, unsent: bytes) -> None:
         self.unsent = unsent
         self.wire = Wire(lambda *_: False, lambda: (0, 0))
-        self.attach, self.detach, self.read = self.wire.attach, self.wire.detach, self.wire.read
+        self.detach, self.read = self.wire.detach, self.wire.read
+
+    def attach(self, number: int, look: Callable[[], None], left: Callable[[bytes, bytes, bool], None]) -> int:
+        self.readable = look
+        return self.wire.attach(number, look, left)
 
     def pump(self, *_: object) -> tuple[bytes, bytes, bool]:
         data = self.read() or b""
@@ -171,7 +250,12 @@ def test_the_rest_of_a_command_goes_before_anything_else(direct: bool) -> None:
             transport = first._transport
             half: Any = _Half(b"the rest\r\n")
             again = DirectSocket(half, reader, transport, client)
-            client.turned = lambda unsent: transport.write(unsent + b"more\r\n")  # type: ignore[method-assign]
+
+            def turned(unsent: bytes) -> bool:
+                transport.write(unsent + b"more\r\n")
+                return False
+
+            client.turned = turned  # type: ignore[method-assign]
             again.begin()
             other.write(b"PING\r\n")
             assert await reader.readline() == b"PING\r\n"
@@ -195,6 +279,6 @@ def test_nothing_is_read_of_a_connection_that_is_over() -> None:
 def test_a_wire_refuses_what_is_no_socket() -> None:
     wire = Wire(lambda *_: False, lambda: (0, 0))
     with pytest.raises(OSError):
-        wire.attach(-1)
+        wire.attach(-1, lambda: None, lambda *_: None)
     assert wire.pump(1, 1, True) is None
     assert wire.read() is None

@@ -99,7 +99,15 @@ pub struct Wire {
     routes: Mutex<HashMap<u64, Routed>>,
     life: AtomicU64,
     socket: Mutex<Option<Arc<Socket>>>,
+    watch: Mutex<Option<Arc<Watch>>>,
+    trusted: Mutex<Option<Room>>,
     counts: Mutex<Counts>,
+}
+
+/// Who is told of a readable socket: `look` where it must be asked first what may be sent, `left` of what a usual turn left.
+struct Watch {
+    look: Py<PyAny>,
+    left: Py<PyAny>,
 }
 
 impl Wire {
@@ -217,6 +225,8 @@ impl Wire {
             routes: Mutex::default(),
             life: AtomicU64::new(0),
             socket: Mutex::default(),
+            watch: Mutex::default(),
+            trusted: Mutex::default(),
             counts: Mutex::default(),
         }
     }
@@ -229,17 +239,52 @@ impl Wire {
     }
 
     /// From now on `pump` and `read` read the socket of the descriptor `number`, by one of their own, which is given: whoever
-    /// calls them watches that. Errors: `OSError`, there is no such socket.
-    fn attach(&self, number: i32) -> PyResult<i32> {
+    /// watches that calls `readable`. Errors: `OSError`, there is no such socket.
+    ///
+    /// `look` is called where nothing is trusted, and calls `pump` or `read`. `left` is called with what a turn of `readable`
+    /// left, as `pump` gives it.
+    fn attach(&self, number: i32, look: Py<PyAny>, left: Py<PyAny>) -> PyResult<i32> {
         let socket = Socket::of(number)?;
         let watched = socket.number();
         *self.socket.lock() = Some(Arc::new(socket));
+        *self.watch.lock() = Some(Arc::new(Watch { look, left }));
         Ok(watched)
     }
 
     /// Closes that descriptor. It must not be watched any longer.
     fn detach(&self) {
+        self.distrust();
         *self.socket.lock() = None;
+        let watch = self.watch.lock().take();
+        drop(watch); // after the lock: it may hold the last of something
+    }
+
+    /// So much may be sent, and nothing waits to be read or written before what comes next: until `distrust`, `readable` asks
+    /// nobody.
+    fn trust(&self, room: usize, largest: usize) {
+        *self.trusted.lock() = Some((room, largest));
+    }
+
+    /// Something waits, or may.
+    fn distrust(&self) {
+        *self.trusted.lock() = None;
+    }
+
+    /// The socket has something. Mostly that concerns nobody else, and no line of Python is run for it.
+    fn readable(&self, py: Python<'_>) -> PyResult<()> {
+        let trusted = *self.trusted.lock();
+        let Some(watch) = self.watch.lock().clone() else {
+            return Ok(());
+        };
+        let Some((room, largest)) = trusted else {
+            watch.look.call0(py)?;
+            return Ok(());
+        };
+        if let Some(left) = self.pump(py, room, largest, true)? {
+            self.distrust();
+            watch.left.call1(py, left)?;
+        }
+        Ok(())
     }
 
     /// `cut` of what the socket brought. `room`: how many bytes may be sent, and how large a message may be; `direct`: whether
@@ -345,6 +390,11 @@ impl Wire {
     // The two are methods of the client that this is a part of. Routes lead back to it as well, until `close`.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.take)?;
-        visit.call(&self.room)
+        visit.call(&self.room)?;
+        let watch = self.watch.try_lock();
+        watch.as_deref().and_then(Option::as_ref).map_or(Ok(()), |watch| {
+            visit.call(&watch.look)?;
+            visit.call(&watch.left)
+        })
     }
 }
