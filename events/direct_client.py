@@ -52,7 +52,7 @@ class DirectClient(Client):
     def __init__(self) -> None:
         self._counted: dict[str, int] = {}
         super().__init__()
-        self._ps: DirectParser = DirectParser(self, self._take, self._room, self._taken)
+        self._ps: DirectParser = DirectParser(self, self._take, self._room, self.put)
         self._takers: dict[int, Heard] = {}
         self._out: list[bytes] = []
         self._out_size = 0
@@ -214,8 +214,8 @@ class DirectClient(Client):
     def _room(self) -> tuple[int, int]:
         return max(0, self._max_pending_size - self._waiting(self._writer())), self._max_payload
 
-    def _taken(self, commands: bytes) -> None:
-        """Send what is to be sent for messages that were taken without Python."""
+    def put(self, commands: bytes) -> None:
+        """Send commands as they are: the caller made them. While the connection is being made again they wait."""
         self._put(commands, self._writer())
 
     def _writer(self) -> asyncio.StreamWriter | None:

@@ -17,10 +17,12 @@ __all__ = [
     "Int8Store",
     "LeftQuestion",
     "LineVisits",
+    "PacedTurn",
     "RecordQueue",
     "SessionKernel",
     "SlateScan",
     "SlateShelf",
+    "Timer",
     "UsualSlate",
     "UsualSlates",
     "VerbTimes",
@@ -299,6 +301,37 @@ class Wire:
     def taken(self, subscription: int) -> int: ...
     def leave(self, subscription: int) -> None: ...
     def close(self) -> None: ...
+
+@final
+class Timer:
+    def __new__(cls) -> Timer: ...
+    @property
+    def number(self) -> int: ...
+    def set(self, at_ns: int) -> None: ...
+    def quiet(self) -> None: ...
+
+@final
+class PacedTurn:
+    def __new__(
+        cls,
+        *,
+        wire: Wire,
+        timer: Timer,
+        put: Callable[[bytes], object],
+        over: Callable[[], object],
+        rows: int,
+        prefix: str,
+        numbers: Sequence[int],
+        due: Sequence[int],
+        subjects: Sequence[str],
+        bodies: Sequence[bytes],
+    ) -> PacedTurn: ...
+    def listen(self, subscription: int) -> None: ...
+    def ring(self) -> None: ...
+    @property
+    def left(self) -> int: ...
+    def waiting(self) -> list[int]: ...
+    def take_answers(self) -> list[tuple[int, bytes | None]]: ...
 
 @final
 class Door:

@@ -12,7 +12,7 @@
 //! * [`operations`]: merged users and what a merge moves, the catalogue page by page, whose sessions voted.
 //! * [`graphs`]: embeddings and the graphs of large ones.
 //! * [`limits`]: what the machine itself can do, for benchmarks.
-//! * [`threads`]: pools of threads; [`clock`]: what the core tells durations by.
+//! * [`threads`]: pools of threads; [`clock`]: what the core tells durations by; [`timer`]: wake-ups of event loops.
 //! * [`error`]: errors of the core as exceptions of `headwater.errors`.
 //!
 //! Everything that takes longer than a look-up runs without the GIL; where it panics, [`error`] makes an exception of the
@@ -34,6 +34,7 @@ mod operations;
 mod slate_scan;
 mod stats;
 mod threads;
+mod timer;
 mod wire;
 mod written_state;
 
@@ -48,6 +49,7 @@ static ALLOCATOR: BySize = BySize;
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<core::Core>()?;
+    m.add_class::<timer::Timer>()?;
     frames::register(m)?;
     graphs::register(m)?;
     hosts::register(m)?;

@@ -6,11 +6,13 @@
 //! * [`door`]: whether a host lets questions in, and how many are inside; [`times`]: how long answers took.
 //! * [`candidates`]: an item host's part of a question; [`slates`]: a session host's; [`left`]: what Python is told of a
 //!   question that is not usual after all.
+//! * [`paced`]: the other side, a load process's requests and their answers.
 //! * [`served`]: what is kept of a slate, on a [`shelf`]; [`records`]: the way of its record to who writes it.
 
 mod candidates;
 mod door;
 mod left;
+mod paced;
 mod records;
 mod served;
 mod shelf;
@@ -31,6 +33,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<shelf::SlateShelf>()?;
     m.add_class::<served::UsualSlate>()?;
     m.add_class::<left::LeftQuestion>()?;
+    m.add_class::<paced::PacedTurn>()?;
     m.add_function(wrap_pyfunction!(wire::message_size, m)?)?;
     served::register(m)
 }

@@ -111,11 +111,43 @@ struct Watch {
 }
 
 impl Wire {
-    fn add(&self, subscription: u64, route: Arc<dyn Route>) {
+    /// Has a route take the messages of a subscription.
+    pub(super) fn add(&self, subscription: u64, route: Arc<dyn Route>) {
         let taken = Arc::default();
         self.routes
             .lock()
             .insert(subscription, Routed { route, taken });
+    }
+
+    /// Writes commands with so many messages, of so many bytes in sum, at once, if nothing waits before them; whether that was
+    /// done.
+    pub(super) fn write(
+        &self,
+        py: Python<'_>,
+        commands: &[u8],
+        messages: usize,
+        size: usize,
+    ) -> PyResult<bool> {
+        let trusted = self.trusted.lock().is_some();
+        let (Some(socket), Some(watch)) = (self.socket.lock().clone(), self.watch.lock().clone())
+        else {
+            return Ok(false);
+        };
+        if !trusted {
+            return Ok(false);
+        }
+        let unsent = socket.write(commands);
+        {
+            let mut counts = self.counts.lock();
+            counts[2] += messages;
+            counts[3] += size;
+        }
+        if !unsent.is_empty() {
+            self.distrust();
+            let bytes = |bytes| PyBytes::new(py, bytes);
+            watch.left.call1(py, (bytes(b""), bytes(unsent), false))?;
+        }
+        Ok(true)
     }
 
     fn hand_over(&self, py: Python<'_>, message: &Message<'_>, out: &mut Out) -> PyResult<bool> {

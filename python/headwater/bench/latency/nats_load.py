@@ -4,7 +4,8 @@ One thread with an event loop, apart from the hosts and the server: each request
 became of the earlier ones, with a reply subject that carries its number. Answers are stamped as they come and looked
 into afterwards. Requests are plain JSON to `hw.<ns>.<verb>`, as any client could send them, or with `owners` straight
 to the host that owns the user. With `sdk` events are tracked as an application with the Python client does it. The
-connection is the Python client's: nats-py's own way in and out takes more of the cores that are measured.
+connection is the Python client's, and the core sends and stamps (`headwater.core.PacedTurn`): every line of Python in
+between would take of the cores that are measured.
 """
 
 from __future__ import annotations
@@ -31,14 +32,16 @@ from headwater.bench.latency.alarm import Alarm
 from headwater.bench.latency.event_loop import new_event_loop
 from headwater.bench.latency.jobs import TARGET, Done, Job, Probe, Ready, serve
 from headwater.bench.latency.nats_options import NatsOptions, loopback_address
+from headwater.bench.latency.pacing import Pacing, Request
 from headwater.bench.latency.population import Pairs, Population
 from headwater.bench.latency.records import ANSWERED, DEGRADED, ERROR, REFUSED, TIMED_OUT, Records
 from headwater.bench.latency.schedule import VERBS, schedule
 from headwater.bench.latency.stream_sample import sampled_stream
 from headwater.client import Client as Sdk
 from headwater.client import connect
+from headwater.core import PacedTurn
 from headwater.errors import InvalidQuery, TargetFailed
-from headwater.events.direct_client import DirectClient, dial, is_nobody
+from headwater.events.direct_client import DirectClient, dial
 from headwater.events.subjects import partition_of
 from headwater.short_turns import take_short_turns
 
@@ -65,6 +68,7 @@ class _Slate(msgspec.Struct):
     items: list[dict[str, Any]] = []
 
 
+_NOBODY = b'{"error":{"message":"nobody answers"}}'
 _reply = msgspec.json.Decoder(_Reply)
 _slate = msgspec.json.Decoder(_Slate)
 
@@ -83,10 +87,17 @@ class Shape(msgspec.Struct):
 class _Turn(NamedTuple):
     """What is under way."""
 
-    number: int
-    answers: list[tuple[int, bytes]]
-    waiting: set[int]
+    paced: PacedTurn
+    tracked: set[int]
+    """Requests of the Python client that are not answered."""
+    refused: list[tuple[int, bytes]]
+    """What those were answered that were not acknowledged."""
     over: asyncio.Event
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all were answered."""
+        return not self.tracked and not self.paced.left
 
 
 class NatsLoad:
@@ -97,7 +108,6 @@ class NatsLoad:
         self._records = records
         self._loop = new_event_loop()
         self._turn: _Turn | None = None
-        self._turns = itertools.count(1)
         self._probes = itertools.count()
         self._run_id = secrets.token_hex(4)
         self._lost = ""
@@ -114,8 +124,7 @@ class NatsLoad:
         o = self._options
         self._nc, self._other = await self._connect(), await self._connect()
         self._alarm, self._probe_alarm = Alarm(self._loop), Alarm(self._loop)
-        self._inbox = self._nc.new_inbox()
-        await self._nc.hear(f"{self._inbox}.*.*", self._on_reply)
+        self._pacing = await Pacing.open(self._nc, self._records)
         topology = await self._topology()
         hosts = self._hosts = topology.get("hosts", [])
         self._generation = str(topology.get("generation", ""))
@@ -236,19 +245,27 @@ class NatsLoad:
         verbs = [VERBS[verb] for verb in plan.verb.tolist()]
         bodies = [self._body(*request) for request in zip(verbs, users, items, strict=True)]
         subjects = [self._subject(job.subject, verb, user) for verb, user in zip(verbs, users, strict=True)]
-        turn = self._turn = _Turn(next(self._turns), [], set(range(len(plan))), asyncio.Event())
+        tracked = dict(self._tracked(job.subject, verbs, users, items))
         cpu, started = time.process_time(), time.monotonic_ns() + 20_000_000
+        due = (plan.due_ns + started).tolist()
+        plain = [
+            Request(number, at, subjects[number], bodies[number])
+            for number, at in enumerate(due)
+            if number not in tracked
+        ]
+        turn = self._turn = self._begin(plain, set(tracked))
         probing = None
         if job.subject == TARGET and job.probes:
             probing = asyncio.ensure_future(self._probe(job, started))
-        tracked = dict(self._tracked(job.subject, verbs, users, items))
-        await self._send(started, plan.due_ns.tolist(), subjects, bodies, tracked, turn)
-        if turn.waiting and not self._lost:
+        await self._track(turn, due, tracked)
+        if not turn.is_over and not self._lost:
+            patience_s = job.patience_s + max(0, due[-1] - time.monotonic_ns()) / 1e9
             try:
-                await asyncio.wait_for(turn.over.wait(), job.patience_s)
+                await asyncio.wait_for(turn.over.wait(), patience_s)
             except TimeoutError:
                 self._give_up(turn)
         ended = time.monotonic_ns()
+        self._pacing.end()
         probes = [] if probing is None else await probing
         self._turn = None
         used = time.process_time() - cpu
@@ -256,6 +273,15 @@ class NatsLoad:
         if self._lost:
             raise TargetFailed(f"the connection was lost: {self._lost}", reason="lost")
         return Done(started=started, ended=ended, cpu_s=used, probes=probes, error_messages=messages[:5])
+
+    def _begin(self, plain: list[Request], tracked: set[int]) -> _Turn:
+        over = asyncio.Event()
+
+        def answered() -> None:
+            if not tracked:
+                over.set()
+
+        return _Turn(self._pacing.begin(plain, answered), tracked, [], over)
 
     def _tracked(
         self, subject: str, verbs: list[str], users: list[str], items: list[str]
@@ -266,69 +292,44 @@ class NatsLoad:
                 if verb == "track":
                     yield number, (user, item)
 
-    async def _send(
-        self,
-        started: int,
-        due: list[int],
-        subjects: list[str],
-        bodies: list[bytes],
-        tracked: dict[int, tuple[str, str]],
-        turn: _Turn,
-    ) -> None:
-        now, begin, send = time.monotonic_ns, self._records.begin, self._nc.send
-        prefix = f"{self._inbox}.{turn.number}."
+    async def _track(self, turn: _Turn, due: list[int], tracked: dict[int, tuple[str, str]]) -> None:
+        """Have the Python client track what it is to track, when it is due."""
+        numbers = sorted(tracked)
 
-        def act(number: int) -> bool:
+        def act(place: int) -> bool:
             if self._lost:
                 return False
-            begin(number, 0, now())
-            if (event := tracked.get(number)) is not None:
-                user, item = event
-                acknowledged = asyncio.ensure_future(self._client.track("view", user=user, item=item))
-                acknowledged.add_done_callback(partial(self._on_position, turn, number))
-                return True
-            try:
-                send(subjects[number], bodies[number], f"{prefix}{number}")
-            except NatsError as err:
-                self._lost = self._lost or str(err)
+            number = numbers[place]
+            self._records.begin(number, 0, time.monotonic_ns())
+            user, item = tracked[number]
+            acknowledged = asyncio.ensure_future(self._client.track("view", user=user, item=item))
+            acknowledged.add_done_callback(partial(self._on_position, turn, number))
             return True
 
-        await self._alarm.each([started + after for after in due], act)
-
-    def _on_reply(self, subject: str, _: str, data: bytes, headers: bytes | None) -> None:
-        ended, turn = time.monotonic_ns(), self._turn
-        _, turn_number, name = subject.rsplit(".", 2)
-        number = int(name)
-        if turn is None or int(turn_number) != turn.number or number not in turn.waiting:
-            return  # of an earlier turn, given up by now; or a second answer
-        turn.waiting.discard(number)
-        nobody = is_nobody(data, headers)
-        self._records.end(number, ended, ERROR if nobody else ANSWERED, len(data))
-        turn.answers.append((number, b'{"error":{"message":"nobody answers"}}' if nobody else data))
-        if not turn.waiting:
-            turn.over.set()
+        await self._alarm.each([due[number] for number in numbers], act)
 
     def _on_position(self, turn: _Turn, number: int, acknowledged: asyncio.Task[int]) -> None:
         ended = time.monotonic_ns()
         err = None if acknowledged.cancelled() else acknowledged.exception()
-        if turn is not self._turn or number not in turn.waiting:
+        if turn is not self._turn or number not in turn.tracked:
             return
-        turn.waiting.discard(number)
+        turn.tracked.discard(number)
         self._records.end(number, ended, ANSWERED if err is None else ERROR, 0)
         if err is not None:
-            turn.answers.append((number, msgspec.json.encode({"error": {"message": str(err)}})))
-        if not turn.waiting:
+            turn.refused.append((number, msgspec.json.encode({"error": {"message": str(err)}})))
+        if turn.is_over:
             turn.over.set()
 
     def _give_up(self, turn: _Turn) -> None:
         now = time.monotonic_ns()
-        for number in turn.waiting:
+        for number in [*turn.tracked, *turn.paced.waiting()]:
             self._records.end(number, now, TIMED_OUT)
 
     def _look_into(self, turn: _Turn) -> list[str]:
         """Outcomes of what was answered, after the load: refusals and degraded answers are no plain answers."""
         messages = []
-        for number, data in turn.answers:
+        plain = ((number, _NOBODY if data is None else data) for number, data in turn.paced.take_answers())
+        for number, data in itertools.chain(plain, turn.refused):
             if data[:1] != b"{":
                 continue  # a floor's
             reply = _reply.decode(data)
