@@ -246,14 +246,15 @@ class NatsLoad:
         bodies = [self._body(*request) for request in zip(verbs, users, items, strict=True)]
         subjects = [self._subject(job.subject, verb, user) for verb, user in zip(verbs, users, strict=True)]
         tracked = dict(self._tracked(job.subject, verbs, users, items))
-        cpu, started = time.process_time(), time.monotonic_ns() + 20_000_000
-        due = (plan.due_ns + started).tolist()
         plain = [
-            Request(number, at, subjects[number], bodies[number])
-            for number, at in enumerate(due)
+            Request(number, due, subjects[number], bodies[number])
+            for number, due in enumerate(plan.due_ns.tolist())
             if number not in tracked
         ]
-        turn = self._turn = self._begin(plain, set(tracked))
+        turn = self._turn = self._prepared(plain, set(tracked))
+        cpu, started = time.process_time(), time.monotonic_ns() + 20_000_000
+        due = (plan.due_ns + started).tolist()
+        self._pacing.start(turn.paced, started)
         probing = None
         if job.subject == TARGET and job.probes:
             probing = asyncio.ensure_future(self._probe(job, started))
@@ -274,14 +275,14 @@ class NatsLoad:
             raise TargetFailed(f"the connection was lost: {self._lost}", reason="lost")
         return Done(started=started, ended=ended, cpu_s=used, probes=probes, error_messages=messages[:5])
 
-    def _begin(self, plain: list[Request], tracked: set[int]) -> _Turn:
+    def _prepared(self, plain: list[Request], tracked: set[int]) -> _Turn:
         over = asyncio.Event()
 
         def answered() -> None:
             if not tracked:
                 over.set()
 
-        return _Turn(self._pacing.begin(plain, answered), tracked, [], over)
+        return _Turn(self._pacing.turn(plain, answered), tracked, [], over)
 
     def _tracked(
         self, subject: str, verbs: list[str], users: list[str], items: list[str]

@@ -14,7 +14,7 @@ from headwater.events.direct_client import DirectClient
 
 
 class Request(NamedTuple):
-    """`number`: its row, and what its answer is told by; `due`: ns of the monotonic clock."""
+    """`number`: its row, and what its answer is told by; `due`: ns after the start."""
 
     number: int
     due: int
@@ -41,9 +41,10 @@ class Pacing:
         subscription = await nc.hear(f"{inbox}.*.*", lambda *_: None)
         return cls(nc, inbox, subscription._id, records)
 
-    def begin(self, requests: Sequence[Request], over: Callable[[], object]) -> PacedTurn:
-        """Send each of these when it is due, in their order; `over` is called when all are answered."""
-        turn = PacedTurn(
+    def turn(self, requests: Sequence[Request], over: Callable[[], object]) -> PacedTurn:
+        """A turn that sends each of these when it is due, in their order; `over` is called when all are answered. Some
+        microseconds a request."""
+        return PacedTurn(
             wire=self._nc.wire,
             timer=self._timer,
             put=self._nc.put,
@@ -55,10 +56,11 @@ class Pacing:
             subjects=[request.subject for request in requests],
             bodies=[request.body for request in requests],
         )
-        turn.listen(self._answers)
+
+    def start(self, turn: PacedTurn, at_ns: int) -> None:
+        """Begin at a time of the monotonic clock."""
         asyncio.get_running_loop().add_reader(self._timer.number, turn.ring)
-        turn.ring()
-        return turn
+        turn.start(at_ns, self._answers)
 
     def end(self) -> None:
         """Send nothing more of the turn, and hear nothing."""
