@@ -12,8 +12,8 @@ frame that is sent again is recognised by its number.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import google_crc32c
 import msgspec
@@ -33,8 +33,6 @@ _CRC = struct.Struct("<I")
 _COUNT_AT = slice(40, 44)
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Event])
-
-T = TypeVar("T")
 
 
 class FrameHeader(NamedTuple):
@@ -158,16 +156,7 @@ class FrameWriter:
 
         Raises `InvalidInput` for a single event that is larger than a frame.
         """
-        return self._pack(subject, events, _encoder.encode, appended)
-
-    def pack_encoded(self, subject: Subject, events: list[bytes], appended: int) -> Iterable[bytes]:
-        """`pack` of events that are MessagePack already."""
-        return self._pack(subject, events, _array, appended)
-
-    def _pack(
-        self, subject: Subject, events: list[T], encode: Callable[[list[T]], bytes], appended: int
-    ) -> Iterable[bytes]:
-        body = encode(events) if len(events) <= MAX_EVENTS else b""
+        body = _encoder.encode(events) if len(events) <= MAX_EVENTS else b""
         if body and HEADER_LEN + len(body) <= MAX_FRAME:
             yield self.body(subject, len(events), body, appended)
         elif len(events) == 1:
@@ -176,12 +165,5 @@ class FrameWriter:
             )
         else:
             half = len(events) // 2
-            yield from self._pack(subject, events[:half], encode, appended)
-            yield from self._pack(subject, events[half:], encode, appended)
-
-
-def _array(encoded: list[bytes]) -> bytes:
-    """MessagePack of an array whose members are MessagePack already."""
-    count = len(encoded)
-    head = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
-    return head + b"".join(encoded)
+            yield from self.pack(subject, events[:half], appended)
+            yield from self.pack(subject, events[half:], appended)

@@ -26,7 +26,7 @@ from headwater.cluster.slates import Slates
 from headwater.cluster.usual_slates import request_of, slate_of
 from headwater.cluster_log import cluster_log
 from headwater.config import Config, config_from_table
-from headwater.core import UsualSlate
+from headwater.core import RecordGroup, UsualSlate
 from headwater.errors import Unavailable
 from headwater.events.frame import encode_event
 from headwater.events.nats_server import NatsServer
@@ -261,9 +261,11 @@ def test_a_record_made_by_the_core_is_what_python_would_write(
     by_core: dict[str, bytes] = {}
     write = RecordWriter._write
 
-    async def noted(self: RecordWriter, group: list[Any]) -> None:
-        by_core.update((queued[0], queued[2]) for queued in group if isinstance(queued, tuple))
-        await write(self, group)
+    async def noted(self: RecordWriter, others: list[Any], groups: list[RecordGroup]) -> None:
+        for group in groups:
+            events = msgspec.msgpack.decode(group.body, type=list[msgspec.Raw])
+            by_core.update(zip(group.slates, map(bytes, events), strict=True))
+        await write(self, others, groups)
 
     def by_python(served: UsualSlate) -> bytes:
         record = slate_record(slate_of(served), request_of(served))

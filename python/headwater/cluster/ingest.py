@@ -118,14 +118,13 @@ class Ingest:
         self._check(record, now, None)
         return encode_event(record)
 
-    def submit_records(self, subject: Subject, records: list[bytes], now: int) -> asyncio.Future[int]:
-        """Queue records of slates of one subject, encoded; the last frame's position later. Raises `InvalidInput` for
-        one that no frame can hold, `Overloaded`, `Unavailable`; the future raises `StoreFull` too."""
-        size = sum(map(len, records))
-        self._admit(len(records), size)
-        frames = list(self._apart.pack_encoded(subject, records, now))
-        self._metrics.wrote(len(records))
-        return self._enqueue(None, [], frames, size)
+    def submit_records(self, subject: Subject, count: int, body: bytes, now: int) -> asyncio.Future[int]:
+        """Queue so many records of slates of one subject, as the body of a frame; its position later. Raises
+        `InvalidInput` for more than a frame holds, `Overloaded`, `Unavailable`; the future raises `StoreFull` too."""
+        self._admit(count, len(body))
+        frame = self._apart.body(subject, count, body, now)
+        self._metrics.wrote(count)
+        return self._enqueue(None, [], [frame], len(frame))
 
     async def write(self, events: Sequence[Event], now: int) -> int:
         """Validate and append events; the position of the last one's frame. Raises as `submit` and its future."""

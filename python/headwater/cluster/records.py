@@ -9,26 +9,17 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from headwater.cluster.ingest import Clock, Ingest
-from headwater.core import RecordQueue
-from headwater.errors import HeadwaterError, InvalidInput
-from headwater.events.subjects import PARTITION, Subject, partition_of
+from headwater.core import RecordGroup, RecordQueue
+from headwater.errors import HeadwaterError
+from headwater.events.subjects import PARTITION, Subject
 from headwater.events.types import SlateServed
 from headwater.slate_record import QUEUE_LIMIT, Making
 
 logger = logging.getLogger(__name__)
 
-_GROUP = 500
 _GATHER_SECONDS = 0.25
 """An append costs the same for one record as for fifty, each frame of it costs the log and three folds, and after each
 of them item hosts look for what leads anew. A host that is killed takes with it what waits here."""
-
-
-class EncodedRecord(NamedTuple):
-    """A slate's record as the log holds it: the event in MessagePack."""
-
-    slate: str
-    user: str
-    event: bytes
 
 
 Queued = SlateServed | Making
@@ -41,9 +32,8 @@ class RecordWriter:
         """`partitions`: among how many users are divided."""
         self._ingest = ingest
         self._clock = clock
-        self._partitions = partitions
         self._arrived = asyncio.Event()
-        self.queue = RecordQueue(QUEUE_LIMIT, self._arrived.set)
+        self.queue = RecordQueue(QUEUE_LIMIT, partitions, self._arrived.set)
         """The core puts its own there."""
         self._closed = asyncio.Event()
         self._writing = False
@@ -70,9 +60,8 @@ class RecordWriter:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._closed.wait(), _GATHER_SECONDS)
             # What comes while these are written is gathered in its turn.
-            for _ in range(0, len(self.queue), _GROUP):
-                self._writing = True
-                await self._write(self.queue.take(_GROUP))
+            self._writing = True
+            await self._write(*self.queue.take())
             self._writing = False
             if len(self.queue):
                 self._arrived.set()
@@ -84,19 +73,23 @@ class RecordWriter:
         """Whether records are queued or on their way."""
         return self._writing or len(self.queue) > 0
 
-    async def _write(self, group: Sequence[Queued | tuple[str, str, bytes]]) -> None:
-        """Write a group; a record that is refused costs no other its place, and none is written twice."""
+    async def _write(self, others: Sequence[Queued], groups: Sequence[RecordGroup]) -> None:
+        """Write records; one that is refused costs no other its place, and none is written twice."""
         refused: list[_Refused] = []
-        waiting: list[tuple[list[EncodedRecord], asyncio.Future[int]]] = []
-        by_subject = await self._by_subject(group, refused)
+        waiting: list[tuple[RecordGroup, asyncio.Future[int]]] = []
+        made = await self._made(others, refused)
         now = self._clock()
-        for subject, records in by_subject.items():
-            waiting += self._submitted(subject, records, now, refused)
-        for records, written in waiting:
+        for group in [*groups, *self.queue.grouped(made)]:
+            subject = Subject(PARTITION, group.partition)
+            try:
+                waiting.append((group, self._ingest.submit_records(subject, len(group), group.body, now)))
+            except HeadwaterError as err:
+                refused += [_Refused(slate, err) for slate in group.slates]
+        for group, written in waiting:
             try:
                 await written
             except HeadwaterError as err:
-                refused += [_Refused(record.slate, err) for record in records]
+                refused += [_Refused(slate, err) for slate in group.slates]
         for slate, why in refused:
             if self.queue.error is None:
                 logger.warning("slate record %s was not written: %s", slate, why.message)
@@ -105,38 +98,17 @@ class RecordWriter:
         if not refused:
             self.queue.error = None
 
-    async def _by_subject(
-        self, group: Sequence[Queued | tuple[str, str, bytes]], refused: list[_Refused]
-    ) -> dict[Subject, list[EncodedRecord]]:
-        by_subject: dict[Subject, list[EncodedRecord]] = {}
-        for queued in group:
-            if isinstance(queued, tuple):
-                record = EncodedRecord(*queued)
-            else:
-                served = queued if isinstance(queued, SlateServed) else queued()
-                try:
-                    record = EncodedRecord(
-                        served.slate, served.user, self._ingest.encoded_record(served, self._clock())
-                    )
-                except HeadwaterError as err:
-                    refused.append(_Refused(served.slate, err))
-                    continue
-                await asyncio.sleep(0)  # a whole group would hold up who asks meanwhile for milliseconds
-            subject = Subject(PARTITION, partition_of(record.user, self._partitions))
-            by_subject.setdefault(subject, []).append(record)
-        return by_subject
-
-    def _submitted(
-        self, subject: Subject, records: list[EncodedRecord], now: int, refused: list[_Refused]
-    ) -> list[tuple[list[EncodedRecord], asyncio.Future[int]]]:
-        try:
-            return [(records, self._ingest.submit_records(subject, [record.event for record in records], now))]
-        except HeadwaterError as err:
-            if len(records) == 1 or not isinstance(err, InvalidInput):
-                refused += [_Refused(record.slate, err) for record in records]
-                return []
-        # One that no frame can hold costs no other its place.
-        return [each for record in records for each in self._submitted(subject, [record], now, refused)]
+    async def _made(self, others: Sequence[Queued], refused: list[_Refused]) -> list[tuple[str, str, bytes]]:
+        made: list[tuple[str, str, bytes]] = []
+        for queued in others:
+            served = queued if isinstance(queued, SlateServed) else queued()
+            try:
+                made.append((served.slate, served.user, self._ingest.encoded_record(served, self._clock())))
+            except HeadwaterError as err:
+                refused.append(_Refused(served.slate, err))
+                continue
+            await asyncio.sleep(0)  # all of them would hold up who asks meanwhile for milliseconds
+        return made
 
     def close(self) -> None:
         """Take no more records; `run` returns once what is queued was written."""

@@ -93,7 +93,7 @@ def test_a_record_that_no_frame_can_hold_does_not_double_those_of_others() -> No
     slates, dropped, error = asyncio.run(main())
     assert sorted(slates) == ["s0", "s1", "s2", "s4", "s5"]
     assert dropped == 1
-    assert "allowed: 262092" in (error or "")
+    assert "262144 bytes" in (error or "")
 
 
 def test_records_that_come_while_others_are_written_are_gathered_in_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:

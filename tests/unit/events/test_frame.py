@@ -19,7 +19,6 @@ from headwater.events.frame import (
     claimed_events,
     decode_frame,
     decode_header,
-    encode_event,
     encode_frame,
 )
 from headwater.events.subjects import CATALOGUE_SUBJECT, CONTROL_SUBJECT, Subject, stable_hash
@@ -96,13 +95,6 @@ def test_events_are_split_where_a_frame_would_be_too_large(count: int, size: int
     assert [event for _, group in read for event in group] == events
     assert [header.sequence for header, _ in read] == list(range(1, len(frames) + 1))
     assert len(frames) <= 2 * -(-count * (size + 60) // MAX_FRAME)
-
-
-@pytest.mark.parametrize(("count", "size"), [(1, 10), (15, 10), (16, 10), (300, 3_000)])
-def test_events_that_are_encoded_already_make_the_same_frames(count: int, size: int) -> None:
-    events = views(count, size)
-    encoded = [encode_event(event) for event in events]
-    assert [*FrameWriter("p", 1).pack_encoded(EV3, encoded, NOW)] == [*FrameWriter("p", 1).pack(EV3, events, NOW)]
 
 
 def test_events_are_split_at_the_count_that_a_header_holds() -> None:

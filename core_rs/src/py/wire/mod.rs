@@ -30,6 +30,7 @@ pub fn register(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<times::VerbTimes>()?;
     m.add_class::<slates::UsualSlates>()?;
     m.add_class::<records::RecordQueue>()?;
+    m.add_class::<records::RecordGroup>()?;
     m.add_class::<shelf::SlateShelf>()?;
     m.add_class::<served::UsualSlate>()?;
     m.add_class::<left::LeftQuestion>()?;

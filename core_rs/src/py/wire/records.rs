@@ -1,20 +1,25 @@
-//! Records of slates on their way to the log: queued by who answers, taken in groups by who writes.
+//! Records of slates on their way to the log: queued by who answers, taken as the bodies of frames by who writes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::PyBytes;
+
+use crate::ids::{owner, stable_hash};
+use crate::wire::bodies::Bodies;
+
+/// A record as the log holds it.
+struct Encoded {
+    slate: String,
+    partition: usize,
+    event: Vec<u8>,
+}
 
 /// One record.
 enum Queued {
-    /// As the log holds it: the slate, whom it is for, the event.
-    Encoded {
-        slate: String,
-        user: String,
-        event: Vec<u8>,
-    },
+    Encoded(Encoded),
     /// Python's: it makes the record when its turn comes.
     Other(Py<PyAny>),
 }
@@ -27,11 +32,57 @@ struct Records {
     error: Option<String>,
 }
 
+/// Records that go into one frame.
+#[pyclass(frozen, module = "headwater._core")]
+pub struct RecordGroup {
+    #[pyo3(get)]
+    partition: usize,
+    slates: Vec<String>,
+    body: Vec<u8>,
+}
+
+#[pymethods]
+impl RecordGroup {
+    fn __len__(&self) -> usize {
+        self.slates.len()
+    }
+
+    /// Whose records these are, in their order.
+    #[getter]
+    fn slates(&self) -> Vec<String> {
+        self.slates.clone()
+    }
+
+    /// The frame's body.
+    #[getter]
+    fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &self.body)
+    }
+}
+
+fn grouped(records: Vec<Encoded>) -> Vec<RecordGroup> {
+    let mut by_partition: BTreeMap<usize, Bodies<String>> = BTreeMap::new();
+    for record in records {
+        let bodies = by_partition.entry(record.partition).or_default();
+        bodies.add(record.slate, &record.event);
+    }
+    let groups = by_partition.into_iter().flat_map(|(partition, bodies)| {
+        let bodies = bodies.finish().into_iter();
+        bodies.map(move |(slates, body)| RecordGroup {
+            partition,
+            slates,
+            body,
+        })
+    });
+    groups.collect()
+}
+
 /// A bounded queue of records. One that finds it full is refused: its slate says so, nobody waits.
 #[pyclass(frozen, module = "headwater._core")]
 pub struct RecordQueue {
     records: Mutex<Records>,
     most: usize,
+    partitions: usize,
     arrived: Py<PyAny>,
 }
 
@@ -44,13 +95,18 @@ impl RecordQueue {
         user: &str,
         event: Vec<u8>,
     ) -> PyResult<(bool, Option<String>)> {
-        let queued = || Queued::Encoded {
-            slate: slate.to_string(),
-            user: user.to_string(),
-            event,
-        };
+        let queued = || Queued::Encoded(self.encoded(slate.to_string(), user, event));
         let room = self.queue(py, queued)?;
         Ok((room, self.records.lock().error.clone()))
+    }
+
+    fn encoded(&self, slate: String, user: &str, event: Vec<u8>) -> Encoded {
+        let partition = owner(stable_hash(user.as_bytes()), self.partitions);
+        Encoded {
+            slate,
+            partition,
+            event,
+        }
     }
 
     fn queue(&self, py: Python<'_>, queued: impl FnOnce() -> Queued) -> PyResult<bool> {
@@ -72,12 +128,13 @@ impl RecordQueue {
 
 #[pymethods]
 impl RecordQueue {
-    /// For at most `most` records. `arrived` is called when there is one where there was none.
+    /// For at most `most` records of users in so many `partitions`. `arrived` is called when there is one where there was none.
     #[new]
-    fn new(most: usize, arrived: Py<PyAny>) -> Self {
+    fn new(most: usize, partitions: usize, arrived: Py<PyAny>) -> Self {
         Self {
             records: Mutex::default(),
             most,
+            partitions: partitions.max(1),
             arrived,
         }
     }
@@ -87,21 +144,25 @@ impl RecordQueue {
         self.queue(py, || Queued::Other(queued))
     }
 
-    /// At most so many of the oldest, in their order: what was pushed, or slate, user and event.
-    fn take<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let taken: Vec<Queued> = {
-            let mut records = self.records.lock();
-            let most = most.min(records.queue.len());
-            records.queue.drain(..most).collect()
-        };
-        let given = |queued| match queued {
-            Queued::Other(other) => Ok(other.into_bound(py)),
-            Queued::Encoded { slate, user, event } => {
-                let record = (slate, user, PyBytes::new(py, &event)).into_pyobject(py)?;
-                Ok(Bound::<PyTuple>::into_any(record))
+    /// All that is queued: what was pushed, and the frames' bodies of all others, each in order.
+    fn take(&self) -> (Vec<Py<PyAny>>, Vec<RecordGroup>) {
+        let taken = std::mem::take(&mut self.records.lock().queue);
+        let (mut others, mut encoded) = (Vec::new(), Vec::new());
+        for queued in taken {
+            match queued {
+                Queued::Other(other) => others.push(other),
+                Queued::Encoded(record) => encoded.push(record),
             }
-        };
-        taken.into_iter().map(given).collect()
+        }
+        (others, grouped(encoded))
+    }
+
+    /// Bodies of frames of records that were pushed and made meanwhile: slate, user and event of each.
+    fn grouped(&self, made: Vec<(String, String, Vec<u8>)>) -> Vec<RecordGroup> {
+        let encoded = made
+            .into_iter()
+            .map(|(slate, user, event)| self.encoded(slate, &user, event));
+        grouped(encoded.collect())
     }
 
     fn __len__(&self) -> usize {
@@ -144,7 +205,7 @@ impl RecordQueue {
         };
         records.queue.iter().try_for_each(|queued| match queued {
             Queued::Other(other) => visit.call(other),
-            Queued::Encoded { .. } => Ok(()),
+            Queued::Encoded(_) => Ok(()),
         })
     }
 }
