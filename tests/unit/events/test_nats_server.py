@@ -47,6 +47,21 @@ def test_it_starts_and_stops(tmp_path: Path) -> None:
         assert server.pid not in (None, pid)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_go_is_told_what_the_environment_does_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> dict[str, str]:
+        with NatsServer(server_options(tmp_path)) as server:
+            lines = Path(f"/proc/{server.pid}/environ").read_text().split("\0")
+        return {name: value for name, _, value in (line.partition("=") for line in lines) if name.startswith("GO")}
+
+    monkeypatch.delenv("GOGC", raising=False)
+    monkeypatch.setenv("GOMAXPROCS", "7")
+    assert told() == {"GOGC": "400", "GOMAXPROCS": "7"}
+    monkeypatch.setenv("GOGC", "50")
+    monkeypatch.delenv("GOMAXPROCS")
+    assert told() == {"GOGC": "50", "GOMAXPROCS": str((os.cpu_count() or 1) + 1)}
+
+
 def test_it_listens_where_it_should(tmp_path: Path) -> None:
     """Nothing but the loopback address, unless another is asked for."""
     with NatsServer(server_options(tmp_path)) as server:
