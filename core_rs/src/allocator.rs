@@ -4,11 +4,27 @@
 //! later) and moves a growing block by its pages instead of copying it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::{c_int, c_long};
 
+use libmimalloc_sys::mi_option_set;
 use mimalloc::MiMalloc;
 
 /// Blocks of at least so many bytes are the system's.
 const LARGE: usize = 256 << 10;
+
+/// For so many milliseconds memory that nobody uses is kept. To take it again is dear: the system clears it, two megabytes at
+/// once where pages are huge, and a virtual machine may first have to be given it. Such pauses of 7 to 14 ms came after every
+/// burst of questions when it was kept for a second, as is mimalloc's own way (docs/adr/0055).
+const KEPT_MS: c_long = 60_000;
+
+/// The option `purge_delay`, which the bindings have no name for.
+const PURGE_DELAY: c_int = 15;
+
+/// Has memory kept for a while. Before it is called mimalloc does as it likes.
+pub(crate) fn keep_memory() {
+    // SAFETY: a number is set, which is read whenever memory is no longer used.
+    unsafe { mi_option_set(PURGE_DELAY, KEPT_MS) };
+}
 
 /// See the module. Whose a block is follows from its size alone, which whoever gives it back tells.
 pub(crate) struct BySize;
@@ -73,6 +89,14 @@ unsafe impl GlobalAlloc for BySize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_option_is_the_one_that_is_meant() {
+        let value = || unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        assert_eq!(value(), 1_000, "mimalloc's own, which nothing else has");
+        keep_memory();
+        assert_eq!(value(), KEPT_MS);
+    }
 
     #[test]
     fn blocks_keep_their_bytes_across_the_border_and_back() {

@@ -40,7 +40,7 @@ mod written_state;
 
 use pyo3::prelude::*;
 
-use crate::allocator::BySize;
+use crate::allocator::{BySize, keep_memory};
 
 /// A question makes some hundred small things and drops them; Python's own memory is not touched by this.
 #[global_allocator]
@@ -48,6 +48,7 @@ static ALLOCATOR: BySize = BySize;
 
 #[pymodule]
 fn _core(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    keep_memory();
     m.add_class::<core::Core>()?;
     m.add_class::<timer::Timer>()?;
     frames::register(m)?;

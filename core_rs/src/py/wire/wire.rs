@@ -17,6 +17,9 @@ use crate::py::wire::times::VerbTimes;
 use crate::socket::{Brought, Socket};
 use crate::wire::message::{Cut, Message, cut, publish};
 
+/// So many bytes of room are kept at most.
+const MOST_KEPT: usize = 4 << 20;
+
 /// What takes the messages of a subscription without Python.
 pub(super) trait Route: Send + Sync {
     /// Takes one, with what is to be sent for it; false if it is for Python, and nothing was done.
@@ -99,6 +102,7 @@ pub struct Wire {
     routes: Mutex<HashMap<u64, Routed>>,
     life: AtomicU64,
     socket: Mutex<Option<Arc<Socket>>>,
+    commands: Mutex<Vec<u8>>,
     watch: Mutex<Option<Arc<Watch>>>,
     trusted: Mutex<Option<Room>>,
     counts: Mutex<Counts>,
@@ -117,6 +121,15 @@ impl Wire {
         self.routes
             .lock()
             .insert(subscription, Routed { route, taken });
+    }
+
+    /// Keeps the room of what was sent for what is sent next: pieces of this size are taken from the system, and cleared, each
+    /// time anew.
+    fn keep(&self, mut commands: Vec<u8>) {
+        if commands.capacity() <= MOST_KEPT {
+            commands.clear();
+            *self.commands.lock() = commands;
+        }
     }
 
     /// Writes commands with so many messages, of so many bytes in sum, at once, if nothing waits before them; whether that was
@@ -224,7 +237,7 @@ impl Wire {
         room: Option<Room>,
     ) -> PyResult<(Bound<'py, PyBytes>, Vec<u8>)> {
         let mut out = Out {
-            commands: Vec::new(),
+            commands: std::mem::take(&mut *self.commands.lock()),
             counts: Counts::default(),
             room,
             ask: self.room.clone_ref(py),
@@ -257,6 +270,7 @@ impl Wire {
             routes: Mutex::default(),
             life: AtomicU64::new(0),
             socket: Mutex::default(),
+            commands: Mutex::default(),
             watch: Mutex::default(),
             trusted: Mutex::default(),
             counts: Mutex::default(),
@@ -267,7 +281,9 @@ impl Wire {
     /// What is not whole yet is kept.
     fn cut<'py>(&self, py: Python<'py>, data: &Bound<'py, PyBytes>) -> PyResult<Left<'py>> {
         let (rest, commands) = self.cut_whole(py, data.as_bytes(), None)?;
-        Ok((rest, PyBytes::new(py, &commands)))
+        let sent = PyBytes::new(py, &commands);
+        self.keep(commands);
+        Ok((rest, sent))
     }
 
     /// From now on `pump` and `read` read the socket of the descriptor `number`, by one of their own, which is given: whoever
@@ -346,7 +362,9 @@ impl Wire {
             false => &commands,
         };
         let done = unsent.is_empty() && rest.as_bytes().is_empty();
-        Ok((!done).then(|| (rest, PyBytes::new(py, unsent), false)))
+        let left = (!done).then(|| (rest, PyBytes::new(py, unsent), false));
+        self.keep(commands);
+        Ok(left)
     }
 
     /// What the socket brought; nothing of it is looked at. Empty at the end of the connection, `None` where nothing came.
@@ -424,9 +442,12 @@ impl Wire {
         visit.call(&self.take)?;
         visit.call(&self.room)?;
         let watch = self.watch.try_lock();
-        watch.as_deref().and_then(Option::as_ref).map_or(Ok(()), |watch| {
-            visit.call(&watch.look)?;
-            visit.call(&watch.left)
-        })
+        watch
+            .as_deref()
+            .and_then(Option::as_ref)
+            .map_or(Ok(()), |watch| {
+                visit.call(&watch.look)?;
+                visit.call(&watch.left)
+            })
     }
 }
