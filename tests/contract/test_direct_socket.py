@@ -190,6 +190,30 @@ def test_the_client_is_asked_once_and_again_when_something_may_wait() -> None:
     run(main())
 
 
+def test_a_connection_that_ends_in_its_turn_leaves_no_trust_to_the_next() -> None:
+    async def main() -> None:
+        client, ends = _Idle(), list[Callable[[], None]]()
+
+        def take(*_: object) -> bool:
+            while ends:
+                ends.pop()()
+            return True
+
+        async with socket(client, take) as (first, reader, other, _):
+            ends.append(first.end)
+            other.write(b"MSG a 1 1\r\nx\r\n")
+            await until(lambda: not ends and len(client.turns) == 1)
+            again = DirectSocket(first._wire, reader, first._transport, client)
+            again.begin()
+            ends.append(lambda: None)
+            other.write(b"MSG a 1 1\r\nx\r\n")
+            await until(lambda: not ends)
+            again.end()
+            assert len(client.turns) == 2, "it was asked"
+
+    run(main())
+
+
 def test_what_waits_to_be_written_goes_before_answers_of_the_core(
     nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
