@@ -145,7 +145,12 @@ class FrameWriter:
         self._sequences: dict[Subject, int] = {}
 
     def body(self, subject: Subject, count: int, body: bytes, appended: int) -> bytes:
-        """One frame around an encoded body, with the subject's next number."""
+        """One frame around an encoded body, with the subject's next number. Raises `InvalidInput` for what no frame
+        holds."""
+        if count == 1 and HEADER_LEN + len(body) > MAX_FRAME:
+            raise InvalidInput(
+                f"an event of {len(body)} bytes; allowed: {MAX_FRAME - HEADER_LEN}", field="event", value=len(body)
+            )
         sequence = self._sequences.get(subject, 0) + 1
         frame = encode_frame(subject, self.producer, self.epoch, sequence, appended, count, body)
         self._sequences[subject] = sequence
@@ -157,12 +162,8 @@ class FrameWriter:
         Raises `InvalidInput` for a single event that is larger than a frame.
         """
         body = _encoder.encode(events) if len(events) <= MAX_EVENTS else b""
-        if body and HEADER_LEN + len(body) <= MAX_FRAME:
+        if body and (HEADER_LEN + len(body) <= MAX_FRAME or len(events) == 1):
             yield self.body(subject, len(events), body, appended)
-        elif len(events) == 1:
-            raise InvalidInput(
-                f"an event of {len(body)} bytes; allowed: {MAX_FRAME - HEADER_LEN}", field="event", value=len(body)
-            )
         else:
             half = len(events) // 2
             yield from self.pack(subject, events[:half], appended)

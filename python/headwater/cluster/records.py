@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 _GATHER_SECONDS = 0.25
 """An append costs the same for one record as for fifty, each frame of it costs the log and three folds, and after each
 of them item hosts look for what leads anew. A host that is killed takes with it what waits here."""
-
+_PIECE_BYTES = 1 << 20
+"""So many wait for the log at once: the least that `cluster.max_queued_bytes` may be. More would be refused where a log
+that was gone is back, though nothing is wrong with them."""
 
 Queued = SlateServed | Making
 
@@ -76,20 +78,9 @@ class RecordWriter:
     async def _write(self, others: Sequence[Queued], groups: Sequence[RecordGroup]) -> None:
         """Write records; one that is refused costs no other its place, and none is written twice."""
         refused: list[_Refused] = []
-        waiting: list[tuple[RecordGroup, asyncio.Future[int]]] = []
         made = await self._made(others, refused)
-        now = self._clock()
-        for group in [*groups, *self.queue.grouped(made)]:
-            subject = Subject(PARTITION, group.partition)
-            try:
-                waiting.append((group, self._ingest.submit_records(subject, len(group), group.body, now)))
-            except HeadwaterError as err:
-                refused += [_Refused(slate, err) for slate in group.slates]
-        for group, written in waiting:
-            try:
-                await written
-            except HeadwaterError as err:
-                refused += [_Refused(slate, err) for slate in group.slates]
+        for frames in _pieces([*groups, *self.queue.grouped(made)]):
+            await self._write_piece(frames, refused)
         for slate, why in refused:
             if self.queue.error is None:
                 logger.warning("slate record %s was not written: %s", slate, why.message)
@@ -97,6 +88,21 @@ class RecordWriter:
             self.queue.error = why.message
         if not refused:
             self.queue.error = None
+
+    async def _write_piece(self, frames: Sequence[_Frame], refused: list[_Refused]) -> None:
+        waiting: list[tuple[RecordGroup, asyncio.Future[int]]] = []
+        now = self._clock()
+        for group, body in frames:
+            subject = Subject(PARTITION, group.partition)
+            try:
+                waiting.append((group, self._ingest.submit_records(subject, len(group), body, now)))
+            except HeadwaterError as err:
+                refused += [_Refused(slate, err) for slate in group.slates]
+        for group, written in waiting:
+            try:
+                await written
+            except HeadwaterError as err:
+                refused += [_Refused(slate, err) for slate in group.slates]
 
     async def _made(self, others: Sequence[Queued], refused: list[_Refused]) -> list[tuple[str, str, bytes]]:
         made: list[tuple[str, str, bytes]] = []
@@ -120,3 +126,23 @@ class RecordWriter:
 class _Refused(NamedTuple):
     slate: str
     why: HeadwaterError
+
+
+class _Frame(NamedTuple):
+    group: RecordGroup
+    body: bytes
+
+
+def _pieces(groups: Iterable[RecordGroup]) -> Iterator[list[_Frame]]:
+    """Groups with their bodies, as many as may wait for the log at once."""
+    piece: list[_Frame] = []
+    size = 0
+    for group in groups:
+        frame = _Frame(group, group.body)
+        if piece and size + len(frame.body) > _PIECE_BYTES:
+            yield piece
+            piece, size = [], 0
+        piece.append(frame)
+        size += len(frame.body)
+    if piece:
+        yield piece

@@ -54,8 +54,8 @@ def record(slate: str, slots: int, user: str = "u") -> SlateServed:
     )
 
 
-def ingest_into(log: Any) -> Ingest:
-    return Ingest(log, "host:s0", 1, 4, 0, ClusterConfig(), HostMetrics("n", "s0"), dict)
+def ingest_into(log: Any, limits: ClusterConfig | None = None) -> Ingest:
+    return Ingest(log, "host:s0", 1, 4, 0, limits or ClusterConfig(), HostMetrics("n", "s0"), dict)
 
 
 @pytest.mark.parametrize("given_up", [False, True])
@@ -93,7 +93,25 @@ def test_a_record_that_no_frame_can_hold_does_not_double_those_of_others() -> No
     slates, dropped, error = asyncio.run(main())
     assert sorted(slates) == ["s0", "s1", "s2", "s4", "s5"]
     assert dropped == 1
-    assert "262144 bytes" in (error or "")
+    assert "allowed: 262092" in (error or "")
+
+
+def test_more_records_than_may_wait_for_the_log_are_written_piece_by_piece() -> None:
+    async def main() -> tuple[list[str], int]:
+        log = Log()
+        ingest = ingest_into(log, ClusterConfig(max_queued_bytes=1 << 20))
+        records = RecordWriter(ingest, lambda: NOW, 4)
+        for number in range(100):
+            assert records.record(record(f"s{number:02}", 80, f"u{number}"))
+        records.close()
+        writing = asyncio.ensure_future(ingest.run(lambda: NOW))
+        await records.run()
+        ingest.close()
+        await writing
+        return log.slates(), records.dropped
+
+    slates, dropped = asyncio.run(main())
+    assert (sorted(slates), dropped) == ([f"s{number:02}" for number in range(100)], 0)
 
 
 def test_records_that_come_while_others_are_written_are_gathered_in_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import weakref
 
+import msgspec
+
 from headwater.core import RecordQueue, frame_fault
 from headwater.events.frame import FrameWriter, decode_frame, encode_event
 from headwater.events.subjects import PARTITION, Subject, partition_of
@@ -55,6 +57,7 @@ def test_records_of_one_partition_make_the_frames_that_python_makes_of_them() ->
         frame = FrameWriter("p", 1).body(subject, len(group), group.body, NOW)
         assert frame_fault(frame) is None
         read = decode_frame(frame)[1]
+        assert group.body == msgspec.msgpack.encode(read)
         assert group.slates == [f"s{events.index(event)}" for event in read]
         found.setdefault(group.partition, []).extend(read)
     assert found == {
