@@ -94,7 +94,8 @@ def _invalid(as_of: object, rule: str) -> InvalidQuery:
 def unknown_slate(slate: str, field: str = "slate") -> InvalidQuery:
     """The error for a slate of which nothing is known."""
     return InvalidQuery(
-        f"{field} = {slate!r:.80}: the slate is neither remembered nor recorded in the log",
+        f"{field} = {slate!r:.80}: the slate is neither remembered nor recorded in the log; a record follows its "
+        "answer, mostly within a second: ask again, or check the id",
         field=field,
         value=slate,
         rule="a known slate",
