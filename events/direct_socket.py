@@ -95,7 +95,7 @@ class DirectSocket:
             clear = client.turned(unsent)
         if left is not None:
             self._feed(left[0], ended=left[2])
-        elif direct and clear and self._watched is not None:  # the next connection asks first
+        elif direct and clear:
             self._wire.trust(room, largest)
 
     def _left(self, data: bytes, unsent: bytes, ended: bool) -> None:

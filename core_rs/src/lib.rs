@@ -18,7 +18,8 @@
 //! * [`snapshot`]: parts on disk, and digests.
 //! * Kernels, usable alone: [`embedding`] (int8 scoring), [`topk`], [`sorting`], [`diversity`] (MMR, DPP), [`bloom`]; [`simd`] is the
 //!   choice of the CPU path.
-//! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`config`], [`error`]: what all of them use.
+//! * [`ids`], [`intern`], [`names`], [`csr`], [`decay`], [`search`], [`huge_pages`], [`descriptor`], [`config`], [`error`]: what all of
+//!   them use.
 //! * [`lent`]: working memory that queries lend one another.
 //! * [`beside`]: work shared with threads that have time; [`spare_threads`]: such threads, woken [`elsewhere`] than where the
 //!   asker runs.
@@ -42,6 +43,7 @@ pub mod cooccurrence;
 pub mod csr;
 pub mod decay;
 mod decay_table;
+pub mod descriptor;
 pub mod diversity;
 pub mod elsewhere;
 pub mod embedding;

@@ -33,15 +33,8 @@ impl Socket {
     /// The socket that the process knows by a number. Errors: there is none.
     #[cfg(unix)]
     pub fn of(number: i32) -> io::Result<Self> {
-        use std::os::fd::BorrowedFd;
-
-        if number < 0 {
-            return Err(ErrorKind::InvalidInput.into());
-        }
-        // SAFETY: it is borrowed for this line, and a number that is no descriptor's is refused by the system.
-        let own = unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()?;
         Ok(Self {
-            stream: own.into(),
+            stream: crate::descriptor::own_copy(number)?.into(),
             buffer: Mutex::default(),
         })
     }

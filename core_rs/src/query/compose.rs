@@ -64,6 +64,35 @@ struct Values {
     values: Vec<u32>,
 }
 
+/// What rules look at, candidate by candidate; nothing for a rule that there is none of.
+struct Marked {
+    groups: Option<Vec<u32>>,
+    /// Of each cap's field.
+    capped: Vec<Values>,
+    promoted: Option<Vec<bool>>,
+}
+
+impl Marked {
+    fn caps(&self, scenario: &Scenario) -> Vec<Cap<'_>> {
+        let capped = scenario.caps.iter().zip(&self.capped);
+        capped
+            .map(|(cap, of)| Cap {
+                starts: &of.starts,
+                values: &of.values,
+                max: cap.max,
+            })
+            .collect()
+    }
+}
+
+fn method(scenario: &Scenario) -> Method {
+    match scenario.diversity_method {
+        _ if scenario.diversity <= 0.0 => Method::Relevance,
+        DiversityMethod::Mmr => Method::Mmr,
+        DiversityMethod::Dpp => Method::Dpp,
+    }
+}
+
 /// Whether anything but scores decides what may stand beside what. `promoted`: whether items are promoted.
 pub fn has_rules(state: &State, scenario: &Scenario, promoted: bool) -> bool {
     let grouped = scenario.one_per_group && state.catalogue.has_groups();
@@ -157,65 +186,28 @@ impl Composition<'_> {
         let within = pool.len();
         let mut candidates = pool;
         let pins = self.pins(&mut candidates, &mut notes);
-        let items: Vec<ItemIx> = candidates.iter().map(|(item, _)| *item).collect();
-        let groups = scenario
-            .one_per_group
-            .then(|| self.groups(&items))
-            .flatten();
-        let capped: Vec<Values> = scenario
-            .caps
-            .iter()
-            .map(|cap| self.values(&cap.field, &items, &mut notes))
-            .collect();
-        let caps: Vec<Cap<'_>> = scenario
-            .caps
-            .iter()
-            .zip(&capped)
-            .map(|(cap, of)| Cap {
-                starts: &of.starts,
-                values: &of.values,
-                max: cap.max,
-            })
-            .collect();
-        let promoted = self.promoted.as_ref().map(|items| -> Vec<bool> {
-            candidates
-                .iter()
-                .map(|(item, _)| items.get(item.0 as usize))
-                .collect()
-        });
-        let exploration = (scenario.exploration > 0.0).then(|| Exploration {
-            share: scenario.exploration,
-            uniform: scenario.exploration_uniform.max(f64::MIN_POSITIVE),
-            key: xxh3_128(self.request.key.as_bytes()),
-        });
+        let marked = self.marked(&candidates, &mut notes);
+        let caps = marked.caps(scenario);
         let request = Request {
             n: self.request.n,
             pool: within,
-            method: match scenario.diversity_method {
-                _ if scenario.diversity <= 0.0 => Method::Relevance,
-                DiversityMethod::Mmr => Method::Mmr,
-                DiversityMethod::Dpp => Method::Dpp,
-            },
+            method: method(scenario),
             diversity: scenario.diversity,
             rules: Rules {
-                groups: groups.as_deref(),
+                groups: marked.groups.as_deref(),
                 caps: &caps,
                 pins: &pins,
-                promotion: promoted.as_deref().map(|promoted| self.promise(promoted)),
+                promotion: marked.promoted.as_deref().map(|all| self.promise(all)),
             },
-            exploration,
+            exploration: self.exploration(),
         };
         let wanting = |slots: &[Slot]| wanting(slots, within);
         let filled = |candidate: u32| chosen(candidates[candidate as usize].0);
         let (mut slate, done) = self.choose_by(&candidates, within, &request, wanting, filled)?;
         notes.extend(self.close_gaps(&candidates, &mut slate));
         notes.extend(slate.skipped.iter().map(|(pin, fault)| {
-            let item = self.state.names.item(candidates[pin.candidate as usize].0);
-            format!(
-                "pinned item {item} is not in slot {}: {}",
-                pin.slot,
-                said(*fault)
-            )
+            let item = candidates[pin.candidate as usize].0;
+            self.not_pinned(item, pin.slot, said(*fault))
         }));
         let composed = Composed {
             candidates,
@@ -226,6 +218,38 @@ impl Composition<'_> {
         Ok((composed, done))
     }
 
+    fn not_pinned(&self, item: ItemIx, slot: usize, why: &str) -> String {
+        let item = self.state.names.item(item);
+        format!("pinned item {item} is not in slot {slot}: {why}")
+    }
+
+    /// What the rules look at.
+    fn marked(&self, candidates: &[(ItemIx, f64)], notes: &mut Vec<String>) -> Marked {
+        let items: Vec<ItemIx> = candidates.iter().map(|(item, _)| *item).collect();
+        let grouped = self.scenario.one_per_group;
+        let caps = self.scenario.caps.iter();
+        let is_in = |among: &Arc<Bitmap>| {
+            let items = items.iter();
+            items.map(|item| among.get(item.0 as usize)).collect()
+        };
+        Marked {
+            groups: grouped.then(|| self.groups(&items)).flatten(),
+            capped: caps
+                .map(|cap| self.values(&cap.field, &items, notes))
+                .collect(),
+            promoted: self.promoted.as_ref().map(is_in),
+        }
+    }
+
+    fn exploration(&self) -> Option<Exploration> {
+        let scenario = self.scenario;
+        (scenario.exploration > 0.0).then(|| Exploration {
+            share: scenario.exploration,
+            uniform: scenario.exploration_uniform.max(f64::MIN_POSITIVE),
+            key: xxh3_128(self.request.key.as_bytes()),
+        })
+    }
+
     /// Moves up what stands below an empty slot: nothing was left to fill it. A pin that moves is one no longer.
     fn close_gaps(&self, candidates: &[(ItemIx, f64)], slate: &mut Slate) -> Vec<String> {
         let mut notes = Vec::new();
@@ -234,11 +258,8 @@ impl Composition<'_> {
                 continue;
             }
             if slot.pinned {
-                let item = self.state.names.item(candidates[slot.candidate as usize].0);
-                notes.push(format!(
-                    "pinned item {item} is not in slot {}: the slate is too short",
-                    slot.slot
-                ));
+                let item = candidates[slot.candidate as usize].0;
+                notes.push(self.not_pinned(item, slot.slot, "the slate is too short"));
             }
             (slot.slot, slot.pinned) = (place, false);
         }

@@ -53,19 +53,8 @@ impl Page<'_> {
             .iter()
             .map(|slot| composed.candidates[slot.candidate as usize])
             .collect();
-        // Where names lie, then names, are asked for before they are copied.
-        let names = &state.names.items;
-        chosen
-            .iter()
-            .for_each(|(item, _)| names.prefetch(item.0, false));
-        let mut evidence = std::mem::take(&mut self.evidence);
-        let mut said_of = |item: ItemIx| {
-            let own = evidence.iter_mut().find(|(other, _)| *other == item);
-            own.map(|(_, own)| std::mem::take(own)).unwrap_or_default()
-        };
-        chosen
-            .iter()
-            .for_each(|(item, _)| names.prefetch(item.0, true));
+        let evidence = std::mem::take(&mut self.evidence);
+        let items = self.slots(&chosen, evidence);
         let features = self.request.features.then_some(Features {
             state,
             asker,
@@ -74,16 +63,6 @@ impl Page<'_> {
             counted: self.counted,
             now: self.request.now,
         });
-        let slots = composed.slate.slots.iter().zip(&chosen);
-        let items = match self.request.brief {
-            true => slots
-                .zip(self.strongest(&chosen))
-                .map(|((slot, (item, score)), most)| self.brief_item(slot, *item, *score, most))
-                .collect(),
-            false => slots
-                .map(|(slot, (item, score))| self.item(slot, *item, *score, said_of(*item)))
-                .collect(),
-        };
         let pool = &composed.candidates[..composed.pool];
         let slate = &composed.slate;
         Answer {
@@ -101,6 +80,36 @@ impl Page<'_> {
             }),
             why: trace,
             approximate: self.approximate(),
+        }
+    }
+
+    /// The slots with what is said of each.
+    fn slots(
+        &self,
+        chosen: &[(ItemIx, f64)],
+        mut evidence: Vec<(ItemIx, Evidence)>,
+    ) -> Vec<AnswerItem> {
+        // Where names lie, then names, are asked for before they are copied.
+        let names = &self.state.names.items;
+        chosen
+            .iter()
+            .for_each(|(item, _)| names.prefetch(item.0, false));
+        let mut said_of = |item: ItemIx| {
+            let own = evidence.iter_mut().find(|(other, _)| *other == item);
+            own.map(|(_, own)| std::mem::take(own)).unwrap_or_default()
+        };
+        chosen
+            .iter()
+            .for_each(|(item, _)| names.prefetch(item.0, true));
+        let slots = self.composed.slate.slots.iter().zip(chosen);
+        match self.request.brief {
+            true => slots
+                .zip(self.strongest(chosen))
+                .map(|((slot, (item, score)), most)| self.brief_item(slot, *item, *score, most))
+                .collect(),
+            false => slots
+                .map(|(slot, (item, score))| self.item(slot, *item, *score, said_of(*item)))
+                .collect(),
         }
     }
 

@@ -34,14 +34,7 @@ struct Rows(File);
 impl Rows {
     #[cfg(unix)]
     fn of(number: i32) -> io::Result<Self> {
-        use std::os::fd::BorrowedFd;
-
-        if number < 0 {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        // SAFETY: it is borrowed for this line, and a number that is no descriptor's is refused by the system.
-        let own = unsafe { BorrowedFd::borrow_raw(number) }.try_clone_to_owned()?;
-        Ok(Self(own.into()))
+        Ok(Self(crate::descriptor::own_copy(number)?.into()))
     }
 
     #[cfg(unix)]

@@ -308,9 +308,11 @@ impl Wire {
     }
 
     /// So much may be sent, and nothing waits to be read or written before what comes next: until `distrust`, `readable` asks
-    /// nobody.
+    /// nobody. Without a socket there is nothing to trust: the next one asks first.
     fn trust(&self, room: usize, largest: usize) {
-        *self.trusted.lock() = Some((room, largest));
+        if self.socket.lock().is_some() {
+            *self.trusted.lock() = Some((room, largest));
+        }
     }
 
     /// Something waits, or may.
