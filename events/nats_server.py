@@ -37,12 +37,26 @@ cores, those who ask would wait with it. More look for work where there is none,
 _HEAP_GROWTH = 400
 """By how many percent its heap may grow until Go collects garbage. By 100, Go's own, it does so three times a second
 beside 2,400 questions, for 2 to 7 ms each; its heap is 20 MB then."""
+_HEAP_SHARE = 64
+_LEAST_HEAP = 256 << 20
+"""Go collects garbage however little its heap grew once it takes one part in so many of the machine's memory, but not
+less than this. Without a bound nats-server took 2.9 GB after nine loads beyond what a cluster keeps up with."""
+_LENT = "madvdontneed=0"
+"""What its heap does not need Go only lends the system, which takes it when memory is short. Given back at once, it is
+taken anew as soon as the load rises, 12,000 cleared pages a second for several seconds."""
 _TIMER_SLACK_NS = 2_000_000
 """Its own timers (pings, deadlines of writes) are of seconds."""
 
 
-_GO = {"GOMAXPROCS": str((os.cpu_count() or 1) + _SYNCING), "GOGC": str(_HEAP_GROWTH)}
-"""What its environment says unless ours does."""
+def _go() -> dict[str, str]:
+    """What its environment says unless ours does."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "GOMAXPROCS": str((os.cpu_count() or 1) + _SYNCING),
+        "GOGC": str(_HEAP_GROWTH),
+        "GOMEMLIMIT": str(max(_LEAST_HEAP, memory // _HEAP_SHARE)),
+        "GODEBUG": _LENT,
+    }
 
 
 class NatsServerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +136,7 @@ class NatsServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=_GO | os.environ,
+                env=_go() | os.environ,
                 # Ctrl-C is for its owner, who then stops it in order.
                 start_new_session=True,
                 preexec_fn=_die_with(os.getpid()) if self._die_with_parent and sys.platform == "linux" else None,

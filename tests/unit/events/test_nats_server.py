@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -54,12 +55,17 @@ def test_go_is_told_what_the_environment_does_not_say(tmp_path: Path, monkeypatc
             lines = Path(f"/proc/{server.pid}/environ").read_text().split("\0")
         return {name: value for name, _, value in (line.partition("=") for line in lines) if name.startswith("GO")}
 
-    monkeypatch.delenv("GOGC", raising=False)
+    for name in ("GOGC", "GODEBUG", "GOMEMLIMIT"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOMAXPROCS", "7")
-    assert told() == {"GOGC": "400", "GOMAXPROCS": "7"}
-    monkeypatch.setenv("GOGC", "50")
+    bytes_of_memory = int(re.findall(r"MemTotal: +(\d+) kB", Path("/proc/meminfo").read_text())[0]) * 1024
+    bound = str(max(256 << 20, bytes_of_memory // 64))
+    assert told() == {"GOGC": "400", "GOMAXPROCS": "7", "GOMEMLIMIT": bound, "GODEBUG": "madvdontneed=0"}
+    own = {"GOGC": "50", "GOMEMLIMIT": "1GiB", "GODEBUG": "madvdontneed=1"}
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("GOMAXPROCS")
-    assert told() == {"GOGC": "50", "GOMAXPROCS": str((os.cpu_count() or 1) + 1)}
+    assert told() == own | {"GOMAXPROCS": str((os.cpu_count() or 1) + 1)}
 
 
 def test_it_listens_where_it_should(tmp_path: Path) -> None:
