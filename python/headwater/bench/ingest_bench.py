@@ -18,6 +18,7 @@ import polars as pl
 
 from headwater.bench.disk import Disk, measure_disk, resident_mb
 from headwater.bench.event_supply import Supply
+from headwater.bench.interruption import Interruption
 from headwater.bench.logs import check_outcomes, held_bytes
 from headwater.config import Config
 from headwater.core import Core, frame_fault, generation_of, new_core
@@ -126,7 +127,8 @@ class _Clock:
 
 
 def run_ingest(supply: Supply, threads: int, scratch: Path | None, progress: Progress) -> IngestRun:
-    """Put all events through the stages. Ctrl-C ends it early: `complete` is false, the figures are of what was done.
+    """Put all events through the stages. Ctrl-C ends it after the table in hand, a second one at once: `complete` is
+    false, the figures are of what was done.
 
     Raises `HeadwaterError` if not every event is admitted or counted as a repeat: a faster way is not to lose some.
     """
@@ -137,17 +139,20 @@ def run_ingest(supply: Supply, threads: int, scratch: Path | None, progress: Pro
         config = supply.config
         stages = _Stages(_made(place / "stages"), config, threads)
         intervals: list[Interval] = []
-        complete = True
         imported, imported_per_s = 0, 0.0
         after: Disk | None = None
         try:
-            for table in _watched(supply, kept, progress):
-                _put(stages, table, intervals, supply.events)
+            with Interruption() as interruption:
+                for table in _watched(supply, kept, progress):
+                    _put(stages, table, intervals, supply.events)
+                    if interruption.asked:
+                        break
             check_outcomes(stages.core, stages.events)
-            imported, imported_per_s = _import(kept, place / "import", config, threads)
-            after = measure_disk(place)
+            if not interruption.asked:
+                imported, imported_per_s = _import(kept, place / "import", config, threads)
+                after = measure_disk(place)
         except KeyboardInterrupt:
-            complete = False
+            pass  # a second one, or one amid the import: `after` is still missing
         finally:
             stages.log.close()
         return _figures(
@@ -159,7 +164,7 @@ def run_ingest(supply: Supply, threads: int, scratch: Path | None, progress: Pro
             imported=imported,
             imported_per_s=imported_per_s,
             intervals=intervals,
-            complete=complete,
+            complete=after is not None,
         )
 
 
