@@ -25,6 +25,7 @@ import msgspec
 from headwater.errors import ConfigError, StoreLocked, Unavailable
 from headwater.events.jetstream_stream import SYNC_TAG
 from headwater.late_timers import late_timers
+from headwater.memory_limit import memory_limit
 from headwater.short_turns import short_turns
 
 logger = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ _HEAP_GROWTH = 400
 beside 2,400 questions, for 2 to 7 ms each; its heap is 20 MB then."""
 _HEAP_SHARE = 64
 _LEAST_HEAP = 256 << 20
-"""Go collects garbage however little its heap grew once it takes one part in so many of the machine's memory, but not
-less than this. Without a bound nats-server took 2.9 GB after nine loads beyond what a cluster keeps up with."""
+"""Go collects garbage however little its heap grew once it takes one part in so many of the memory that there is, but
+not less than this. Without a bound nats-server took 2.9 GB after nine loads beyond what a cluster keeps up with."""
 _LENT = "madvdontneed=0"
 """What its heap does not need Go only lends the system, which takes it when memory is short. Given back at once, it is
 taken anew as soon as the load rises, 12,000 cleared pages a second for several seconds."""
@@ -50,11 +51,10 @@ _TIMER_SLACK_NS = 2_000_000
 
 def _go() -> dict[str, str]:
     """What its environment says unless ours does."""
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "GOMAXPROCS": str((os.cpu_count() or 1) + _SYNCING),
         "GOGC": str(_HEAP_GROWTH),
-        "GOMEMLIMIT": str(max(_LEAST_HEAP, memory // _HEAP_SHARE)),
+        "GOMEMLIMIT": str(max(_LEAST_HEAP, memory_limit() // _HEAP_SHARE)),
         "GODEBUG": _LENT,
     }
 
