@@ -157,7 +157,7 @@ def test_tls(serve: Any, certificates: Path) -> None:
     pem, key = certificates / "server.pem", certificates / "server.key"
     server = serve(f'tls {{ cert_file: "{pem}", key_file: "{key}", ca_file: "{pem}", verify: true }}')
     url = f"tls://localhost:{server.options.port}"
-    known = NatsOptions(url=url, tls_ca=str(pem), tls_cert=str(pem), tls_key=str(key), connect_timeout=2)
+    known = NatsOptions(url=url, tls_ca=str(pem), tls_cert=str(pem), tls_key=str(key), connect_timeout=20)
     assert greet(known) == "localhost"
     other = certificates / "other.pem"
     for refused in (
