@@ -28,12 +28,23 @@ from headwater.store import directory_config
 T = TypeVar("T")
 HEADWATER = str(Path(sys.executable).with_name("headwater"))
 
+PATIENT_MS = 20_000
+"""Time for questions whose lateness is not what is tested: longer than a busy machine takes."""
+
 QUICK = """
 [cluster]
 beat_ms = 100
 silent_ms = 1500
 snapshot_every_frames = 200
 """
+PATIENT = f"""
+[cluster]
+beat_ms = 100
+silent_ms = 5_000
+snapshot_every_frames = 200
+deadline_ms = {PATIENT_MS}
+"""
+"""For tests in which nobody is late by intention."""
 
 
 def wait_for(what: str, look: Callable[[], T | None], seconds: float = 60.0) -> T:
@@ -52,7 +63,7 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float = 60.0) -> 
 class Cluster:
     """One directory that is served, and what its `serve` said."""
 
-    def __init__(self, directory: Path, *, port: int | None = None, toml: str = QUICK) -> None:
+    def __init__(self, directory: Path, *, port: int | None = None, toml: str = PATIENT) -> None:
         self.directory = directory
         self.port = port or free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
@@ -143,7 +154,8 @@ class Cluster:
 
     def client(self, **settings: Any) -> SyncClient:
         """A client; wait for the cluster to answer first."""
-        return wait_for("a client connects", lambda: connect_sync(self.url, **settings), 30.0)
+        asked = {"deadline_ms": PATIENT_MS} | settings
+        return wait_for("a client connects", lambda: connect_sync(self.url, **asked), 30.0)
 
     def whole_digest(self) -> tuple[int, str]:
         """See `digest_of`."""
@@ -211,7 +223,7 @@ def _left(directory: Path) -> list[psutil.Process]:
 
 
 @contextlib.contextmanager
-def cluster(directory: Path, *options: str, toml: str = QUICK) -> Iterator[Cluster]:
+def cluster(directory: Path, *options: str, toml: str = PATIENT) -> Iterator[Cluster]:
     """A cluster that is served, ended whatever happens."""
     served = Cluster(directory, toml=toml)
     try:

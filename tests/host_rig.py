@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cluster_rig import digest_of, replay_of
+from cluster_rig import PATIENT_MS, digest_of, replay_of
 from headwater.actors.host_log import StreamLog
 from headwater.actors.snapshots import DirectorySnapshots
 from headwater.actors.topology import Topology, deal
 from headwater.client import SyncClient, connect_sync
 from headwater.cluster.host import Host
+from headwater.cluster_limits import ClusterConfig
 from headwater.config import Config
 from headwater.core import Core, generation_of, query_json
 from headwater.events.jetstream_log import AsyncJetStreamLog, JetStreamLog
@@ -27,6 +28,13 @@ from headwater.protocol import host_subject, raise_refusal
 from nats_server import fresh_namespace, options
 
 T = TypeVar("T")
+
+
+def _patient(config: Config) -> Config:
+    """The same, with time for questions that name no deadline unless the test says how much."""
+    if config.cluster.deadline_ms != ClusterConfig().deadline_ms:
+        return config
+    return msgspec.structs.replace(config, cluster=msgspec.structs.replace(config.cluster, deadline_ms=PATIENT_MS))
 
 
 class Hosts:
@@ -43,7 +51,7 @@ class Hosts:
         snapshots: Path | None = None,
     ) -> None:
         self.namespace = namespace or fresh_namespace()
-        self.config = config
+        self.config = _patient(config)
         self.options = options(server)
         self.generation = generation_of(config.generation)
         self._snapshots = None if snapshots is None else DirectorySnapshots(snapshots)
@@ -100,7 +108,8 @@ class Hosts:
 
     def client(self, **settings: Any) -> SyncClient:
         """A client of these hosts."""
-        return connect_sync(namespace=self.namespace, options=self.options, **settings)
+        asked = {"deadline_ms": PATIENT_MS} | settings
+        return connect_sync(namespace=self.namespace, options=self.options, **asked)
 
     def log(self) -> JetStreamLog:
         """The log, for reading."""

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cluster_rig import HEADWATER, Cluster, cluster, replay_of, wait_for
+from cluster_rig import HEADWATER, PATIENT_MS, Cluster, cluster, replay_of, wait_for
 from headwater import connect
 from headwater.answer import ask, ask_similar, ask_trending
 from headwater.client import SyncClient
@@ -129,7 +129,7 @@ def test_digests_of_the_hosts_are_that_of_a_replay(shop: Cluster) -> None:
 
 def test_a_write_is_seen_at_its_position_from_every_connection(shop: Cluster) -> None:
     async def main() -> None:
-        async with connect(shop.url) as one, connect(shop.url) as other:
+        async with connect(shop.url, deadline_ms=PATIENT_MS) as one, connect(shop.url) as other:
             for n in range(20):
                 user = f"fresh{n}"
                 position = await one.track("view", user=user, item="i7")
@@ -223,7 +223,9 @@ def test_without_an_item_host_answers_name_what_is_left_out(shop: Cluster) -> No
     shop.all_ready()
     with shop.client() as client:
         os.kill(shop.host_pid("i1"), signal.SIGKILL)
-        slate = wait_for("a degraded answer", lambda: _degraded(client.recommend("u1", 3, record=False)), 10)
+        # Short: a question that the killed process still took in is answered without it at its deadline.
+        asked = {"record": False, "deadline_ms": 500}
+        slate = wait_for("a degraded answer", lambda: _degraded(client.recommend("u1", 3, **asked)), 10)
         assert "i1" in slate.degraded[0]
         assert slate.items
     shop.all_ready()

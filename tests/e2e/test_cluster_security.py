@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster_rig import HEADWATER, QUICK, Cluster
+from cluster_rig import HEADWATER, PATIENT, Cluster
 from headwater.client import connect_sync
 from headwater.cluster.permissions import ROLES, Role, inbox_prefix
 from headwater.cluster_log import cluster_log
@@ -31,7 +31,7 @@ SECRET = "correct-horse-{}"
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One whole host on a server that knows only the users of `headwater permissions`."""
     directory = tmp_path_factory.mktemp("guarded") / "shop"
-    cluster = Cluster(directory, toml=QUICK)
+    cluster = Cluster(directory, toml=PATIENT)
     users = directory / "users.conf"
     done = subprocess.run([HEADWATER, "permissions", str(directory)], capture_output=True, text=True, check=True)
     users.write_text(done.stdout)
