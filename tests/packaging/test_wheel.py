@@ -19,6 +19,8 @@ PACKAGE = ROOT / "python" / "headwater"
 LINKS = {"events": ROOT / "events", "actors": ROOT / "actors"}
 BUILD_SECONDS = 1200  # four minutes on two idle cores from nothing, 2 s after `make build`
 
+pytestmark = pytest.mark.timeout(2 * BUILD_SECONDS)
+
 
 def run(*command: str | Path, cwd: Path = ROOT, timeout: float = 300) -> str:
     """Standard output of a command that must succeed."""
