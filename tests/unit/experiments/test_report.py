@@ -1,6 +1,7 @@
 """The report of whole logs: what is counted where, planted effects, broken deals, experiments without anyone."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -176,8 +177,9 @@ def test_an_experiment_without_traffic_and_a_log_without_slates(tmp_path: Path) 
     assert experiment.comparisons == []
     assert [group.variant for group in found.groups if group.dimension == "all"] == ["(none)"]
     assert "no traffic" in report_page(found)
-    with pytest.raises(InvalidInput, match="experiment = 'y': the log knows no such experiment; allowed: later"):
-        report(engine_log(tmp_path), found_config(tmp_path), settings, experiment="y")
+    unknown = pytest.raises(InvalidInput, match="experiment = 'y': the log knows no such experiment; allowed: later")
+    with closing(engine_log(tmp_path)) as log, unknown:
+        report(log, found_config(tmp_path), settings, experiment="y")
 
 
 def engine_log(tmp_path: Path) -> Any:
