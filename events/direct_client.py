@@ -229,7 +229,7 @@ class DirectClient(Client):
         if not self._out:
             return
         out, self._out, self._out_size = self._out, [], 0
-        if (writer := self._writer()) is not None:
+        if (writer := self._writer()) is not None and not writer.transport.is_closing():
             writer.transport.writelines(out)
             return
         for command in out:  # the connection went meanwhile
@@ -248,13 +248,21 @@ class DirectClient(Client):
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self._write_out()
         self.wire.close()
+        if self._is_lost():
+            # nats-py would write what waits for the next connection to this one; asyncio may take that amiss.
+            self._pending, self._pending_data_size = [], 0
         await super()._close(status, do_cbs)
+
+    def _is_lost(self) -> bool:
+        """Whether the connection is gone, which nats-py may not have noticed yet."""
+        writer = self._transport._io_writer if type(self._transport) is TcpTransport else None
+        return writer is not None and bool(writer.is_closing())
 
     def _queue(self, command: bytes) -> None:
         self._pending.append(command)
         self._pending_data_size += len(command)
         queue = self._flush_queue
-        if self.is_connected and queue is not None and queue.empty():
+        if self.is_connected and not self._is_lost() and queue is not None and queue.empty():
             queue.put_nowait(asyncio.get_running_loop().create_future())
 
     # --- requests ------------------------------------------------------------------------------------------------

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 _ROUNDS, _ATTEMPTS = 7, 3
 _VISITORS, _CALLS, _TRACKS, _EVENTS = 40, 5_000, 20, 60_000
 
-RECOMMEND, SIMILAR, TRACK, FOLD, RESTORE = 45.0, 7.0, 5.0, 45.0, 24.0
-"""Usual on two cores with other work beside: 12 to 17, 2.2 to 2.7, 1.2 to 2.8, 12 to 19, 5 to 9."""
+RECOMMEND, SIMILAR, TRACK, FOLD, RESTORE = 28.0, 7.0, 5.0, 45.0, 24.0
+"""Usual on two cores with other work beside: 8 to 12, 1.8 to 2.7, 1.2 to 2.8, 12 to 19, 5 to 9."""
 
 Slower = Callable[[str, Timed], Timed]
 """Replaces the work of a name by something else, for tests of the guard itself."""
