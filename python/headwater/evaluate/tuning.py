@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -22,6 +22,9 @@ from headwater.errors import ConfigError, HeadwaterError, InvalidInput
 from headwater.evaluate.configured import Configured, options_from
 from headwater.progress import Call
 from headwater.scenario import Strict
+
+if TYPE_CHECKING:
+    import optuna
 
 Metric = Literal["hr", "mrr", "ndcg"]
 Measure = Callable[[Configured], float]
@@ -126,10 +129,17 @@ def search(space: Space, measure: Measure, asked: str, trials: int, storage: Pat
     except ImportError as err:
         raise HeadwaterError("tuning needs optuna: pip install 'headwater[tune]'") from err
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(
-        storage=f"sqlite:///{storage}", study_name="headwater", direction="maximize", load_if_exists=True
-    )
-    identity = f"{space.fingerprint} {asked}"
+    store = optuna.storages.RDBStorage(f"sqlite:///{storage}")
+    try:
+        study = optuna.create_study(storage=store, study_name="headwater", direction="maximize", load_if_exists=True)
+        _check_same(study, f"{space.fingerprint} {asked}", storage)
+        return _searched(study, space, measure, trials, seed, progress)
+    finally:
+        store.remove_session()
+        store.engine.dispose()  # or its connections are left to the garbage collector, which says so
+
+
+def _check_same(study: optuna.Study, identity: str, storage: Path) -> None:
     if study.user_attrs.get("identity", identity) != identity:
         raise InvalidInput(
             f"{storage} holds a study of something else; remove it or name another file",
@@ -137,6 +147,11 @@ def search(space: Space, measure: Measure, asked: str, trials: int, storage: Pat
             value=str(storage),
         )
     study.set_user_attr("identity", identity)
+
+
+def _searched(study: optuna.Study, space: Space, measure: Measure, trials: int, seed: int, progress: Call) -> Found:
+    import optuna
+
     if "base" not in study.user_attrs:
         study.set_user_attr("base", measure(space.configured({})))
 
