@@ -243,6 +243,11 @@ class DirectClient(Client):
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         self.wire.distrust()
         self._write_out()
+        if self._pending and self.is_connected and self._transport is not None and not self._is_lost():
+            # nats-py writes a ping ahead of what waits for its flusher: whoever flushed after subscribing would have
+            # the answer before the server knows the subscription, and miss what is published then.
+            self._transport.writelines(self._pending[:])
+            self._pending, self._pending_data_size = [], 0
         await super()._send_ping(future)
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from nats.aio.transport import TcpTransport
 from nats.errors import ConnectionClosedError, MaxPayloadError, OutboundBufferLimitError, ProtocolError
 from nats.protocol.parser import Parser
 
@@ -104,6 +105,25 @@ def test_what_is_sent_while_the_server_is_away_comes_after_it_is_back(own_server
                 two.send("away", b"%d" % n)
             await until(lambda: len(heard) == 4)
             assert heard == [b"before", b"0", b"1", b"2"]
+
+    run(main())
+
+
+def test_what_was_subscribed_is_known_once_it_is_flushed(
+    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nats-py alone writes the ping first."""
+    written: list[bytes] = []
+    write, writelines = TcpTransport.write, TcpTransport.writelines
+    monkeypatch.setattr(TcpTransport, "write", lambda to, data: (written.append(data), write(to, data))[1])
+    monkeypatch.setattr(TcpTransport, "writelines", lambda to, data: (written.extend(data), writelines(to, data))[1])
+
+    async def main() -> None:
+        async with client(nats_server) as one:
+            written.clear()
+            subscription = await one.hear(subject := fresh_namespace(), lambda *_: None)
+            await one.flush()
+            assert written == [f"SUB {subject}  {subscription._id}\r\n".encode(), b"PING\r\n"]
 
     run(main())
 
