@@ -229,7 +229,7 @@ class DirectClient(Client):
         if not self._out:
             return
         out, self._out, self._out_size = self._out, [], 0
-        if (writer := self._writer()) is not None and not writer.transport.is_closing():
+        if (writer := self._writer()) is not None and not writer.is_closing():
             writer.transport.writelines(out)
             return
         for command in out:  # the connection went meanwhile

@@ -133,7 +133,17 @@ def send_many(nc: DirectClient) -> None:
         nc.send("many", bytes(100_000))
 
 
-def test_sending_has_bounds(own_server: NatsServer) -> None:
+def test_sending_has_bounds(own_server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    to_lost: list[bytes] = []
+    writelines = TcpTransport.writelines
+
+    def written(to: TcpTransport, data: list[bytes]) -> None:
+        if to._io_writer.is_closing():
+            to_lost.extend(data)
+        writelines(to, data)
+
+    monkeypatch.setattr(TcpTransport, "writelines", written)
+
     async def main() -> None:
         async with client(own_server) as one:
             with pytest.raises(MaxPayloadError):
@@ -144,6 +154,8 @@ def test_sending_has_bounds(own_server: NatsServer) -> None:
                 send_many(one)
         with pytest.raises(ConnectionClosedError):
             one.send("closed", b"")
+        # asyncio of Python 3.11 drops it, that of 3.12 and later breaks off.
+        assert to_lost == []
 
     run(main())
 

@@ -1,11 +1,8 @@
 """Ctrl-C that a measurement takes notice of between its steps."""
 
-import ctypes
-import operator
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import polars as pl
 import pytest
@@ -14,6 +11,7 @@ from headwater.bench.event_supply import ROWS, Supply, zipf_supply
 from headwater.bench.ingest_bench import run_ingest
 from headwater.bench.interruption import Interruption
 from headwater.progress import ignore_progress
+from interrupts import press, press_amid_polars
 
 
 def test_the_first_is_noted_and_the_second_raised() -> None:
@@ -48,20 +46,6 @@ def test_in_another_thread_it_does_nothing() -> None:
     thread.start()
     thread.join()
     assert seen == [(False, before)]
-
-
-def press() -> None:
-    """Ctrl-C, which Python sees at once."""
-    signal.raise_signal(signal.SIGINT)
-
-
-def press_amid_polars() -> None:
-    """Ctrl-C as an operation of polars takes it: it raises, and Python, which has not yet seen the signal, may, too.
-
-    Two C functions called one after the other, so that Python does not look for signals between them.
-    """
-    raised = partial(ctypes.pythonapi.PyErr_SetNone, ctypes.py_object(KeyboardInterrupt))
-    list(map(operator.call, [ctypes.pythonapi.PyErr_SetInterrupt, raised]))
 
 
 def interrupted(supply: Supply, table: int, how: Callable[[], None]) -> Supply:

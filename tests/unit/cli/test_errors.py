@@ -1,13 +1,10 @@
 """Errors of the command line: an interruption is told once."""
 
-import ctypes
-import operator
-from functools import partial
-
 import click
 import pytest
 
 from headwater.cli.errors import ErrorReportingGroup
+from interrupts import press, press_amid_polars
 
 
 @click.group(cls=ErrorReportingGroup)
@@ -15,20 +12,8 @@ def group() -> None:
     """Commands that are interrupted."""
 
 
-@group.command()
-def plain() -> None:
-    """As Python tells of Ctrl-C."""
-    raise KeyboardInterrupt
-
-
-@group.command()
-def twice() -> None:
-    """As polars does: its operation raises, and Python has not yet seen the signal.
-
-    Calls of C functions one after the other, between which Python does not look for signals.
-    """
-    raised = partial(ctypes.pythonapi.PyErr_SetNone, ctypes.py_object(KeyboardInterrupt))
-    list(map(operator.call, [ctypes.pythonapi.PyErr_SetInterrupt, raised]))
+group.command("plain")(press)
+group.command("twice")(press_amid_polars)
 
 
 @pytest.mark.parametrize("command", ["plain", "twice"])
